@@ -1,0 +1,40 @@
+# make serve: the server with example data on http://127.0.0.1:8080
+# make test:  all tests; make check: linters, types, layers, coverage
+
+PYTHON ?= python3
+PORT ?= 8080
+DIR ?= build/demo
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: serve test check clean
+
+serve: $(VENV)/serve.stamp
+	$(BIN)/htsget-flask demo build/demo
+	$(BIN)/htsget-flask serve $(DIR) --port $(PORT)
+
+test: $(VENV)/test.stamp
+	$(BIN)/python -m pytest
+
+check: $(VENV)/test.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/coverage run -m pytest -m "not live" -q
+	$(BIN)/coverage report
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/serve.stamp: setup.cfg setup.py | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/test.stamp: setup.cfg setup.py | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
+	touch $@ $(VENV)/serve.stamp
+
+clean:
+	rm -rf $(VENV) build

@@ -1,0 +1,55 @@
+"""The application: from a configuration to a WSGI app."""
+
+import os
+from pathlib import Path
+
+from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from htsget_flask.cache import ByteCache
+from htsget_flask.catalog import Catalog
+from htsget_flask.config import Config, default_cache_folder, folder_config, read_config
+from htsget_flask.htsget.views import blueprint as htsget
+from htsget_flask.storage.local import LocalStorage
+from htsget_flask.web import EXTENSION, Services, register
+
+CONFIG_VARIABLE = "HTSGET_FLASK_CONFIG"
+
+
+def create_services(config: Config) -> Services:
+    """What requests are answered from, made of the configuration."""
+    storages = {name: LocalStorage(storage.root) for name, storage in config.storages.items()}
+    return Services(
+        config=config,
+        storages=storages,
+        catalog=Catalog(config.datasets, storages),
+        cache=ByteCache(config.cache.max_bytes),
+        sidecars=config.cache.folder or default_cache_folder(),
+    )
+
+
+def create_app(config: Config) -> Flask:
+    """The WSGI application that serves the configuration's datasets."""
+    app = Flask(__name__, static_folder=None)
+    app.extensions[EXTENSION] = create_services(config)
+    # A path with an empty segment is no path of ours; werkzeug would answer it with a redirect.
+    app.url_map.merge_slashes = False
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    register(app, config)
+    app.register_blueprint(htsget)
+    if config.trusted_proxies:
+        hops = config.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, hops, hops, hops, hops, hops)  # type: ignore[method-assign]
+    return app
+
+
+def load_config() -> Config:
+    """The configuration that the environment variable HTSGET_FLASK_CONFIG names: a YAML file, or a folder to serve.
+
+    Raises:
+        ConfigError: when it names none, or one that is not valid.
+        KeyError: when the variable is not set.
+
+    """
+    path = Path(os.environ[CONFIG_VARIABLE])
+    return folder_config(path) if path.is_dir() else read_config(path)

@@ -1,0 +1,171 @@
+"""From the ids that clients say to the files that storages hold; the first matching entry of the configuration wins."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from htsget_flask.config import DatasetConfig, PrefixConfig
+from htsget_flask.errors import FileFaultError, NotFound, UnsupportedFormat
+from htsget_flask.formats import FORMATS, Format
+from htsget_flask.storage import Stat, Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a dataset's file in one format lies, whether or not it exists; `index_keys` in the order of preference."""
+
+    id: str
+    form: Format
+    storage_name: str
+    storage: Storage
+    key: str
+    index_keys: tuple[str, ...]
+    never_inline: bool | None
+
+    @property
+    def location(self) -> str:
+        """The file for logs, never for clients."""
+        return self.storage.location(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """A file that exists, in its present version."""
+
+    source: Source
+    stat: Stat
+
+
+class _PrefixEntry:
+    def __init__(self, config: PrefixConfig, storage: Storage) -> None:
+        self._config = config
+        self._storage = storage
+
+    def matches(self, dataset_id: str) -> bool:
+        prefix = self._config.prefix
+        # Without a name of its own the file would be one that is only a suffix, such as `.bam`.
+        return dataset_id.startswith(prefix) and len(dataset_id) > len(prefix) and not dataset_id.endswith("/")
+
+    def sources(self, dataset_id: str, endpoint: str) -> Iterator[Source]:
+        stem = dataset_id[len(self._config.prefix) :]
+        for form in FORMATS.values():
+            if form.endpoint == endpoint:
+                for suffix in form.suffixes:
+                    yield self._source(dataset_id, form, stem + suffix)
+
+    def existing(self) -> Iterator[Source]:
+        for key in self._storage.keys():
+            for form in FORMATS.values():
+                for suffix in form.suffixes:
+                    if key.endswith(suffix):
+                        dataset_id = self._config.prefix + key[: -len(suffix)]
+                        if self.matches(dataset_id):
+                            yield self._source(dataset_id, form, key)
+
+    def _source(self, dataset_id: str, form: Format, key: str) -> Source:
+        config = self._config
+        index_keys = tuple(form.index_keys(key))
+        return Source(dataset_id, form, config.storage, self._storage, key, index_keys, config.never_inline)
+
+
+class _DatasetEntry:
+    def __init__(self, config: DatasetConfig, storages: Mapping[str, Storage]) -> None:
+        self._sources = []
+        for files in (config.reads, config.variants):
+            for name, file in files.items():
+                form = FORMATS[name]
+                index_keys = (file.index,) if file.index else tuple(form.index_keys(file.key))
+                storage = storages[file.storage]
+                self._sources.append(
+                    Source(config.id, form, file.storage, storage, file.key, index_keys, config.never_inline)
+                )
+        order = list(FORMATS)
+        self._sources.sort(key=lambda source: order.index(source.form.name))
+
+    def sources(self, dataset_id: str, endpoint: str) -> Iterator[Source]:
+        return (source for source in self._sources if source.form.endpoint == endpoint)
+
+    def existing(self) -> Iterator[Source]:
+        return iter(self._sources)
+
+
+class Catalog:
+    """The datasets of the configuration."""
+
+    def __init__(self, entries: Sequence[PrefixConfig | DatasetConfig], storages: Mapping[str, Storage]) -> None:
+        self._prefixes: list[tuple[int, _PrefixEntry]] = []
+        self._named: dict[str, tuple[int, _DatasetEntry]] = {}
+        for place, config in enumerate(entries):
+            if isinstance(config, PrefixConfig):
+                self._prefixes.append((place, _PrefixEntry(config, storages[config.storage])))
+            else:
+                self._named.setdefault(config.id, (place, _DatasetEntry(config, storages)))
+
+    def locate(self, endpoint: str, dataset_id: str, format_name: str | None) -> DataFile:
+        """The file of a dataset in a format; without one in the first that it has, the specification's default first.
+
+        Raises:
+            NotFound: when there is no such dataset at the endpoint.
+            UnsupportedFormat: when it exists in other formats only.
+            FileFaultError: when the configuration names a file that is not there.
+
+        """
+        entry = self._entry(dataset_id)
+        if entry is not None:
+            sources = entry.sources(dataset_id, endpoint)
+            for source in sources:
+                if format_name in (None, source.form.name):
+                    stat = _stat(source, optional=isinstance(entry, _PrefixEntry))
+                    if stat is not None:
+                        return DataFile(source, stat)
+            present = [source.form.name for source in self._present(entry, dataset_id, endpoint)]
+            if present:
+                raise UnsupportedFormat(
+                    f"{dataset_id!r} is not available as {format_name}; it is as {' and '.join(present)}"
+                )
+        raise NotFound(self._absence(endpoint, dataset_id, entry))
+
+    def sources(self) -> Iterator[Source]:
+        """All files of all datasets: those that the configuration names, and those found below its prefixes."""
+        ordered: list[tuple[int, _PrefixEntry | _DatasetEntry]] = [*self._prefixes, *self._named.values()]
+        for _, entry in sorted(ordered, key=lambda item: item[0]):
+            for source in entry.existing():
+                if self._entry(source.id) is entry:
+                    yield source
+
+    def _entry(self, dataset_id: str) -> "_PrefixEntry | _DatasetEntry | None":
+        named = self._named.get(dataset_id)
+        for place, entry in self._prefixes:
+            if (named is None or place < named[0]) and entry.matches(dataset_id):
+                return entry
+        return named[1] if named else None
+
+    def _present(self, entry: "_PrefixEntry | _DatasetEntry", dataset_id: str, endpoint: str) -> Iterator[Source]:
+        for source in entry.sources(dataset_id, endpoint):
+            if _stat(source, optional=True) is not None:
+                yield source
+
+    def _absence(self, endpoint: str, dataset_id: str, entry: "_PrefixEntry | _DatasetEntry | None") -> str:
+        """Why there is no such dataset, with what may have been meant."""
+        message = f"there is no dataset {dataset_id[:200]!r} at /{endpoint}"
+        if entry is None:
+            return message
+        other = "variants" if endpoint == "reads" else "reads"
+        if next(self._present(entry, dataset_id, other), None):
+            return f"{message}; it is at /{other}"
+        for form in FORMATS.values():
+            for suffix in form.suffixes:
+                stem = dataset_id.removesuffix(suffix)
+                if stem != dataset_id and next(self._present(entry, stem, form.endpoint), None):
+                    return f"{message}; ids are without the format's suffix: /{form.endpoint}/{stem}"
+        return message
+
+
+def _stat(source: Source, *, optional: bool) -> Stat | None:
+    try:
+        return source.storage.stat(source.key)
+    except NotFound:
+        if optional:
+            return None
+        raise FileFaultError(
+            f"the {source.form.name} file that the configuration names is not there", location=source.location
+        ) from None

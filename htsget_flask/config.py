@@ -1,0 +1,270 @@
+"""The configuration: a YAML file as pydantic models, which every other module takes as given."""
+
+import os
+import tempfile
+from collections.abc import Hashable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+
+KIB, MIB = 1 << 10, 1 << 20
+
+
+class ConfigError(Exception):
+    """The configuration is not valid; the text has one line per fault, each with its path in the file."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+        raise ValueError("must be an absolute http or https URL without query and fragment")
+    return value.rstrip("/") + "/"
+
+
+def _relative_key(value: str) -> str:
+    if any(segment in ("", ".", "..") for segment in value.split("/")):
+        raise ValueError("must be a relative path without empty, '.' or '..' segments")
+    return value
+
+
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+Key = Annotated[str, AfterValidator(_relative_key)]
+
+
+class LocalStorageConfig(_Model):
+    """A folder of this machine."""
+
+    type: Literal["local"]
+    root: Path = Field(description="The folder; a relative one counts from the configuration file's own folder.")
+
+
+class FileConfig(_Model):
+    """One data file."""
+
+    storage: str
+    key: Key
+    index: Key | None = Field(None, description="The index's key; by default it is looked for beside the data file.")
+
+
+class PrefixConfig(_Model):
+    """All datasets whose ids start with `prefix`: what follows it is the key, without the format's suffix."""
+
+    prefix: str
+    storage: str
+    never_inline: bool | None = None
+
+
+class DatasetConfig(_Model):
+    """One dataset, its files named one by one."""
+
+    id: str = Field(min_length=1)
+    reads: dict[Literal["BAM", "CRAM"], FileConfig] = {}
+    variants: dict[Literal["VCF", "BCF"], FileConfig] = {}
+    never_inline: bool | None = None
+
+
+def _kind_of_dataset(value: Any) -> str:
+    if isinstance(value, dict):
+        return "prefix" if "prefix" in value and "id" not in value else "id"
+    return "prefix" if isinstance(value, PrefixConfig) else "id"
+
+
+DatasetEntry = Annotated[
+    Annotated[PrefixConfig, Tag("prefix")] | Annotated[DatasetConfig, Tag("id")], Discriminator(_kind_of_dataset)
+]
+
+
+class HtsgetConfig(_Model):
+    """How tickets are made."""
+
+    inline_limit: int = Field(256 * KIB, ge=0, description="Most bytes that one ticket carries inline, before base64.")
+    block_size: int = Field(128 * MIB, ge=MIB, description="Most bytes of a file behind one block URL.")
+    never_inline: bool = Field(False, description="Put all data behind http URLs, for clients that refuse data: URLs.")
+    strict_header_class: bool = Field(True, description="Refuse class=header together with other parameters.")
+    max_post_bytes: int = Field(MIB, ge=1, description="Longest POST body accepted.")
+    max_regions: int = Field(10_000, ge=1, description="Most regions accepted in one POST.")
+
+
+class CacheConfig(_Model):
+    """What is kept to answer faster."""
+
+    max_bytes: int = Field(256 * MIB, ge=0, description="Memory per worker for headers, indexes and edge blocks.")
+    folder: Path | None = Field(
+        None,
+        description="Where parsed indexes are kept between runs; by default below the user's cache folder.",
+    )
+
+
+class CorsConfig(_Model):
+    """Which web pages may read the answers."""
+
+    origins: str | list[str] = Field("*", description="Origins allowed, or * for all.")
+
+
+class OrganizationConfig(_Model):
+    """Who runs the service."""
+
+    name: str = "unnamed"
+    url: BaseUrl = "https://example.org/"
+
+
+class ServiceConfig(_Model):
+    """What GA4GH service-info tells of the service."""
+
+    id: str = "org.example.htsget"
+    name: str = "htsget_flask"
+    description: str | None = None
+    organization: OrganizationConfig = OrganizationConfig()
+    contact_url: str | None = None
+    documentation_url: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+    environment: str | None = None
+
+
+class Config(_Model):
+    """The whole configuration."""
+
+    public_url: BaseUrl | None = Field(
+        None, description="What tickets point at; by default the address that the request itself used."
+    )
+    trusted_proxies: int = Field(0, ge=0, description="How many proxies in front set X-Forwarded-* headers.")
+    storages: dict[str, LocalStorageConfig] = Field(min_length=1)
+    datasets: list[DatasetEntry] = Field(min_length=1, description="First match wins.")
+    htsget: HtsgetConfig = HtsgetConfig()
+    cache: CacheConfig = CacheConfig()
+    cors: CorsConfig = CorsConfig()
+    service: ServiceConfig = ServiceConfig()
+
+
+def folder_config(folder: Path) -> Config:
+    """The configuration that serves all files below a folder: its storage is named `data`, its ids are the paths.
+
+    Raises:
+        ConfigError: when there is no such folder.
+
+    """
+    return _validated(
+        {
+            "storages": {"data": {"type": "local", "root": str(folder)}},
+            "datasets": [{"prefix": "", "storage": "data"}],
+        },
+        base=Path.cwd(),
+        source=str(folder),
+    )
+
+
+def read_config(path: Path) -> Config:
+    """The configuration in a YAML file.
+
+    Raises:
+        ConfigError: with all faults at once.
+
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    try:
+        content = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader, stricter
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    return _validated({} if content is None else content, base=path.resolve().parent, source=str(path))
+
+
+def default_cache_folder() -> Path:
+    """The folder of this user for what can be made again."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    if os.path.isabs(home):
+        return Path(home, "htsget_flask")
+    return Path(tempfile.gettempdir(), f"htsget_flask-{os.getuid()}")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key may stand only once: of two, the first would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _validated(content: Any, *, base: Path, source: str) -> Config:
+    faults = []
+    config = None
+    try:
+        config = Config.model_validate(content)
+    except ValidationError as error:
+        faults = [f"{_dotted(fault['loc'])}: {_sentence(fault)}" for fault in error.errors()]
+    faults += _cross_faults(content, base)
+    if config is None or faults:
+        raise ConfigError("\n".join(f"{source}: {fault}" for fault in faults))
+    storages = {
+        name: storage.model_copy(update={"root": base / storage.root}) for name, storage in config.storages.items()
+    }
+    cache = config.cache
+    if cache.folder is not None:
+        cache = cache.model_copy(update={"folder": base / cache.folder})
+    return config.model_copy(update={"storages": storages, "cache": cache})
+
+
+def _sentence(fault: Any) -> str:
+    if fault["type"] == "extra_forbidden":
+        return "there is no such setting"
+    if fault["type"] == "missing":
+        return "is missing"
+    return str(fault["msg"]).removeprefix("Value error, ")
+
+
+def _dotted(location: tuple[int | str, ...]) -> str:
+    """The path as a person writes it; the tags that pydantic puts in for the kinds of a dataset are not in the file."""
+    parts: list[str] = []
+    for place, part in enumerate(location):
+        if place == 2 and location[0] == "datasets" and part in ("prefix", "id"):
+            continue
+        parts.append(f"[{part}]" if isinstance(part, int) else f".{part}" if parts else part)
+    return "".join(parts).replace(".[key]", " (the name)") or "the file"
+
+
+def _cross_faults(content: Any, base: Path) -> Iterator[str]:
+    """Faults between the parts, found in the raw content: they are told together with those of single values."""
+    if not isinstance(content, dict):
+        return
+    storages = content.get("storages")
+    storages = storages if isinstance(storages, dict) else {}
+    for name, storage in storages.items():
+        root = storage.get("root") if isinstance(storage, dict) else None
+        if isinstance(root, str) and not (base / root).is_dir():
+            yield f"storages.{name}.root: there is no folder {base / root}"
+        if not isinstance(name, str) or not name or "/" in name:
+            yield f"storages.{name}: a storage's name must not be empty or contain '/'"
+    datasets = content.get("datasets")
+    for place, dataset in enumerate(datasets if isinstance(datasets, list) else []):
+        if not isinstance(dataset, dict):
+            continue
+        path = f"datasets[{place}]"
+        if "prefix" not in dataset and not (dataset.get("reads") or dataset.get("variants")):
+            yield f"{path}: names no file: give it reads or variants"
+        named = [(path, dataset)]
+        for kind in ("reads", "variants"):
+            files = dataset.get(kind)
+            if isinstance(files, dict):
+                named += [(f"{path}.{kind}.{form}", file) for form, file in files.items() if isinstance(file, dict)]
+        for where, entry in named:
+            storage = entry.get("storage")
+            if isinstance(storage, str) and storage not in storages:
+                known = ", ".join(map(str, storages)) or "none"
+                yield f"{where}.storage: there is no storage {storage!r} (known: {known})"

@@ -1,0 +1,87 @@
+"""The error vocabulary: what a client is told (`ServiceError`), and what is wrong with data (`FormatError`)."""
+
+
+class ServiceError(Exception):
+    """An answer other than success; the class name is the error type on the wire, `status` its HTTP status."""
+
+    status = 500
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidAuthentication(ServiceError):
+    """The authorization provided is invalid."""
+
+    status = 401
+
+
+class PermissionDenied(ServiceError):
+    """Authorization is required to access the resource."""
+
+    status = 403
+
+
+class NotFound(ServiceError):
+    """The resource requested does not exist."""
+
+    status = 404
+
+
+class PayloadTooLarge(ServiceError):
+    """The POST request is larger than this server accepts."""
+
+    status = 413
+
+
+class UnsupportedFormat(ServiceError):
+    """The dataset does not exist in the format requested."""
+
+    status = 400
+
+
+class InvalidInput(ServiceError):
+    """The request parameters do not adhere to the specification."""
+
+    status = 400
+
+
+class InvalidRange(ServiceError):
+    """The requested range cannot be satisfied."""
+
+    status = 400
+
+
+class Gone(ServiceError):
+    """The version of the file that a block URL was made for does not exist any more."""
+
+    status = 410
+
+
+class ServiceUnavailable(ServiceError):
+    """The server cannot answer now; the same request may succeed later."""
+
+    status = 503
+
+
+class InternalServerError(ServiceError):
+    """The server failed; the message tells the client no more than it may know."""
+
+    status = 500
+
+
+class FormatError(Exception):
+    """A file is not what its format's specification says; the text is fit for a client and names no path."""
+
+
+class FileFaultError(Exception):
+    """A file of a dataset cannot be served as it is.
+
+    `reason` is fit for a client; `location` names the file for the log and never leaves the server.
+    """
+
+    def __init__(self, reason: str, *, location: str) -> None:
+        super().__init__(f"{location}: {reason}")
+        self.reason = reason
+        self.location = location

@@ -1,0 +1,227 @@
+"""BGZF, the blocked gzip of BAM, BCF and compressed VCF (SAMv1 section 4.1).
+
+A virtual offset is an int, `coffset << 16 | uoffset`: the byte offset of a BGZF block in the file, and the offset
+within that block's uncompressed data (SAMv1 4.1.1).
+"""
+
+import struct
+from bisect import bisect_right
+from typing import BinaryIO, NamedTuple
+
+from isal import isal_zlib
+
+from htsget_flask.errors import FormatError
+
+EOF_BLOCK = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+MAX_BLOCK_SIZE = 1 << 16
+# htslib's own choice: whatever the data, the compressed block stays within 64 KiB.
+MAX_BLOCK_DATA = 0xFF00
+
+_MAGIC = b"\x1f\x8b\x08\x04"
+_GZIP_HEADER = struct.Struct("<4s4xBBH")
+_SUBFIELD = struct.Struct("<2sH")
+_FRAME = struct.Struct("<4s4xBBH2sHH")
+_TRAILER = struct.Struct("<II")
+# The header as every known writer makes it: one extra subfield. Longer ones are legal and read as well.
+_COMMON_HEADER = 18
+# Level 1 of isal is close to level 6 of zlib in size and nine times as fast.
+_LEVEL = 1
+
+
+class BgzfBlock(NamedTuple):
+    """A BGZF block: its uncompressed data, and its compressed `size` in bytes."""
+
+    data: bytes
+    size: int
+
+
+def virtual_offset(coffset: int, uoffset: int) -> int:
+    """Pack a virtual offset."""
+    return coffset << 16 | uoffset
+
+
+def split_offset(offset: int) -> tuple[int, int]:
+    """Unpack a virtual offset to (coffset, uoffset)."""
+    return offset >> 16, offset & 0xFFFF
+
+
+def block_size(head: bytes) -> int:
+    """The size in bytes of the BGZF block that starts with `head`.
+
+    Raises:
+        FormatError: when no BGZF block starts like this.
+
+    """
+    if len(head) < _COMMON_HEADER or head[:4] != _MAGIC:
+        raise FormatError("no BGZF block where one should start")
+    _, _, _, extra_length = _GZIP_HEADER.unpack_from(head)
+    position = _GZIP_HEADER.size
+    end = min(position + extra_length, len(head))
+    while position + 6 <= end:
+        name, length = _SUBFIELD.unpack_from(head, position)
+        if name == b"BC" and length == 2:
+            size = int.from_bytes(head[position + 4 : position + 6], "little") + 1
+            if size < _GZIP_HEADER.size + extra_length + _TRAILER.size:
+                break
+            return size
+        position += 4 + length
+    raise FormatError("no BGZF block where one should start")
+
+
+def inflate(raw: bytes) -> bytes:
+    """The data of one whole BGZF block, its checksum and length verified.
+
+    Raises:
+        FormatError: when the block is damaged.
+
+    """
+    try:
+        return bytes(isal_zlib.decompress(raw, wbits=31))
+    except (isal_zlib.error, EOFError) as error:
+        raise FormatError("a BGZF block is damaged") from error
+
+
+def read_block(file: BinaryIO, coffset: int) -> BgzfBlock:
+    """The BGZF block at `coffset`.
+
+    Raises:
+        FormatError: when none starts there, or it is truncated or damaged.
+
+    """
+    file.seek(coffset)
+    raw = file.read(MAX_BLOCK_SIZE)
+    size = block_size(raw)
+    if size > len(raw):
+        raise FormatError("the file is truncated in mid-block")
+    return BgzfBlock(inflate(raw[:size]), size)
+
+
+def read_block_size(file: BinaryIO, coffset: int) -> int:
+    """The size in bytes of the BGZF block at `coffset`, which is not inflated.
+
+    Raises:
+        FormatError: when none starts there.
+
+    """
+    file.seek(coffset)
+    return block_size(file.read(_COMMON_HEADER + 64))
+
+
+def deflate(data: bytes) -> bytes:
+    """The data as BGZF blocks; no block for no data (an empty one would end the stream for some readers)."""
+    return b"".join(_deflate(data[start : start + MAX_BLOCK_DATA]) for start in range(0, len(data), MAX_BLOCK_DATA))
+
+
+def _deflate(data: bytes) -> bytes:
+    body: bytes = isal_zlib.compress(data, level=_LEVEL, wbits=-15)
+    size = _FRAME.size + len(body) + _TRAILER.size
+    if size > MAX_BLOCK_SIZE:
+        half = len(data) // 2
+        return _deflate(data[:half]) + _deflate(data[half:])
+    frame = _FRAME.pack(_MAGIC, 0, 0xFF, 6, b"BC", 2, size - 1)
+    return b"".join((frame, body, _TRAILER.pack(isal_zlib.crc32(data), len(data))))
+
+
+def find_block(file: BinaryIO, target: int, end: int) -> int:
+    """The offset of the first BGZF block that starts at or after byte `target`, or `end` when none does before it.
+
+    Raises:
+        FormatError: when there is none within reach: the file is not BGZF there.
+
+    """
+    file.seek(target)
+    window = file.read(min(3 * MAX_BLOCK_SIZE, end - target))
+    found = window.find(_MAGIC)
+    while found >= 0:
+        if _chains(window, found, at_end=target + len(window) == end):
+            return target + found
+        found = window.find(_MAGIC, found + 1)
+    if target + len(window) == end:
+        return end
+    raise FormatError("no BGZF block where one should start")
+
+
+def ends_whole(file: BinaryIO, size: int) -> bool:
+    """Whether the file of `size` bytes ends with a whole BGZF block, rather than within one."""
+    start = max(0, size - MAX_BLOCK_SIZE)
+    file.seek(start)
+    window = file.read(size - start)
+    found = window.find(_MAGIC)
+    while found >= 0:
+        if _chains(window, found, at_end=True):
+            last = _last_of_chain(window, found)
+            try:
+                inflate(window[last:])
+            except FormatError:
+                return False
+            return True
+        found = window.find(_MAGIC, found + 1)
+    return False
+
+
+def _chains(window: bytes, start: int, *, at_end: bool) -> bool:
+    """Whether BGZF blocks follow each other from `start` up to the window's end (which is the file's when `at_end`)."""
+    position = start
+    while position < len(window):
+        if len(window) - position < _COMMON_HEADER:
+            return not at_end
+        try:
+            position += block_size(window[position : position + 128])
+        except FormatError:
+            return False
+    return position == len(window) or not at_end
+
+
+def _last_of_chain(window: bytes, start: int) -> int:
+    position = start
+    while True:
+        following = position + block_size(window[position : position + 128])
+        if following >= len(window):
+            return position
+        position = following
+
+
+class Prefix:
+    """The uncompressed data from the start of a BGZF file, as far as it was asked for; it reads block by block."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._coffset = 0
+        self._block_starts: list[int] = []
+        self._block_coffsets: list[int] = []
+        self.data = bytearray()
+
+    def require(self, length: int) -> bytearray:
+        """The data, at least `length` bytes of it.
+
+        Raises:
+            FormatError: when the file is shorter, or is not BGZF.
+
+        """
+        while len(self.data) < length:
+            if not self.extend():
+                raise FormatError("the file ends within its header")
+        return self.data
+
+    def extend(self) -> bool:
+        """Append one block's data; False at the end of the file."""
+        self._file.seek(self._coffset)
+        head = self._file.read(_COMMON_HEADER + 64)
+        if not head:
+            return False
+        size = block_size(head)
+        raw = head + self._file.read(size - len(head)) if size > len(head) else head[:size]
+        if len(raw) < size:
+            raise FormatError("the file is truncated in mid-block")
+        self._block_starts.append(len(self.data))
+        self._block_coffsets.append(self._coffset)
+        self.data += inflate(raw)
+        self._coffset += size
+        return True
+
+    def virtual_offset(self, length: int) -> int:
+        """The virtual offset behind the first `length` bytes of data; a whole block's end is the next one's start."""
+        if length == len(self.data):
+            return virtual_offset(self._coffset, 0)
+        index = bisect_right(self._block_starts, length) - 1
+        return virtual_offset(self._block_coffsets[index], length - self._block_starts[index])

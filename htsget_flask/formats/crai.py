@@ -1,0 +1,105 @@
+"""CRAI, the index of CRAM (CRAMv3 section 12): which containers hold which positions."""
+
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+from isal import igzip, isal_zlib
+
+from htsget_flask.errors import FormatError
+from htsget_flask.ranges import ByteRange, coalesce
+
+_COLUMNS = 6
+_UNPLACED = -1
+_MULTIPLE_REFERENCES = -2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Crai:
+    """A CRAI: one entry for each slice, or for each reference in a slice of several; sorted by reference.
+
+    `references`: int64, -1 for unplaced records. `starts`, `ends`: int64, 0-based, half-open.
+    `places`: int64, the entry's place in `containers`. `containers`: int64, the byte offsets of all containers
+    that hold records, ascending.
+    """
+
+    references: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64]
+    containers: npt.NDArray[np.int64]
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> "Crai":
+        """The index whose fields are these arrays."""
+        return cls(**{field.name: arrays[field.name] for field in fields(cls)})  # type: ignore[arg-type]
+
+    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """The fields by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def overlapping(self, reference_id: int, start: int, end: int | None) -> list[int]:
+        """The places of the containers with records that overlap positions `start` to `end` (0-based, half-open)."""
+        if end is not None and end <= start:
+            return []
+        low, high = np.searchsorted(self.references, (reference_id, reference_id + 1)).tolist()
+        wanted = self.ends[low:high] > start
+        if end is not None:
+            wanted &= self.starts[low:high] < end
+        # An entry for several references at once says nothing of where its records lie.
+        unknown = int(np.searchsorted(self.references, _MULTIPLE_REFERENCES + 1))
+        places = np.concatenate((self.places[:unknown], self.places[low:high][wanted]))
+        return np.unique(places).tolist()  # type: ignore[no-any-return]
+
+    def unplaced(self) -> list[int]:
+        """The places of the containers with records that have no reference."""
+        return self.overlapping(_UNPLACED, 0, None)
+
+    def byte_ranges(self, places: Iterable[int], last_end: int) -> list[ByteRange]:
+        """The bytes of the containers at these places; `last_end` is where the file's last container ends."""
+        edges = self.containers
+        count = len(edges)
+        return coalesce(
+            ByteRange(int(edges[place]), int(edges[place + 1]) if place + 1 < count else last_end) for place in places
+        )
+
+
+def read_crai(data: bytes) -> Crai:
+    """The index that a CRAI file holds, gzipped or plain.
+
+    Raises:
+        FormatError: when it is none, truncated or damaged.
+
+    """
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = igzip.decompress(data)
+        except (isal_zlib.error, zlib.error, EOFError, OSError) as error:
+            raise FormatError("the index is truncated or damaged") from error
+    try:
+        numbers = np.array(data.split(), dtype=np.int64) if len(data) < 1 << 16 else _fast_numbers(data)
+    except ValueError as error:
+        raise FormatError("the index is not a CRAI file, or damaged") from error
+    lines = data.count(b"\n") + (not data.endswith(b"\n") and bool(data.strip()))
+    if len(numbers) != _COLUMNS * lines:
+        raise FormatError("the index is not a CRAI file, or damaged")
+    table = numbers.reshape(-1, _COLUMNS)
+    table = table[np.argsort(table[:, 0], kind="stable")]
+    references, starts, spans, offsets = table[:, 0].copy(), table[:, 1] - 1, table[:, 2], table[:, 3]
+    if (offsets < 0).any() or (references < _MULTIPLE_REFERENCES).any():
+        raise FormatError("the index is not a CRAI file, or damaged")
+    ends = starts + np.maximum(spans, 1)
+    # Writers that do not know a slice's extent leave 0: it may lie anywhere on its reference.
+    unknown = (starts < 0) | (spans <= 0) | (references < 0)
+    starts[unknown] = 0
+    ends[unknown] = np.iinfo(np.int64).max
+    containers, places = np.unique(offsets, return_inverse=True)
+    return Crai(references, starts, ends, places.astype(np.int64), containers)
+
+
+def _fast_numbers(data: bytes) -> npt.NDArray[np.int64]:
+    if data.translate(None, b"-0123456789 \t\r\n"):
+        raise ValueError("not a table of numbers")
+    return np.fromstring(data, dtype=np.int64, sep=" ")

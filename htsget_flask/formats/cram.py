@@ -1,0 +1,205 @@
+"""CRAM 2.1, 3.0 and 3.1: the file definition, container headers, the header container (CRAMv3 sections 6 to 8)."""
+
+import bz2
+import lzma
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from isal import isal_zlib
+
+from htsget_flask.errors import FormatError
+from htsget_flask.formats.headers import MAX_HEADER_DATA, Header
+
+FILE_DEFINITION_SIZE = 26
+
+_EOF = {
+    2: bytes.fromhex("0b000000ffffffff0fe0454f460000000001000001000606010001000100"),
+    3: bytes.fromhex("0f000000ffffffff0fe0454f4600000000010005bdd94f0001000606010001000100ee63014b"),
+}
+# A container header is about 30 bytes and 5 more for each slice.
+_CONTAINER_HEADER_READ = 512
+_MAX_CONTAINER_HEADER = 1 << 20
+
+
+class _ShortError(Exception):
+    """The bytes at hand end within the structure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container's place in the file, in bytes: its `blocks` blocks lie from `body` to `end`."""
+
+    start: int
+    body: int
+    end: int
+    blocks: int
+
+
+def eof_container(major: int) -> bytes:
+    """The EOF container of a major version of CRAM (section 9)."""
+    return _EOF[major]
+
+
+def read_version(file: BinaryIO) -> int:
+    """The major version of a CRAM file.
+
+    Raises:
+        FormatError: when this is no CRAM file, or of a version without support.
+
+    """
+    file.seek(0)
+    definition = file.read(FILE_DEFINITION_SIZE)
+    if not definition:
+        raise FormatError("the CRAM file is empty")
+    if definition[:4] != b"CRAM" or len(definition) < FILE_DEFINITION_SIZE:
+        raise FormatError("this is not a CRAM file")
+    major, minor = definition[4], definition[5]
+    if major not in _EOF or (major, minor) == (2, 0):
+        raise FormatError(f"CRAM {major}.{minor} is not supported; 2.1, 3.0 and 3.1 are")
+    return major
+
+
+def read_container(file: BinaryIO, start: int, major: int) -> Container:
+    """The container at byte `start`.
+
+    Raises:
+        FormatError: when none starts there (its checksum tells, from CRAM 3 on), or the file ends within its header.
+
+    """
+    wanted = _CONTAINER_HEADER_READ
+    while True:
+        file.seek(start)
+        data = file.read(wanted)
+        try:
+            return _container(data, start, major)
+        except _ShortError:
+            if len(data) < wanted or wanted >= _MAX_CONTAINER_HEADER:
+                raise FormatError("no CRAM container where one should start") from None
+            wanted *= 8
+
+
+def read_cram_header(file: BinaryIO) -> Header:
+    """The header of a CRAM file: file definition and header container; references are numbered as the @SQ lines.
+
+    Raises:
+        FormatError: when this is no CRAM file, or a truncated or damaged one.
+
+    """
+    major = read_version(file)
+    container = read_container(file, FILE_DEFINITION_SIZE, major)
+    if container.end > MAX_HEADER_DATA:
+        raise FormatError("a length in the header is out of bounds")
+    file.seek(0)
+    data = file.read(container.end + _CONTAINER_HEADER_READ)
+    if len(data) < container.end:
+        raise FormatError("the file ends within its header")
+    try:
+        text = _header_text(data[container.body :])
+        # htslib writes CRAM 2.1 header containers whose length falls short of their blocks.
+        end = max(container.end, _skip_blocks(data, container, major))
+    except _ShortError:
+        raise FormatError("the CRAM header is damaged") from None
+    references: dict[str, int | None] = {}
+    sequences = (line for line in text.split("\n") if line.startswith("@SQ\t"))
+    for reference_id, line in enumerate(sequences):
+        for tag in line.rstrip("\r").split("\t")[1:]:
+            if tag.startswith("SN:"):
+                references.setdefault(tag[3:], reference_id)
+    return Header(references, data[:end], end)
+
+
+def _header_text(block: bytes) -> str:
+    """The SAM text in the header container's first block (section 8.1 and 7)."""
+    method, size, start, end = _block(block, 0)
+    try:
+        text = _decompress(method, block[start:end], size)
+    except (isal_zlib.error, zlib.error, EOFError, OSError, lzma.LZMAError) as error:
+        raise FormatError("the CRAM header is damaged") from error
+    if len(text) < 4:
+        raise _ShortError
+    length = int.from_bytes(text[:4], "little")
+    return text[4 : 4 + length].rstrip(b"\0").decode("utf-8", "replace")
+
+
+def _block(data: bytes, position: int) -> tuple[int, int, int, int]:
+    """The compression method and uncompressed size of the block at `position`, and where its content lies."""
+    _, start = _itf8(data, position + 2)
+    compressed_size, start = _itf8(data, start)
+    size, start = _itf8(data, start)
+    if compressed_size < 0 or start + compressed_size > len(data) or not 0 <= size <= MAX_HEADER_DATA:
+        raise _ShortError
+    return data[position], size, start, start + compressed_size
+
+
+def _skip_blocks(data: bytes, container: Container, major: int) -> int:
+    position = container.body
+    for _ in range(container.blocks):
+        position = _block(data, position)[3] + (4 if major >= 3 else 0)
+    return position
+
+
+def _decompress(method: int, data: bytes, size: int) -> bytes:
+    if method == 0:
+        return data
+    if method == 1:
+        unpacker = isal_zlib.decompressobj(wbits=31)
+        return bytes(unpacker.decompress(data, size))
+    if method == 2:
+        return bz2.BZ2Decompressor().decompress(data, size)
+    if method == 3:
+        return lzma.LZMADecompressor().decompress(data, size)
+    raise FormatError("the CRAM header is compressed with a method that a header may not have")
+
+
+def _container(data: bytes, start: int, major: int) -> Container:
+    if len(data) < 4:
+        raise _ShortError
+    length = struct.unpack_from("<i", data)[0]
+    position = 4
+    for _ in range(4):  # reference, start, span, number of records
+        _, position = _itf8(data, position)
+    position = _skip_ltf8(data, position) if major >= 3 else _itf8(data, position)[1]  # record counter
+    position = _skip_ltf8(data, position)  # bases
+    blocks, position = _itf8(data, position)
+    landmarks, position = _itf8(data, position)
+    if length < 0 or not 0 <= landmarks <= _MAX_CONTAINER_HEADER:
+        raise FormatError("no CRAM container where one should start")
+    for _ in range(landmarks):
+        _, position = _itf8(data, position)
+    if major >= 3:
+        checksum = data[position : position + 4]
+        if len(checksum) < 4:
+            raise _ShortError
+        if isal_zlib.crc32(data[:position]) != int.from_bytes(checksum, "little"):
+            raise FormatError("no CRAM container where one should start")
+        position += 4
+    return Container(start, start + position, start + position + length, blocks)
+
+
+def _itf8(data: bytes, position: int) -> tuple[int, int]:
+    """An ITF-8 integer and the position behind it (section 2.3)."""
+    if position >= len(data):
+        raise _ShortError
+    first = data[position]
+    extra = 0 if first < 0x80 else 1 if first < 0xC0 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
+    following = position + 1 + extra
+    if following > len(data):
+        raise _ShortError
+    if extra < 4:
+        value = int.from_bytes(data[position:following], "big") & ((1 << (7 * (extra + 1))) - 1)
+        return value, following
+    rest = int.from_bytes(data[position + 1 : position + 4], "big")
+    value = (first & 0x0F) << 28 | rest << 4 | data[position + 4] & 0x0F
+    return value - (1 << 32) if value >> 31 else value, following
+
+
+def _skip_ltf8(data: bytes, position: int) -> int:
+    """The position behind an LTF-8 integer (section 2.3): its first byte's leading ones count the bytes that follow."""
+    if position >= len(data):
+        raise _ShortError
+    following = position + 9 - (data[position] ^ 0xFF).bit_length()
+    if following > len(data):
+        raise _ShortError
+    return following

@@ -1,0 +1,149 @@
+"""The headers of BAM (SAMv1 4.2), VCF (VCFv4.3 1.2), BCF (VCFv4.3 6.2): where they end, which references they name."""
+
+import re
+import struct
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from htsget_flask.errors import FormatError
+from htsget_flask.formats import bgzf
+
+# Far above every real header (the largest seen are tens of megabytes), far below what would exhaust the memory.
+MAX_HEADER_DATA = 1 << 30
+
+_ATTRIBUTE = re.compile(r'([A-Za-z0-9_.]+)=("(?:[^"\\]|\\.)*"|[^,>]*)')
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A file's header.
+
+    `references` maps reference names to the numbers that the file's index knows them by (None: the index's own name
+    list decides, as in VCF). `raw` is the header in the file's own format, whole BGZF blocks or a CRAM container;
+    `end` is where the records start: a virtual offset, or in CRAM a byte offset.
+    """
+
+    references: dict[str, int | None]
+    raw: bytes
+    end: int
+
+
+def read_bam_header(file: BinaryIO) -> Header:
+    """The header of a BAM file.
+
+    Raises:
+        FormatError: when this is no BAM file, or a truncated or damaged one.
+
+    """
+    prefix = _open(file, b"BAM\1", "BAM")
+    position = 8 + _length(prefix, 4)
+    count = _length(prefix, position)
+    position += 4
+    references: dict[str, int | None] = {}
+    for reference_id in range(count):
+        name_length = _length(prefix, position)
+        data = prefix.require(position + 8 + name_length)
+        name = bytes(data[position + 4 : position + 4 + name_length])
+        references.setdefault(name.rstrip(b"\0").decode("utf-8", "replace"), reference_id)
+        position += 8 + name_length
+    return _header(file, prefix, position, references)
+
+
+def read_bcf_header(file: BinaryIO) -> Header:
+    """The header of a BCF file; a contig's number is its IDX where it has one, else its place.
+
+    Raises:
+        FormatError: when this is no BCF 2 file, or a truncated or damaged one.
+
+    """
+    prefix = _open(file, b"BCF\2", "BCF")
+    end = 9 + _length(prefix, 5)
+    text = bytes(prefix.require(end)[9:end]).rstrip(b"\0").decode("utf-8", "replace")
+    references: dict[str, int | None] = {}
+    following = 0
+    for attributes in _contigs(text):
+        try:
+            reference_id = int(attributes.get("IDX", following))
+        except ValueError:
+            raise FormatError("a contig's IDX in the header is not a number") from None
+        references.setdefault(attributes["ID"], reference_id)
+        following = max(following, reference_id + 1)
+    return _header(file, prefix, end, references)
+
+
+def read_vcf_header(file: BinaryIO) -> Header:
+    """The header of a BGZF-compressed VCF file.
+
+    Raises:
+        FormatError: when this is no such file, or a truncated or damaged one.
+
+    """
+    prefix = _open(file, b"##fileformat=VCF", "VCF")
+    end = 0
+    while True:
+        data = prefix.data
+        column_line = data.find(b"\n#CHROM", max(0, end - 7))
+        if column_line >= 0:
+            newline = data.find(b"\n", column_line + 1)
+            if newline >= 0:
+                end = newline + 1
+                break
+        end = len(data) if column_line < 0 else column_line
+        if not prefix.extend() or len(prefix.data) > MAX_HEADER_DATA:
+            raise FormatError("the file ends within its header")
+    text = bytes(prefix.data[:end]).decode("utf-8", "replace")
+    return _header(file, prefix, end, {attributes["ID"]: None for attributes in _contigs(text)})
+
+
+def _open(file: BinaryIO, magic: bytes, name: str) -> bgzf.Prefix:
+    file.seek(0)
+    start = file.read(len(magic))
+    if not start:
+        raise FormatError(f"the {name} file is empty")
+    if start == magic:
+        raise FormatError(f"the {name} file is not compressed; it has to be BGZF-compressed")
+    prefix = bgzf.Prefix(file)
+    try:
+        prefix.extend()
+    except FormatError:
+        if start[:2] == b"\x1f\x8b" and not _is_bgzf(file):
+            raise FormatError(f"the {name} file is compressed with plain gzip; it has to be BGZF-compressed") from None
+        raise
+    while len(prefix.data) < len(magic) and prefix.extend():
+        pass
+    if prefix.data[: len(magic)] != magic:
+        raise FormatError(f"this is not a {name} file")
+    return prefix
+
+
+def _is_bgzf(file: BinaryIO) -> bool:
+    try:
+        bgzf.read_block_size(file, 0)
+    except FormatError:
+        return False
+    return True
+
+
+def _length(prefix: bgzf.Prefix, position: int) -> int:
+    value: int = struct.unpack_from("<i", prefix.require(position + 4), position)[0]
+    if not 0 <= value <= MAX_HEADER_DATA:
+        raise FormatError("a length in the header is out of bounds")
+    return value
+
+
+def _contigs(text: str) -> list[dict[str, str]]:
+    lines = (line for line in text.split("\n") if line.startswith("##contig=<"))
+    contigs = (dict(_ATTRIBUTE.findall(line, len("##contig=<"))) for line in lines)
+    return [{name: value.strip('"') for name, value in contig.items()} for contig in contigs if "ID" in contig]
+
+
+def _header(file: BinaryIO, prefix: bgzf.Prefix, length: int, references: dict[str, int | None]) -> Header:
+    """The header made of the file's own BGZF blocks, the last one cut where it also holds records."""
+    data = prefix.require(length)
+    end = prefix.virtual_offset(length)
+    coffset, uoffset = bgzf.split_offset(end)
+    file.seek(0)
+    raw = file.read(coffset)
+    if uoffset:
+        raw += bgzf.deflate(bytes(data[length - uoffset : length]))
+    return Header(references, raw, end)

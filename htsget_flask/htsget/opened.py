@@ -1,0 +1,256 @@
+"""A dataset's file, opened: its header, index and edge blocks, each read once per version and then kept in memory."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, NamedTuple, TypeVar
+
+from htsget_flask.cache import ByteCache
+from htsget_flask.catalog import DataFile
+from htsget_flask.errors import FileFaultError, FormatError, NotFound
+from htsget_flask.formats import bgzf, cram, sidecar
+from htsget_flask.formats.crai import Crai, read_crai
+from htsget_flask.formats.headers import Header, read_bam_header, read_bcf_header, read_vcf_header
+from htsget_flask.formats.index import Index
+from htsget_flask.formats.index_files import read_index
+from htsget_flask.htsget.pieces import Cut, EndOfFile, WholeHeader
+from htsget_flask.storage import Stat
+
+log = logging.getLogger(__name__)
+V = TypeVar("V")
+IndexT = TypeVar("IndexT", Index, Crai)
+
+_READ_HEADER: dict[str, Callable[[BinaryIO], Header]] = {
+    "BAM": read_bam_header,
+    "CRAM": cram.read_cram_header,
+    "VCF": read_vcf_header,
+    "BCF": read_bcf_header,
+}
+# What a cached object costs beside its own bytes; a mapped index also holds pages, which all workers share.
+_OVERHEAD = 512
+_MAPPED_COST = 64 << 10
+_REFERENCE_COST = 150
+# Part of a sidecar's version: to be raised when the arrays change their meaning.
+_SIDECAR_VERSION = 1
+
+
+class _FoundIndex(NamedTuple):
+    key: str
+    stat: Stat
+
+
+class OpenFile:
+    """One version of a data file during one request; a context manager that closes what it opened.
+
+    Everything that is wrong with the file or its index raises FileFaultError.
+    """
+
+    def __init__(self, file: DataFile, cache: ByteCache, sidecars: Path) -> None:
+        self.source = file.source
+        self.stat = file.stat
+        self._cache = cache
+        self._sidecars = sidecars
+        self._version = (file.source.storage_name, file.source.key, file.stat.etag)
+        self._bytes: BinaryIO | None = None
+
+    def __enter__(self) -> "OpenFile":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bytes is not None:
+            self._bytes.close()
+
+    @property
+    def is_cram(self) -> bool:
+        """Whether the file is made of containers, not of BGZF blocks."""
+        return self.source.form.name == "CRAM"
+
+    @property
+    def header(self) -> Header:
+        """The file's header."""
+        return self._fetch(
+            "header",
+            lambda: _READ_HEADER[self.source.form.name](self._open()),
+            lambda header: len(header.raw) + _REFERENCE_COST * len(header.references),
+        )
+
+    @property
+    def references(self) -> dict[str, int | None]:
+        """The numbers by which the index knows the references; None for those that it holds nothing of."""
+        if self.source.form.name != "VCF":
+            return self.header.references
+        index = self.index()
+
+        def merge() -> dict[str, int | None]:
+            named = {name: reference_id for reference_id, name in enumerate(index.reference_names())}
+            return {**self.header.references, **named}
+
+        return self._fetch(("references", id(index)), merge, lambda names: _REFERENCE_COST * len(names))
+
+    @property
+    def tail(self) -> int:
+        """The byte offset behind the last record: of the EOF marker, or of the end of a file that has none."""
+        return self._fetch("tail", self._find_tail, lambda _: 0)
+
+    def index(self) -> Index:
+        """The BAI, TBI or CSI of a file of BGZF blocks, checked against its data."""
+        return self._index(Index, read_index, self._check_index)
+
+    def crai(self) -> Crai:
+        """The index of a CRAM file, checked against its data."""
+        return self._index(Crai, read_crai, self._check_crai)
+
+    def block_end(self, coffset: int) -> int:
+        """The byte offset behind the BGZF block at `coffset`, which is thereby known to be one."""
+        return self._fetch(
+            ("block end", coffset), lambda: coffset + bgzf.read_block_size(self._open(), coffset), lambda _: 0
+        )
+
+    def container_end(self, start: int) -> int:
+        """The byte offset behind the CRAM container at `start`, which is thereby known to be one."""
+        return self._fetch(
+            ("container end", start),
+            lambda: cram.read_container(self._open(), start, self.header.raw[4]).end,
+            lambda _: 0,
+        )
+
+    def block_start(self, target: int) -> int:
+        """The byte offset of the first BGZF block at or after byte `target`; the tail when none follows."""
+        return self._fetch(
+            ("block start", target), lambda: bgzf.find_block(self._open(), target, self.tail), lambda _: 0
+        )
+
+    def literal(self, piece: Cut | WholeHeader | EndOfFile) -> bytes:
+        """The bytes that a piece stands for."""
+        match piece:
+            case WholeHeader():
+                return self.header.raw
+            case EndOfFile():
+                return cram.eof_container(self.header.raw[4]) if self.is_cram else bgzf.EOF_BLOCK
+            case Cut():
+                return self._fetch(piece, lambda: self._cut(piece), len)
+
+    def _fetch(self, what: object, make: Callable[[], V], size_of: Callable[[V], int]) -> V:
+        def made() -> V:
+            with self._faults(self.source.location):
+                return make()
+
+        return self._cache.fetch((self._version, what), made, lambda value: _OVERHEAD + size_of(value))
+
+    @contextmanager
+    def _faults(self, location: str) -> Iterator[None]:
+        try:
+            yield
+        except FormatError as error:
+            raise FileFaultError(str(error), location=location) from error
+
+    def _open(self) -> BinaryIO:
+        if self._bytes is None:
+            self._bytes = self.source.storage.open(self.source.key, etag=self.stat.etag)
+        return self._bytes
+
+    def _cut(self, cut: Cut) -> bytes:
+        data, _ = bgzf.read_block(self._open(), cut.coffset)
+        end = len(data) if cut.end is None else cut.end
+        if not cut.start <= end <= len(data):
+            raise FormatError("the index does not fit the data: it points behind the end of a BGZF block")
+        return bgzf.deflate(data[cut.start : end])
+
+    def _find_tail(self) -> int:
+        file, size, marker = self._open(), self.stat.size, self.literal(EndOfFile())
+        tail = size
+        while tail >= len(marker):
+            file.seek(tail - len(marker))
+            if file.read(len(marker)) != marker:
+                break
+            tail -= len(marker)
+        if tail == size and not (self._ends_with_container() if self.is_cram else bgzf.ends_whole(file, size)):
+            raise FormatError(f"the {self.source.form.name} file is truncated: it ends in mid-block")
+        return tail
+
+    def _ends_with_container(self) -> bool:
+        position = self.header.end
+        while position < self.stat.size:
+            position = cram.read_container(self._open(), position, self.header.raw[4]).end
+        return position == self.stat.size
+
+    def _index(self, kind: type[IndexT], read: Callable[[bytes], IndexT], check: Callable[[IndexT], None]) -> IndexT:
+        found = self._find_index()
+
+        def make() -> IndexT:
+            with self._faults(self.source.storage.location(found.key)):
+                index = self._load(found, kind, read)
+                check(index)
+            return index
+
+        return self._fetch(("index", found.key, found.stat.etag), make, _private_bytes)
+
+    def _find_index(self) -> _FoundIndex:
+        """The first index under a usual name that is not older than its data.
+
+        Ages count in whole seconds, as for htslib: tools write data and index within one.
+        """
+        older = None
+        for key in self.source.index_keys:
+            try:
+                stat = self.source.storage.stat(key)
+            except NotFound:
+                continue
+            if int(stat.modified) >= int(self.stat.modified):
+                return _FoundIndex(key, stat)
+            older = older or key
+        if older is not None:
+            raise FileFaultError(
+                f"the index of the {self.source.form.name} file is older than its data",
+                location=self.source.storage.location(older),
+            )
+        raise FileFaultError(f"the {self.source.form.name} file has no index", location=self.source.location)
+
+    def _load(self, found: _FoundIndex, kind: type[IndexT], read: Callable[[bytes], IndexT]) -> IndexT:
+        location = self.source.storage.location(found.key)
+        path = self._sidecars / hashlib.sha256(location.encode("utf-8", "surrogateescape")).hexdigest()[:40]
+        version = f"{_SIDECAR_VERSION} {self.stat.etag} {found.stat.etag}"
+        arrays = sidecar.load(path, version)
+        if arrays is None:
+            with self.source.storage.open(found.key, etag=found.stat.etag) as file:
+                index = read(file.read())
+            try:
+                sidecar.store(path, version, index.arrays())
+            except OSError as error:
+                log.warning("indexes are not kept between runs: the cache folder cannot be written: %s", error)
+                return index
+            arrays = sidecar.load(path, version)
+            if arrays is None:
+                return index
+        return kind.from_arrays(arrays)
+
+    def _check_index(self, index: Index) -> None:
+        names_more = index.reference_count > len(self.header.references)
+        if self.source.form.name == "BAM" and names_more:
+            raise FormatError("the index is of another file: it has more references than the header")
+        if index.last_offset() >> 16 > self.stat.size:
+            raise FormatError("the index does not fit the data: it is of another file, or the data is truncated")
+        first, start = index.first_offset(), self.header.end
+        if first is not None and first < start:
+            # The end of the header's last block is the same place as the start of the next one.
+            coffset, uoffset = bgzf.split_offset(first)
+            data, size = bgzf.read_block(self._open(), coffset)
+            if uoffset < len(data) or bgzf.virtual_offset(coffset + size, 0) != start:
+                raise FormatError("the index does not fit the data: it is of another file")
+
+    def _check_crai(self, index: Crai) -> None:
+        if len(index.containers) and int(index.containers[-1]) >= self.stat.size:
+            raise FormatError("the index does not fit the data: it is of another file, or the data is truncated")
+        if len(index.containers) and int(index.containers[0]) < self.header.end:
+            raise FormatError("the index does not fit the data: it is of another file")
+
+
+def _private_bytes(index: Index | Crai) -> int:
+    arrays = index.arrays().values()
+    mapped = all(array.base is not None for array in arrays if array.nbytes)
+    return _MAPPED_COST if mapped else sum(array.nbytes for array in arrays)

@@ -1,0 +1,131 @@
+"""From a query to data blocks: which pieces of a file, joined, are a valid file with all records asked for."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+
+from htsget_flask.errors import FileFaultError, NotFound
+from htsget_flask.formats.bgzf import MAX_BLOCK_SIZE, split_offset, virtual_offset
+from htsget_flask.formats.binning import Chunk, merge_chunks
+from htsget_flask.htsget.opened import OpenFile
+from htsget_flask.htsget.pieces import Cut, DataBlock, EndOfFile, Piece, WholeHeader
+from htsget_flask.htsget.query import UNPLACED, Query, Region
+from htsget_flask.ranges import ByteRange, coalesce
+
+# A gap between two chunks costs at most this many bytes; two edge blocks and one more request cost about as much.
+_MAX_GAP = MAX_BLOCK_SIZE
+_LONGEST_SUGGESTED = 100
+
+
+def plan(query: Query, file: OpenFile, *, block_size: int) -> list[DataBlock]:
+    """The data blocks that answer a query: the header, the records in file order each once, the end of file.
+
+    Raises:
+        NotFound: for a reference that the file does not know.
+        FileFaultError: when the file or its index is not fit for it.
+
+    """
+    blocks = [DataBlock(WholeHeader(), "header")]
+    file.header  # noqa: B018 - a file without a readable header gets no ticket
+    if query.header_only:
+        return blocks
+    body = _containers(query.regions, file) if file.is_cram else _bgzf_pieces(query.regions, file)
+    for piece in body:
+        if isinstance(piece, ByteRange):
+            blocks += [DataBlock(part, "body") for part in _split(piece, file, block_size)]
+        else:
+            blocks.append(DataBlock(piece, "body"))
+    blocks.append(DataBlock(EndOfFile(), "body"))
+    return blocks
+
+
+def _bgzf_pieces(regions: Sequence[Region] | None, file: OpenFile) -> Iterator[Piece]:
+    for chunk in _chunks(regions, file):
+        (first, first_cut), (last, last_cut) = split_offset(chunk.begin), split_offset(chunk.end)
+        if first == last:
+            yield Cut(first, first_cut, last_cut)
+            continue
+        # Both edges are looked at even where nothing is cut: only there an index of another file would show.
+        following = file.block_end(first)
+        if first_cut:
+            yield Cut(first, first_cut, None)
+            first = following
+        if following > last:
+            raise _misfit(file)
+        if last_cut or last < file.stat.size:
+            file.block_end(last)
+        if first < last:
+            yield ByteRange(first, last)
+        if last_cut:
+            yield Cut(last, 0, last_cut)
+
+
+def _chunks(regions: Sequence[Region] | None, file: OpenFile) -> list[Chunk]:
+    if regions is None:
+        return merge_chunks([Chunk(file.header.end, virtual_offset(file.tail, 0))])
+    chunks: list[Chunk] = []
+    index = file.index()
+    for region in regions:
+        if region.reference_name == UNPLACED and file.source.form.name == "BAM":
+            last = index.last_offset() or file.header.end
+            chunks.append(Chunk(last, virtual_offset(file.tail, 0)))
+            continue
+        reference_id = _reference_id(region.reference_name, file)
+        if reference_id is not None:
+            chunks += index.chunks(reference_id, region.start, region.end)
+    return merge_chunks(chunks, max_gap=_MAX_GAP)
+
+
+def _containers(regions: Sequence[Region] | None, file: OpenFile) -> Iterator[Piece]:
+    if regions is None:
+        if file.header.end < file.tail:
+            yield ByteRange(file.header.end, file.tail)
+        return
+    index = file.crai()
+    ranges: list[ByteRange] = []
+    for region in regions:
+        if region.reference_name == UNPLACED:
+            places = index.unplaced()
+        else:
+            reference_id = _reference_id(region.reference_name, file)
+            places = [] if reference_id is None else index.overlapping(reference_id, region.start, region.end)
+        if places:
+            last_end = file.container_end(int(index.containers[-1]))
+            ranges += index.byte_ranges(places, last_end)
+    for containers in coalesce(ranges):
+        if file.container_end(containers.start) > containers.end or containers.end > file.stat.size:
+            raise _misfit(file)
+        yield containers
+
+
+def _reference_id(name: str, file: OpenFile) -> int | None:
+    references = file.references
+    if name in references:
+        return references[name]
+    known = list(references)
+    message = f"{file.source.id!r} has no reference {name[:_LONGEST_SUGGESTED]!r}"
+    if len(name) <= _LONGEST_SUGGESTED:
+        twin = name.removeprefix("chr") if name.startswith("chr") else f"chr{name}"
+        close = [twin] if twin in references else difflib.get_close_matches(name, known[:1000])
+        if close:
+            raise NotFound(f"{message}; did you mean {' or '.join(close)}?")
+    raise NotFound(f"{message}; it has {', '.join(known[:5])}{', ...' if len(known) > 5 else ''}")
+
+
+def _split(span: ByteRange, file: OpenFile, block_size: int) -> Iterator[ByteRange]:
+    """The range in parts of about `block_size` bytes, cut where BGZF blocks start (in CRAM anywhere).
+
+    Cuts stand at the same places whatever range is asked for: they are looked up once per file.
+    """
+    start = span.start
+    target = start - start % block_size + block_size
+    while target < span.end:
+        cut = target if file.is_cram else file.block_start(target)
+        if start < cut < span.end:
+            yield ByteRange(start, cut)
+            start = cut
+        target += block_size
+    yield ByteRange(start, span.end)
+
+
+def _misfit(file: OpenFile) -> FileFaultError:
+    return FileFaultError("the index does not fit the data: it is of another file", location=file.source.location)

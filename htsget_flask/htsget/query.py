@@ -1,0 +1,187 @@
+"""Requests as values: all that a client can ask for, and all that can be wrong with how it asks (htsget 1.3.0)."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from werkzeug.datastructures import MultiDict
+
+from htsget_flask.errors import InvalidInput, InvalidRange, PayloadTooLarge
+
+UNPLACED = "*"
+FIELDS = frozenset(("QNAME", "FLAG", "RNAME", "POS", "MAPQ", "CIGAR", "RNEXT", "PNEXT", "TLEN", "SEQ", "QUAL"))
+PARAMETERS = ("format", "class", "referenceName", "start", "end", "fields", "tags", "notags")
+
+_UNSIGNED = re.compile(r"[0-9]{1,20}", re.ASCII)
+_TAG = re.compile(r"[A-Za-z][A-Za-z0-9]", re.ASCII)
+_MAX_START = (1 << 32) - 1
+# igv.js says "to the end" with the largest number that JavaScript counts exactly.
+_MAX_END = 1 << 53
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of a reference: 0-based, half-open; `end` None: to the reference's end."""
+
+    reference_name: str
+    start: int = 0
+    end: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a ticket is asked for; `regions` None: everything."""
+
+    format: str | None
+    header_only: bool
+    regions: tuple[Region, ...] | None
+
+
+def parse_get(arguments: "MultiDict[str, str]", endpoint: str, *, strict_header_class: bool) -> Query:
+    """The query of a GET request.
+
+    Raises:
+        InvalidInput, InvalidRange: as the specification words them.
+
+    """
+    values: dict[str, str] = {}
+    for name in PARAMETERS:
+        given = arguments.getlist(name)
+        if len(given) > 1:
+            raise InvalidInput(f"{name} is given {len(given)} times")
+        if given:
+            values[name] = given[0]
+    header_only = _header_only(values, strict_header_class)
+    if endpoint == "reads":
+        fields = values.get("fields")
+        _check_fields(None if fields is None else fields.split(","))
+        _check_tags(_listed(values.get("tags")), _listed(values.get("notags")))
+    reference_name = values.get("referenceName")
+    start = _position(values.get("start"), "start", _MAX_START)
+    end = _position(values.get("end"), "end", _MAX_END)
+    if reference_name is None:
+        if start is not None or end is not None:
+            raise InvalidInput("start and end need a referenceName")
+        return Query(_format(values.get("format")), header_only, None)
+    if start is not None and end is not None and start > end:
+        raise InvalidRange(f"start {start} is greater than end {end}")
+    region = _region(reference_name, start, end, endpoint)
+    return Query(_format(values.get("format")), header_only, None if header_only else (region,))
+
+
+def parse_post(body: bytes, endpoint: str, *, strict_header_class: bool, max_regions: int) -> Query:
+    """The query of a POST request's JSON body.
+
+    Raises:
+        InvalidInput, InvalidRange: as the specification words them.
+        PayloadTooLarge: for more than `max_regions` regions.
+
+    """
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"the body is not valid JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise InvalidInput("the body must be a JSON object")
+    values = {name: value for name, value in content.items() if value is not None or name == "regions"}
+    for name in ("referenceName", "start", "end"):
+        if name in values:
+            raise InvalidInput(f"{name} belongs into the objects of regions")
+    for name in ("format", "class"):
+        if not isinstance(values.get(name, ""), str):
+            raise InvalidInput(f"{name} must be a string")
+    for name in ("fields", "tags", "notags"):
+        _check_strings(values.get(name, []), name)
+    header_only = _header_only(values, strict_header_class)
+    if endpoint == "reads":
+        _check_fields(values.get("fields"))
+        _check_tags(values.get("tags"), values.get("notags"))
+    regions = None
+    if "regions" in values:
+        regions = _regions(values["regions"], endpoint, max_regions)
+    return Query(_format(values.get("format")), header_only, None if header_only else regions)
+
+
+def _regions(listed: Any, endpoint: str, max_regions: int) -> tuple[Region, ...]:
+    if not isinstance(listed, list) or not listed:
+        raise InvalidInput("regions must be an array with at least one region")
+    if len(listed) > max_regions:
+        raise PayloadTooLarge(f"{len(listed)} regions are more than this server accepts at once: {max_regions}")
+    return tuple(_posted_region(region, place, endpoint) for place, region in enumerate(listed))
+
+
+def _posted_region(region: Any, place: int, endpoint: str) -> Region:
+    where = f"regions[{place}]"
+    if not isinstance(region, dict):
+        raise InvalidInput(f"{where} must be an object")
+    reference_name = region.get("referenceName")
+    if not isinstance(reference_name, str):
+        raise InvalidInput(f"{where}.referenceName must be a string")
+    positions = {}
+    for name, most in (("start", _MAX_START), ("end", _MAX_END)):
+        value = region.get(name)
+        if value is not None and (type(value) is not int or not 0 <= value <= most):
+            raise InvalidInput(f"{where}.{name} must be an unsigned 32-bit integer")
+        positions[name] = value
+    start, end = positions["start"], positions["end"]
+    if start is not None and end is not None and start >= end:
+        raise InvalidRange(f"{where}: start {start} is greater than or equal to end {end}")
+    return _region(reference_name, start, end, endpoint)
+
+
+def _region(reference_name: str, start: int | None, end: int | None, endpoint: str) -> Region:
+    if not reference_name:
+        raise InvalidInput("referenceName is empty")
+    if reference_name == UNPLACED and endpoint == "reads" and (start is not None or end is not None):
+        raise InvalidInput("start and end have no meaning with referenceName=*")
+    return Region(reference_name, start or 0, end)
+
+
+def _header_only(values: Mapping[str, Any], strict: bool) -> bool:
+    value = values.get("class")
+    if value is None:
+        return False
+    if value != "header":
+        raise InvalidInput(f"class must be header, not {value[:40]!r}")
+    others = [name for name in (*PARAMETERS, "regions") if name in values and name not in ("format", "class")]
+    if others and strict:
+        raise InvalidInput(f"class=header excludes {', '.join(others)}")
+    return True
+
+
+def _format(value: str | None) -> str | None:
+    return None if value is None else value.upper()[:40]
+
+
+def _position(value: str | None, name: str, most: int) -> int | None:
+    if value is None:
+        return None
+    if not _UNSIGNED.fullmatch(value) or int(value) > most:
+        raise InvalidInput(f"{name} must be an unsigned 32-bit integer, not {value[:40]!r}")
+    return int(value)
+
+
+def _listed(value: str | None) -> list[str] | None:
+    return None if value is None else [item for item in value.split(",") if item]
+
+
+def _check_strings(values: Any, name: str) -> None:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise InvalidInput(f"{name} must be an array of strings")
+
+
+def _check_fields(fields: Sequence[str] | None) -> None:
+    for field in fields or ():
+        if field not in FIELDS:
+            raise InvalidInput(f"there is no field {field[:40]!r}; there are {', '.join(sorted(FIELDS))}")
+
+
+def _check_tags(tags: Sequence[str] | None, notags: Sequence[str] | None) -> None:
+    for tag in (*(tags or ()), *(notags or ())):
+        if not _TAG.fullmatch(tag):
+            raise InvalidInput(f"{tag[:40]!r} is not a tag")
+    both = sorted(set(tags or ()) & set(notags or ()))
+    if both:
+        raise InvalidInput(f"tags and notags both name {', '.join(both)}")

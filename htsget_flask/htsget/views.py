@@ -1,0 +1,168 @@
+"""The endpoints that make tickets, and what GA4GH service-info and service-registry tell of them."""
+
+from functools import partial
+from urllib.parse import quote
+
+from flask import Blueprint, Response, jsonify, request
+from werkzeug.exceptions import UnsupportedMediaType
+
+from htsget_flask import __version__
+from htsget_flask.errors import Gone, InvalidInput, NotFound, ServiceUnavailable
+from htsget_flask.formats import ENDPOINTS, FORMATS
+from htsget_flask.htsget.opened import OpenFile
+from htsget_flask.htsget.pieces import Piece, parse, spell
+from htsget_flask.htsget.plan import plan
+from htsget_flask.htsget.query import PARAMETERS, Query, parse_get, parse_post
+from htsget_flask.htsget.ticket import MEDIA_TYPE, ticket
+from htsget_flask.ranges import ByteRange
+from htsget_flask.storage import VersionError
+from htsget_flask.web import base_url, send_bytes, send_range, services
+
+HTSGET_VERSION = "1.3.0"
+
+blueprint = Blueprint("htsget", __name__)
+
+# The URL of a data block names all that decides over its bytes: they may be kept for as long as a view is looked at.
+_BLOCK_HEADERS = {"Cache-Control": "private, max-age=3600, immutable"}
+
+
+@blueprint.get("/<any(reads, variants):endpoint>/<path:dataset_id>")
+def get_ticket(endpoint: str, dataset_id: str) -> Response:
+    """The ticket that a GET request asks for."""
+    strict = services().config.htsget.strict_header_class
+    return _ticket(endpoint, dataset_id, parse_get(request.args, endpoint, strict_header_class=strict))
+
+
+@blueprint.post("/<any(reads, variants):endpoint>/<path:dataset_id>")
+def post_ticket(endpoint: str, dataset_id: str) -> Response:
+    """The ticket that a POST request asks for."""
+    options = services().config.htsget
+    # Clients that probe with a form's type have to fall back to GET: a ticket would mislead them.
+    if request.mimetype != "application/json":
+        raise UnsupportedMediaType("the body's Content-Type must be application/json")
+    given = [name for name in PARAMETERS if name in request.args]
+    if given:
+        raise InvalidInput(f"a POST request has its parameters in the body, not in the URL: {', '.join(given)}")
+    request.max_content_length = options.max_post_bytes
+    query = parse_post(
+        request.get_data(cache=False),
+        endpoint,
+        strict_header_class=options.strict_header_class,
+        max_regions=options.max_regions,
+    )
+    return _ticket(endpoint, dataset_id, query)
+
+
+@blueprint.get("/blocks/<etag>/<piece>/<any(reads, variants):endpoint>/<format_name>/<path:dataset_id>")
+def get_block(etag: str, piece: str, endpoint: str, format_name: str, dataset_id: str) -> Response:
+    """Exactly the bytes of one data block, of the version of the file that its ticket was made for."""
+    wanted = parse(piece)
+    if wanted is None or format_name not in FORMATS:
+        raise NotFound("there is no such data block")
+    file = services().catalog.locate(endpoint, dataset_id, format_name)
+    try:
+        if file.stat.etag != etag:
+            raise VersionError
+        if isinstance(wanted, ByteRange):
+            if wanted.end > file.stat.size:
+                raise NotFound("there is no such data block")
+            content = file.source.storage.open(file.source.key, etag=etag)
+            return send_range(content, wanted, etag=etag, headers=_BLOCK_HEADERS)
+        with OpenFile(file, services().cache, services().sidecars) as opened:
+            return send_bytes(opened.literal(wanted), etag=etag, headers=_BLOCK_HEADERS)
+    except VersionError:
+        raise Gone("the file was replaced after this ticket was made; ask for a new ticket") from None
+
+
+@blueprint.get("/<any(reads, variants):endpoint>/service-info")
+def service_info(endpoint: str) -> Response:
+    """What GA4GH service-info tells of an endpoint."""
+    return jsonify(
+        {
+            **_service(endpoint),
+            "htsget": {
+                "datatype": endpoint,
+                "formats": [form.name for form in FORMATS.values() if form.endpoint == endpoint],
+                "fieldsParameterEffective": False,
+                "tagsParametersEffective": False,
+            },
+        }
+    )
+
+
+@blueprint.get("/service-info")
+def registry_info() -> Response:
+    """What GA4GH service-info tells of the registry that lists the endpoints."""
+    registry = {"group": "org.ga4gh", "artifact": "service-registry", "version": "1.0.0"}
+    return jsonify({**_description("registry"), "type": registry})
+
+
+@blueprint.get("/services")
+def registry() -> Response:
+    """The endpoints that are on (GA4GH service-registry)."""
+    return jsonify([_registered(endpoint) for endpoint in ENDPOINTS])
+
+
+@blueprint.get("/services/types")
+def registry_types() -> Response:
+    """The types of the endpoints that are on."""
+    return jsonify([_service(ENDPOINTS[0])["type"]])
+
+
+@blueprint.get("/services/<service_id>")
+def registry_entry(service_id: str) -> Response:
+    """One of the endpoints that are on."""
+    for endpoint in ENDPOINTS:
+        if _registered(endpoint)["id"] == service_id:
+            return jsonify(_registered(endpoint))
+    raise NotFound(f"there is no service {service_id[:200]!r}")
+
+
+def _ticket(endpoint: str, dataset_id: str, query: Query) -> Response:
+    options = services().config.htsget
+    file = services().catalog.locate(endpoint, dataset_id, query.format)
+    url_of = partial(
+        _block_url, f"{base_url()}blocks/{file.stat.etag}/", f"/{endpoint}/{file.source.form.name}/{quote(dataset_id)}"
+    )
+    never_inline = options.never_inline if file.source.never_inline is None else file.source.never_inline
+    try:
+        with OpenFile(file, services().cache, services().sidecars) as opened:
+            blocks = plan(query, opened, block_size=options.block_size)
+            body = ticket(opened, blocks, inline_limit=0 if never_inline else options.inline_limit, url_of=url_of)
+    except VersionError:
+        raise ServiceUnavailable(f"{dataset_id!r} is being replaced; ask again") from None
+    return Response(body, content_type=MEDIA_TYPE, headers={"Cache-Control": "no-store"})
+
+
+def _block_url(before: str, after: str, piece: Piece) -> str:
+    return f"{before}{spell(piece)}{after}"
+
+
+def _description(suffix: str) -> dict[str, object]:
+    service = services().config.service
+    optional = {
+        "description": service.description,
+        "contactUrl": service.contact_url,
+        "documentationUrl": service.documentation_url,
+        "createdAt": service.created_at,
+        "updatedAt": service.updated_at,
+        "environment": service.environment,
+    }
+    return {
+        "id": f"{service.id}.{suffix}",
+        "name": f"{service.name} {suffix}",
+        "version": __version__,
+        "organization": {"name": service.organization.name, "url": service.organization.url},
+        **{name: value for name, value in optional.items() if value is not None},
+    }
+
+
+def _service(endpoint: str) -> dict[str, object]:
+    return {
+        **_description(endpoint),
+        "type": {"group": "org.ga4gh", "artifact": "htsget", "version": HTSGET_VERSION},
+    }
+
+
+def _registered(endpoint: str) -> dict[str, object]:
+    return {**_service(endpoint), "url": f"{base_url()}{endpoint}"}

@@ -1,0 +1,73 @@
+"""gunicorn, run from within: the same settings for the command line and for `config/gunicorn.conf.py`."""
+
+import contextlib
+import os
+import resource
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+
+from htsget_flask.app import create_app
+from htsget_flask.config import Config
+
+DEFAULT_THREADS = 32
+
+
+def settings(*, bind: str, workers: int | None = None, threads: int = DEFAULT_THREADS) -> dict[str, Any]:
+    """The settings of gunicorn for this service; `workers` defaults to one for each core.
+
+    gthread: a thread that streams a block, or waits for a slow client, holds up no other; one process per core because
+    planning a ticket is Python. X-Forwarded-Proto is left to `trusted_proxies`: gunicorn would believe any local peer.
+    """
+    return {
+        "bind": bind,
+        "workers": workers or cores(),
+        "threads": threads,
+        "worker_class": "gthread",
+        "worker_connections": 1000,
+        "keepalive": 75,
+        "timeout": 120,
+        "graceful_timeout": 30,
+        "limit_request_line": 8190,
+        "secure_scheme_headers": {},
+        "forwarded_allow_ips": "",
+        "forwarder_headers": "",
+        "control_socket_disable": True,
+        "post_worker_init": raise_file_limit,
+    }
+
+
+def cores() -> int:
+    """The number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def raise_file_limit(_: object = None) -> None:
+    """Allow as many open files as the system does: each kept index and each client takes one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 1 << 16 if hard == resource.RLIM_INFINITY else min(hard, 1 << 16)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+class Server(BaseApplication):  # type: ignore[misc]
+    """gunicorn serving one configuration."""
+
+    def __init__(self, config: Config, options: dict[str, Any]) -> None:
+        self._config = config
+        self._options = options
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Take over the settings; gunicorn calls this."""
+        for name, value in self._options.items():
+            # The control socket came with later versions of gunicorn.
+            if name in self.cfg.settings:
+                self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        """Make the application, in each worker; gunicorn calls this."""
+        return create_app(self._config)

@@ -1,0 +1,60 @@
+"""Where files lie: the storage protocol and the grammar of keys."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+from htsget_flask.errors import NotFound
+
+MAX_KEY_LENGTH = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """One version of a file: `size` in bytes, `modified` in seconds since the epoch, `etag` without quotes."""
+
+    size: int
+    modified: float
+    etag: str
+
+
+class VersionError(Exception):
+    """The file was replaced: the version asked for does not exist any more."""
+
+
+class Storage(Protocol):
+    """Files by key, a relative path with `/` between its segments.
+
+    An absent key raises NotFound; every other fault (a broken disk, a denied permission) propagates as what it is.
+    """
+
+    def stat(self, key: str) -> Stat:
+        """The present version of a file."""
+
+    def open(self, key: str, *, etag: str | None = None) -> BinaryIO:
+        """The file's bytes, seekable and unbuffered; VersionError when `etag` is given and is not the present one."""
+
+    def signed_url(self, key: str) -> str | None:
+        """A URL from which clients may fetch the file themselves; None: this server delivers the bytes."""
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """The keys that start with `prefix`, in no particular order."""
+
+    def location(self, key: str) -> str:
+        """The file as its keeper knows it (a path, a bucket's URL), for logs and for commands, never for clients."""
+
+
+def validate_key(key: str) -> None:
+    """Raise NotFound unless the key obeys the grammar: nothing else can name a file.
+
+    Segments joined by `/`, none of them empty, `.` or `..`; no NUL, at most 1,024 bytes of UTF-8.
+    """
+    segments = key.split("/")
+    if "" in segments or "." in segments or ".." in segments or "\0" in key or len(key) > MAX_KEY_LENGTH:
+        raise NotFound("no such file")
+    try:
+        encoded = key.encode()
+    except UnicodeEncodeError:
+        raise NotFound("no such file") from None
+    if len(encoded) > MAX_KEY_LENGTH:
+        raise NotFound("no such file")

@@ -1,0 +1,224 @@
+"""What all blueprints share: the services behind them, error answers, CORS, conditional and partial responses."""
+
+import logging
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import orjson
+from flask import Flask, Response, current_app, request
+from flask_cors import CORS
+from werkzeug.datastructures import ContentRange
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.http import parse_range_header, quote_etag
+from werkzeug.wsgi import wrap_file
+
+from htsget_flask.cache import ByteCache
+from htsget_flask.catalog import Catalog
+from htsget_flask.config import Config
+from htsget_flask.errors import FileFaultError, InternalServerError, ServiceError
+from htsget_flask.ranges import ByteRange
+from htsget_flask.storage import Storage
+
+log = logging.getLogger(__name__)
+
+EXTENSION = "htsget_flask"
+ERROR_MEDIA_TYPE = "application/vnd.ga4gh.htsget.v1.3.0+json; charset=utf-8"
+OCTETS = "application/octet-stream"
+
+_MAX_AGE = 2_592_000
+_SMALL = 64 << 10
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What requests are answered from: made once per application, frozen."""
+
+    config: Config
+    storages: Mapping[str, Storage]
+    catalog: Catalog
+    cache: ByteCache
+    sidecars: Path
+
+
+def services() -> Services:
+    """The services of the application that handles the present request."""
+    return cast(Services, current_app.extensions[EXTENSION])
+
+
+def base_url() -> str:
+    """The URL under which clients reach this service, with a slash at its end."""
+    configured = services().config.public_url
+    if configured is not None:
+        return configured
+    # A server bound to all addresses and asked without Host would name none that a client can reach.
+    root = request.root_url
+    return root.replace("://0.0.0.0", "://127.0.0.1", 1).replace("://[::]", "://[::1]", 1)
+
+
+def register(app: Flask, config: Config) -> None:
+    """Install the error handlers, CORS and the health check on the application."""
+    app.register_error_handler(ServiceError, _answer)
+    app.register_error_handler(FileFaultError, _file_fault)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unexpected)
+    CORS(
+        app,
+        origins=config.cors.origins,
+        methods=["GET", "POST", "HEAD", "OPTIONS"],
+        allow_headers="*",
+        expose_headers=["Content-Range", "Content-Length", "Accept-Ranges", "ETag"],
+        max_age=_MAX_AGE,
+        send_wildcard=False,
+    )
+    app.add_url_rule("/health", "health", _health)
+
+
+def _health() -> Response:
+    return Response("ok\n", mimetype="text/plain", headers={"Cache-Control": "no-store"})
+
+
+def _answer(error: ServiceError) -> Response:
+    response = _error(type(error).__name__, error.message, error.status)
+    if error.status == 503:
+        response.headers["Retry-After"] = "5"
+    return response
+
+
+def _file_fault(error: FileFaultError) -> Response:
+    log.error("%s", error)
+    identifier = (request.view_args or {}).get("dataset_id", "")
+    return _answer(InternalServerError(f"{identifier!r} cannot be served: {error.reason}"))
+
+
+def _http_error(error: HTTPException) -> Response:
+    """The answer of routing and of werkzeug's own checks, in htsget's form; headers such as Allow are kept."""
+    status = error.code or 500
+    names = {401: "InvalidAuthentication", 403: "PermissionDenied", 404: "NotFound", 413: "PayloadTooLarge"}
+    name = names.get(status, "InvalidInput" if status < 500 else "InternalServerError")
+    message = error.description or error.name
+    if isinstance(error, RequestEntityTooLarge):
+        message = f"the body is longer than this server accepts: {services().config.htsget.max_post_bytes} bytes"
+    response = _error(name, message, status)
+    for header, value in error.get_headers(request.environ):
+        if header.lower() not in ("content-type", "content-length"):
+            response.headers[header] = value
+    return response
+
+
+def _unexpected(error: Exception) -> Response:
+    reference = secrets.token_hex(6)
+    log.error("request %s failed: %s %s", reference, request.method, request.path, exc_info=error)
+    return _answer(InternalServerError(f"the server failed; its log has the reason under {reference}"))
+
+
+def _error(name: str, message: str, status: int) -> Response:
+    body = orjson.dumps({"htsget": {"error": name, "message": message}})
+    return Response(body, status, content_type=ERROR_MEDIA_TYPE)
+
+
+def send_bytes(data: bytes, *, etag: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Bytes at hand, as a conditional and ranged answer."""
+    response, span = _conditional(len(data), etag, headers)
+    if span is not None and request.method != "HEAD":
+        response.set_data(data[span.start : span.end])
+    return response
+
+
+def send_range(file: BinaryIO, span: ByteRange, *, etag: str, headers: Mapping[str, str] | None = None) -> Response:
+    """A range of a file as a resource of its own, as a conditional and ranged answer; closes the file.
+
+    The file is unbuffered: a server that can hands its descriptor to the kernel, already at the right offset.
+    """
+    try:
+        response, part = _conditional(len(span), etag, headers)
+        if part is None or request.method == "HEAD":
+            file.close()
+            return response
+        file.seek(span.start + part.start)
+        if len(part) <= _SMALL:
+            with file:
+                data = file.read(len(part))
+            if len(data) < len(part):
+                raise OSError(f"the file ended {len(part) - len(data)} bytes early")
+            response.set_data(data)
+        elif request.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/"):
+            response.response = wrap_file(request.environ, file, _PIECE)
+            response.direct_passthrough = True
+        else:
+            response.response = _Pieces(file, len(part))
+            response.direct_passthrough = True
+    except BaseException:
+        file.close()
+        raise
+    return response
+
+
+class _Pieces:
+    """A part of a file in pieces, for servers whose file wrapper does not stop at Content-Length."""
+
+    def __init__(self, file: BinaryIO, length: int) -> None:
+        self._file = file
+        self._left = length
+
+    def __iter__(self) -> Iterator[bytes]:
+        while self._left:
+            data = self._file.read(min(_PIECE, self._left))
+            if not data:
+                raise OSError(f"the file ended {self._left} bytes early")
+            self._left -= len(data)
+            yield data
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _conditional(length: int, etag: str, headers: Mapping[str, str] | None) -> tuple[Response, ByteRange | None]:
+    """The response without its body, and which part of a resource of `length` bytes that body is.
+
+    None for a body that is not sent. RFC 9110: preconditions come before Range (section 13.2.2); a Range of another
+    unit, malformed or of several parts is ignored (14.2), one that lies behind the end is answered with 416.
+    """
+    response = Response(content_type=OCTETS, headers=headers)
+    response.headers["Accept-Ranges"] = "bytes"
+    response.headers["ETag"] = quote_etag(etag)
+    if request.method not in ("GET", "HEAD"):
+        response.content_length = length
+        return response, ByteRange(0, length)
+    response.make_conditional(request.environ, accept_ranges=False)
+    if response.status_code == 412:
+        return _error("InvalidInput", "the precondition failed", 412), None
+    if response.status_code == 304:
+        return response, None
+    span = _requested(length, etag)
+    if span is None:
+        response.content_length = length
+        return response, ByteRange(0, length)
+    if span.start >= length:
+        response = _error("InvalidRange", "the range lies behind the end", 416)
+        response.headers["Content-Range"] = f"bytes */{length}"
+        response.headers["Accept-Ranges"] = "bytes"
+        return response, None
+    response.status_code = 206
+    response.content_range = ContentRange("bytes", span.start, span.end, length)
+    response.content_length = len(span)
+    return response, span
+
+
+def _requested(length: int, etag: str) -> ByteRange | None:
+    """The part that the request's Range names, clipped to the resource; None when it names none that is heeded."""
+    if request.method != "GET" or "Range" not in request.headers:
+        return None
+    # A weak validator or a date proves nothing about the bytes (RFC 9110 13.1.5).
+    if request.headers.get("If-Range", quote_etag(etag)) != quote_etag(etag):
+        return None
+    wanted = parse_range_header(request.headers["Range"])
+    if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:
+        return None
+    start, end = wanted.ranges[0]
+    if start < 0:
+        return ByteRange(max(0, length + start), length) if length else None
+    return ByteRange(start, max(start, length if end is None else min(end, length)))
