@@ -1,6 +1,9 @@
 """The command `htsget-flask`: it parses and calls."""
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
@@ -8,10 +11,20 @@ from htsget_flask import __version__
 from htsget_flask.app import create_services
 from htsget_flask.config import Config, ConfigError, folder_config, read_config
 from htsget_flask.demo import write_demo
+from htsget_flask.errors import FileFaultError
 from htsget_flask.examples import example_urls
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def _dataset_options(command: F) -> F:
+    """What is served: a folder or a configuration."""
+    command = click.option("--config", "config_path", type=_FILE, help="A YAML file; instead of DIR.")(command)
+    return click.argument("folder", metavar="[DIR]", type=_FOLDER, required=False)(command)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -21,8 +34,7 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("folder", metavar="[DIR]", type=_FOLDER, required=False)
-@click.option("--config", "config_path", type=_FILE, help="A YAML file; instead of DIR.")
+@_dataset_options
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is all.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one for each core]")
@@ -56,6 +68,61 @@ def demo(folder: Path) -> None:
     """Write example data to DIR: one sample's reads, a cohort's variants, their reference."""
     write_demo(folder)
     click.echo(f"example data is in {folder}")
+
+
+@main.command()
+@_dataset_options
+@click.option("--deep", is_flag=True, help="Follow tickets for some regions and compare their records with pysam's.")
+def check(folder: Path | None, config_path: Path | None, deep: bool) -> None:
+    """Tell for each file below DIR, or of a configuration, whether it can be served, and how to mend it if not."""
+    from htsget_flask.checks import check as check_files  # noqa: PLC0415 - pysam is of no use to the server
+
+    count = failed = 0
+    for report in check_files(_config(folder, config_path), deep=deep):
+        count += 1
+        failed += not report.can_be_served
+        facts = ["?" if report.size is None else _size(report.size), f"index {report.index_key or 'none'}"]
+        if report.compared:
+            facts.append(f"{report.compared:,} records compared")
+        status = "ok" if report.can_be_served else "FAILED"
+        source = report.source
+        click.echo(f"{status:6} /{source.form.endpoint}/{source.id} {source.form.name} ({', '.join(facts)})")
+        for finding in report.findings:
+            click.echo(f"       {finding.severity}: {finding.message} [{source.location}]")
+    click.echo(f"{count} files, {failed} of them cannot be served")
+    if failed or not count:
+        raise SystemExit(1)
+
+
+@main.command()
+@_dataset_options
+def index(folder: Path | None, config_path: Path | None) -> None:
+    """Build the indexes that files below DIR, or of a configuration, lack or that are older than their data."""
+    from htsget_flask.indexing import build_index, unindexed  # noqa: PLC0415 - pysam is of no use to the server
+
+    catalog = create_services(_config(folder, config_path)).catalog
+    sources = list(unindexed(catalog.sources()))
+    faults = []
+    sizes = [source.storage.stat(source.key).size for source in sources]
+    with click.progressbar(length=sum(sizes), label=f"indexing {len(sources)} files", file=sys.stderr) as progress:
+        for source, size in zip(sources, sizes, strict=True):
+            try:
+                build_index(source)
+            except FileFaultError as error:
+                faults.append(str(error))
+            progress.update(size)
+    click.echo(f"{len(sources) - len(faults)} indexes built, {len(faults)} failed")
+    if faults:
+        raise click.ClickException("\n".join(faults))
+
+
+def _size(size: int) -> str:
+    """A size in bytes for people."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.3g} {unit}" if unit != "B" else f"{size} B"
+        size /= 1024  # type: ignore[assignment]
+    return f"{size:.4g} TiB"
 
 
 def _config(folder: Path | None, config_path: Path | None) -> Config:

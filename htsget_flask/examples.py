@@ -1,12 +1,15 @@
-"""URLs to try on a running server, made from what it serves."""
+"""What to try on a server: regions of a file in which there are records, and URLs made of them."""
 
 from collections.abc import Iterator
+from itertools import islice
 from urllib.parse import quote, urlencode
 
 from htsget_flask.catalog import DataFile, Source
 from htsget_flask.errors import FileFaultError, ServiceError
 from htsget_flask.formats import ENDPOINTS
 from htsget_flask.formats.binning import first_bin
+from htsget_flask.formats.crai import Crai
+from htsget_flask.formats.index import Index
 from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.web import Services
 
@@ -17,47 +20,43 @@ _LOOKED_AT = 200
 
 def example_urls(services: Services, base: str) -> Iterator[str]:
     """For each endpoint the service's description and a ticket, for a region where there are records if possible."""
+    sources = list(islice(services.catalog.sources(), _LOOKED_AT))
     for endpoint in ENDPOINTS:
-        source = next((source for source in _first(services) if source.form.endpoint == endpoint), None)
+        source = next((source for source in sources if source.form.endpoint == endpoint), None)
         if source is not None:
-            region = _region(source, services)
-            query = f"?{urlencode(region)}" if region else ""
-            yield f"{base}{endpoint}/{quote(source.id)}{query}"
+            yield f"{base}{endpoint}/{quote(source.id)}{_query(source, services)}"
             yield f"{base}{endpoint}/service-info"
 
 
-def _first(services: Services) -> Iterator[Source]:
-    for _, source in zip(range(_LOOKED_AT), services.catalog.sources(), strict=False):
-        yield source
-
-
-def _region(source: Source, services: Services) -> dict[str, str | int]:
+def _query(source: Source, services: Services) -> str:
     try:
         file = DataFile(source, source.storage.stat(source.key))
         with OpenFile(file, services.cache, services.sidecars) as opened:
-            return next(_regions(opened), {})
+            regions = example_regions(opened, opened.crai() if opened.is_cram else opened.index())
+            for name, start, end in regions:
+                return "?" + urlencode({"referenceName": name, "start": start, "end": end})
     except (ServiceError, FileFaultError, OSError):
-        return {}
+        pass
+    return ""
 
 
-def _regions(file: OpenFile) -> Iterator[dict[str, str | int]]:
-    """Regions at the start of the records of each reference that has any."""
-    if file.is_cram:
-        crai = file.crai()
-        for name, reference_id in file.references.items():
-            found = crai.starts[crai.references == reference_id]
-            if len(found):
-                yield _window(name, int(found[0]))
-        return
-    index = file.index()
-    min_shift, depth = int(index.shape[0]), int(index.shape[1])
+def example_regions(file: OpenFile, index: Index | Crai) -> Iterator[tuple[str, int, int]]:
+    """For each reference that has records a region with the first ones: name, start, end; 0-based, half-open."""
     for name, reference_id in file.references.items():
-        if reference_id is not None and reference_id < index.reference_count:
-            bins = index.bins[index.reference_bins[reference_id] : index.reference_bins[reference_id + 1]]
-            leaves = bins[bins >= first_bin(depth)]
-            if len(leaves):
-                yield _window(name, (int(leaves[0]) - first_bin(depth)) << min_shift)
+        start = None if reference_id is None else _first_position(index, reference_id)
+        if start is not None:
+            yield name, start, start + _WINDOW
 
 
-def _window(name: str, start: int) -> dict[str, str | int]:
-    return {"referenceName": name, "start": start, "end": start + _WINDOW}
+def _first_position(index: Index | Crai, reference_id: int) -> int | None:
+    if isinstance(index, Crai):
+        starts = index.starts[index.references == reference_id]
+        return int(starts.min()) if len(starts) else None
+    if reference_id >= index.reference_count:
+        return None
+    min_shift, depth = int(index.shape[0]), int(index.shape[1])
+    bins = index.bins[index.reference_bins[reference_id] : index.reference_bins[reference_id + 1]]
+    leaves = bins[bins >= first_bin(depth)]
+    if len(leaves):
+        return (int(leaves[0]) - first_bin(depth)) << min_shift
+    return 0 if len(bins) else None

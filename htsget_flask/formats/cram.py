@@ -10,7 +10,7 @@ from typing import BinaryIO
 from isal import isal_zlib
 
 from htsget_flask.errors import FormatError
-from htsget_flask.formats.headers import MAX_HEADER_DATA, Header
+from htsget_flask.formats.headers import MAX_HEADER_DATA, Header, sort_order
 
 FILE_DEFINITION_SIZE = 26
 
@@ -107,7 +107,7 @@ def read_cram_header(file: BinaryIO) -> Header:
         for tag in line.rstrip("\r").split("\t")[1:]:
             if tag.startswith("SN:"):
                 references.setdefault(tag[3:], reference_id)
-    return Header(references, data[:end], end)
+    return Header(references, data[:end], end, sort_order(text.encode()))
 
 
 def _header_text(block: bytes) -> str:

@@ -10,6 +10,7 @@ from htsget_flask.formats import bgzf
 
 # Far above every real header (the largest seen are tens of megabytes), far below what would exhaust the memory.
 MAX_HEADER_DATA = 1 << 30
+_FIRST_LINE = 1000
 
 _ATTRIBUTE = re.compile(r'([A-Za-z0-9_.]+)=("(?:[^"\\]|\\.)*"|[^,>]*)')
 
@@ -20,12 +21,14 @@ class Header:
 
     `references` maps reference names to the numbers that the file's index knows them by (None: the index's own name
     list decides, as in VCF). `raw` is the header in the file's own format, whole BGZF blocks or a CRAM container;
-    `end` is where the records start: a virtual offset, or in CRAM a byte offset.
+    `end` is where the records start: a virtual offset, or in CRAM a byte offset. `sort_order` is what a SAM header
+    states of it (@HD SO).
     """
 
     references: dict[str, int | None]
     raw: bytes
     end: int
+    sort_order: str | None = None
 
 
 def read_bam_header(file: BinaryIO) -> Header:
@@ -46,7 +49,17 @@ def read_bam_header(file: BinaryIO) -> Header:
         name = bytes(data[position + 4 : position + 4 + name_length])
         references.setdefault(name.rstrip(b"\0").decode("utf-8", "replace"), reference_id)
         position += 8 + name_length
-    return _header(file, prefix, position, references)
+    text_end = 8 + _length(prefix, 4)
+    return _header(
+        file, prefix, position, references, sort_order(bytes(prefix.data[8 : min(text_end, 8 + _FIRST_LINE)]))
+    )
+
+
+def sort_order(text: bytes) -> str | None:
+    """The sort order that a SAM header states in its first line."""
+    first_line = text.partition(b"\n")[0].split(b"\t")
+    orders = [field[3:].decode("ascii", "replace") for field in first_line if field.startswith(b"SO:")]
+    return orders[0] if orders and first_line[0] == b"@HD" else None
 
 
 def read_bcf_header(file: BinaryIO) -> Header:
@@ -137,7 +150,13 @@ def _contigs(text: str) -> list[dict[str, str]]:
     return [{name: value.strip('"') for name, value in contig.items()} for contig in contigs if "ID" in contig]
 
 
-def _header(file: BinaryIO, prefix: bgzf.Prefix, length: int, references: dict[str, int | None]) -> Header:
+def _header(
+    file: BinaryIO,
+    prefix: bgzf.Prefix,
+    length: int,
+    references: dict[str, int | None],
+    order: str | None = None,
+) -> Header:
     """The header made of the file's own BGZF blocks, the last one cut where it also holds records."""
     data = prefix.require(length)
     end = prefix.virtual_offset(length)
@@ -146,4 +165,4 @@ def _header(file: BinaryIO, prefix: bgzf.Prefix, length: int, references: dict[s
     raw = file.read(coffset)
     if uoffset:
         raw += bgzf.deflate(bytes(data[length - uoffset : length]))
-    return Header(references, raw, end)
+    return Header(references, raw, end, order)

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 V = TypeVar("V")
 IndexT = TypeVar("IndexT", Index, Crai)
 
-_READ_HEADER: dict[str, Callable[[BinaryIO], Header]] = {
+READ_HEADER: dict[str, Callable[[BinaryIO], Header]] = {
     "BAM": read_bam_header,
     "CRAM": cram.read_cram_header,
     "VCF": read_vcf_header,
@@ -37,7 +37,9 @@ _REFERENCE_COST = 150
 _SIDECAR_VERSION = 1
 
 
-class _FoundIndex(NamedTuple):
+class FoundIndex(NamedTuple):
+    """An index file that exists, in its present version."""
+
     key: str
     stat: Stat
 
@@ -75,7 +77,7 @@ class OpenFile:
         """The file's header."""
         return self._fetch(
             "header",
-            lambda: _READ_HEADER[self.source.form.name](self._open()),
+            lambda: READ_HEADER[self.source.form.name](self._open()),
             lambda header: len(header.raw) + _REFERENCE_COST * len(header.references),
         )
 
@@ -104,6 +106,27 @@ class OpenFile:
     def crai(self) -> Crai:
         """The index of a CRAM file, checked against its data."""
         return self._index(Crai, read_crai, self._check_crai)
+
+    def find_index(self) -> FoundIndex:
+        """The first index under a usual name that is not older than its data.
+
+        Ages count in whole seconds, as for htslib: tools write data and index within one.
+        """
+        older = None
+        for key in self.source.index_keys:
+            try:
+                stat = self.source.storage.stat(key)
+            except NotFound:
+                continue
+            if int(stat.modified) >= int(self.stat.modified):
+                return FoundIndex(key, stat)
+            older = older or key
+        if older is not None:
+            raise FileFaultError(
+                f"the index of the {self.source.form.name} file is older than its data",
+                location=self.source.storage.location(older),
+            )
+        raise FileFaultError(f"the {self.source.form.name} file has no index", location=self.source.location)
 
     def block_end(self, coffset: int) -> int:
         """The byte offset behind the BGZF block at `coffset`, which is thereby known to be one."""
@@ -180,7 +203,7 @@ class OpenFile:
         return position == self.stat.size
 
     def _index(self, kind: type[IndexT], read: Callable[[bytes], IndexT], check: Callable[[IndexT], None]) -> IndexT:
-        found = self._find_index()
+        found = self.find_index()
 
         def make() -> IndexT:
             with self._faults(self.source.storage.location(found.key)):
@@ -190,28 +213,7 @@ class OpenFile:
 
         return self._fetch(("index", found.key, found.stat.etag), make, _private_bytes)
 
-    def _find_index(self) -> _FoundIndex:
-        """The first index under a usual name that is not older than its data.
-
-        Ages count in whole seconds, as for htslib: tools write data and index within one.
-        """
-        older = None
-        for key in self.source.index_keys:
-            try:
-                stat = self.source.storage.stat(key)
-            except NotFound:
-                continue
-            if int(stat.modified) >= int(self.stat.modified):
-                return _FoundIndex(key, stat)
-            older = older or key
-        if older is not None:
-            raise FileFaultError(
-                f"the index of the {self.source.form.name} file is older than its data",
-                location=self.source.storage.location(older),
-            )
-        raise FileFaultError(f"the {self.source.form.name} file has no index", location=self.source.location)
-
-    def _load(self, found: _FoundIndex, kind: type[IndexT], read: Callable[[bytes], IndexT]) -> IndexT:
+    def _load(self, found: FoundIndex, kind: type[IndexT], read: Callable[[bytes], IndexT]) -> IndexT:
         location = self.source.storage.location(found.key)
         path = self._sidecars / hashlib.sha256(location.encode("utf-8", "surrogateescape")).hexdigest()[:40]
         version = f"{_SIDECAR_VERSION} {self.stat.etag} {found.stat.etag}"

@@ -1,0 +1,92 @@
+"""Building the indexes that datasets lack, with htslib."""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pysam
+import pysam.bcftools
+import pysam.samtools
+from pysam.utils import SamtoolsError
+
+from htsget_flask.catalog import Source
+from htsget_flask.errors import FileFaultError, FormatError, NotFound
+from htsget_flask.htsget.opened import READ_HEADER
+from htsget_flask.storage.local import LocalStorage
+
+# Beyond this position BAI and TBI have no bins (SAMv1 5.1.1).
+_BAI_LIMIT = 1 << 29
+
+
+def unindexed(sources: Iterable[Source]) -> Iterator[Source]:
+    """Those of the files that have no index as recent as their data."""
+    for source in sources:
+        modified = int(source.storage.stat(source.key).modified)
+        if not any(_modified(source, key) >= modified for key in source.index_keys):
+            yield source
+
+
+def build_index(source: Source) -> Path:
+    """Build the index of a file of a local storage, beside it or where the configuration says; returns its path.
+
+    Raises:
+        FileFaultError: when the file is damaged, unsorted or not compressed as it has to be.
+    """
+    if not isinstance(source.storage, LocalStorage):
+        raise FileFaultError("indexes can be built in local storages only", location=source.location)
+    data = source.location
+    form = source.form.name
+    try:
+        with source.storage.open(source.key) as file:
+            # Before htslib: it would compress a file that is not, and remove the original.
+            READ_HEADER[form](file)
+    except FormatError as error:
+        raise FileFaultError(str(error), location=data) from error
+    # htslib would write its own remarks among ours.
+    verbosity = pysam.set_verbosity(0)
+    try:
+        long_reference = max(_lengths(data, form), default=0) > _BAI_LIMIT
+        key = next(key for key in source.index_keys if not long_reference or key.endswith((".csi", ".crai")))
+        index = Path(source.storage.location(key))
+        temporary = index.with_name(f".{os.getpid()}-{index.name}")
+        try:
+            _build(data, str(temporary), form, is_csi=key.endswith(".csi"))
+            temporary.replace(index)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                temporary.unlink()
+    except StopIteration:
+        raise FileFaultError("a reference is longer than a BAI or TBI index allows", location=data) from None
+    except (SamtoolsError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise FileFaultError(f"no index can be built: {reason[-1]}", location=data) from error
+    finally:
+        pysam.set_verbosity(verbosity)
+    return index
+
+
+def _build(data: str, index: str, form: str, *, is_csi: bool) -> None:
+    if form in ("BAM", "CRAM"):
+        pysam.samtools.index(*(["-c"] if is_csi else []), "-o", index, data)
+    elif form == "VCF":
+        pysam.tabix_index(data, preset="vcf", index=index, csi=is_csi, force=True)
+    else:
+        pysam.bcftools.index("--force", "--output", index, data)
+
+
+def _lengths(data: str, form: str) -> list[int]:
+    if form in ("BAM", "CRAM"):
+        with pysam.AlignmentFile(data, check_sq=False) as reads:
+            return list(reads.lengths)
+    with pysam.VariantFile(data) as variants:
+        # Not header.contigs: pysam does not count contigs whose IDX leaves gaps.
+        contigs = (record for record in variants.header.records if record.key == "contig")
+        return [int(contig.get("length", 0)) for contig in contigs]
+
+
+def _modified(source: Source, key: str) -> int:
+    try:
+        return int(source.storage.stat(key).modified)
+    except NotFound:
+        return -1
