@@ -22,7 +22,7 @@ check: $(VENV)/test.stamp
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/coverage run -m pytest -m "not live" -q
+	HTSGET_FLASK_TEST_REGIONS=10 $(BIN)/coverage run -m pytest -m "not live" -q
 	$(BIN)/coverage report
 
 $(VENV)/bin/python:

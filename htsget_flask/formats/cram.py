@@ -107,7 +107,7 @@ def read_cram_header(file: BinaryIO) -> Header:
         for tag in line.rstrip("\r").split("\t")[1:]:
             if tag.startswith("SN:"):
                 references.setdefault(tag[3:], reference_id)
-    return Header(references, data[:end], end, sort_order(text.encode()))
+    return Header(references, data[:end], end, len(references), sort_order(text.encode()))
 
 
 def _header_text(block: bytes) -> str:

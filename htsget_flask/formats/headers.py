@@ -21,13 +21,14 @@ class Header:
 
     `references` maps reference names to the numbers that the file's index knows them by (None: the index's own name
     list decides, as in VCF). `raw` is the header in the file's own format, whole BGZF blocks or a CRAM container;
-    `end` is where the records start: a virtual offset, or in CRAM a byte offset. `sort_order` is what a SAM header
-    states of it (@HD SO).
+    `end` is where the records start: a virtual offset, or in CRAM a byte offset. `reference_limit` is one more than
+    the largest number of a reference. `sort_order` is what a SAM header states of it (@HD SO).
     """
 
     references: dict[str, int | None]
     raw: bytes
     end: int
+    reference_limit: int
     sort_order: str | None = None
 
 
@@ -165,4 +166,5 @@ def _header(
     raw = file.read(coffset)
     if uoffset:
         raw += bgzf.deflate(bytes(data[length - uoffset : length]))
-    return Header(references, raw, end, order)
+    limit = 1 + max((number for number in references.values() if number is not None), default=-1)
+    return Header(references, raw, end, limit, order)

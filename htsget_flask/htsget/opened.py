@@ -16,6 +16,7 @@ from htsget_flask.formats.crai import Crai, read_crai
 from htsget_flask.formats.headers import Header, read_bam_header, read_bcf_header, read_vcf_header
 from htsget_flask.formats.index import Index
 from htsget_flask.formats.index_files import read_index
+from htsget_flask.formats.records import is_unplaced, may_start
 from htsget_flask.htsget.pieces import Cut, EndOfFile, WholeHeader
 from htsget_flask.storage import Stat
 
@@ -180,8 +181,10 @@ class OpenFile:
     def _cut(self, cut: Cut) -> bytes:
         data, _ = bgzf.read_block(self._open(), cut.coffset)
         end = len(data) if cut.end is None else cut.end
-        if not cut.start <= end <= len(data):
-            raise FormatError("the index does not fit the data: it points behind the end of a BGZF block")
+        limit = self.header.reference_limit
+        for edge in (cut.start, end):
+            if edge > len(data) or (0 < edge < len(data) and not may_start(self.source.form.name, data, edge, limit)):
+                raise FormatError("the index does not fit the data: no record starts where it points")
         return bgzf.deflate(data[cut.start : end])
 
     def _find_tail(self) -> int:
@@ -238,18 +241,33 @@ class OpenFile:
         if index.last_offset() >> 16 > self.stat.size:
             raise FormatError("the index does not fit the data: it is of another file, or the data is truncated")
         first, start = index.first_offset(), self.header.end
-        if first is not None and first < start:
+        if first is None:
+            if self._has_placed_records():
+                raise FormatError("the index does not fit the data: it holds none of its records")
+        elif first < start:
             # The end of the header's last block is the same place as the start of the next one.
             coffset, uoffset = bgzf.split_offset(first)
             data, size = bgzf.read_block(self._open(), coffset)
             if uoffset < len(data) or bgzf.virtual_offset(coffset + size, 0) != start:
                 raise FormatError("the index does not fit the data: it is of another file")
 
+    def _has_placed_records(self) -> bool:
+        """Whether the first record has a place on a reference; sorted files have those without one at their end."""
+        file, (coffset, uoffset) = self._open(), bgzf.split_offset(self.header.end)
+        while coffset < self.tail:
+            data, size = bgzf.read_block(file, coffset)
+            if uoffset < len(data):
+                return self.source.form.name != "BAM" or not is_unplaced(data, uoffset)
+            coffset, uoffset = coffset + size, 0
+        return False
+
     def _check_crai(self, index: Crai) -> None:
         if len(index.containers) and int(index.containers[-1]) >= self.stat.size:
             raise FormatError("the index does not fit the data: it is of another file, or the data is truncated")
         if len(index.containers) and int(index.containers[0]) < self.header.end:
             raise FormatError("the index does not fit the data: it is of another file")
+        if not len(index.containers) and self.header.end < self.tail:
+            raise FormatError("the index does not fit the data: it holds none of its records")
 
 
 def _private_bytes(index: Index | Crai) -> int:

@@ -28,19 +28,19 @@ class LocalStorage:
         # A pipe put in the file's place must not block the thread, nor a link lead out of the root.
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
         try:
-            file = io.FileIO(os.open(path, flags), "rb", closefd=True)
+            descriptor = os.open(path, flags)
         except OSError as error:
             if error.errno in _ABSENT:
                 raise NotFound("no such file") from None
             raise
         try:
-            present = _stat(os.fstat(file.fileno()))
+            present = _stat(os.fstat(descriptor))
             if etag is not None and present.etag != etag:
                 raise VersionError(key)
+            return cast(BinaryIO, io.FileIO(descriptor))
         except BaseException:
-            file.close()
+            os.close(descriptor)
             raise
-        return cast(BinaryIO, file)
 
     def signed_url(self, key: str) -> None:
         return None

@@ -1,0 +1,39 @@
+"""The little that is asked of records: whether one can start at an offset, whether it has a place on a reference."""
+
+import struct
+
+_BAM_FIXED = struct.Struct("<iiiBBHHHiii")  # size, reference, position, name length, ..., next reference and position
+_BCF_FIXED = struct.Struct("<IIiii")  # sizes of both parts, reference, position, length on the reference
+_BAM_FIXED_SIZE, _BCF_SHARED_SIZE = 32, 24
+
+
+def may_start(form: str, data: bytes, offset: int, reference_limit: int) -> bool:
+    """Whether a record of a format can start at an offset in uncompressed data.
+
+    `reference_limit`: one more than the largest number of a reference. A record whose fixed part goes beyond the data
+    is taken for one.
+    """
+    if form == "VCF":
+        return data[offset - 1] == 0x0A
+    if form == "BCF":
+        if len(data) - offset < _BCF_FIXED.size:
+            return True
+        shared, _, reference_id, position, length = _BCF_FIXED.unpack_from(data, offset)
+        return bool(shared >= _BCF_SHARED_SIZE and 0 <= reference_id < reference_limit and position >= -1 and length >= 0)
+    if len(data) - offset < _BAM_FIXED.size:
+        return True
+    fixed = _BAM_FIXED.unpack_from(data, offset)
+    size, reference_id, position, name_length, next_reference_id, next_position = (*fixed[:4], *fixed[9:11])
+    return bool(
+        size >= _BAM_FIXED_SIZE + name_length
+        and name_length > 0
+        and -1 <= reference_id < reference_limit
+        and -1 <= next_reference_id < reference_limit
+        and position >= -1
+        and next_position >= -1
+    )
+
+
+def is_unplaced(data: bytes, offset: int) -> bool:
+    """Whether the BAM record that starts at an offset has no reference."""
+    return data[offset + 4 : offset + 8] == b"\xff\xff\xff\xff"

@@ -1,0 +1,91 @@
+"""What every storage keeps to; each backend's tests subclass `StorageContract`."""
+
+import io
+from collections.abc import Callable
+
+import pytest
+
+from htsget_flask.errors import NotFound
+from htsget_flask.storage import Storage, VersionError
+
+BAD_KEYS = [
+    "",
+    "/",
+    "/etc/passwd",
+    "..",
+    "../a.bam",
+    "folder/../../a.bam",
+    "folder/..",
+    ".",
+    "./a.bam",
+    "folder//b.bam",
+    "folder/",
+    "a.bam/",
+    "a.bam\0",
+    "\0",
+    "\ud800",
+    "x" * 2000,
+    "é" * 700,
+    "folder/" * 200 + "a.bam",
+]
+
+
+class StorageContract:
+    """The subclass gives `storage`, and `put`, which writes a file into it."""
+
+    @pytest.fixture
+    def storage(self) -> Storage:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def put(self) -> Callable[[str, bytes], None]:
+        raise NotImplementedError
+
+    def test_a_file_has_its_size_and_an_etag(self, storage: Storage, put: Callable[[str, bytes], None]) -> None:
+        put("folder/a b#%.bam", b"12345")
+        stat = storage.stat("folder/a b#%.bam")
+        assert stat.size == 5
+        assert stat.modified > 0
+        assert stat.etag
+        assert '"' not in stat.etag
+        assert storage.stat("folder/a b#%.bam") == stat
+
+    def test_its_bytes_can_be_read_anywhere(self, storage: Storage, put: Callable[[str, bytes], None]) -> None:
+        content = bytes(range(256)) * 1000
+        put("a.bam", content)
+        with storage.open("a.bam") as file:
+            assert file.read() == content
+            file.seek(1000)
+            assert file.read(10) == content[1000:1010]
+            file.seek(-5, io.SEEK_END)
+            assert file.read() == content[-5:]
+            assert file.read(1) == b""
+
+    def test_a_version_is_what_was_asked_for(self, storage: Storage, put: Callable[[str, bytes], None]) -> None:
+        put("a.bam", b"old")
+        old = storage.stat("a.bam").etag
+        with storage.open("a.bam", etag=old) as file:
+            assert file.read() == b"old"
+        put("a.bam", b"newer")
+        assert storage.stat("a.bam").etag != old
+        with pytest.raises(VersionError):
+            storage.open("a.bam", etag=old)
+
+    @pytest.mark.parametrize("key", ["b.bam", "a.bam/b", "folder", "folder/b", "A.BAM", *BAD_KEYS])
+    def test_only_absence_is_not_found(self, storage: Storage, put: Callable[[str, bytes], None], key: str) -> None:
+        put("a.bam", b"1")
+        put("folder/c.bam", b"1")
+        with pytest.raises(NotFound):
+            storage.stat(key)
+        with pytest.raises(NotFound):
+            storage.open(key)
+
+    def test_keys_are_listed(self, storage: Storage, put: Callable[[str, bytes], None]) -> None:
+        for key in ("a.bam", "folder/b.bam", "folder/deep/c.bam", "folder2/d.bam"):
+            put(key, b"1")
+        assert sorted(storage.keys()) == ["a.bam", "folder/b.bam", "folder/deep/c.bam", "folder2/d.bam"]
+        assert sorted(storage.keys("folder/")) == ["folder/b.bam", "folder/deep/c.bam"]
+        assert list(storage.keys("none")) == []
+
+    def test_a_location_names_the_file(self, storage: Storage) -> None:
+        assert storage.location("folder/a.bam").endswith("folder/a.bam")

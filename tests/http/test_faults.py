@@ -1,0 +1,284 @@
+"""Bad data: the client learns which dataset, the log which file; nothing is a miss, and nothing half an answer."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import files
+from tests.client import FlaskHttp, fetch, fetch_ticket, join, records, truth
+from tests.files import FORMATS, GOOD, NOT_BGZF, ODD, SOME_REFERENCES, WITHOUT_INDEX
+from tests.http.app import http_for
+
+ENDPOINTS = {"BAM": "reads", "CRAM": "reads", "VCF": "variants", "BCF": "variants"}
+SUFFIXES = {"BAM": ".bam", "CRAM": ".cram", "VCF": ".vcf.gz", "BCF": ".bcf"}
+REGION = {"referenceName": "chr1", "start": 1000, "end": 300_000}
+PLAIN = {"BAM": "bam_normal", "CRAM": "cram_3_0", "VCF": "vcf_normal", "BCF": "bcf_normal"}
+
+
+class Served:
+    """A folder with one file, served."""
+
+    def __init__(self, folder: Path, form: str) -> None:
+        self.folder = folder / "data"
+        self.folder.mkdir()
+        self.form = form
+        self.file = self.folder / f"sample{SUFFIXES[form]}"
+        self.path = f"/{ENDPOINTS[form]}/sample"
+
+    @property
+    def index(self) -> Path:
+        found = files.index_of(self.file)
+        assert found is not None
+        return found
+
+    @property
+    def http(self) -> FlaskHttp:
+        return http_for(self.folder)
+
+    def fault(self, caplog: pytest.LogCaptureFixture, query: str = "") -> str:
+        """The message of a 500 answer, which names no path; the log does."""
+        answer = self.http.get(f"{self.path}?format={self.form}{query}")
+        assert answer.status == 500, answer.body[:300]
+        content = json.loads(answer.body)["htsget"]
+        assert content["error"] == "InternalServerError"
+        assert "'sample'" in content["message"]
+        assert str(self.folder) not in content["message"]
+        assert str(self.folder / "sample") in caplog.text
+        assert "Traceback" not in caplog.text
+        return str(content["message"])
+
+
+@pytest.fixture(params=sorted(PLAIN))
+def served(request: pytest.FixtureRequest, tmp_path: Path) -> Served:
+    """A sound file of each format."""
+    made = tmp_path / "made"
+    made.mkdir()
+    source = GOOD[PLAIN[request.param]](made)
+    index = files.index_of(source)
+    assert index is not None
+    served = Served(tmp_path, request.param)
+    shutil.copy2(source, served.file)
+    shutil.copy2(index, str(served.file) + index.suffix)
+    return served
+
+
+def query(region: dict[str, object]) -> str:
+    return "".join(f"&{name}={value}" for name, value in region.items())
+
+
+class TestAnUnfitIndexIsAFault:
+    def test_missing(self, served: Served, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+        served.index.unlink()
+        assert "has no index" in served.fault(caplog, query(REGION))
+        body = fetch(served.http, served.path, format=served.form)
+        assert records(body, served.form, tmp_path) == truth(served.file, served.form, None)
+
+    def test_older_than_its_data(self, served: Served, caplog: pytest.LogCaptureFixture) -> None:
+        modified = served.file.stat().st_mtime
+        os.utime(served.index, (modified - 60, modified - 60))
+        assert "older than its data" in served.fault(caplog, query(REGION))
+
+    def test_another_index_that_is_recent_is_taken(self, served: Served) -> None:
+        expected = fetch(served.http, served.path, format=served.form, **REGION)
+        index = served.index
+        other = index.with_name("sample" + index.suffix)
+        if served.form == "VCF":
+            other = index.with_name("sample.vcf" + index.suffix)
+        shutil.copy2(index, other)
+        modified = served.file.stat().st_mtime
+        os.utime(index, (modified - 60, modified - 60))
+        assert fetch(served.http, served.path, format=served.form, **REGION) == expected
+
+    @pytest.mark.parametrize("damage", [files.truncated_index, files.empty_index], ids=["truncated", "empty"])
+    def test_damaged(
+        self, served: Served, caplog: pytest.LogCaptureFixture, tmp_path: Path, damage: Callable[[Path, Path], Path]
+    ) -> None:
+        copy = tmp_path / "copy" / served.file.name
+        copy.parent.mkdir()
+        damage(served.file, copy)
+        served.index.write_bytes((files.index_of(copy) or copy).read_bytes())
+        assert "index" in served.fault(caplog, query(REGION))
+
+    def test_not_an_index(self, served: Served, caplog: pytest.LogCaptureFixture) -> None:
+        served.index.write_bytes(b"not an index\n" * 100)
+        assert "index" in served.fault(caplog, query(REGION))
+
+    @pytest.mark.parametrize("other", sorted(GOOD))
+    def test_of_another_file(self, other: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """Never other records with status 200: a fault, or exactly the right ones where the indexes are alike."""
+        form = FORMATS[other]
+        made = tmp_path / "made"
+        made.mkdir()
+        path = GOOD[PLAIN[form]](made)
+        foreign = GOOD[other](made)
+        if foreign == path or files.index_of(foreign) is None:
+            return
+        served = Served(tmp_path, form)
+        shutil.copy2(path, served.file)
+        index = files.index_of(foreign)
+        assert index is not None
+        target = Path(str(served.file) + index.suffix)
+        target.write_bytes(index.read_bytes())
+        same = target.read_bytes() == (files.index_of(path) or path).read_bytes()
+        for reference in SOME_REFERENCES:
+            region = {"referenceName": reference.name, "start": 1000, "end": 100_000}
+            answer = served.http.get(f"{served.path}?format={form}{query(region)}")
+            if answer.status == 200:
+                ticket = json.loads(answer.body)
+                try:
+                    body = join(served.http, ticket)
+                except AssertionError:
+                    continue
+                found = records(body, form, tmp_path)
+                expected = truth(path, form, [(reference.name, 1000, 100_000)])
+                # What cannot be told: an index that says there is nothing here.
+                assert same or set(expected) <= set(found) or not found
+            else:
+                assert answer.status in (500, 404)
+
+    @pytest.mark.parametrize("maker", sorted(WITHOUT_INDEX))
+    def test_a_file_without_one_is_served_whole(self, maker: str, tmp_path: Path) -> None:
+        served = Served(tmp_path, FORMATS[maker])
+        WITHOUT_INDEX[maker](served.folder).rename(served.file)
+        body = fetch(served.http, served.path, format=served.form)
+        assert records(body, served.form, tmp_path) == truth(served.file, served.form, None)
+        assert served.http.get(f"{served.path}?format={served.form}{query(REGION)}").status == 500
+
+
+class TestUnfitDataIsAFault:
+    def test_truncated(self, served: Served, caplog: pytest.LogCaptureFixture) -> None:
+        content = served.file.read_bytes()
+        for length in (len(content) - 5, len(content) - 100, len(content) * 2 // 3, len(content) // 3):
+            stat = served.file.stat()
+            served.file.write_bytes(content[:length])
+            os.utime(served.file, (stat.st_mtime, stat.st_mtime))
+            assert "truncated" in served.fault(caplog)
+            if length < len(content) - 100:
+                assert "truncated" in served.fault(caplog, query(REGION))
+
+    def test_truncated_within_the_header(self, served: Served, caplog: pytest.LogCaptureFixture) -> None:
+        content = served.file.read_bytes()
+        for length in (10, 20, 40, 60):
+            served.file.write_bytes(content[:length])
+            served.fault(caplog)
+            served.fault(caplog, "&class=header")
+
+    def test_empty(self, served: Served, caplog: pytest.LogCaptureFixture) -> None:
+        served.file.write_bytes(b"")
+        assert "is empty" in served.fault(caplog)
+
+    def test_of_another_kind(self, served: Served, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+        other = "BCF" if served.form != "BCF" else "BAM"
+        folder = tmp_path / "other"
+        folder.mkdir()
+        served.file.write_bytes(GOOD[PLAIN[other]](folder).read_bytes())
+        assert served.form in served.fault(caplog)
+
+    def test_noise(self, served: Served, caplog: pytest.LogCaptureFixture) -> None:
+        served.file.write_bytes(bytes(range(256)) * 400)
+        served.fault(caplog)
+        served.fault(caplog, "&class=header")
+
+    @pytest.mark.parametrize("maker", sorted(NOT_BGZF))
+    def test_not_compressed_as_it_has_to_be(self, maker: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        served = Served(tmp_path, "VCF")
+        made = NOT_BGZF[maker](served.folder)
+        index = files.index_of(made)
+        made.rename(served.file)
+        if index is not None:
+            index.rename(str(served.file) + index.suffix)
+        for asked in ("", "&class=header", query(REGION)):
+            assert "BGZF" in served.fault(caplog, asked)
+
+    def test_a_damaged_block_is_found_where_it_is_cut(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        served = Served(tmp_path, "BAM")
+        source = files.bam_straddling(served.folder)
+        index = files.index_of(source)
+        assert index is not None
+        source.rename(served.file)
+        index.rename(str(served.file) + ".bai")
+        ticket = fetch_ticket(served.http, served.path, **REGION)
+        assert len([url for url in ticket["htsget"]["urls"] if url["url"].startswith("data:")]) > 2
+        content = bytearray(served.file.read_bytes())
+        for place in range(3000, len(content) - 100, 500):
+            content[place] ^= 0xFF
+        served.file.write_bytes(bytes(content))
+        os.utime(str(served.file) + ".bai")
+        served.fault(caplog, query(REGION))
+
+
+class TestAFailureIsNotAMiss:
+    def test_an_unreadable_disk(self, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A permission denied cannot be made here as root: the operating system's answer is put in its place."""
+        http = served.http
+        for error in (PermissionError(13, "Permission denied"), OSError(5, "Input/output error")):
+
+            def fail(*_: object, error: OSError = error, **__: object) -> None:
+                raise error
+
+            with monkeypatch.context() as patch:
+                patch.setattr("htsget_flask.storage.local.os.lstat", fail)
+                assert http.get(served.path).status == 500
+            with monkeypatch.context() as patch:
+                patch.setattr("htsget_flask.storage.local.os.open", fail)
+                assert http_for(served.folder).get(served.path).status == 500
+
+    def test_a_configured_file_that_is_not_there(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        served = Served(tmp_path, "BAM")
+        dataset = {"id": "sample", "reads": {"BAM": {"storage": "data", "key": "sample.bam"}}}
+        http = http_for(served.folder, datasets=[dataset])
+        answer = http.get("/reads/sample")
+        assert answer.status == 500
+        assert b"is not there" in answer.body
+        assert str(served.file) in caplog.text
+
+    def test_a_cache_folder_that_cannot_be_written(self, served: Served, tmp_path: Path) -> None:
+        expected = fetch(served.http, served.path, format=served.form, **REGION)
+        (tmp_path / "file").write_text("in the way")
+        http = http_for(served.folder, cache={"folder": str(tmp_path / "file" / "cache"), "max_bytes": 0})
+        for _ in range(2):
+            assert fetch(http, served.path, format=served.form, **REGION) == expected
+
+
+class TestAReplacedFileIsNeverMixed:
+    def test_its_data_blocks_are_gone(self, served: Served) -> None:
+        http = http_for(served.folder, htsget={"never_inline": True})
+        ticket = fetch_ticket(http, served.path, format=served.form, **REGION)
+        join(http, ticket)
+        os.utime(served.file, (1_000_000_000, 1_000_000_000))
+        for entry in ticket["htsget"]["urls"]:
+            answer = http.get(entry["url"])
+            assert answer.status == 410
+            assert json.loads(answer.body)["htsget"]["error"] == "Gone"
+        os.utime(served.index, (1_000_000_001, 1_000_000_001))
+        fetch(http, served.path, format=served.form, **REGION)
+
+    def test_tickets_follow_the_new_file_at_once(self, served: Served, tmp_path: Path) -> None:
+        http = served.http
+        fetch(http, served.path, format=served.form, **REGION)
+        made = tmp_path / "new"
+        made.mkdir()
+        other = {"BAM": "bam_straddling", "CRAM": "cram_multi_slice", "VCF": "vcf_tiny_blocks", "BCF": "bcf_straddling"}
+        source = GOOD[other[served.form]](made)
+        index = files.index_of(source)
+        assert index is not None
+        served.index.unlink()
+        os.replace(source, served.file)
+        os.replace(index, str(served.file) + index.suffix)
+        name, start, end = "chr1", 1000, 300_000
+        found = records(fetch(http, served.path, format=served.form, **REGION), served.form, tmp_path)
+        assert set(truth(served.file, served.form, [(name, start, end)])) <= set(found)
+
+
+class TestAnEndMarkerWithinAFile:
+    def test_the_file_is_delivered_as_it_is(self, tmp_path: Path) -> None:
+        for maker in ODD.values():
+            served = Served(tmp_path, "BAM")
+            source = maker(served.folder)
+            ticket = fetch_ticket(served.http, f"/reads/{source.name.removesuffix('.bam')}")
+            body = join(served.http, ticket, eof_inside=True)
+            assert records(body, "BAM", tmp_path) == truth(source, "BAM", None)

@@ -1,0 +1,256 @@
+"""Tickets against the files themselves: pysam's records, and the chunks that htslib's own index code names."""
+
+import os
+import random
+import zlib
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+
+import pysam
+import pytest
+
+from tests import files
+from tests.client import (
+    SUFFIXES,
+    FlaskHttp,
+    bgzf_blocks,
+    fetch,
+    fetch_ticket,
+    file_header,
+    header_text,
+    is_subsequence,
+    join,
+    records,
+    scan,
+    truth,
+)
+from tests.files import BGZF_EOF, FORMATS, GOOD, GOOD_BGZF, bgzf_block
+from tests.htslib import HtslibIndex
+from tests.http.app import http_for
+
+REGIONS = int(os.environ.get("HTSGET_FLASK_TEST_REGIONS", "200"))
+MAX_GAP = 1 << 16
+Region = tuple[str, int | None, int | None]
+
+
+class Case:
+    """A file, served."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.format = FORMATS[name]
+        self.folder = folder
+        data = folder / "data"
+        data.mkdir()
+        self.path = GOOD[name](data)
+        self.http = http_for(data)
+        self.bare = http_for(data, htsget={"never_inline": True, "block_size": 1 << 20})
+        endpoint = "reads" if self.format in ("BAM", "CRAM") else "variants"
+        dataset_id = self.path.name.removesuffix(SUFFIXES[self.format])
+        self.ticket_path = f"/{endpoint}/{dataset_id}"
+
+    def fetch(self, http: FlaskHttp, regions: Sequence[Region], *, post: bool) -> bytes:
+        if not post:
+            ((name, start, end),) = regions
+            return fetch(http, self.ticket_path, format=self.format, referenceName=name, start=start, end=end)
+        listed = [{"referenceName": name, "start": start, "end": end} for name, start, end in regions]
+        return fetch(http, self.ticket_path, method="POST", json={"format": self.format, "regions": listed})
+
+
+@pytest.fixture(scope="module", params=sorted(GOOD))
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    return Case(request.param, tmp_path_factory.mktemp(request.param))
+
+
+def reference_names(path: Path, form: str) -> list[str]:
+    """The names in the header, with or without records."""
+    lines = file_header(path, form).splitlines()
+    if form in ("BAM", "CRAM"):
+        return [
+            field[3:] for line in lines if line.startswith("@SQ") for field in line.split("\t") if field[:3] == "SN:"
+        ]
+    contigs = [line for line in lines if line.startswith("##contig=<ID=")]
+    return [line[len("##contig=<ID=") :].split(",")[0].rstrip(">") for line in contigs]
+
+
+def random_regions(case: Case, count: int) -> list[Region]:
+    """Regions of all sizes, most of them where records are."""
+    rng = random.Random(case.name)
+    found = [record for record in scan(case.path, case.format) if record.reference_name != "*"]
+    names = list(
+        dict.fromkeys([*reference_names(case.path, case.format), *(record.reference_name for record in found)])
+    )
+    regions: list[Region] = []
+    if not names:
+        return regions
+    for _ in range(count):
+        length = int(10 ** rng.uniform(0, 4.5 if rng.random() < 0.9 else 6.5))
+        if found and rng.random() < 0.8:
+            record = rng.choice(found)
+            name, start = record.reference_name, max(0, record.start + rng.randrange(-length, 200))
+        else:
+            name, start = rng.choice(names), rng.randrange(5_000_000)
+        shape = rng.random()
+        regions.append((name, None if shape < 0.05 else start, None if 0.05 <= shape < 0.1 else start + length))
+    regions += [(name, None, None) for name in names[:20]]
+    return regions
+
+
+class TestTheWholeFileIsDelivered:
+    def test_records_and_header(self, case: Case, tmp_path: Path) -> None:
+        for http in (case.http, case.bare):
+            body = fetch(http, case.ticket_path, format=case.format)
+            assert records(body, case.format, tmp_path) == truth(case.path, case.format, None)
+            assert header_text(body, case.format, tmp_path) == file_header(case.path, case.format)
+
+    def test_header_alone_is_the_header_of_every_ticket(self, case: Case, tmp_path: Path) -> None:
+        header = fetch(case.http, case.ticket_path, format=case.format, **{"class": "header"})
+        assert header_text(header, case.format, tmp_path) == file_header(case.path, case.format)
+        for http in (case.http, case.bare):
+            tickets = [fetch_ticket(http, case.ticket_path, format=case.format)]
+            for name, start, end in random_regions(case, 1)[:1]:
+                region = {"referenceName": name, "start": start, "end": end}
+                tickets.append(fetch_ticket(http, case.ticket_path, format=case.format, **region))
+            for ticket in tickets:
+                urls = ticket["htsget"]["urls"]
+                first = {"htsget": {**ticket["htsget"], "urls": urls[:1]}}
+                assert urls[0]["class"] == "header"
+                assert all(url["class"] == "body" for url in urls[1:])
+                assert join(http, first, header_only=True) == header
+
+
+class TestRegionsAreDelivered:
+    def test_no_record_is_missing(self, case: Case, tmp_path: Path) -> None:
+        everything = truth(case.path, case.format, None)
+        for place, region in enumerate(random_regions(case, REGIONS)):
+            http = case.bare if place % 4 == 0 else case.http
+            found = records(case.fetch(http, [region], post=place % 3 == 0), case.format, tmp_path)
+            assert is_subsequence(truth(case.path, case.format, [region]), found), region
+            assert is_subsequence(found, everything), region
+
+    def test_many_regions_in_one_request(self, case: Case, tmp_path: Path) -> None:
+        everything = truth(case.path, case.format, None)
+        regions = random_regions(case, 60)
+        random.Random(1).shuffle(regions)
+        for place, end in enumerate(range(6, len(regions) + 1, 6)):
+            some = regions[end - 6 : end]
+            http = case.bare if place % 4 == 0 else case.http
+            found = records(case.fetch(http, some, post=True), case.format, tmp_path)
+            assert is_subsequence(truth(case.path, case.format, some), found), some
+            assert is_subsequence(found, everything), some
+
+    def test_unplaced_reads(self, case: Case, tmp_path: Path) -> None:
+        if case.format not in ("BAM", "CRAM"):
+            pytest.skip("variants have none")
+        body = case.fetch(case.http, [("*", None, None)], post=False)
+        found = records(body, case.format, tmp_path)
+        expected = truth(case.path, case.format, [("*", None, None)])
+        assert is_subsequence(expected, found)
+        if case.format == "BAM":
+            assert found == expected
+
+
+class Layout:
+    """Where the data of a file's BGZF blocks lie when they are joined."""
+
+    def __init__(self, path: Path) -> None:
+        self.data = bytearray()
+        self.starts: dict[int, int] = {}
+        coffset = 0
+        for block in bgzf_blocks(path.read_bytes()):
+            self.starts[coffset] = len(self.data)
+            self.data += inflate(block)
+            coffset += len(block)
+        self.starts[coffset] = len(self.data)
+
+    def part(self, begin: int, end: int) -> bytes:
+        first = self.starts[begin >> 16] + (begin & 0xFFFF)
+        return bytes(self.data[first : self.starts[end >> 16] + (end & 0xFFFF)])
+
+
+def inflate(blocks: bytes) -> bytes:
+    parts = []
+    while blocks:
+        unpacker = zlib.decompressobj(31)
+        parts.append(unpacker.decompress(blocks))
+        blocks = unpacker.unused_data
+    return b"".join(parts)
+
+
+@lru_cache(maxsize=1)
+def reference_ids(path: Path, form: str) -> dict[str, int]:
+    """The numbers by which the index knows the references that have records."""
+    with HtslibIndex(path, index_path(path)) as index:
+        names = index.names()
+    if form == "VCF":
+        return {name: place for place, name in enumerate(names)}
+    if form == "BAM":
+        with pysam.AlignmentFile(str(path), check_sq=False, ignore_truncation=True) as reads:
+            return {name: reads.get_tid(name) for name in reads.references}
+    with pysam.VariantFile(str(path), ignore_truncation=True) as variants:
+        return {record.chrom: record.rid for record in variants}
+
+
+def index_path(path: Path) -> Path:
+    found = files.index_of(path)
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module", params=sorted(GOOD_BGZF))
+def bgzf_case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    return Case(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.mark.filterwarnings("ignore:no BGZF EOF marker")
+class TestNothingElseIsDelivered:
+    """Exactly the chunks that htslib itself would read, joined where less than 64 KiB lies between them."""
+
+    def expected(self, index: HtslibIndex, layout: Layout, ids: dict[str, int], regions: Sequence[Region]) -> bytes:
+        chunks = []
+        for name, start, end in regions:
+            if name in ids:
+                chunks += index.chunks(ids[name], start or 0, (1 << 60) if end is None else end)
+        merged: list[tuple[int, int]] = []
+        for begin, end in sorted(chunks):
+            if merged and (begin >> 16) - (merged[-1][1] >> 16) <= MAX_GAP:
+                merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+            else:
+                merged.append((begin, end))
+        assert all(one[1] < other[0] for one, other in pairwise(merged))
+        return b"".join(layout.part(begin, end) for begin, end in merged)
+
+    def test_byte_for_byte(self, bgzf_case: Case) -> None:
+        case = bgzf_case
+        layout, ids = Layout(case.path), reference_ids(case.path, case.format)
+        header = inflate(fetch(case.http, case.ticket_path, format=case.format, **{"class": "header"}))
+        regions = random_regions(case, REGIONS)
+        groups: list[list[Region]] = [[region] for region in regions]
+        groups += [regions[start : start + 5] for start in range(0, len(regions), 10)]
+        with HtslibIndex(case.path, index_path(case.path)) as index:
+            for group in filter(None, groups):
+                body = inflate(case.fetch(case.http, group, post=len(group) > 1))
+                assert body == header + self.expected(index, layout, ids, group), group
+
+
+class TestAFileIsCutIntoParts:
+    def test_long_ranges_are_cut_where_bgzf_blocks_start(self, tmp_path: Path) -> None:
+        data = tmp_path / "data"
+        data.mkdir()
+        path = files.bam_normal(data)
+        body, rng = bytearray(), random.Random(2)
+        content = path.read_bytes()
+        # An incompressible comment of several megabytes makes the file long enough.
+        raw = inflate(content)
+        text = raw[8 : 8 + int.from_bytes(raw[4:8], "little")]
+        extra = b"@CO\t" + bytes(rng.choices(b"abcdefghijklmnopqrstuvwxyz0123456789", k=5_000_000)) + b"\n"
+        raw = raw[:4] + (len(text) + len(extra)).to_bytes(4, "little") + text + extra + raw[8 + len(text) :]
+        for start in range(0, len(raw), 65280):
+            body += bgzf_block(raw[start : start + 65280], level=1)
+        path.write_bytes(bytes(body) + BGZF_EOF)
+        # The records follow the long header: delivered as one whole they start behind several megabytes.
+        http = http_for(data, htsget={"block_size": 1 << 20})
+        ticket = fetch_ticket(http, f"/reads/{path.name.removesuffix('.bam')}")
+        assert inflate(join(http, ticket)) == raw

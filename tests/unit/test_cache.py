@@ -1,0 +1,88 @@
+import threading
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from htsget_flask.cache import ByteCache
+
+
+class TestTheCacheIsBounded:
+    @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 40))), st.integers(0, 100))
+    def test_in_bytes(self, requests: list[tuple[int, int]], most: int) -> None:
+        cache = ByteCache(most)
+        for key, size in requests:
+            value = cache.fetch(key, lambda key=key, size=size: (key, size), lambda value: value[1])  # type: ignore[misc]
+            assert value[0] == key
+            assert cache.size <= most
+
+    def test_what_was_used_last_stays(self) -> None:
+        cache = ByteCache(3)
+        made = []
+
+        def fetch(key: str) -> None:
+            cache.fetch(key, lambda: made.append(key), lambda _: 1)
+
+        for key in ("a", "b", "c", "a", "d", "a", "b"):
+            fetch(key)
+        assert made == ["a", "b", "c", "d", "b"]
+
+    def test_none_is_a_value(self) -> None:
+        cache = ByteCache(10)
+        made = []
+        for _ in range(2):
+            cache.fetch("key", lambda: made.append(1), lambda _: 1)
+        assert len(made) == 1
+
+
+class TestAValueIsMadeOnce:
+    def test_by_many_threads(self) -> None:
+        cache = ByteCache(1000)
+        made, got = [], []
+        barrier = threading.Barrier(16)
+
+        def make() -> int:
+            time.sleep(0.05)
+            made.append(1)
+            return len(made)
+
+        def ask() -> None:
+            barrier.wait()
+            got.append(cache.fetch("key", make, lambda _: 1))
+
+        threads = [threading.Thread(target=ask) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert made == [1]
+        assert got == [1] * 16
+
+    def test_others_do_not_wait_for_it(self) -> None:
+        cache = ByteCache(1000)
+        inside, go = threading.Event(), threading.Event()
+
+        def slow() -> int:
+            inside.set()
+            assert go.wait(5)
+            return 1
+
+        thread = threading.Thread(target=lambda: cache.fetch("slow", slow, lambda _: 1))
+        thread.start()
+        assert inside.wait(5)
+        assert cache.fetch("quick", lambda: 2, lambda _: 1) == 2
+        go.set()
+        thread.join()
+
+    def test_a_failure_is_not_kept(self) -> None:
+        cache = ByteCache(1000)
+
+        def fail() -> int:
+            raise OSError("broken")
+
+        for _ in range(2):
+            with pytest.raises(OSError, match="broken"):
+                cache.fetch("key", fail, lambda _: 1)
+        assert cache.fetch("key", lambda: 3, lambda _: 1) == 3
+        assert not cache._making
