@@ -80,7 +80,7 @@ def read_crai(data: bytes) -> Crai:
             raise FormatError("the index is truncated or damaged") from error
     try:
         numbers = np.array(data.split(), dtype=np.int64) if len(data) < 1 << 16 else _fast_numbers(data)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise FormatError("the index is not a CRAI file, or damaged") from error
     lines = data.count(b"\n") + (not data.endswith(b"\n") and bool(data.strip()))
     if len(numbers) != _COLUMNS * lines:

@@ -116,12 +116,14 @@ def _open(file: BinaryIO, magic: bytes, name: str) -> bgzf.Prefix:
         raise FormatError(f"the {name} file is empty")
     if start == magic:
         raise FormatError(f"the {name} file is not compressed; it has to be BGZF-compressed")
+    if start[:2] != b"\x1f\x8b"[: len(start)]:
+        raise FormatError(f"this is not a {name} file")
     prefix = bgzf.Prefix(file)
     try:
         prefix.extend()
     except FormatError:
-        if start[:2] == b"\x1f\x8b" and not _is_bgzf(file):
-            raise FormatError(f"the {name} file is compressed with plain gzip; it has to be BGZF-compressed") from None
+        if not _is_bgzf(file):
+            raise FormatError(f"the {name} file is truncated, or compressed with plain gzip instead of BGZF") from None
         raise
     while len(prefix.data) < len(magic) and prefix.extend():
         pass

@@ -19,7 +19,9 @@ def may_start(form: str, data: bytes, offset: int, reference_limit: int) -> bool
         if len(data) - offset < _BCF_FIXED.size:
             return True
         shared, _, reference_id, position, length = _BCF_FIXED.unpack_from(data, offset)
-        return bool(shared >= _BCF_SHARED_SIZE and 0 <= reference_id < reference_limit and position >= -1 and length >= 0)
+        return bool(
+            shared >= _BCF_SHARED_SIZE and 0 <= reference_id < reference_limit and position >= -1 and length >= 0
+        )
     if len(data) - offset < _BAM_FIXED.size:
         return True
     fixed = _BAM_FIXED.unpack_from(data, offset)

@@ -1,0 +1,189 @@
+"""Data blocks: exactly their bytes, whole or in part."""
+
+import json
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from htsget_flask.app import create_app
+from htsget_flask.config import folder_config
+from tests import files
+from tests.files import BGZF_EOF
+
+SIZE = 200_000
+
+
+class Block:
+    def __init__(self, client: FlaskClient, path: Path) -> None:
+        self.client = client
+        self.content = path.read_bytes()
+        ticket = json.loads(client.get("/reads/sample").data)
+        url = next(url["url"] for url in ticket["htsget"]["urls"] if not url["url"].startswith("data:"))
+        self.url = url.removeprefix("http://localhost")
+        _, _, self.etag, _, *_ = self.url.split("/")
+
+    def of(self, start: int, end: int) -> str:
+        return f"/blocks/{self.etag}/{start}-{end}/reads/BAM/sample"
+
+
+@pytest.fixture(scope="module")
+def block(tmp_path_factory: pytest.TempPathFactory) -> Block:
+    folder = tmp_path_factory.mktemp("data")
+    path = files.bam_normal(folder)
+    path = path.rename(folder / "sample.bam")
+    assert path.stat().st_size > SIZE
+    return Block(create_app(folder_config(folder)).test_client(), path)
+
+
+class TestABlockIsExactlyItsBytes:
+    @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(st.integers(0, SIZE - 1), st.one_of(st.integers(1, SIZE), st.integers(1, 10)))
+    def test_whole(self, block: Block, start: int, length: int) -> None:
+        end = min(SIZE, start + length)
+        with block.client.get(block.of(start, end)) as answer:
+            assert answer.status_code == 200
+            assert answer.data == block.content[start:end]
+            assert int(answer.headers["Content-Length"]) == end - start
+            assert answer.headers["Accept-Ranges"] == "bytes"
+            assert answer.headers["Content-Type"] == "application/octet-stream"
+            assert "Content-Encoding" not in answer.headers
+
+    @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(st.integers(0, 100_000), st.integers(1, 100_000), st.data())
+    def test_in_part(self, block: Block, start: int, length: int, data: st.DataObject) -> None:
+        content = block.content[start : start + length]
+        first = data.draw(st.integers(0, length + 10))
+        last = data.draw(st.one_of(st.none(), st.integers(first, length + 20)))
+        asked = f"bytes={first}-" if last is None else f"bytes={first}-{last}"
+        self.check_part(block, start, length, asked, content[first : None if last is None else last + 1], first)
+
+    @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(st.integers(0, 100_000), st.integers(1, 100_000), st.integers(1, 120_000))
+    def test_its_end(self, block: Block, start: int, length: int, suffix: int) -> None:
+        content = block.content[start : start + length]
+        self.check_part(block, start, length, f"bytes=-{suffix}", content[-suffix:], max(0, length - suffix))
+
+    def check_part(self, block: Block, start: int, length: int, asked: str, expected: bytes, first: int) -> None:
+        with block.client.get(block.of(start, start + length), headers={"Range": asked}) as answer:
+            if first >= length:
+                assert answer.status_code == 416
+                assert answer.headers["Content-Range"] == f"bytes */{length}"
+            else:
+                assert answer.status_code == 206
+                assert answer.data == expected
+                assert answer.headers["Content-Range"] == f"bytes {first}-{first + len(expected) - 1}/{length}"
+                assert int(answer.headers["Content-Length"]) == len(expected)
+
+    @pytest.mark.parametrize(
+        "asked",
+        [
+            "bytes=5-4",
+            "bytes=a-b",
+            "bytes",
+            "bytes=",
+            "bytes=-",
+            "items=0-5",
+            "bytes=0-5,10-15",
+            "0-5",
+            "bytes=--5",
+            "x",
+        ],
+    )
+    def test_what_is_no_range_is_ignored(self, block: Block, asked: str) -> None:
+        with block.client.get(block.of(10, 1000), headers={"Range": asked}) as answer:
+            assert answer.status_code == 200
+            assert answer.data == block.content[10:1000]
+
+    def test_behind_its_end_is_nothing(self, block: Block) -> None:
+        size = len(block.content)
+        assert block.client.get(block.of(size - 5, size + 1)).status_code == 404
+        with block.client.get(block.of(size - 5, size)) as answer:
+            assert answer.data == block.content[-5:]
+
+
+class TestConditionsAreHeeded:
+    def test_preconditions(self, block: Block) -> None:
+        url = block.of(0, 500_000 if len(block.content) > 500_000 else SIZE)
+        with block.client.get(url) as answer:
+            tag = answer.headers["ETag"]
+        assert tag.startswith('"')
+        cases = [
+            ({"If-None-Match": tag}, 304),
+            ({"If-None-Match": f'"x", {tag}'}, 304),
+            ({"If-None-Match": "*"}, 304),
+            ({"If-None-Match": '"x"'}, 200),
+            ({"If-Match": tag}, 200),
+            ({"If-Match": '"x"'}, 412),
+            ({"If-None-Match": tag, "Range": "bytes=0-9"}, 304),
+            ({"If-Match": '"x"', "Range": "bytes=0-9"}, 412),
+            ({"If-Range": tag, "Range": "bytes=0-9"}, 206),
+            ({"If-Range": '"x"', "Range": "bytes=0-9"}, 200),
+            ({"If-Range": f"W/{tag}", "Range": "bytes=0-9"}, 200),
+            ({"If-Range": "Wed, 21 Oct 2026 07:28:00 GMT", "Range": "bytes=0-9"}, 200),
+        ]
+        for headers, status in cases:
+            with block.client.get(url, headers=headers) as answer:
+                assert (headers, answer.status_code) == (headers, status)
+                if status in (304, 412):
+                    assert len(answer.data) < 500
+                if status == 304:
+                    assert answer.headers["ETag"] == tag
+
+    def test_head(self, block: Block) -> None:
+        for headers in ({}, {"Range": "bytes=0-9"}):
+            with block.client.head(block.of(0, 1000), headers=headers) as answer:
+                assert answer.status_code == 200
+                assert answer.data == b""
+                assert answer.headers["Content-Length"] == "1000"
+                assert answer.headers["ETag"]
+
+
+class TestOnlyBlocksOfDatasetsAreServed:
+    @pytest.mark.parametrize(
+        "piece", ["", "x", "0-0", "5-4", "-5", "0-", "0-99999999999999999999999", "header2", "0-5,7-9", "٣-٤"]
+    )
+    def test_other_pieces_are_not_found(self, block: Block, piece: str) -> None:
+        assert block.client.get(f"/blocks/{block.etag}/{piece}/reads/BAM/sample").status_code == 404
+
+    def test_cuts_that_no_index_makes(self, block: Block) -> None:
+        for piece in ("5.0-", "0.70000-", "0.5-4", "0.65535-", "99999999.0-"):
+            assert block.client.get(f"/blocks/{block.etag}/{piece}/reads/BAM/sample").status_code in (404, 500)
+
+    def test_other_files_are_not_found(self, block: Block) -> None:
+        for path in ("reads/BAM/sample.bam.bai", "reads/BAI/sample", "variants/VCF/sample", "reads/VCF/sample"):
+            assert block.client.get(f"/blocks/{block.etag}/0-5/{path}").status_code in (400, 404)
+
+    def test_named_pieces(self, block: Block) -> None:
+        with block.client.get(f"/blocks/{block.etag}/eof/reads/BAM/sample") as answer:
+            assert answer.data == BGZF_EOF
+        with block.client.get(f"/blocks/{block.etag}/eof/reads/BAM/sample", headers={"Range": "bytes=-4"}) as answer:
+            assert answer.data == BGZF_EOF[-4:]
+            assert answer.status_code == 206
+
+
+class TestNothingStaysOpen:
+    def test_after_any_answer(self, block: Block) -> None:
+        import os
+
+        def descriptors() -> int:
+            return len(os.listdir("/proc/self/fd"))
+
+        requests: list[tuple[str, dict[str, str]]] = [
+            (block.of(0, SIZE), {}),
+            (block.of(0, SIZE), {"Range": "bytes=5-9"}),
+            (block.of(0, SIZE), {"Range": "bytes=5-150000"}),
+            (block.of(0, SIZE), {"Range": "bytes=9999999-"}),
+            (block.of(0, SIZE), {"If-None-Match": "*"}),
+            (block.of(0, SIZE), {"If-Match": '"x"'}),
+            ("/blocks/x/0-5/reads/BAM/sample", {}),
+            ("/reads/sample?referenceName=chr1&start=5&end=100000", {}),
+        ]
+        before = descriptors()
+        for url, headers in requests * 3:
+            for method in ("GET", "HEAD"):
+                with block.client.open(url, method=method, headers=headers) as answer:
+                    answer.get_data()
+        assert descriptors() <= before + 1

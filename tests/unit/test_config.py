@@ -1,0 +1,185 @@
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from htsget_flask.config import (
+    CacheConfig,
+    Config,
+    ConfigError,
+    CorsConfig,
+    DatasetConfig,
+    FileConfig,
+    HtsgetConfig,
+    LocalStorageConfig,
+    OrganizationConfig,
+    PrefixConfig,
+    ServiceConfig,
+    default_cache_folder,
+    folder_config,
+    read_config,
+)
+
+ROOT = Path(__file__).parents[2]
+MODELS: dict[str, type[BaseModel]] = {
+    "": Config,
+    "storages.<name>.": LocalStorageConfig,
+    "datasets[].": PrefixConfig,
+    "datasets[]. ": DatasetConfig,
+    "datasets[].reads.<format>.": FileConfig,
+    "htsget.": HtsgetConfig,
+    "cache.": CacheConfig,
+    "cors.": CorsConfig,
+    "service.": ServiceConfig,
+    "service.organization.": OrganizationConfig,
+}
+SECTIONS = {"htsget", "cache", "cors", "service", "organization", "storages", "datasets", "reads", "variants"}
+
+
+def settings() -> Iterator[tuple[str, str]]:
+    """Every setting's path and name."""
+    for path, model in MODELS.items():
+        for name in model.model_fields:
+            if name not in SECTIONS:
+                yield path.strip() + name, name
+
+
+def faults(tmp_path: Path, text: str) -> list[str]:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read_config(path)
+    return [line.removeprefix(f"{path}: ") for line in str(caught.value).splitlines()]
+
+
+class TestEverySettingIsDocumented:
+    @pytest.mark.parametrize(("path", "name"), sorted(set(settings())))
+    def test_in_the_manual(self, path: str, name: str) -> None:
+        rows = re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs" / "configuration.md").read_text(), re.M)
+        assert path in rows
+
+    def test_and_nothing_else(self) -> None:
+        rows = re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs" / "configuration.md").read_text(), re.M)
+        assert set(rows) == {path for path, _ in settings()}
+
+    def test_in_the_example(self) -> None:
+        example = yaml.safe_load((ROOT / "config" / "example.yaml").read_text())
+
+        def names(value: Any) -> Iterator[str]:
+            if isinstance(value, dict):
+                for name, inner in value.items():
+                    yield name
+                    yield from names(inner)
+            elif isinstance(value, list):
+                for inner in value:
+                    yield from names(inner)
+
+        assert {name for _, name in settings()} <= set(names(example))
+
+
+class TestTheExamplesAreValid:
+    def test_example(self) -> None:
+        config = read_config(ROOT / "config" / "example.yaml")
+        assert config.storages["lab"].root == ROOT / "config"
+
+    def test_minimal(self, tmp_path: Path) -> None:
+        text = (ROOT / "config" / "minimal.yaml").read_text()
+        path = tmp_path / "minimal.yaml"
+        path.write_text(text.replace("/data", str(tmp_path)))
+        assert read_config(path) == folder_config(tmp_path)
+
+    def test_gunicorn(self) -> None:
+        values: dict[str, Any] = {}
+        exec(compile((ROOT / "config" / "gunicorn.conf.py").read_text(), "gunicorn.conf.py", "exec"), values)
+        from gunicorn.config import Config as GunicornConfig
+
+        known = GunicornConfig().settings
+        assert {"bind", "workers", "threads", "worker_class", "secure_scheme_headers"} <= set(values) & set(known)
+
+
+class TestAllFaultsAreToldAtOnce:
+    def test_with_their_paths(self, tmp_path: Path) -> None:
+        found = faults(
+            tmp_path,
+            """
+            public_url: ftp://x
+            trusted_proxies: -1
+            storages:
+              lab: {type: local, root: /nowhere/at/all}
+              other: {type: tape, root: /tmp, speed: 1}
+              a/b: {type: local, root: /tmp}
+            datasets:
+              - {prefix: lab/, storage: lob}
+              - {id: trio, reads: {BAM: {storage: labx, key: ../t.bam}, VCF: {storage: lab, key: x}}}
+              - {id: nothing}
+              - {prefx: lab/, storage: lab}
+            htsget: {inline_limit: many, blok_size: 2, block_size: 5}
+            colour: red
+            """,
+        )
+        told = {line.partition(": ")[0] for line in found}
+        assert told == {
+            "public_url",
+            "trusted_proxies",
+            "storages.lab.root",
+            "storages.other.type",
+            "storages.other.speed",
+            "storages.a/b",
+            "datasets[0].storage",
+            "datasets[1].reads.BAM.storage",
+            "datasets[1].reads.BAM.key",
+            "datasets[1].reads.VCF (the name)",
+            "datasets[2]",
+            "datasets[3].prefx",
+            "datasets[3].id",
+            "datasets[3].storage",
+            "datasets[3]",
+            "htsget.inline_limit",
+            "htsget.blok_size",
+            "htsget.block_size",
+            "colour",
+        }
+
+    @pytest.mark.parametrize(
+        "text", ["", "[]", "5", "null", "storages: 5", "storages: {}\ndatasets: []", "datasets: [[]]"]
+    )
+    def test_whatever_the_file_holds(self, tmp_path: Path, text: str) -> None:
+        assert faults(tmp_path, text)
+
+    def test_no_yaml(self, tmp_path: Path) -> None:
+        assert "not valid YAML" in faults(tmp_path, "a: [")[0]
+
+    def test_a_key_that_stands_twice(self, tmp_path: Path) -> None:
+        text = (
+            f"storages: {{a: {{type: local, root: {tmp_path}}}}}\ndatasets: [{{prefix: x, storage: a}}]\ndatasets: []"
+        )
+        assert "stands twice" in "\n".join(faults(tmp_path, text))
+
+    def test_no_file(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="cannot be read"):
+            read_config(tmp_path / "none.yaml")
+
+
+class TestPathsAreResolved:
+    def test_from_the_files_own_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "data").mkdir()
+        path = tmp_path / "config.yaml"
+        path.write_text(
+            "storages: {a: {type: local, root: data}}\ndatasets: [{prefix: '', storage: a}]\ncache: {folder: kept}\n"
+        )
+        config = read_config(path)
+        assert config.storages["a"].root == tmp_path / "data"
+        assert config.cache.folder == tmp_path / "kept"
+
+    def test_the_users_cache_folder(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        assert default_cache_folder() == tmp_path / "htsget_flask"
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert default_cache_folder() == tmp_path / ".cache" / "htsget_flask"
+        monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+        assert default_cache_folder().is_absolute()

@@ -1,0 +1,82 @@
+import gzip
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from htsget_flask.errors import FormatError
+from htsget_flask.formats.crai import read_crai
+
+entries = st.lists(
+    st.tuples(st.integers(-1, 4), st.integers(1, 500), st.integers(1, 200), st.integers(0, 12)), max_size=40
+)
+
+
+def text(rows: list[tuple[int, int, int, int]]) -> bytes:
+    lines = (
+        f"{reference}\t{start}\t{span}\t{container * 1000}\t20\t300\n" for reference, start, span, container in rows
+    )
+    return "".join(lines).encode()
+
+
+class TestContainersAreFound:
+    @settings(deadline=None)
+    @given(entries, st.integers(0, 4), st.integers(0, 600), st.one_of(st.none(), st.integers(0, 900)), st.booleans())
+    def test_as_by_reading_every_line(
+        self, rows: list[tuple[int, int, int, int]], reference: int, start: int, end: int | None, compressed: bool
+    ) -> None:
+        index = read_crai(gzip.compress(text(rows)) if compressed else text(rows))
+        wanted = {
+            container * 1000
+            for number, one_based, span, container in rows
+            if number == reference
+            and one_based - 1 + span > start
+            and (end is None or (one_based - 1 < end and start < end))
+        }
+        found = index.overlapping(reference, start, end)
+        assert {int(index.containers[place]) for place in found} == wanted
+        unplaced = {container * 1000 for number, _, _, container in rows if number == -1}
+        assert {int(index.containers[place]) for place in index.unplaced()} == unplaced
+        starts = sorted({container * 1000 for *_, container in rows})
+        covered = {byte for span in index.byte_ranges(found, 99_000) for byte in range(span.start, span.end, 500)}
+        for container, following in zip(starts, [*starts, 99_000][1:], strict=True):
+            assert (container in covered) == (container in wanted)
+            assert (following - 500 in covered) == (container in wanted)
+
+    def test_where_the_extent_is_unknown(self) -> None:
+        index = read_crai(b"0\t0\t0\t100\t5\t5\n0\t5000\t10\t200\t5\t5\n-2\t0\t0\t300\t5\t5\n")
+        assert [int(index.containers[place]) for place in index.overlapping(0, 70, 80)] == [100, 300]
+        assert [int(index.containers[place]) for place in index.overlapping(3, 70, 80)] == [300]
+
+
+class TestADamagedIndexIsRefused:
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"x",
+            b"1\t2\n",
+            b"1\t2\t3\t4\t5\tsix\n",
+            b"1\t2\t3\t4\t5\t6\t7\n",
+            b"1 2 3 4 5 6.5\n",
+            b"1\t2\t3\t-4\t5\t6\n",
+            b"-3\t2\t3\t4\t5\t6\n",
+            b"1\t2\t3\t99999999999999999999999\t5\t6\n",
+            gzip.compress(b"1\t2\t3\t4\t5\t6\n")[:-4],
+            gzip.compress(b"1\t2\t3\t4\t5\t6\n")[:12],
+            b"\x1f\x8b\x08\x00noise",
+        ],
+    )
+    def test_short(self, content: bytes) -> None:
+        with pytest.raises(FormatError):
+            read_crai(content)
+
+    def test_long(self) -> None:
+        rng = random.Random(4)
+        rows = [(rng.randrange(5), rng.randrange(1, 10**6), 100, place) for place in range(5000)]
+        content = text(rows)
+        assert len(content) > 1 << 16
+        assert len(read_crai(content).containers) == 5000
+        for damaged in (content[:-9], content + b"x\n", content.replace(b"\t20\t", b"\t2.\t", 1), content + b"1\t2\n"):
+            with pytest.raises(FormatError):
+                read_crai(damaged)

@@ -1,0 +1,119 @@
+"""Headers: what is wrong with a file raises FormatError, and nothing else."""
+
+import contextlib
+import io
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from htsget_flask.errors import FormatError
+from htsget_flask.formats import cram
+from htsget_flask.formats.headers import Header, read_bam_header, read_bcf_header, read_vcf_header
+from tests import files
+from tests.files import FORMATS, GOOD, SPARSE_IDX, bgzf_block
+
+READ: dict[str, Callable[[io.BytesIO], Header]] = {
+    "BAM": read_bam_header,
+    "CRAM": cram.read_cram_header,
+    "VCF": read_vcf_header,
+    "BCF": read_bcf_header,
+}
+SMALL = {"BAM": "bam_empty", "CRAM": "cram_empty", "VCF": "vcf_empty", "BCF": "bcf_empty"}
+
+
+@pytest.fixture(params=sorted(READ))
+def form(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+class TestADamagedHeaderIsRefused:
+    def test_truncated_anywhere(self, form: str, tmp_path: Path) -> None:
+        content = GOOD[SMALL[form]](tmp_path).read_bytes()
+        length_of_header = len(READ[form](io.BytesIO(content)).raw)
+        for length in range(length_of_header):
+            with pytest.raises(FormatError):
+                READ[form](io.BytesIO(content[:length]))
+
+    def test_changed_anywhere(self, form: str, tmp_path: Path) -> None:
+        content = GOOD[SMALL[form]](tmp_path).read_bytes()
+        rng = random.Random(form)
+        for _ in range(500):
+            changed = bytearray(content)
+            for _ in range(rng.randrange(1, 3)):
+                changed[rng.randrange(min(400, len(changed)))] = rng.randrange(256)
+            with contextlib.suppress(FormatError):
+                READ[form](io.BytesIO(bytes(changed)))
+
+    def test_lengths_within_that_lie(self) -> None:
+        for value in (-1, 1 << 30, (1 << 31) - 1):
+            lying = value.to_bytes(4, "little", signed=True)
+            for content in (b"BAM\1" + lying, b"BAM\1\0\0\0\0" + lying, b"BAM\1\0\0\0\0\1\0\0\0" + lying):
+                with pytest.raises(FormatError):
+                    read_bam_header(io.BytesIO(bgzf_block(content)))
+            with pytest.raises(FormatError):
+                read_bcf_header(io.BytesIO(bgzf_block(b"BCF\2\2" + lying)))
+
+    def test_a_contig_number_that_is_none(self) -> None:
+        text = b"##fileformat=VCFv4.3\n##contig=<ID=1,IDX=x>\n#CHROM\n\0"
+        content = b"BCF\2\2" + len(text).to_bytes(4, "little") + text
+        with pytest.raises(FormatError):
+            read_bcf_header(io.BytesIO(bgzf_block(content)))
+
+
+class TestWhatAFileIsNot:
+    @pytest.mark.parametrize("other", sorted(SMALL))
+    def test_is_said(self, form: str, other: str, tmp_path: Path) -> None:
+        if form != other:
+            with pytest.raises(FormatError, match=form):
+                READ[form](io.BytesIO(GOOD[SMALL[other]](tmp_path).read_bytes()))
+
+    def test_old_versions_of_cram(self) -> None:
+        for version in (b"\1\0", b"\2\0", b"\4\0"):
+            with pytest.raises(FormatError, match="not supported"):
+                cram.read_cram_header(io.BytesIO(b"CRAM" + version + bytes(60)))
+
+
+class TestReferencesAreNumbered:
+    def test_as_the_header_says(self, tmp_path: Path) -> None:
+        header = read_bcf_header(io.BytesIO(files.bcf_sparse_idx(tmp_path).read_bytes()))
+        assert sorted(number for number in header.references.values() if number is not None) == sorted(SPARSE_IDX)
+        assert header.reference_limit == max(SPARSE_IDX) + 1
+
+    def test_quoted_attributes_do_not_confuse(self) -> None:
+        contigs = b'##contig=<length=5,Description="a,ID=wrong>",ID=right>\n##contig=<ID=plain>\n'
+        text = b"##fileformat=VCFv4.3\n" + contigs + b"#CHROM\n"
+        header = read_vcf_header(io.BytesIO(bgzf_block(text)))
+        assert list(header.references) == ["right", "plain"]
+
+    def test_sort_order(self, tmp_path: Path) -> None:
+        for order in ("coordinate", "queryname", None):
+            line = "@HD\tVN:1.6" + (f"\tSO:{order}" if order else "") + "\n@CO\tSO:wrong\n"
+            content = b"BAM\1" + len(line).to_bytes(4, "little") + line.encode() + bytes(4)
+            assert read_bam_header(io.BytesIO(bgzf_block(content))).sort_order == order
+
+
+def container_ends(content: bytes, major: int) -> list[int]:
+    """Where the containers end, by the lengths in their headers as the reader finds them."""
+    ends, position = [], len(cram.read_cram_header(io.BytesIO(content)).raw)
+    while position < len(content):
+        position = cram.read_container(io.BytesIO(content), position, major).end
+        ends.append(position)
+    return ends
+
+
+class TestContainersOfCram:
+    @pytest.mark.parametrize("name", sorted(name for name in GOOD if FORMATS[name] == "CRAM"))
+    def test_follow_each_other_to_the_end_of_the_file(self, name: str, tmp_path: Path) -> None:
+        content = GOOD[name](tmp_path).read_bytes()
+        major = cram.read_version(io.BytesIO(content))
+        assert container_ends(content, major)[-1:] in ([len(content)], [])
+
+    def test_start_nowhere_else(self, tmp_path: Path) -> None:
+        content = files.cram_3_0(tmp_path).read_bytes()
+        ends = {len(cram.read_cram_header(io.BytesIO(content)).raw), *container_ends(content, 3)}
+        rng = random.Random(1)
+        for start in {rng.randrange(len(content)) for _ in range(300)} - ends - {26}:
+            with pytest.raises(FormatError):
+                cram.read_container(io.BytesIO(content), start, 3)
