@@ -1,0 +1,185 @@
+import os
+import shutil
+import warnings
+from pathlib import Path
+
+import pysam
+import pytest
+from click.testing import CliRunner, Result
+
+from htsget_flask.cli import main
+from htsget_flask.demo import write_demo
+from tests import files
+from tests.files import GOOD, NOT_BGZF, WITHOUT_INDEX
+from tests.files import truncated as truncate
+
+
+def run(*arguments: object) -> Result:
+    with warnings.catch_warnings():
+        # htslib's own remarks on the bad files that these tests make.
+        warnings.simplefilter("ignore")
+        return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo")
+    write_demo(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(demo: Path, tmp_path: Path) -> Path:
+    """A copy of the example data that may be spoilt."""
+    shutil.copytree(demo, tmp_path / "data", copy_function=shutil.copy2)
+    return tmp_path / "data"
+
+
+class TestCheck:
+    def test_sound_files(self, demo: Path) -> None:
+        result = run("check", demo)
+        assert result.exit_code == 0, result.output
+        assert result.output.count("ok     /") == 4
+        assert "4 files, 0 of them cannot be served" in result.output
+        assert "index NA00001.bam.bai" in result.output
+
+    @pytest.mark.parametrize("name", ["bam_straddling", "cram_multi_slice", "vcf_mid_line_blocks", "bcf_sparse_idx"])
+    def test_deep(self, name: str, tmp_path: Path) -> None:
+        GOOD[name](tmp_path)
+        result = run("check", "--deep", tmp_path)
+        assert result.exit_code == 0, result.output
+        assert "records compared" in result.output
+
+    def test_deep_finds_what_is_not_delivered(self, demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("htsget_flask.htsget.plan.merge_chunks", lambda *_, **__: [])
+        result = run("check", "--deep", demo)
+        assert result.exit_code == 1
+        assert "tickets do not hold" in result.output
+
+    def test_each_fault_is_told_with_its_mending(self, folder: Path) -> None:
+        modified = (folder / "cohort.bcf").stat().st_mtime
+        os.utime(folder / "cohort.bcf.csi", (modified - 100, modified - 100))
+        (folder / "cohort.vcf.gz.tbi").unlink()
+        (folder / "NA00001.bam.bai").write_bytes(b"BAI\1")
+        truncate(folder / "NA00001.cram", folder / "short.cram")
+        (folder / "short.cram.crai").unlink(missing_ok=True)
+        result = run("check", folder)
+        assert result.exit_code == 1
+        output = result.output
+        assert "older than its data; run `htsget-flask index`, or touch" in output
+        assert "has no index; run `htsget-flask index`" in output
+        assert f"remove {folder}/NA00001.bam.bai, then run `htsget-flask index`" in output
+        assert "truncated" in output
+        assert "5 files, 4 of them cannot be served" in output
+
+    def test_a_missing_end_marker_and_an_unstated_order_are_warnings(self, tmp_path: Path) -> None:
+        files.bam_no_eof(tmp_path)
+        result = run("check", tmp_path)
+        assert result.exit_code == 0, result.output
+        assert "warning: has no EOF marker" in result.output
+
+    def test_an_unsorted_file_cannot_be_served(self, tmp_path: Path) -> None:
+        header = {"HD": {"VN": "1.6", "SO": "queryname"}, "SQ": [{"SN": "chr1", "LN": 1000}]}
+        with pysam.AlignmentFile(str(tmp_path / "a.bam"), "wb", header=header):
+            pass
+        result = run("check", tmp_path)
+        assert result.exit_code == 1
+        assert "sorted as queryname" in result.output
+
+    @pytest.mark.parametrize("name", sorted(NOT_BGZF))
+    def test_other_compression(self, name: str, tmp_path: Path) -> None:
+        NOT_BGZF[name](tmp_path)
+        result = run("check", tmp_path)
+        assert result.exit_code == 1
+        assert "BGZF" in result.output
+
+    def test_an_empty_folder_is_a_mistake(self, tmp_path: Path) -> None:
+        assert run("check", tmp_path).exit_code == 1
+
+    def test_a_configuration(self, demo: Path, tmp_path: Path) -> None:
+        config = tmp_path / "config.yaml"
+        config.write_text(
+            f"storages: {{lab: {{type: local, root: {demo}}}}}\n"
+            "datasets:\n"
+            "  - {id: one, reads: {BAM: {storage: lab, key: NA00001.bam}, CRAM: {storage: lab, key: gone.cram}}}\n"
+        )
+        result = run("check", "--config", config)
+        assert result.exit_code == 1
+        assert "ok     /reads/one BAM" in result.output
+        assert "FAILED /reads/one CRAM" in result.output
+
+    def test_either_a_folder_or_a_configuration(self, tmp_path: Path) -> None:
+        config = tmp_path / "config.yaml"
+        config.write_text("x: 1")
+        for arguments in ((), (tmp_path, "--config", config)):
+            for command in ("check", "index", "serve"):
+                assert run(command, *arguments).exit_code == 2
+        result = run("check", "--config", config)
+        assert result.exit_code == 1
+        assert "x: there is no such setting" in result.output
+        assert "storages: is missing" in result.output
+
+
+class TestIndex:
+    @pytest.mark.parametrize("name", sorted(WITHOUT_INDEX))
+    def test_what_is_missing_is_built(self, name: str, tmp_path: Path) -> None:
+        path = WITHOUT_INDEX[name](tmp_path)
+        assert run("check", tmp_path).exit_code == 1
+        result = run("index", tmp_path)
+        assert result.exit_code == 0, result.output
+        assert files.index_of(path) is not None
+        assert run("check", "--deep", tmp_path).exit_code == 0
+        assert "0 indexes built" in run("index", tmp_path).output
+        assert not list(tmp_path.glob(".*"))
+
+    def test_what_is_older_is_built_anew(self, folder: Path) -> None:
+        modified = (folder / "NA00001.bam").stat().st_mtime
+        os.utime(folder / "NA00001.bam.bai", (modified - 100, modified - 100))
+        assert "1 indexes built" in run("index", folder).output
+        assert run("check", folder).exit_code == 0
+
+    @pytest.mark.parametrize("name", ["bam_long_contig", "vcf_long_contig", "bcf_long_contig", "bcf_sparse_idx"])
+    def test_long_references_get_a_csi(self, name: str, tmp_path: Path) -> None:
+        path = GOOD[name](tmp_path)
+        index = files.index_of(path)
+        assert index is not None
+        index.unlink()
+        assert run("index", tmp_path).exit_code == 0
+        built = files.index_of(path)
+        assert built is not None
+        assert built.suffix == ".csi"
+        assert run("check", "--deep", tmp_path).exit_code == 0
+
+    @pytest.mark.parametrize("name", sorted(NOT_BGZF))
+    def test_data_are_never_changed(self, name: str, tmp_path: Path) -> None:
+        path = NOT_BGZF[name](tmp_path)
+        for index in tmp_path.glob("*.tbi"):
+            index.unlink()
+        content = path.read_bytes()
+        result = run("index", tmp_path)
+        assert result.exit_code == 1
+        assert "BGZF" in result.output
+        assert path.read_bytes() == content
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_one_failure_does_not_stop_the_others(self, folder: Path) -> None:
+        (folder / "broken.bam").write_bytes(b"x")
+        (folder / "cohort.bcf.csi").unlink()
+        result = run("index", folder)
+        assert result.exit_code == 1
+        assert "1 indexes built, 1 failed" in result.output
+        assert (folder / "cohort.bcf.csi").exists()
+
+
+class TestDemo:
+    def test_says_where_it_is(self, demo: Path) -> None:
+        result = run("demo", demo)
+        assert result.exit_code == 0
+        assert str(demo) in result.output
+
+
+class TestHelp:
+    def test_names_every_command(self) -> None:
+        output = run("--help").output
+        assert all(command in output for command in ("serve", "check", "index", "demo"))
+        assert "0.1.0" in run("--version").output
