@@ -17,16 +17,24 @@ class _Making:
     waiting: int = 0
 
 
-class ByteCache:
-    """Least recently used values go first once their sizes exceed `max_bytes`.
+@dataclass(slots=True)
+class _Entry:
+    value: Any
+    size: int
+    used: bool = False
 
-    A value that is under way in one thread is awaited, not made twice, by the others; a failure is not kept.
+
+class ByteCache:
+    """Values that were not used of late go first once their sizes exceed `max_bytes`.
+
+    A value that is under way in one thread is awaited, not made twice, by the others; a failure is not kept. A hit
+    takes no lock: it marks the value as used, which saves it once when it comes to be dropped (the clock algorithm).
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._values: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._making: dict[Hashable, _Making] = {}
         self._bytes = 0
 
@@ -37,20 +45,22 @@ class ByteCache:
 
     def fetch(self, key: Hashable, make: Callable[[], V], size_of: Callable[[V], int]) -> V:
         """The value of `key`, made when it is not there; one larger than the whole cache is returned but not kept."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return self._make(key, make, size_of)
+        entry.used = True
+        value: V = entry.value
+        return value
+
+    def _make(self, key: Hashable, make: Callable[[], V], size_of: Callable[[V], int]) -> V:
         with self._lock:
-            found = self._values.get(key)
-            if found is not None:
-                self._values.move_to_end(key)
-                value: V = found[0]
-                return value
             making = self._making.setdefault(key, _Making())
             making.waiting += 1
         try:
             with making.lock:
-                with self._lock:
-                    found = self._values.get(key)
-                if found is not None:
-                    return found[0]  # type: ignore[no-any-return]
+                entry = self._entries.get(key)
+                if entry is not None:
+                    return entry.value  # type: ignore[no-any-return]
                 value = make()
                 self._keep(key, value, size_of(value))
                 return value
@@ -64,8 +74,12 @@ class ByteCache:
         if size > self._max_bytes:
             return
         with self._lock:
-            self._values[key] = (value, size)
+            self._entries[key] = _Entry(value, size)
             self._bytes += size
             while self._bytes > self._max_bytes:
-                _, (_, dropped) = self._values.popitem(last=False)
-                self._bytes -= dropped
+                oldest, entry = self._entries.popitem(last=False)
+                if entry.used:
+                    entry.used = False
+                    self._entries[oldest] = entry
+                else:
+                    self._bytes -= entry.size

@@ -1,7 +1,7 @@
 """From the ids that clients say to the files that storages hold; the first matching entry of the configuration wins."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from htsget_flask.config import DatasetConfig, PrefixConfig
 from htsget_flask.errors import FileFaultError, NotFound, UnsupportedFormat
@@ -9,17 +9,21 @@ from htsget_flask.formats import FORMATS, Format
 from htsget_flask.storage import Stat, Storage
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a dataset's file in one format lies, whether or not it exists; `index_keys` in the order of preference."""
+class Source(NamedTuple):
+    """Where a dataset's file in one format lies, whether or not it exists; `index_key` where it is configured."""
 
     id: str
     form: Format
     storage_name: str
     storage: Storage
     key: str
-    index_keys: tuple[str, ...]
+    index_key: str | None
     never_inline: bool | None
+
+    @property
+    def index_keys(self) -> Sequence[str]:
+        """Where the index may lie, in the order of preference."""
+        return (self.index_key,) if self.index_key else self.form.index_keys(self.key)
 
     @property
     def location(self) -> str:
@@ -27,8 +31,7 @@ class Source:
         return self.storage.location(self.key)
 
 
-@dataclass(frozen=True, slots=True)
-class DataFile:
+class DataFile(NamedTuple):
     """A file that exists, in its present version."""
 
     source: Source
@@ -63,8 +66,7 @@ class _PrefixEntry:
 
     def _source(self, dataset_id: str, form: Format, key: str) -> Source:
         config = self._config
-        index_keys = tuple(form.index_keys(key))
-        return Source(dataset_id, form, config.storage, self._storage, key, index_keys, config.never_inline)
+        return Source(dataset_id, form, config.storage, self._storage, key, None, config.never_inline)
 
 
 class _DatasetEntry:
@@ -73,10 +75,9 @@ class _DatasetEntry:
         for files in (config.reads, config.variants):
             for name, file in files.items():
                 form = FORMATS[name]
-                index_keys = (file.index,) if file.index else tuple(form.index_keys(file.key))
                 storage = storages[file.storage]
                 self._sources.append(
-                    Source(config.id, form, file.storage, storage, file.key, index_keys, config.never_inline)
+                    Source(config.id, form, file.storage, storage, file.key, file.index, config.never_inline)
                 )
         order = list(FORMATS)
         self._sources.sort(key=lambda source: order.index(source.form.name))
@@ -107,7 +108,6 @@ class Catalog:
             NotFound: when there is no such dataset at the endpoint.
             UnsupportedFormat: when it exists in other formats only.
             FileFaultError: when the configuration names a file that is not there.
-
         """
         entry = self._entry(dataset_id)
         if entry is not None:

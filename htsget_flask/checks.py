@@ -91,8 +91,8 @@ def _check_file(file: OpenFile, report: Report) -> None:
     if file.source.form.endpoint == "reads" and header.sort_order is None:
         report.warning("its header states no sort order (@HD SO)")
     try:
-        report.index_key = file.find_index().key
-        index = file.crai() if file.is_cram else file.index()
+        report.index_key = file.found_index.key
+        index = file.crai if file.is_cram else file.index
         list(example_regions(file, index))
     except FileFaultError as error:
         report.error(f"{error.reason}; {_mend(error)}")
@@ -112,7 +112,7 @@ def _compare(client: FlaskClient, file: OpenFile, report: Report) -> None:
     if not isinstance(source.storage, LocalStorage):
         report.warning("was not compared: pysam reads local files only")
         return
-    index = file.crai() if file.is_cram else file.index()
+    index = file.crai if file.is_cram else file.index
     with _quiet_htslib(), tempfile.TemporaryDirectory() as folder:
         delivered = Path(folder, "delivered")
         for region in list(example_regions(file, index))[:_DEEP_REGIONS]:

@@ -149,7 +149,6 @@ def folder_config(folder: Path) -> Config:
 
     Raises:
         ConfigError: when there is no such folder.
-
     """
     return _validated(
         {
@@ -166,7 +165,6 @@ def read_config(path: Path) -> Config:
 
     Raises:
         ConfigError: with all faults at once.
-
     """
     try:
         text = path.read_text(encoding="utf-8")

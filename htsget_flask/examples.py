@@ -32,7 +32,7 @@ def _query(source: Source, services: Services) -> str:
     try:
         file = DataFile(source, source.storage.stat(source.key))
         with OpenFile(file, services.cache, services.sidecars) as opened:
-            regions = example_regions(opened, opened.crai() if opened.is_cram else opened.index())
+            regions = example_regions(opened, opened.crai if opened.is_cram else opened.index)
             for name, start, end in regions:
                 return "?" + urlencode({"referenceName": name, "start": start, "end": end})
     except (ServiceError, FileFaultError, OSError):

@@ -10,7 +10,6 @@ class ByteRange:
 
     Raises:
         ValueError: unless 0 <= start <= end.
-
     """
 
     start: int

@@ -1,6 +1,8 @@
 """gunicorn, run from within: the same settings for the command line and for `config/gunicorn.conf.py`."""
 
 import contextlib
+import ctypes
+import gc
 import os
 import resource
 from typing import Any
@@ -11,6 +13,9 @@ from htsget_flask.app import create_app
 from htsget_flask.config import Config
 
 DEFAULT_THREADS = 32
+
+# Of glibc's malloc.h.
+_M_MMAP_THRESHOLD = -3
 
 
 def settings(*, bind: str, workers: int | None = None, threads: int = DEFAULT_THREADS) -> dict[str, Any]:
@@ -33,7 +38,7 @@ def settings(*, bind: str, workers: int | None = None, threads: int = DEFAULT_TH
         "forwarded_allow_ips": "",
         "forwarder_headers": "",
         "control_socket_disable": True,
-        "post_worker_init": raise_file_limit,
+        "post_worker_init": prepare_worker,
     }
 
 
@@ -44,7 +49,20 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def raise_file_limit(_: object = None) -> None:
+def prepare_worker(_: object) -> None:
+    """Fit the process to its work, once its application is made."""
+    _raise_file_limit()
+    # What was made so far stays: the garbage collector need not look at it again and again, nor as often as it does.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 50)
+    # Memory of 1 MiB and more goes back to the system as soon as it is free; else each thread would keep what the
+    # largest index took to read.
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
+
+
+def _raise_file_limit() -> None:
     """Allow as many open files as the system does: each kept index and each client takes one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 1 << 16 if hard == resource.RLIM_INFINITY else min(hard, 1 << 16)

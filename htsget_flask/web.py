@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
+from urllib.parse import quote
 
 import orjson
 from flask import Flask, Response, current_app, request
@@ -49,14 +50,17 @@ def services() -> Services:
     return cast(Services, current_app.extensions[EXTENSION])
 
 
-def base_url() -> str:
+def base_url(config: Config) -> str:
     """The URL under which clients reach this service, with a slash at its end."""
-    configured = services().config.public_url
+    configured = config.public_url
     if configured is not None:
         return configured
+    host = request.host
     # A server bound to all addresses and asked without Host would name none that a client can reach.
-    root = request.root_url
-    return root.replace("://0.0.0.0", "://127.0.0.1", 1).replace("://[::]", "://[::1]", 1)
+    for everywhere, here in (("0.0.0.0", "127.0.0.1"), ("[::]", "[::1]")):  # noqa: S104
+        if host.startswith(everywhere):
+            host = here + host.removeprefix(everywhere)
+    return f"{request.scheme}://{host}{quote(request.root_path)}/"
 
 
 def register(app: Flask, config: Config) -> None:
@@ -73,6 +77,8 @@ def register(app: Flask, config: Config) -> None:
         expose_headers=["Content-Range", "Content-Length", "Accept-Ranges", "ETag"],
         max_age=_MAX_AGE,
         send_wildcard=False,
+        # Only browsers need these headers, and they name their origin; no other client pays for them.
+        always_send=False,
     )
     app.add_url_rule("/health", "health", _health)
 

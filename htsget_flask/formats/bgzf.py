@@ -50,7 +50,6 @@ def block_size(head: bytes) -> int:
 
     Raises:
         FormatError: when no BGZF block starts like this.
-
     """
     if len(head) < _COMMON_HEADER or head[:4] != _MAGIC:
         raise FormatError("no BGZF block where one should start")
@@ -73,7 +72,6 @@ def inflate(raw: bytes) -> bytes:
 
     Raises:
         FormatError: when the block is damaged.
-
     """
     try:
         return bytes(isal_zlib.decompress(raw, wbits=31))
@@ -86,7 +84,6 @@ def read_block(file: BinaryIO, coffset: int) -> BgzfBlock:
 
     Raises:
         FormatError: when none starts there, or it is truncated or damaged.
-
     """
     file.seek(coffset)
     raw = file.read(MAX_BLOCK_SIZE)
@@ -101,7 +98,6 @@ def read_block_size(file: BinaryIO, coffset: int) -> int:
 
     Raises:
         FormatError: when none starts there.
-
     """
     file.seek(coffset)
     return block_size(file.read(_COMMON_HEADER + 64))
@@ -127,7 +123,6 @@ def find_block(file: BinaryIO, target: int, end: int) -> int:
 
     Raises:
         FormatError: when there is none within reach: the file is not BGZF there.
-
     """
     file.seek(target)
     window = file.read(min(3 * MAX_BLOCK_SIZE, end - target))
@@ -196,7 +191,6 @@ class Prefix:
 
         Raises:
             FormatError: when the file is shorter, or is not BGZF.
-
         """
         while len(self.data) < length:
             if not self.extend():

@@ -31,11 +31,11 @@ def max_position(min_shift: int, depth: int) -> int:
 
 def bin_ranges(start: int, end: int, min_shift: int, depth: int) -> list[tuple[int, int]]:
     """For each level the first and last number of the bins that overlap positions `start` to `end` (half-open)."""
-    ranges = []
-    for level in range(depth + 1):
-        shift = min_shift + 3 * (depth - level)
-        first = first_bin(level)
+    shift = min_shift + 3 * depth
+    first, ranges = 0, []
+    for _ in range(depth + 1):
         ranges.append((first + (start >> shift), first + ((end - 1) >> shift)))
+        first, shift = (first << 3) + 1, shift - 3
     return ranges
 
 
@@ -46,10 +46,14 @@ def merge_chunks(chunks: Iterable[Chunk], *, max_gap: int = 0) -> list[Chunk]:
     where at most `max_gap` bytes lie between the starts of those blocks.
     """
     merged: list[Chunk] = []
+    begin = end = -1
     for chunk in sorted(chunks):
-        if merged and (chunk.begin >> 16) - (merged[-1].end >> 16) <= max_gap:
-            if chunk.end > merged[-1].end:
-                merged[-1] = Chunk(merged[-1].begin, chunk.end)
-        elif chunk.begin < chunk.end:
-            merged.append(chunk)
+        if begin >= 0 and (chunk[0] >> 16) - (end >> 16) <= max_gap:
+            end = max(end, chunk[1])
+        elif chunk[0] < chunk[1]:
+            if begin >= 0:
+                merged.append(Chunk(begin, end))
+            begin, end = chunk
+    if begin >= 0:
+        merged.append(Chunk(begin, end))
     return merged

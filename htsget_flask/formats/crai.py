@@ -71,7 +71,6 @@ def read_crai(data: bytes) -> Crai:
 
     Raises:
         FormatError: when it is none, truncated or damaged.
-
     """
     if data[:2] == b"\x1f\x8b":
         try:

@@ -47,7 +47,6 @@ def read_version(file: BinaryIO) -> int:
 
     Raises:
         FormatError: when this is no CRAM file, or of a version without support.
-
     """
     file.seek(0)
     definition = file.read(FILE_DEFINITION_SIZE)
@@ -66,7 +65,6 @@ def read_container(file: BinaryIO, start: int, major: int) -> Container:
 
     Raises:
         FormatError: when none starts there (its checksum tells, from CRAM 3 on), or the file ends within its header.
-
     """
     wanted = _CONTAINER_HEADER_READ
     while True:
@@ -85,7 +83,6 @@ def read_cram_header(file: BinaryIO) -> Header:
 
     Raises:
         FormatError: when this is no CRAM file, or a truncated or damaged one.
-
     """
     major = read_version(file)
     container = read_container(file, FILE_DEFINITION_SIZE, major)

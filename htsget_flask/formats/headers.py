@@ -37,7 +37,6 @@ def read_bam_header(file: BinaryIO) -> Header:
 
     Raises:
         FormatError: when this is no BAM file, or a truncated or damaged one.
-
     """
     prefix = _open(file, b"BAM\1", "BAM")
     position = 8 + _length(prefix, 4)
@@ -68,7 +67,6 @@ def read_bcf_header(file: BinaryIO) -> Header:
 
     Raises:
         FormatError: when this is no BCF 2 file, or a truncated or damaged one.
-
     """
     prefix = _open(file, b"BCF\2", "BCF")
     end = 9 + _length(prefix, 5)
@@ -90,7 +88,6 @@ def read_vcf_header(file: BinaryIO) -> Header:
 
     Raises:
         FormatError: when this is no such file, or a truncated or damaged one.
-
     """
     prefix = _open(file, b"##fileformat=VCF", "VCF")
     end = 0

@@ -6,7 +6,8 @@ it is, and a query is a few binary searches.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,8 @@ class Index:
     `reference_bins`: int64[references + 1], where each reference's bins lie in `bins`.
     `bins`: uint32, bin numbers. `bin_chunks`: int64[bins + 1], where each bin's chunks lie in the chunk arrays.
     `loffsets`: uint64 for each bin, the least virtual offset of the records that overlap its leftmost window.
-    `chunk_begins`, `chunk_ends`: uint64 virtual offsets.
+    `chunk_begins`, `chunk_ends`: uint64 virtual offsets. `extent`: uint64[2], the least of the begins, and the greatest
+    of the ends and of what the statistics tell.
     `reference_windows`: int64[references + 1], where each reference's windows lie in `windows` (empty for CSI).
     `windows`: uint64, the linear index.
     `statistics`: uint64[references, 5], from the pseudo-bin: whether it is there, the virtual offsets of the first
@@ -41,19 +43,25 @@ class Index:
     loffsets: npt.NDArray[np.uint64]
     chunk_begins: npt.NDArray[np.uint64]
     chunk_ends: npt.NDArray[np.uint64]
+    extent: npt.NDArray[np.uint64]
     reference_windows: npt.NDArray[np.int64]
     windows: npt.NDArray[np.uint64]
     statistics: npt.NDArray[np.uint64]
     names: npt.NDArray[np.uint8]
 
+    views: "_Views" = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "views", _Views.of(self))
+
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> "Index":
         """The index whose fields are these arrays."""
-        return cls(**{field.name: arrays[field.name] for field in fields(cls)})  # type: ignore[arg-type]
+        return cls(**{name: arrays[name] for name in _names(cls)})  # type: ignore[arg-type]
 
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         """The fields by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: getattr(self, name) for name in _names(type(self))}
 
     @property
     def reference_count(self) -> int:
@@ -66,12 +74,11 @@ class Index:
 
     def first_offset(self) -> int | None:
         """The least virtual offset of an indexed record; None when there is none."""
-        return int(self.chunk_begins.min()) if len(self.chunk_begins) else None
+        return int(self.extent[0]) if len(self.chunk_begins) else None
 
     def last_offset(self) -> int:
         """The virtual offset behind the last record that has a coordinate: those without follow. 0 for no record."""
-        last = int(self.chunk_ends.max()) if len(self.chunk_ends) else 0
-        return max(last, int(self.statistics[:, 2].max())) if len(self.statistics) else last
+        return int(self.extent[1])
 
     def chunks(self, reference_id: int, start: int, end: int | None) -> list[Chunk]:
         """The chunks that hold the records overlapping positions `start` to `end` (0-based, half-open; None: open).
@@ -79,95 +86,117 @@ class Index:
         They are those that htslib itself would read: cut on the left by the linear index or loffset, on the right by
         the first record that can only lie beyond `end`; merged where one ends in the block in which the next begins.
         """
-        min_shift, depth = int(self.shape[0]), int(self.shape[1])
-        limit = max_position(min_shift, depth)
-        if not 0 <= reference_id < self.reference_count or start >= limit or (end is not None and end <= start):
+        views = self.views
+        if not 0 <= reference_id < self.reference_count or start >= views.limit or (end is not None and end <= start):
             return []
-        query = _Query(self, reference_id)
-        least = query.least_offset(start)
-        most = query.greatest_offset(end) if end is not None and end <= limit else _NO_LIMIT
+        first, last = views.reference_bins[reference_id], views.reference_bins[reference_id + 1]
+        least = _least_offset(views, reference_id, first, last, start)
+        last_position = views.limit if end is None else min(end, views.limit)
+        most = _NO_LIMIT if last_position != end else _greatest_offset(views, first, last, end)
+        bins, bin_chunks = views.bins, views.bin_chunks
         spans = []
-        for first, last in bin_ranges(start, limit if end is None else min(end, limit), min_shift, depth):
-            low = bisect_left(query.bins, first, query.first, query.last)
-            high = bisect_right(query.bins, last, low, query.last)
-            if low < high:
-                spans.append((query.bin_chunks[low], query.bin_chunks[high]))
-        if sum(high - low for low, high in spans) <= _FEW_CHUNKS:
-            return _merge_few(self, spans, least, most)
+        count = 0
+        for first_wanted, last_wanted in bin_ranges(start, last_position, views.min_shift, views.depth):
+            low = bisect_left(bins, first_wanted, first, last)
+            if low < last and bins[low] <= last_wanted:
+                high = bisect_right(bins, last_wanted, low, last)
+                spans.append((bin_chunks[low], bin_chunks[high]))
+                count += bin_chunks[high] - bin_chunks[low]
+        if count <= _FEW_CHUNKS:
+            return _merge_few(views, spans, least, most)
         return _merge_many(self, spans, least, most)
 
 
-class _Query:
-    """One reference's part of an index, as memoryviews: their items come several times as fast as numpy's."""
+class _Views(NamedTuple):
+    """An index's arrays as memoryviews: single items come several times as fast as from numpy."""
 
-    __slots__ = ("bin_chunks", "bins", "depth", "first", "index", "last", "min_shift", "reference_id")
+    min_shift: int
+    depth: int
+    limit: int
+    reference_bins: memoryview
+    bins: memoryview
+    bin_chunks: memoryview
+    loffsets: memoryview
+    chunk_begins: memoryview
+    chunk_ends: memoryview
+    reference_windows: memoryview
+    windows: memoryview
+    statistics: memoryview
 
-    def __init__(self, index: Index, reference_id: int) -> None:
-        self.index = index
-        self.reference_id = reference_id
-        self.min_shift, self.depth = int(index.shape[0]), int(index.shape[1])
-        self.bins = index.bins.data
-        self.bin_chunks = index.bin_chunks.data
-        self.first = int(index.reference_bins[reference_id])
-        self.last = int(index.reference_bins[reference_id + 1])
+    @classmethod
+    def of(cls, index: Index) -> "_Views":
+        min_shift, depth = int(index.shape[0]), int(index.shape[1])
+        arrays = (getattr(index, name) for name in cls._fields[3:])
+        return cls(min_shift, depth, max_position(min_shift, depth), *(array.reshape(-1).data for array in arrays))
 
-    def least_offset(self, start: int) -> int:
-        """Records that overlap positions from `start` on lie at or behind this virtual offset."""
-        bin_id = first_bin(self.depth) + (start >> self.min_shift)
-        found = -1
-        while True:
-            # The nearest existing bin among the siblings on the left, else the same for the parent.
-            oldest_sibling = (parent(bin_id) << 3) + 1 if bin_id else 0
-            place = bisect_right(self.bins, bin_id, self.first, self.last) - 1
-            if place >= self.first and self.bins[place] >= oldest_sibling:
-                found = place
-                break
-            if not bin_id:
-                break
-            bin_id = parent(bin_id)
-        loffset = int(self.index.loffsets[found]) if found >= 0 else 0
-        low, high = self.index.reference_windows[self.reference_id : self.reference_id + 2].tolist()
-        has_statistics, _, _, _, unmapped = self.index.statistics[self.reference_id].tolist()
-        window = low + (start >> self.min_shift)
-        if window >= high:
-            return loffset
-        windows = self.index.windows.data
-        least = max(loffset, int(windows[window]))
-        if unmapped or not has_statistics:
-            # Placed unmapped records are not in the linear index: an earlier window's offset covers them.
-            earlier = bisect_left(windows, least, low, window) - 1
-            least = int(windows[earlier]) if earlier >= low else loffset if found >= 0 else least
-            if found >= 0 and least < loffset:
-                least = loffset
+
+def _names(cls: type[Index]) -> list[str]:
+    return [field.name for field in fields(cls) if field.init]
+
+
+def _least_offset(views: _Views, reference_id: int, first: int, last: int, start: int) -> int:
+    """Records that overlap positions from `start` on lie at or behind this virtual offset."""
+    bins = views.bins
+    bin_id = first_bin(views.depth) + (start >> views.min_shift)
+    found = -1
+    while True:
+        # The nearest existing bin among the siblings on the left, else the same for the parent.
+        oldest_sibling = (parent(bin_id) << 3) + 1 if bin_id else 0
+        place = bisect_right(bins, bin_id, first, last) - 1
+        if place >= first and bins[place] >= oldest_sibling:
+            found = place
+            break
+        if not bin_id:
+            break
+        bin_id = parent(bin_id)
+    least: int = views.loffsets[found] if found >= 0 else 0
+    low, high = views.reference_windows[reference_id], views.reference_windows[reference_id + 1]
+    window = low + (start >> views.min_shift)
+    if window >= high:
         return least
+    loffset, windows = least, views.windows
+    least = max(loffset, windows[window])
+    has_statistics, unmapped = views.statistics[5 * reference_id], views.statistics[5 * reference_id + 4]
+    if unmapped or not has_statistics:
+        # Placed unmapped records are not in the linear index: an earlier window's offset covers them.
+        earlier = bisect_left(windows, least, low, window) - 1
+        if earlier >= low:
+            least = windows[earlier]
+        elif found >= 0:
+            least = loffset
+        if found >= 0:
+            least = max(least, loffset)
+    return least
 
-    def greatest_offset(self, end: int) -> int:
-        """Records that overlap positions before `end` lie before this virtual offset."""
-        bin_id = first_bin(self.depth) + ((end - 1) >> self.min_shift) + 1
-        if bin_id >= first_bin(self.depth + 1):
+
+def _greatest_offset(views: _Views, first: int, last: int, end: int) -> int:
+    """Records that overlap positions before `end` lie before this virtual offset."""
+    bins, bin_chunks = views.bins, views.bin_chunks
+    bin_id = first_bin(views.depth) + ((end - 1) >> views.min_shift) + 1
+    if bin_id >= first_bin(views.depth + 1):
+        return _NO_LIMIT
+    while True:
+        while bin_id % 8 == 1:
+            bin_id = parent(bin_id)
+        if bin_id == 0:
             return _NO_LIMIT
-        while True:
-            while bin_id % 8 == 1:
-                bin_id = parent(bin_id)
-            if bin_id == 0:
-                return _NO_LIMIT
-            youngest_sibling = (parent(bin_id) << 3) + 8
-            place = bisect_left(self.bins, bin_id, self.first, self.last)
-            while place < self.last and self.bins[place] <= youngest_sibling:
-                if self.bin_chunks[place] < self.bin_chunks[place + 1]:
-                    return int(self.index.chunk_begins[self.bin_chunks[place]])
-                place += 1
-            bin_id = youngest_sibling + 1
+        youngest_sibling = (parent(bin_id) << 3) + 8
+        place = bisect_left(bins, bin_id, first, last)
+        while place < last and bins[place] <= youngest_sibling:
+            if bin_chunks[place] < bin_chunks[place + 1]:
+                begin: int = views.chunk_begins[bin_chunks[place]]
+                return begin
+            place += 1
+        bin_id = youngest_sibling + 1
 
 
-def _merge_few(index: Index, spans: list[tuple[int, int]], least: int, most: int) -> list[Chunk]:
-    begins, ends = index.chunk_begins.data, index.chunk_ends.data
-    return merge_chunks(
-        Chunk(max(least, begins[place]), min(most, ends[place]))
-        for low, high in spans
-        for place in range(low, high)
-        if ends[place] > least and begins[place] < most
-    )
+def _merge_few(views: _Views, spans: list[tuple[int, int]], least: int, most: int) -> list[Chunk]:
+    chunks = []
+    for low, high in spans:
+        for begin, end in zip(views.chunk_begins[low:high], views.chunk_ends[low:high], strict=True):
+            if end > least and begin < most:
+                chunks.append(Chunk(begin if begin > least else least, end if end < most else most))
+    return merge_chunks(chunks)
 
 
 def _merge_many(index: Index, spans: list[tuple[int, int]], least: int, most: int) -> list[Chunk]:

@@ -1,12 +1,11 @@
 """Reading BAI (SAMv1 5.2), TBI (Tabix) and CSI (CSIv1) files into an `Index`.
 
-The files are sequences of bins of varying length, 200,000 of them for a human genome: they are decoded a run of equal
-bins at a time, not one by one.
+The files are sequences of bins of varying length, 200,000 of them for a human genome: a loop finds where each starts,
+and does no more; everything else is done for all of them at once.
 """
 
 import struct
 import zlib
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +17,6 @@ from htsget_flask.formats.index import Index
 
 _TABIX_HEADER_SIZE = 28
 _ABSENT_WINDOW = np.uint64((1 << 64) - 1)
-_FIRST_RUN, _LONGEST_RUN = 32, 1 << 16
-
-
-class _Run(NamedTuple):
-    """Consecutive bins in the file that have the same number of chunks."""
-
-    position: int
-    length: int
-    chunks: int
 
 
 def read_index(data: bytes) -> Index:
@@ -34,7 +24,6 @@ def read_index(data: bytes) -> Index:
 
     Raises:
         FormatError: when it is none of these, truncated or damaged.
-
     """
     if data[:2] == b"\x1f\x8b":
         try:
@@ -71,160 +60,133 @@ def _tabix_names(data: bytes, position: int) -> tuple[bytes, int]:
 
 
 class _Reader:
+    """The part of an index file behind its header, in words of 32 bits: everything there is made of them."""
+
     def __init__(
         self, data: bytes, position: int, min_shift: int, depth: int, *, is_csi: bool, count: int | None = None
     ) -> None:
-        self._data = data
-        self._position = position
+        length = (len(data) - position) // 4
+        self._words = memoryview(data)[position : position + 4 * length].cast("i")
+        self._array = np.frombuffer(data, "<u4", length, position)
         self._min_shift, self._depth = min_shift, depth
         self._is_csi = is_csi
-        self._head = 16 if is_csi else 8
-        self._count = self._int32() if count is None else count
-        self._runs: list[_Run] = []
+        self._head = 4 if is_csi else 2
+        self._place = 0
+        self._count = self._next() if count is None else count
 
     def read(self, names: bytes) -> Index:
-        bin_counts = np.zeros(self._checked(self._count, 4), dtype=np.int64)
+        bin_counts = np.zeros(self._checked(self._count, 1), dtype=np.int64)
+        places: list[int] = []
         windows = []
         for reference_id in range(self._count):
-            bin_counts[reference_id] = self._read_bins()
+            bin_counts[reference_id] = self._find_bins(places)
             windows.append(np.empty(0, np.uint64) if self._is_csi else self._read_windows())
-        unplaced = self._data[self._position : self._position + 8]
+        unplaced = self._array[self._place : self._place + 2].tobytes()
         shape = np.array([self._min_shift, self._depth, int.from_bytes(unplaced, "little")], dtype=np.int64)
-        return self._assemble(shape, bin_counts, windows, names)
+        return self._assemble(shape, bin_counts, np.array(places, dtype=np.int64), windows, names)
 
-    def _int32(self) -> int:
-        value: int = struct.unpack_from("<i", self._data, self._position)[0]
-        self._position += 4
+    def _next(self) -> int:
+        value: int = self._words[self._place]
+        self._place += 1
         return value
 
     def _checked(self, count: int, size: int) -> int:
-        """A count of things of at least `size` bytes each, which have to fit the rest of the file."""
-        if not 0 <= count * size <= len(self._data) - self._position:
+        """A count of things of at least `size` words each, which have to fit the rest of the file."""
+        if not 0 <= count * size <= len(self._words) - self._place:
             raise FormatError("the index is truncated or damaged")
         return count
 
-    def _read_bins(self) -> int:
-        count = remaining = self._checked(self._int32(), self._head)
-        guess = _FIRST_RUN
-        while remaining:
-            position = self._position
-            chunks = struct.unpack_from("<i", self._data, position + self._head - 4)[0]
-            stride = self._head + 16 * self._checked(chunks, 16)
-            fitting = (len(self._data) - position) // stride
-            if not fitting:
-                raise FormatError("the index is truncated")
-            candidates = np.ndarray(
-                min(guess, remaining, fitting), "<i4", self._data, position + self._head - 4, (stride,)
-            )
-            different = np.flatnonzero(candidates != chunks)
-            length = int(different[0]) if len(different) else len(candidates)
-            self._runs.append(_Run(position, length, chunks))
-            guess = _FIRST_RUN if len(different) else min(2 * guess, _LONGEST_RUN)
-            self._position += length * stride
-            remaining -= length
+    def _find_bins(self, places: list[int]) -> int:
+        """Append where each bin of the next reference starts; return their number."""
+        count = self._checked(self._next(), self._head)
+        words, place, head, chunks_at, append = self._words, self._place, self._head, self._head - 1, places.append
+        for _ in range(count):
+            append(place)
+            place += head + 4 * words[place + chunks_at]
+        if not self._place <= place <= len(words):
+            raise FormatError("the index is truncated or damaged")
+        self._place = place
         return count
 
     def _read_windows(self) -> npt.NDArray[np.uint64]:
-        count = self._checked(self._int32(), 8)
-        windows = np.frombuffer(self._data, "<u8", count, self._position).astype(np.uint64)
-        self._position += 8 * count
+        count = self._checked(self._next(), 2)
+        windows = self._array[self._place : self._place + 2 * count].view("<u8").astype(np.uint64)
+        self._place += 2 * count
         # Old writers leave 0, others all ones, for a window in which no record starts: the next one's offset holds.
         present = np.flatnonzero(windows)
         if len(present):
             empty = (windows == 0) | (windows == _ABSENT_WINDOW)
             empty[: present[0]] = False
-            following = np.where(empty, len(windows) - 1, np.arange(len(windows)))
-            windows = windows[np.minimum.accumulate(following[::-1])[::-1]]
+            if empty.any():
+                following = np.where(empty, len(windows) - 1, np.arange(len(windows)))
+                windows = windows[np.minimum.accumulate(following[::-1])[::-1]]
         return windows
 
     def _assemble(
         self,
         shape: npt.NDArray[np.int64],
         bin_counts: npt.NDArray[np.int64],
+        places: npt.NDArray[np.int64],
         windows: list[npt.NDArray[np.uint64]],
         names: bytes,
     ) -> Index:
-        numbers, loffsets, chunk_counts, chunks = self._decode_runs()
-        references = np.repeat(np.arange(len(bin_counts), dtype=np.uint64), bin_counts)
+        words = self._array
+        references = np.repeat(np.arange(len(bin_counts)), bin_counts)
+        bins = words[places]
         # Sorted by reference and bin; the file's order is close to it, which the stable sort uses.
-        order = np.argsort(references << np.uint64(32) | numbers, kind="stable")
-        starts = _offsets(chunk_counts)[:-1][order]
-        bins, references = numbers[order].astype(np.uint32), references[order]
-        loffsets, chunk_counts = loffsets[order], chunk_counts[order]
+        order = np.argsort(references << 32 | bins, kind="stable")
+        places, references, bins = places[order], references[order], bins[order]
+        chunk_counts = words[places + self._head - 1].view("<i4").astype(np.int64)
+        if (chunk_counts < 0).any():
+            raise FormatError("the index is damaged: a bin has a negative number of chunks")
 
         statistics = np.zeros((len(bin_counts), 5), dtype=np.uint64)
         limit = first_bin(self._depth + 1)
-        for place in np.flatnonzero((bins == limit + 1) & (chunk_counts >= 2)).tolist():
-            start = starts[place]
-            statistics[int(references[place])] = [1, *chunks[start], *chunks[start + 1]]
+        for bin_place in np.flatnonzero((bins == limit + 1) & (chunk_counts >= 2)).tolist():
+            start = int(places[bin_place]) + self._head
+            statistics[references[bin_place]] = [1, *words[start : start + 8].view("<u8")]
         real = bins < limit
-        bins, references, loffsets = bins[real], references[real], loffsets[real]
-        starts, chunk_counts = starts[real], chunk_counts[real]
+        places, references, bins, chunk_counts = places[real], references[real], bins[real], chunk_counts[real]
 
         bin_chunks = _offsets(chunk_counts)
-        places = np.arange(bin_chunks[-1]) + np.repeat(starts - bin_chunks[:-1], chunk_counts)
-        reference_bins = np.searchsorted(references, np.arange(len(bin_counts) + 1, dtype=np.uint64)).astype(np.int64)
-        reference_windows = _offsets(np.array([len(part) for part in windows], dtype=np.int64))
-        flat_windows = np.concatenate(windows) if windows else np.empty(0, np.uint64)
-        if not self._is_csi:
-            loffsets = self._loffsets(bins, references, reference_windows, flat_windows)
-        begins, ends = np.ascontiguousarray(chunks[places, 0]), np.ascontiguousarray(chunks[places, 1])
+        firsts = np.repeat(places + self._head - 4 * bin_chunks[:-1], chunk_counts)
+        chunk_places = firsts + 4 * np.arange(len(firsts))
+        begins, ends = _uint64(words, chunk_places), _uint64(words, chunk_places + 2)
         if (begins > ends).any():
             raise FormatError("the index is damaged: a chunk ends before it begins")
+        reference_windows = _offsets(np.array([len(part) for part in windows], dtype=np.int64))
+        flat_windows = np.concatenate(windows) if windows else np.empty(0, np.uint64)
+        if self._is_csi:
+            loffsets = _uint64(words, places + 1)
+        else:
+            loffsets = self._loffsets(bins, references, reference_windows, flat_windows)
         return Index(
             shape=shape,
-            reference_bins=reference_bins,
-            bins=bins,
+            reference_bins=np.searchsorted(references, np.arange(len(bin_counts) + 1)).astype(np.int64),
+            bins=bins.astype(np.uint32),
             bin_chunks=bin_chunks,
             loffsets=loffsets,
             chunk_begins=begins,
             chunk_ends=ends,
+            extent=_extent(begins, ends, statistics),
             reference_windows=reference_windows,
             windows=flat_windows,
             statistics=statistics,
             names=np.frombuffer(names, np.uint8),
         )
 
-    def _decode_runs(
-        self,
-    ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
-        """Bin numbers, loffsets and numbers of chunks, one each per bin, and all chunks, in the file's order."""
-        bin_count = sum(run.length for run in self._runs)
-        bins = np.empty(bin_count, np.uint64)
-        loffsets = np.zeros(bin_count, np.uint64)
-        chunk_counts = np.empty(bin_count, np.int64)
-        chunks = np.empty((sum(run.length * run.chunks for run in self._runs), 2), np.uint64)
-        place = chunk_place = 0
-        for position, length, count in self._runs:
-            stride = self._head + 16 * count
-            following, chunk_following = place + length, chunk_place + length * count
-            bins[place:following] = np.ndarray(length, "<u4", self._data, position, (stride,))
-            if self._is_csi:
-                loffsets[place:following] = np.ndarray(length, "<u8", self._data, position + 4, (stride,))
-            chunk_counts[place:following] = count
-            if count:
-                chunks[chunk_place:chunk_following] = np.ndarray(
-                    (length, count, 2), "<u8", self._data, position + self._head, (stride, 16, 8)
-                ).reshape(-1, 2)
-            place, chunk_place = following, chunk_following
-        return bins, loffsets, chunk_counts, chunks
-
     def _loffsets(
         self,
         bins: npt.NDArray[np.uint32],
-        references: npt.NDArray[np.uint64],
+        references: npt.NDArray[np.int64],
         reference_windows: npt.NDArray[np.int64],
         windows: npt.NDArray[np.uint64],
     ) -> npt.NDArray[np.uint64]:
         """What a CSI states and BAI and TBI imply: the linear index at each bin's leftmost window, 0 beyond its end."""
-        leftmost = np.zeros(len(bins), dtype=np.int64)
-        for level in range(self._depth + 1):
-            first, following = first_bin(level), first_bin(level + 1)
-            here = (bins >= first) & (bins < following)
-            leftmost[here] = (bins[here].astype(np.int64) - first) << 3 * (self._depth - level)
-        owners = references.astype(np.int64)
-        places = reference_windows[owners] + leftmost
-        inside = places < reference_windows[owners + 1]
+        firsts = np.array([first_bin(level) for level in range(self._depth + 1)])
+        levels = np.searchsorted(firsts, bins, side="right") - 1
+        places = reference_windows[references] + ((bins - firsts[levels]) << 3 * (self._depth - levels))
+        inside = places < reference_windows[references + 1]
         loffsets = np.zeros(len(bins), dtype=np.uint64)
         loffsets[inside] = windows[places[inside]]
         return loffsets
@@ -235,3 +197,19 @@ def _offsets(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     offsets = np.zeros(len(counts) + 1, dtype=np.int64)
     np.cumsum(counts, out=offsets[1:])
     return offsets
+
+
+def _uint64(words: npt.NDArray[np.uint32], places: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    """The 64-bit numbers whose lower halves stand at these places."""
+    numbers = np.empty((len(places), 2), np.uint32)
+    numbers[:, 0] = words[places]
+    numbers[:, 1] = words[places + 1]
+    return numbers.view(np.uint64).reshape(-1)
+
+
+def _extent(
+    begins: npt.NDArray[np.uint64], ends: npt.NDArray[np.uint64], statistics: npt.NDArray[np.uint64]
+) -> npt.NDArray[np.uint64]:
+    if not len(begins):
+        return np.array([0, int(statistics[:, 2].max(initial=0))], dtype=np.uint64)
+    return np.array([begins.min(), max(ends.max(), statistics[:, 2].max(initial=0))], dtype=np.uint64)

@@ -5,6 +5,7 @@ each aligned to 64 bytes. A checksum over everything behind it tells a damaged f
 """
 
 import contextlib
+import io
 import mmap
 import os
 import struct
@@ -21,30 +22,38 @@ from isal import isal_zlib
 
 _MAGIC = b"HTSGETF1"
 _HEAD = struct.Struct("<8sIQI")  # magic, checksum, size of the file, size of the JSON
+_CHECKED_FROM = 12
 _ALIGNMENT = 64
+_BUFFER = 256 << 10
 
 
 def load(path: Path, version: str) -> dict[str, npt.NDArray[np.generic]] | None:
     """The arrays of the file, mapped; None when it is absent, unreadable, damaged or made of another version."""
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
+            magic, checksum, size, json_size = _HEAD.unpack(file.read(_HEAD.size))
+            if magic != _MAGIC or size != os.fstat(file.fileno()).st_size:
+                return None
+            description = orjson.loads(file.read(json_size))
+            # By reading, not through the mapping: pages that nobody asks for are not to become this process's.
+            if description["version"] != version or _checksum(file) != checksum:
+                return None
             mapped = _map(file.fileno())
-    except (OSError, ValueError):
-        return None
-    try:
-        magic, checksum, size, json_size = _HEAD.unpack_from(mapped)
-        if magic != _MAGIC or size != len(mapped):
-            return None
-        content = memoryview(mapped)[12:]
-        description = orjson.loads(content[_HEAD.size - 12 : _HEAD.size - 12 + json_size])
-        if description["version"] != version or isal_zlib.crc32(content) != checksum:
-            return None
         return {
             name: np.frombuffer(mapped, dtype=kind, count=count, offset=offset).reshape(shape)
             for name, kind, shape, count, offset in description["arrays"]
         }
-    except (struct.error, ValueError, TypeError, KeyError):
+    except (OSError, struct.error, ValueError, TypeError, KeyError):
         return None
+
+
+def _checksum(file: io.FileIO) -> int:
+    file.seek(_CHECKED_FROM)
+    buffer = bytearray(_BUFFER)
+    view, checksum = memoryview(buffer), 0
+    while length := file.readinto(buffer):
+        checksum = isal_zlib.crc32(view[:length], checksum)
+    return checksum
 
 
 def _map(descriptor: int) -> mmap.mmap:
@@ -58,7 +67,6 @@ def store(path: Path, version: str, arrays: Mapping[str, npt.NDArray[np.generic]
 
     Raises:
         OSError: when the folder cannot be written; nothing of the file is left then.
-
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     content = _serialise(version, arrays)
@@ -91,7 +99,7 @@ def _serialise(version: str, arrays: Mapping[str, npt.NDArray[np.generic]]) -> l
         pieces += [bytes(offset - position), array.tobytes()]
         position = offset + array.nbytes
     head = _HEAD.pack(_MAGIC, 0, size, room)
-    checksum = isal_zlib.crc32(head[12:])
+    checksum = isal_zlib.crc32(head[_CHECKED_FROM:])
     for piece in pieces:
         checksum = isal_zlib.crc32(piece, checksum)
     return [_HEAD.pack(_MAGIC, checksum, size, room), *pieces]

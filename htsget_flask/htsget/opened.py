@@ -4,6 +4,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, TypeVar
@@ -17,7 +18,7 @@ from htsget_flask.formats.headers import Header, read_bam_header, read_bcf_heade
 from htsget_flask.formats.index import Index
 from htsget_flask.formats.index_files import read_index
 from htsget_flask.formats.records import is_unplaced, may_start
-from htsget_flask.htsget.pieces import Cut, EndOfFile, WholeHeader
+from htsget_flask.htsget.pieces import Cut, Literal, Whole
 from htsget_flask.storage import Stat
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ READ_HEADER: dict[str, Callable[[BinaryIO], Header]] = {
 _OVERHEAD = 512
 _MAPPED_COST = 64 << 10
 _REFERENCE_COST = 150
-# Part of a sidecar's version: to be raised when the arrays change their meaning.
+# Part of a sidecar's version, as are the arrays' names: to be raised when the arrays change their meaning.
 _SIDECAR_VERSION = 1
 
 
@@ -54,10 +55,13 @@ class OpenFile:
     def __init__(self, file: DataFile, cache: ByteCache, sidecars: Path) -> None:
         self.source = file.source
         self.stat = file.stat
+        self.is_cram = file.source.form.name == "CRAM"
         self._cache = cache
         self._sidecars = sidecars
         self._version = (file.source.storage_name, file.source.key, file.stat.etag)
         self._bytes: BinaryIO | None = None
+        self._header: Header | None = None
+        self._found_index: FoundIndex | None = None
 
     def __enter__(self) -> "OpenFile":
         return self
@@ -69,50 +73,54 @@ class OpenFile:
             self._bytes.close()
 
     @property
-    def is_cram(self) -> bool:
-        """Whether the file is made of containers, not of BGZF blocks."""
-        return self.source.form.name == "CRAM"
-
-    @property
     def header(self) -> Header:
         """The file's header."""
-        return self._fetch(
-            "header",
-            lambda: READ_HEADER[self.source.form.name](self._open()),
-            lambda header: len(header.raw) + _REFERENCE_COST * len(header.references),
-        )
+        if self._header is None:
+            self._header = self._fetch(
+                "header",
+                lambda: READ_HEADER[self.source.form.name](self._open()),
+                lambda header: len(header.raw) + _REFERENCE_COST * len(header.references),
+            )
+        return self._header
 
     @property
     def references(self) -> dict[str, int | None]:
         """The numbers by which the index knows the references; None for those that it holds nothing of."""
         if self.source.form.name != "VCF":
             return self.header.references
-        index = self.index()
 
         def merge() -> dict[str, int | None]:
-            named = {name: reference_id for reference_id, name in enumerate(index.reference_names())}
+            named = {name: reference_id for reference_id, name in enumerate(self.index.reference_names())}
             return {**self.header.references, **named}
 
-        return self._fetch(("references", id(index)), merge, lambda names: _REFERENCE_COST * len(names))
+        return self._fetch(("references", self.found_index), merge, lambda names: _REFERENCE_COST * len(names))
 
     @property
     def tail(self) -> int:
         """The byte offset behind the last record: of the EOF marker, or of the end of a file that has none."""
         return self._fetch("tail", self._find_tail, lambda _: 0)
 
+    @property
     def index(self) -> Index:
         """The BAI, TBI or CSI of a file of BGZF blocks, checked against its data."""
         return self._index(Index, read_index, self._check_index)
 
+    @property
     def crai(self) -> Crai:
         """The index of a CRAM file, checked against its data."""
         return self._index(Crai, read_crai, self._check_crai)
 
-    def find_index(self) -> FoundIndex:
+    @property
+    def found_index(self) -> FoundIndex:
         """The first index under a usual name that is not older than its data.
 
         Ages count in whole seconds, as for htslib: tools write data and index within one.
         """
+        if self._found_index is None:
+            self._found_index = self._find_index()
+        return self._found_index
+
+    def _find_index(self) -> FoundIndex:
         older = None
         for key in self.source.index_keys:
             try:
@@ -149,15 +157,19 @@ class OpenFile:
             ("block start", target), lambda: bgzf.find_block(self._open(), target, self.tail), lambda _: 0
         )
 
-    def literal(self, piece: Cut | WholeHeader | EndOfFile) -> bytes:
+    def literal(self, piece: Literal) -> bytes:
         """The bytes that a piece stands for."""
         match piece:
-            case WholeHeader():
+            case Whole.HEADER:
                 return self.header.raw
-            case EndOfFile():
+            case Whole.END_OF_FILE:
                 return cram.eof_container(self.header.raw[4]) if self.is_cram else bgzf.EOF_BLOCK
             case Cut():
-                return self._fetch(piece, lambda: self._cut(piece), len)
+                return self._cut(piece)
+
+    def kept(self, piece: Literal, make: Callable[[bytes], V], size_of: Callable[[V], int]) -> V:
+        """What `make` makes of the bytes that a piece stands for, made once."""
+        return self._fetch((make, piece), lambda: make(self.literal(piece)), size_of)
 
     def _fetch(self, what: object, make: Callable[[], V], size_of: Callable[[V], int]) -> V:
         def made() -> V:
@@ -188,7 +200,7 @@ class OpenFile:
         return bgzf.deflate(data[cut.start : end])
 
     def _find_tail(self) -> int:
-        file, size, marker = self._open(), self.stat.size, self.literal(EndOfFile())
+        file, size, marker = self._open(), self.stat.size, self.literal(Whole.END_OF_FILE)
         tail = size
         while tail >= len(marker):
             file.seek(tail - len(marker))
@@ -206,7 +218,7 @@ class OpenFile:
         return position == self.stat.size
 
     def _index(self, kind: type[IndexT], read: Callable[[bytes], IndexT], check: Callable[[IndexT], None]) -> IndexT:
-        found = self.find_index()
+        found = self.found_index
 
         def make() -> IndexT:
             with self._faults(self.source.storage.location(found.key)):
@@ -214,12 +226,13 @@ class OpenFile:
                 check(index)
             return index
 
-        return self._fetch(("index", found.key, found.stat.etag), make, _private_bytes)
+        return self._fetch(("index", found), make, _private_bytes)
 
     def _load(self, found: FoundIndex, kind: type[IndexT], read: Callable[[bytes], IndexT]) -> IndexT:
         location = self.source.storage.location(found.key)
         path = self._sidecars / hashlib.sha256(location.encode("utf-8", "surrogateescape")).hexdigest()[:40]
-        version = f"{_SIDECAR_VERSION} {self.stat.etag} {found.stat.etag}"
+        names = ",".join(field.name for field in fields(kind))
+        version = f"{_SIDECAR_VERSION} {names} {self.stat.etag} {found.stat.etag}"
         arrays = sidecar.load(path, version)
         if arrays is None:
             with self.source.storage.open(found.key, etag=found.stat.etag) as file:

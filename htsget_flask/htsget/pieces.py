@@ -1,16 +1,15 @@
 """The pieces of a file that data blocks are made of, and how block URLs spell them."""
 
+import enum
 import re
-from dataclasses import dataclass
-from typing import Literal
+import typing
 
 from htsget_flask.ranges import ByteRange
 
-Class = Literal["header", "body"]
+Class = typing.Literal["header", "body"]
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(typing.NamedTuple):
     """The uncompressed bytes `start` to `end` (None: its end) of the BGZF block at `coffset`, as BGZF blocks anew."""
 
     coffset: int
@@ -18,21 +17,18 @@ class Cut:
     end: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class WholeHeader:
-    """The file's header, in its own format."""
+class Whole(enum.Enum):
+    """A piece that every file has once."""
+
+    HEADER = "header"
+    END_OF_FILE = "eof"
 
 
-@dataclass(frozen=True, slots=True)
-class EndOfFile:
-    """The block or container that ends a file of this format."""
+Literal = Cut | Whole
+Piece = ByteRange | Literal
 
 
-Piece = ByteRange | Cut | WholeHeader | EndOfFile
-
-
-@dataclass(frozen=True, slots=True)
-class DataBlock:
+class DataBlock(typing.NamedTuple):
     """One entry of a ticket before it is located."""
 
     piece: Piece
@@ -52,18 +48,15 @@ def spell(piece: Piece) -> str:
             return f"{coffset}.{start}-"
         case Cut(coffset, start, end):
             return f"{coffset}.{start}-{end}"
-        case WholeHeader():
-            return "header"
-        case EndOfFile():
-            return "eof"
+        case Whole():
+            return str(piece.value)
 
 
 def parse(text: str) -> Piece | None:
     """The piece that `spell` wrote so; None for any other text."""
-    if text == "header":
-        return WholeHeader()
-    if text == "eof":
-        return EndOfFile()
+    for whole in Whole:
+        if text == whole.value:
+            return whole
     if found := _RANGE.fullmatch(text):
         start, end = int(found[1]), int(found[2])
         return ByteRange(start, end) if start < end else None

@@ -7,7 +7,7 @@ from htsget_flask.errors import FileFaultError, NotFound
 from htsget_flask.formats.bgzf import MAX_BLOCK_SIZE, split_offset, virtual_offset
 from htsget_flask.formats.binning import Chunk, merge_chunks
 from htsget_flask.htsget.opened import OpenFile
-from htsget_flask.htsget.pieces import Cut, DataBlock, EndOfFile, Piece, WholeHeader
+from htsget_flask.htsget.pieces import Cut, DataBlock, Piece, Whole
 from htsget_flask.htsget.query import UNPLACED, Query, Region
 from htsget_flask.ranges import ByteRange, coalesce
 
@@ -22,19 +22,17 @@ def plan(query: Query, file: OpenFile, *, block_size: int) -> list[DataBlock]:
     Raises:
         NotFound: for a reference that the file does not know.
         FileFaultError: when the file or its index is not fit for it.
-
     """
-    blocks = [DataBlock(WholeHeader(), "header")]
+    blocks = [DataBlock(Whole.HEADER, "header")]
     file.header  # noqa: B018 - a file without a readable header gets no ticket
     if query.header_only:
         return blocks
-    body = _containers(query.regions, file) if file.is_cram else _bgzf_pieces(query.regions, file)
-    for piece in body:
-        if isinstance(piece, ByteRange):
+    for piece in _containers(query.regions, file) if file.is_cram else _bgzf_pieces(query.regions, file):
+        if isinstance(piece, ByteRange) and piece.end // block_size > piece.start // block_size:
             blocks += [DataBlock(part, "body") for part in _split(piece, file, block_size)]
         else:
             blocks.append(DataBlock(piece, "body"))
-    blocks.append(DataBlock(EndOfFile(), "body"))
+    blocks.append(DataBlock(Whole.END_OF_FILE, "body"))
     return blocks
 
 
@@ -44,14 +42,14 @@ def _bgzf_pieces(regions: Sequence[Region] | None, file: OpenFile) -> Iterator[P
         if first == last:
             yield Cut(first, first_cut, last_cut)
             continue
-        # Both edges are looked at even where nothing is cut: only there an index of another file would show.
+        # Edges are looked at even where nothing is cut: only there an index of another file would show.
         following = file.block_end(first)
         if first_cut:
             yield Cut(first, first_cut, None)
             first = following
         if following > last:
             raise _misfit(file)
-        if last_cut or last < file.stat.size:
+        if not last_cut and last < file.stat.size:
             file.block_end(last)
         if first < last:
             yield ByteRange(first, last)
@@ -63,7 +61,7 @@ def _chunks(regions: Sequence[Region] | None, file: OpenFile) -> list[Chunk]:
     if regions is None:
         return merge_chunks([Chunk(file.header.end, virtual_offset(file.tail, 0))])
     chunks: list[Chunk] = []
-    index = file.index()
+    index = file.index
     for region in regions:
         if region.reference_name == UNPLACED and file.source.form.name == "BAM":
             last = index.last_offset() or file.header.end
@@ -80,7 +78,7 @@ def _containers(regions: Sequence[Region] | None, file: OpenFile) -> Iterator[Pi
         if file.header.end < file.tail:
             yield ByteRange(file.header.end, file.tail)
         return
-    index = file.crai()
+    index = file.crai
     ranges: list[ByteRange] = []
     for region in regions:
         if region.reference_name == UNPLACED:

@@ -44,14 +44,12 @@ def parse_get(arguments: "MultiDict[str, str]", endpoint: str, *, strict_header_
 
     Raises:
         InvalidInput, InvalidRange: as the specification words them.
-
     """
     values: dict[str, str] = {}
-    for name in PARAMETERS:
-        given = arguments.getlist(name)
-        if len(given) > 1:
-            raise InvalidInput(f"{name} is given {len(given)} times")
-        if given:
+    for name, given in arguments.lists():
+        if name in PARAMETERS:
+            if len(given) > 1:
+                raise InvalidInput(f"{name} is given {len(given)} times")
             values[name] = given[0]
     header_only = _header_only(values, strict_header_class)
     if endpoint == "reads":
@@ -77,7 +75,6 @@ def parse_post(body: bytes, endpoint: str, *, strict_header_class: bool, max_reg
     Raises:
         InvalidInput, InvalidRange: as the specification words them.
         PayloadTooLarge: for more than `max_regions` regions.
-
     """
     try:
         content = orjson.loads(body)

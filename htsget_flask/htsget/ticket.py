@@ -2,14 +2,22 @@
 
 import base64
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import orjson
 
 from htsget_flask.htsget.opened import OpenFile
-from htsget_flask.htsget.pieces import DataBlock, EndOfFile, Piece
+from htsget_flask.htsget.pieces import Class, DataBlock, Piece, Whole
 from htsget_flask.ranges import ByteRange
 
 MEDIA_TYPE = "application/vnd.ga4gh.htsget.v1.3.0+json; charset=utf-8"
+
+
+class _Inline(NamedTuple):
+    """An entry of a ticket, as JSON, that carries its data; `size` of these in bytes before base64."""
+
+    entry: bytes
+    size: int
 
 
 def ticket(file: OpenFile, blocks: Sequence[DataBlock], *, inline_limit: int, url_of: Callable[[Piece], str]) -> bytes:
@@ -18,26 +26,42 @@ def ticket(file: OpenFile, blocks: Sequence[DataBlock], *, inline_limit: int, ur
     Pieces that are not bytes of the file as they stand are inline as long as their sum is at most `inline_limit`
     bytes; the end of file does not count, unless the limit is 0.
     """
-    urls = list(_locate(file, blocks, inline_limit, url_of))
-    return orjson.dumps({"htsget": {"format": file.source.form.name, "urls": urls}})
+    entries = b",".join(_entries(file, blocks, inline_limit, url_of))
+    return b'{"htsget":{"format":"%s","urls":[%s]}}' % (file.source.form.name.encode(), entries)
 
 
-def _locate(
+def _entries(
     file: OpenFile, blocks: Sequence[DataBlock], inline_limit: int, url_of: Callable[[Piece], str]
-) -> Iterator[dict[str, object]]:
+) -> Iterator[bytes]:
     room = inline_limit
-    for block in blocks:
-        piece = block.piece
+    for piece, class_ in blocks:
         # Once a piece did not fit the rest is not even made: a request for many regions has hundreds of edges.
-        if isinstance(piece, ByteRange) or not (room or (inline_limit and isinstance(piece, EndOfFile))):
-            yield {"url": url_of(piece), "headers": {}, "class": block.class_}
+        if isinstance(piece, ByteRange) or not (room or (inline_limit and piece is Whole.END_OF_FILE)):
+            yield _located(url_of(piece), class_)
             continue
-        data = file.literal(piece)
-        if not data:
+        make = _inline_header if class_ == "header" else _inline_body
+        entry, size = file.kept(piece, make, _size)
+        if not size:
             continue
-        if isinstance(piece, EndOfFile) or len(data) <= room:
-            room -= min(room, len(data))
-            yield {"url": f"data:;base64,{base64.b64encode(data).decode('ascii')}", "class": block.class_}
+        if size <= room or piece is Whole.END_OF_FILE:
+            room -= min(room, size)
+            yield entry
         else:
-            room = room if block.class_ == "header" else 0
-            yield {"url": url_of(piece), "headers": {}, "class": block.class_}
+            room = room if class_ == "header" else 0
+            yield _located(url_of(piece), class_)
+
+
+def _located(url: str, class_: Class) -> bytes:
+    return orjson.dumps({"url": url, "headers": {}, "class": class_})
+
+
+def _inline_header(data: bytes) -> _Inline:
+    return _Inline(b'{"url":"data:;base64,%s","class":"header"}' % base64.b64encode(data), len(data))
+
+
+def _inline_body(data: bytes) -> _Inline:
+    return _Inline(b'{"url":"data:;base64,%s","class":"body"}' % base64.b64encode(data), len(data))
+
+
+def _size(inline: _Inline) -> int:
+    return len(inline.entry)

@@ -1,6 +1,8 @@
 """The endpoints that make tickets, and what GA4GH service-info and service-registry tell of them."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 from urllib.parse import quote
 
 from flask import Blueprint, Response, jsonify, request
@@ -16,7 +18,7 @@ from htsget_flask.htsget.query import PARAMETERS, Query, parse_get, parse_post
 from htsget_flask.htsget.ticket import MEDIA_TYPE, ticket
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import VersionError
-from htsget_flask.web import base_url, send_bytes, send_range, services
+from htsget_flask.web import Services, base_url, send_bytes, send_range, services
 
 HTSGET_VERSION = "1.3.0"
 
@@ -25,18 +27,35 @@ blueprint = Blueprint("htsget", __name__)
 # The URL of a data block names all that decides over its bytes: they may be kept for as long as a view is looked at.
 _BLOCK_HEADERS = {"Cache-Control": "private, max-age=3600, immutable"}
 
+View = TypeVar("View", bound=Callable[..., Response])
 
-@blueprint.get("/<any(reads, variants):endpoint>/<path:dataset_id>")
+
+def _for_each_endpoint(rule: str, methods: list[str]) -> Callable[[View], View]:
+    """Route a path to the view once for each endpoint; as part of the path they match faster than as a parameter."""
+
+    def register(view: View) -> View:
+        for endpoint in ENDPOINTS:
+            name = f"{view.__name__}_{endpoint}"
+            blueprint.add_url_rule(rule.format(endpoint), name, view, defaults={"endpoint": endpoint}, methods=methods)
+        return view
+
+    return register
+
+
+@_for_each_endpoint("/{}/<path:dataset_id>", methods=["GET"])
 def get_ticket(endpoint: str, dataset_id: str) -> Response:
     """The ticket that a GET request asks for."""
-    strict = services().config.htsget.strict_header_class
-    return _ticket(endpoint, dataset_id, parse_get(request.args, endpoint, strict_header_class=strict))
+    present = services()
+    strict = present.config.htsget.strict_header_class
+    query = parse_get(request.args, endpoint, strict_header_class=strict)
+    return _ticket(present, endpoint, dataset_id, query)
 
 
-@blueprint.post("/<any(reads, variants):endpoint>/<path:dataset_id>")
+@_for_each_endpoint("/{}/<path:dataset_id>", methods=["POST"])
 def post_ticket(endpoint: str, dataset_id: str) -> Response:
     """The ticket that a POST request asks for."""
-    options = services().config.htsget
+    present = services()
+    options = present.config.htsget
     # Clients that probe with a form's type have to fall back to GET: a ticket would mislead them.
     if request.mimetype != "application/json":
         raise UnsupportedMediaType("the body's Content-Type must be application/json")
@@ -50,16 +69,17 @@ def post_ticket(endpoint: str, dataset_id: str) -> Response:
         strict_header_class=options.strict_header_class,
         max_regions=options.max_regions,
     )
-    return _ticket(endpoint, dataset_id, query)
+    return _ticket(present, endpoint, dataset_id, query)
 
 
-@blueprint.get("/blocks/<etag>/<piece>/<any(reads, variants):endpoint>/<format_name>/<path:dataset_id>")
+@_for_each_endpoint("/blocks/<etag>/<piece>/{}/<format_name>/<path:dataset_id>", methods=["GET"])
 def get_block(etag: str, piece: str, endpoint: str, format_name: str, dataset_id: str) -> Response:
     """Exactly the bytes of one data block, of the version of the file that its ticket was made for."""
     wanted = parse(piece)
     if wanted is None or format_name not in FORMATS:
         raise NotFound("there is no such data block")
-    file = services().catalog.locate(endpoint, dataset_id, format_name)
+    present = services()
+    file = present.catalog.locate(endpoint, dataset_id, format_name)
     try:
         if file.stat.etag != etag:
             raise VersionError
@@ -68,13 +88,13 @@ def get_block(etag: str, piece: str, endpoint: str, format_name: str, dataset_id
                 raise NotFound("there is no such data block")
             content = file.source.storage.open(file.source.key, etag=etag)
             return send_range(content, wanted, etag=etag, headers=_BLOCK_HEADERS)
-        with OpenFile(file, services().cache, services().sidecars) as opened:
-            return send_bytes(opened.literal(wanted), etag=etag, headers=_BLOCK_HEADERS)
+        with OpenFile(file, present.cache, present.sidecars) as opened:
+            return send_bytes(opened.kept(wanted, bytes, len), etag=etag, headers=_BLOCK_HEADERS)
     except VersionError:
         raise Gone("the file was replaced after this ticket was made; ask for a new ticket") from None
 
 
-@blueprint.get("/<any(reads, variants):endpoint>/service-info")
+@_for_each_endpoint("/{}/service-info", methods=["GET"])
 def service_info(endpoint: str) -> Response:
     """What GA4GH service-info tells of an endpoint."""
     return jsonify(
@@ -118,15 +138,17 @@ def registry_entry(service_id: str) -> Response:
     raise NotFound(f"there is no service {service_id[:200]!r}")
 
 
-def _ticket(endpoint: str, dataset_id: str, query: Query) -> Response:
-    options = services().config.htsget
-    file = services().catalog.locate(endpoint, dataset_id, query.format)
+def _ticket(present: Services, endpoint: str, dataset_id: str, query: Query) -> Response:
+    options = present.config.htsget
+    file = present.catalog.locate(endpoint, dataset_id, query.format)
     url_of = partial(
-        _block_url, f"{base_url()}blocks/{file.stat.etag}/", f"/{endpoint}/{file.source.form.name}/{quote(dataset_id)}"
+        _block_url,
+        f"{base_url(present.config)}blocks/{file.stat.etag}/",
+        f"/{endpoint}/{file.source.form.name}/{quote(dataset_id)}",
     )
     never_inline = options.never_inline if file.source.never_inline is None else file.source.never_inline
     try:
-        with OpenFile(file, services().cache, services().sidecars) as opened:
+        with OpenFile(file, present.cache, present.sidecars) as opened:
             blocks = plan(query, opened, block_size=options.block_size)
             body = ticket(opened, blocks, inline_limit=0 if never_inline else options.inline_limit, url_of=url_of)
     except VersionError:
@@ -165,4 +187,4 @@ def _service(endpoint: str) -> dict[str, object]:
 
 
 def _registered(endpoint: str) -> dict[str, object]:
-    return {**_service(endpoint), "url": f"{base_url()}{endpoint}"}
+    return {**_service(endpoint), "url": f"{base_url(services().config)}{endpoint}"}

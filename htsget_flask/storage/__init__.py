@@ -1,16 +1,18 @@
 """Where files lie: the storage protocol and the grammar of keys."""
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from htsget_flask.errors import NotFound
 
 MAX_KEY_LENGTH = 1024
 
+_SEGMENT = r"(?!\.{1,2}(?:/|\Z))[^/\0]+"
+_KEY = re.compile(rf"(?=.{{1,{MAX_KEY_LENGTH}}}\Z){_SEGMENT}(?:/{_SEGMENT})*", re.DOTALL)
 
-@dataclass(frozen=True, slots=True)
-class Stat:
+
+class Stat(NamedTuple):
     """One version of a file: `size` in bytes, `modified` in seconds since the epoch, `etag` without quotes."""
 
     size: int
@@ -49,12 +51,12 @@ def validate_key(key: str) -> None:
 
     Segments joined by `/`, none of them empty, `.` or `..`; no NUL, at most 1,024 bytes of UTF-8.
     """
-    segments = key.split("/")
-    if "" in segments or "." in segments or ".." in segments or "\0" in key or len(key) > MAX_KEY_LENGTH:
+    if not _KEY.fullmatch(key) or (not key.isascii() and not _fits(key)):
         raise NotFound("no such file")
+
+
+def _fits(key: str) -> bool:
     try:
-        encoded = key.encode()
+        return len(key.encode()) <= MAX_KEY_LENGTH
     except UnicodeEncodeError:
-        raise NotFound("no such file") from None
-    if len(encoded) > MAX_KEY_LENGTH:
-        raise NotFound("no such file")
+        return False

@@ -28,6 +28,14 @@ class TestTheCacheIsBounded:
             fetch(key)
         assert made == ["a", "b", "c", "d", "b"]
 
+    def test_what_is_used_again_and_again_outlives_a_flood(self) -> None:
+        cache = ByteCache(10)
+        made = []
+        for number in range(1000):
+            cache.fetch("often", lambda: made.append("often"), lambda _: 1)
+            cache.fetch(number, lambda: None, lambda _: 1)
+        assert made == ["often"]
+
     def test_none_is_a_value(self) -> None:
         cache = ByteCache(10)
         made = []
