@@ -101,8 +101,10 @@ class Catalog:
             else:
                 self._named.setdefault(config.id, (place, _DatasetEntry(config, storages)))
 
-    def locate(self, endpoint: str, dataset_id: str, format_name: str | None) -> DataFile:
+    def locate(self, endpoint: str, dataset_id: str, format_name: str | None, *, max_age: float = 0) -> DataFile:
         """The file of a dataset in a format; without one in the first that it has, the specification's default first.
+
+        Its version may be what it was `max_age` seconds ago.
 
         Raises:
             NotFound: when there is no such dataset at the endpoint.
@@ -114,7 +116,7 @@ class Catalog:
             sources = entry.sources(dataset_id, endpoint)
             for source in sources:
                 if format_name in (None, source.form.name):
-                    stat = _stat(source, optional=isinstance(entry, _PrefixEntry))
+                    stat = _stat(source, optional=isinstance(entry, _PrefixEntry), max_age=max_age)
                     if stat is not None:
                         return DataFile(source, stat)
             present = [source.form.name for source in self._present(entry, dataset_id, endpoint)]
@@ -160,9 +162,9 @@ class Catalog:
         return message
 
 
-def _stat(source: Source, *, optional: bool) -> Stat | None:
+def _stat(source: Source, *, optional: bool, max_age: float = 0) -> Stat | None:
     try:
-        return source.storage.stat(source.key)
+        return source.storage.stat(source.key, max_age=max_age)
     except NotFound:
         if optional:
             return None

@@ -15,7 +15,7 @@ from htsget_flask.config import Config
 DEFAULT_THREADS = 32
 
 # Of glibc's malloc.h.
-_M_MMAP_THRESHOLD = -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def settings(*, bind: str, workers: int | None = None, threads: int = DEFAULT_THREADS) -> dict[str, Any]:
@@ -56,10 +56,12 @@ def prepare_worker(_: object) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 50)
-    # Memory of 1 MiB and more goes back to the system as soon as it is free; else each thread would keep what the
-    # largest index took to read.
+    # Memory of 1 MiB and more goes back to the system as soon as it is free: else each thread would keep what the
+    # largest index took to read. Less than that stays: the buffers of inflate and deflate are taken all the time.
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 20)
+        libc.mallopt(_M_TRIM_THRESHOLD, 4 << 20)
 
 
 def _raise_file_limit() -> None:

@@ -89,3 +89,18 @@ class StorageContract:
 
     def test_a_location_names_the_file(self, storage: Storage) -> None:
         assert storage.location("folder/a.bam").endswith("folder/a.bam")
+
+    def test_a_version_may_be_remembered_for_a_while(
+        self, storage: Storage, put: Callable[[str, bytes], None]
+    ) -> None:
+        put("a.bam", b"old")
+        old = storage.stat("a.bam", max_age=60)
+        put("a.bam", b"newer")
+        assert storage.stat("a.bam", max_age=60) == old
+        new = storage.stat("a.bam")
+        assert new != old
+        assert storage.stat("a.bam", max_age=60) == new
+        with pytest.raises(NotFound):
+            storage.stat("b.bam", max_age=60)
+        put("b.bam", b"1")
+        assert storage.stat("b.bam", max_age=60).size == 1

@@ -74,7 +74,7 @@ def inflate(raw: bytes) -> bytes:
         FormatError: when the block is damaged.
     """
     try:
-        return bytes(isal_zlib.decompress(raw, wbits=31))
+        return bytes(isal_zlib.decompress(raw, wbits=31, bufsize=MAX_BLOCK_SIZE))
     except (isal_zlib.error, EOFError) as error:
         raise FormatError("a BGZF block is damaged") from error
 

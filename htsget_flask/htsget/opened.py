@@ -2,8 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
@@ -18,8 +17,8 @@ from htsget_flask.formats.headers import Header, read_bam_header, read_bcf_heade
 from htsget_flask.formats.index import Index
 from htsget_flask.formats.index_files import read_index
 from htsget_flask.formats.records import is_unplaced, may_start
-from htsget_flask.htsget.pieces import Cut, Literal, Whole
-from htsget_flask.storage import Stat
+from htsget_flask.htsget.pieces import Cut, Literal, Piece, Whole
+from htsget_flask.storage import Stat, VersionError
 
 log = logging.getLogger(__name__)
 V = TypeVar("V")
@@ -35,6 +34,7 @@ READ_HEADER: dict[str, Callable[[BinaryIO], Header]] = {
 _OVERHEAD = 512
 _MAPPED_COST = 64 << 10
 _REFERENCE_COST = 150
+_PIECE_COST = 150
 # Part of a sidecar's version, as are the arrays' names: to be raised when the arrays change their meaning.
 _SIDECAR_VERSION = 1
 
@@ -49,13 +49,15 @@ class FoundIndex(NamedTuple):
 class OpenFile:
     """One version of a data file during one request; a context manager that closes what it opened.
 
-    Everything that is wrong with the file or its index raises FileFaultError.
+    Everything that is wrong with the file or its index raises FileFaultError. The index's version may be what it was
+    `max_age` seconds ago; VersionError says that such memories of data and index do not go together.
     """
 
-    def __init__(self, file: DataFile, cache: ByteCache, sidecars: Path) -> None:
+    def __init__(self, file: DataFile, cache: ByteCache, sidecars: Path, *, max_age: float = 0) -> None:
         self.source = file.source
         self.stat = file.stat
         self.is_cram = file.source.form.name == "CRAM"
+        self._max_age = max_age
         self._cache = cache
         self._sidecars = sidecars
         self._version = (file.source.storage_name, file.source.key, file.stat.etag)
@@ -124,12 +126,14 @@ class OpenFile:
         older = None
         for key in self.source.index_keys:
             try:
-                stat = self.source.storage.stat(key)
+                stat = self.source.storage.stat(key, max_age=self._max_age)
             except NotFound:
                 continue
             if int(stat.modified) >= int(self.stat.modified):
                 return FoundIndex(key, stat)
             older = older or key
+        if self._max_age:
+            raise VersionError(self.source.key)
         if older is not None:
             raise FileFaultError(
                 f"the index of the {self.source.form.name} file is older than its data",
@@ -167,23 +171,22 @@ class OpenFile:
             case Cut():
                 return self._cut(piece)
 
+    def kept_pieces(self, query: object, make: Callable[[], Sequence[Piece]]) -> Sequence[Piece]:
+        """The pieces that answer a query of the index, planned once for each version of data and index."""
+        return self._fetch((self.found_index, query), make, lambda pieces: _PIECE_COST * len(pieces))
+
     def kept(self, piece: Literal, make: Callable[[bytes], V], size_of: Callable[[V], int]) -> V:
         """What `make` makes of the bytes that a piece stands for, made once."""
         return self._fetch((make, piece), lambda: make(self.literal(piece)), size_of)
 
     def _fetch(self, what: object, make: Callable[[], V], size_of: Callable[[V], int]) -> V:
         def made() -> V:
-            with self._faults(self.source.location):
+            try:
                 return make()
+            except FormatError as error:
+                raise FileFaultError(str(error), location=self.source.location) from error
 
         return self._cache.fetch((self._version, what), made, lambda value: _OVERHEAD + size_of(value))
-
-    @contextmanager
-    def _faults(self, location: str) -> Iterator[None]:
-        try:
-            yield
-        except FormatError as error:
-            raise FileFaultError(str(error), location=location) from error
 
     def _open(self) -> BinaryIO:
         if self._bytes is None:
@@ -221,9 +224,11 @@ class OpenFile:
         found = self.found_index
 
         def make() -> IndexT:
-            with self._faults(self.source.storage.location(found.key)):
+            try:
                 index = self._load(found, kind, read)
                 check(index)
+            except FormatError as error:
+                raise FileFaultError(str(error), location=self.source.storage.location(found.key)) from error
             return index
 
         return self._fetch(("index", found), make, _private_bytes)

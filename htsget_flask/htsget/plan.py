@@ -27,7 +27,7 @@ def plan(query: Query, file: OpenFile, *, block_size: int) -> list[DataBlock]:
     file.header  # noqa: B018 - a file without a readable header gets no ticket
     if query.header_only:
         return blocks
-    for piece in _containers(query.regions, file) if file.is_cram else _bgzf_pieces(query.regions, file):
+    for piece in _pieces(query.regions, file):
         if isinstance(piece, ByteRange) and piece.end // block_size > piece.start // block_size:
             blocks += [DataBlock(part, "body") for part in _split(piece, file, block_size)]
         else:
@@ -36,8 +36,21 @@ def plan(query: Query, file: OpenFile, *, block_size: int) -> list[DataBlock]:
     return blocks
 
 
-def _bgzf_pieces(regions: Sequence[Region] | None, file: OpenFile) -> Iterator[Piece]:
-    for chunk in _chunks(regions, file):
+def _pieces(regions: Sequence[Region] | None, file: OpenFile) -> Sequence[Piece]:
+    if file.is_cram:
+        return list(_containers(regions, file))
+    if regions is None or len(regions) > 1:
+        return list(_bgzf_pieces(_chunks(regions, file), file))
+    # An index knows windows, not positions: all regions in the same ones have the same answer.
+    ((name, start, end),) = regions
+    shift = file.index.views.min_shift
+    last = None if end is None else (end - 1) >> shift if end > start else -1
+    windows = (name, start >> shift, last)
+    return file.kept_pieces(windows, lambda: list(_bgzf_pieces(_chunks(regions, file), file)))
+
+
+def _bgzf_pieces(chunks: Sequence[Chunk], file: OpenFile) -> Iterator[Piece]:
+    for chunk in chunks:
         (first, first_cut), (last, last_cut) = split_offset(chunk.begin), split_offset(chunk.end)
         if first == last:
             yield Cut(first, first_cut, last_cut)

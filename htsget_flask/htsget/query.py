@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from werkzeug.datastructures import MultiDict
@@ -21,8 +20,7 @@ _MAX_START = (1 << 32) - 1
 _MAX_END = 1 << 53
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
+class Region(NamedTuple):
     """A part of a reference: 0-based, half-open; `end` None: to the reference's end."""
 
     reference_name: str
@@ -30,8 +28,7 @@ class Region:
     end: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """What a ticket is asked for; `regions` None: everything."""
 
     format: str | None

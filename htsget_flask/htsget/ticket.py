@@ -1,10 +1,10 @@
 """From data blocks to the ticket: what is small goes inline, the rest gets a URL."""
 
-import base64
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import orjson
+import pybase64
 
 from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.htsget.pieces import Class, DataBlock, Piece, Whole
@@ -56,11 +56,11 @@ def _located(url: str, class_: Class) -> bytes:
 
 
 def _inline_header(data: bytes) -> _Inline:
-    return _Inline(b'{"url":"data:;base64,%s","class":"header"}' % base64.b64encode(data), len(data))
+    return _Inline(b'{"url":"data:;base64,%s","class":"header"}' % pybase64.b64encode(data), len(data))
 
 
 def _inline_body(data: bytes) -> _Inline:
-    return _Inline(b'{"url":"data:;base64,%s","class":"body"}' % base64.b64encode(data), len(data))
+    return _Inline(b'{"url":"data:;base64,%s","class":"body"}' % pybase64.b64encode(data), len(data))
 
 
 def _size(inline: _Inline) -> int:

@@ -24,6 +24,8 @@ HTSGET_VERSION = "1.3.0"
 
 blueprint = Blueprint("htsget", __name__)
 
+# So long tickets may be made for a file that was replaced: their blocks then answer that it is gone.
+_MAX_AGE = 1.0
 # The URL of a data block names all that decides over its bytes: they may be kept for as long as a view is looked at.
 _BLOCK_HEADERS = {"Cache-Control": "private, max-age=3600, immutable"}
 
@@ -139,21 +141,27 @@ def registry_entry(service_id: str) -> Response:
 
 
 def _ticket(present: Services, endpoint: str, dataset_id: str, query: Query) -> Response:
+    for max_age in (_MAX_AGE, 0):
+        try:
+            body = _ticket_of(present, endpoint, dataset_id, query, max_age)
+            return Response(body, content_type=MEDIA_TYPE, headers={"Cache-Control": "no-store"})
+        except VersionError:
+            continue
+    raise ServiceUnavailable(f"{dataset_id!r} is being replaced; ask again")
+
+
+def _ticket_of(present: Services, endpoint: str, dataset_id: str, query: Query, max_age: float) -> bytes:
     options = present.config.htsget
-    file = present.catalog.locate(endpoint, dataset_id, query.format)
+    file = present.catalog.locate(endpoint, dataset_id, query.format, max_age=max_age)
     url_of = partial(
         _block_url,
         f"{base_url(present.config)}blocks/{file.stat.etag}/",
         f"/{endpoint}/{file.source.form.name}/{quote(dataset_id)}",
     )
     never_inline = options.never_inline if file.source.never_inline is None else file.source.never_inline
-    try:
-        with OpenFile(file, present.cache, present.sidecars) as opened:
-            blocks = plan(query, opened, block_size=options.block_size)
-            body = ticket(opened, blocks, inline_limit=0 if never_inline else options.inline_limit, url_of=url_of)
-    except VersionError:
-        raise ServiceUnavailable(f"{dataset_id!r} is being replaced; ask again") from None
-    return Response(body, content_type=MEDIA_TYPE, headers={"Cache-Control": "no-store"})
+    with OpenFile(file, present.cache, present.sidecars, max_age=max_age) as opened:
+        blocks = plan(query, opened, block_size=options.block_size)
+        return ticket(opened, blocks, inline_limit=0 if never_inline else options.inline_limit, url_of=url_of)
 
 
 def _block_url(before: str, after: str, piece: Piece) -> str:

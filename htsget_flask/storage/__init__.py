@@ -30,8 +30,8 @@ class Storage(Protocol):
     An absent key raises NotFound; every other fault (a broken disk, a denied permission) propagates as what it is.
     """
 
-    def stat(self, key: str) -> Stat:
-        """The present version of a file."""
+    def stat(self, key: str, *, max_age: float = 0) -> Stat:
+        """The present version of a file, or the one that was present at most `max_age` seconds ago."""
 
     def open(self, key: str, *, etag: str | None = None) -> BinaryIO:
         """The file's bytes, seekable and unbuffered; VersionError when `etag` is given and is not the present one."""

@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import stat as modes
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -11,6 +12,7 @@ from typing import BinaryIO, cast
 from htsget_flask.errors import NotFound
 from htsget_flask.storage import Stat, VersionError, validate_key
 
+_MOST_SEEN = 10_000
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 
@@ -19,9 +21,19 @@ class LocalStorage:
 
     def __init__(self, root: Path) -> None:
         self._root = os.path.realpath(root)
+        self._seen: dict[str, tuple[float, Stat]] = {}
 
-    def stat(self, key: str) -> Stat:
-        return _stat(self._resolve(key)[1])
+    def stat(self, key: str, *, max_age: float = 0) -> Stat:
+        # Not the system call is dear but that it hands the interpreter to another thread.
+        if max_age:
+            seen = self._seen.get(key)
+            if seen is not None and time.monotonic() - seen[0] <= max_age:
+                return seen[1]
+        present = _stat(self._resolve(key)[1])
+        if len(self._seen) >= _MOST_SEEN:
+            self._seen.clear()
+        self._seen[key] = (time.monotonic(), present)
+        return present
 
     def open(self, key: str, *, etag: str | None = None) -> BinaryIO:
         path, _ = self._resolve(key)
