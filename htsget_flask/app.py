@@ -10,7 +10,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from htsget_flask.cache import ByteCache
 from htsget_flask.catalog import Catalog
-from htsget_flask.config import Config, default_cache_folder, folder_config, read_config
+from htsget_flask.config import Config, ConfigError, default_cache_folder, folder_config, read_config
 from htsget_flask.htsget.views import blueprint as htsget
 from htsget_flask.storage.local import LocalStorage
 from htsget_flask.web import EXTENSION, Services, register
@@ -57,7 +57,9 @@ def load_config() -> Config:
 
     Raises:
         ConfigError: when it names none, or one that is not valid.
-        KeyError: when the variable is not set.
     """
-    path = Path(os.environ[CONFIG_VARIABLE])
+    value = os.environ.get(CONFIG_VARIABLE)
+    if not value:
+        raise ConfigError(f"the environment variable {CONFIG_VARIABLE} names no file and no folder")
+    path = Path(value)
     return folder_config(path) if path.is_dir() else read_config(path)

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -47,9 +47,9 @@ def serve(
 
     config = _config(folder, config_path)
 
-    def announce(_: object) -> None:
+    def announce(arbiter: Any) -> None:
         address = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-        base = config.public_url or f"http://{address}:{port}/"
+        base = config.public_url or f"http://{address}:{arbiter.LISTENERS[0].sock.getsockname()[1]}/"
         click.echo(f"htsget_flask {__version__} serves {base}\nTry:")
         for url in example_urls(create_services(config), base):
             click.echo(f"  {url}")

@@ -1,5 +1,6 @@
 """What to try on a server: regions of a file in which there are records, and URLs made of them."""
 
+import contextlib
 from collections.abc import Iterator
 from itertools import islice
 from urllib.parse import quote, urlencode
@@ -22,22 +23,27 @@ def example_urls(services: Services, base: str) -> Iterator[str]:
     """For each endpoint the service's description and a ticket, for a region where there are records if possible."""
     sources = list(islice(services.catalog.sources(), _LOOKED_AT))
     for endpoint in ENDPOINTS:
-        source = next((source for source in sources if source.form.endpoint == endpoint), None)
-        if source is not None:
-            yield f"{base}{endpoint}/{quote(source.id)}{_query(source, services)}"
-            yield f"{base}{endpoint}/service-info"
+        for source in sources:
+            query = _query(source, services) if source.form.endpoint == endpoint else None
+            if query is not None:
+                yield f"{base}{endpoint}/{quote(source.id)}{query}"
+                yield f"{base}{endpoint}/service-info"
+                break
 
 
-def _query(source: Source, services: Services) -> str:
+def _query(source: Source, services: Services) -> str | None:
+    """The query for a region of a file, or an empty one where the file is served whole only; None: not at all."""
     try:
         file = DataFile(source, source.storage.stat(source.key))
         with OpenFile(file, services.cache, services.sidecars) as opened:
-            regions = example_regions(opened, opened.crai if opened.is_cram else opened.index)
-            for name, start, end in regions:
-                return "?" + urlencode({"referenceName": name, "start": start, "end": end})
+            opened.tail  # noqa: B018 - a file that is cut short is no example
+            with contextlib.suppress(FileFaultError):
+                regions = example_regions(opened, opened.crai if opened.is_cram else opened.index)
+                for name, start, end in regions:
+                    return "?" + urlencode({"referenceName": name, "start": start, "end": end})
+            return ""
     except (ServiceError, FileFaultError, OSError):
-        pass
-    return ""
+        return None
 
 
 def example_regions(file: OpenFile, index: Index | Crai) -> Iterator[tuple[str, int, int]]:

@@ -1,6 +1,9 @@
 """What all blueprints share: the services behind them, error answers, CORS, conditional and partial responses."""
 
+import errno
 import logging
+import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +22,7 @@ from werkzeug.wsgi import wrap_file
 from htsget_flask.cache import ByteCache
 from htsget_flask.catalog import Catalog
 from htsget_flask.config import Config
-from htsget_flask.errors import FileFaultError, InternalServerError, ServiceError
+from htsget_flask.errors import FileFaultError, InternalServerError, InvalidInput, ServiceError
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import Storage
 
@@ -32,6 +35,8 @@ OCTETS = "application/octet-stream"
 _MAX_AGE = 2_592_000
 _SMALL = 64 << 10
 _PIECE = 1 << 20
+# A suffix of length 0 cannot be satisfied (RFC 9110 14.1.2); werkzeug takes it for malformed.
+_NO_BYTES = re.compile(r"\s*bytes\s*=\s*-0+\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,8 @@ def base_url(config: Config) -> str:
     if configured is not None:
         return configured
     host = request.host
+    if not host:
+        raise InvalidInput("the request's Host header names no host")
     # A server bound to all addresses and asked without Host would name none that a client can reach.
     for everywhere, here in (("0.0.0.0", "127.0.0.1"), ("[::]", "[::1]")):  # noqa: S104
         if host.startswith(everywhere):
@@ -152,7 +159,7 @@ def send_range(file: BinaryIO, span: ByteRange, *, etag: str, headers: Mapping[s
                 raise OSError(f"the file ended {len(part) - len(data)} bytes early")
             response.set_data(data)
         elif request.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/"):
-            response.response = wrap_file(request.environ, file, _PIECE)
+            response.response = wrap_file(request.environ, _Sent(file, span.start + part.end), _PIECE)  # type: ignore[arg-type]
             response.direct_passthrough = True
         else:
             response.response = _Pieces(file, len(part))
@@ -161,6 +168,23 @@ def send_range(file: BinaryIO, span: ByteRange, *, etag: str, headers: Mapping[s
         file.close()
         raise
     return response
+
+
+class _Sent:
+    """A file that the kernel sends: when it was cut short meanwhile, the connection has to end, or the client waits."""
+
+    def __init__(self, file: BinaryIO, end: int) -> None:
+        self.fileno = file.fileno
+        self.read = file.read
+        self._file = file
+        self._end = end
+
+    def close(self) -> None:
+        with self._file:
+            size = os.fstat(self._file.fileno()).st_size
+        if size < self._end:
+            log.error("a file was cut short while it was sent: %d bytes are missing", self._end - size)
+            raise ConnectionResetError(errno.ECONNRESET, "the file was cut short")
 
 
 class _Pieces:
@@ -221,6 +245,8 @@ def _requested(length: int, etag: str) -> ByteRange | None:
     # A weak validator or a date proves nothing about the bytes (RFC 9110 13.1.5).
     if request.headers.get("If-Range", quote_etag(etag)) != quote_etag(etag):
         return None
+    if _NO_BYTES.fullmatch(request.headers["Range"]):
+        return ByteRange(length, length)
     wanted = parse_range_header(request.headers["Range"])
     if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:
         return None

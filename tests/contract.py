@@ -22,6 +22,9 @@ BAD_KEYS = [
     "folder/",
     "a.bam/",
     "a.bam\0",
+    "a.bam\n",
+    "a\n.bam",
+    "a\x7f.bam",
     "\0",
     "\ud800",
     "x" * 2000,
@@ -90,9 +93,7 @@ class StorageContract:
     def test_a_location_names_the_file(self, storage: Storage) -> None:
         assert storage.location("folder/a.bam").endswith("folder/a.bam")
 
-    def test_a_version_may_be_remembered_for_a_while(
-        self, storage: Storage, put: Callable[[str, bytes], None]
-    ) -> None:
+    def test_a_version_may_be_remembered_for_a_while(self, storage: Storage, put: Callable[[str, bytes], None]) -> None:
         put("a.bam", b"old")
         old = storage.stat("a.bam", max_age=60)
         put("a.bam", b"newer")

@@ -61,5 +61,6 @@ def parse(text: str) -> Piece | None:
         start, end = int(found[1]), int(found[2])
         return ByteRange(start, end) if start < end else None
     if found := _CUT.fullmatch(text):
-        return Cut(int(found[1]), int(found[2]), int(found[3]) if found[3] else None)
+        start, last = int(found[2]), int(found[3]) if found[3] else None
+        return Cut(int(found[1]), start, last) if last is None or start < last else None
     return None

@@ -12,7 +12,7 @@ from htsget_flask import __version__
 from htsget_flask.errors import Gone, InvalidInput, NotFound, ServiceUnavailable
 from htsget_flask.formats import ENDPOINTS, FORMATS
 from htsget_flask.htsget.opened import OpenFile
-from htsget_flask.htsget.pieces import Piece, parse, spell
+from htsget_flask.htsget.pieces import Cut, Piece, parse, spell
 from htsget_flask.htsget.plan import plan
 from htsget_flask.htsget.query import PARAMETERS, Query, parse_get, parse_post
 from htsget_flask.htsget.ticket import MEDIA_TYPE, ticket
@@ -27,7 +27,7 @@ blueprint = Blueprint("htsget", __name__)
 # So long tickets may be made for a file that was replaced: their blocks then answer that it is gone.
 _MAX_AGE = 1.0
 # The URL of a data block names all that decides over its bytes: they may be kept for as long as a view is looked at.
-_BLOCK_HEADERS = {"Cache-Control": "private, max-age=3600, immutable"}
+_BLOCK_HEADERS = {"Cache-Control": "private, max-age=3600, immutable", "Vary": "Origin"}
 
 View = TypeVar("View", bound=Callable[..., Response])
 
@@ -85,9 +85,10 @@ def get_block(etag: str, piece: str, endpoint: str, format_name: str, dataset_id
     try:
         if file.stat.etag != etag:
             raise VersionError
+        last = wanted.end if isinstance(wanted, ByteRange) else wanted.coffset + 1 if isinstance(wanted, Cut) else 0
+        if last > file.stat.size:
+            raise NotFound("there is no such data block")
         if isinstance(wanted, ByteRange):
-            if wanted.end > file.stat.size:
-                raise NotFound("there is no such data block")
             content = file.source.storage.open(file.source.key, etag=etag)
             return send_range(content, wanted, etag=etag, headers=_BLOCK_HEADERS)
         with OpenFile(file, present.cache, present.sidecars) as opened:

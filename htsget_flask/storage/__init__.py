@@ -8,7 +8,7 @@ from htsget_flask.errors import NotFound
 
 MAX_KEY_LENGTH = 1024
 
-_SEGMENT = r"(?!\.{1,2}(?:/|\Z))[^/\0]+"
+_SEGMENT = r"(?!\.{1,2}(?:/|\Z))[^/\0-\x1f\x7f]+"
 _KEY = re.compile(rf"(?=.{{1,{MAX_KEY_LENGTH}}}\Z){_SEGMENT}(?:/{_SEGMENT})*", re.DOTALL)
 
 
@@ -46,17 +46,20 @@ class Storage(Protocol):
         """The file as its keeper knows it (a path, a bucket's URL), for logs and for commands, never for clients."""
 
 
-def validate_key(key: str) -> None:
-    """Raise NotFound unless the key obeys the grammar: nothing else can name a file.
+def is_key(key: str) -> bool:
+    """Whether the key obeys the grammar: nothing else can name a file.
 
-    Segments joined by `/`, none of them empty, `.` or `..`; no NUL, at most 1,024 bytes of UTF-8.
+    Segments joined by `/`, none of them empty, `.` or `..`; no control characters, at most 1,024 bytes of UTF-8.
     """
-    if not _KEY.fullmatch(key) or (not key.isascii() and not _fits(key)):
-        raise NotFound("no such file")
-
-
-def _fits(key: str) -> bool:
+    if not _KEY.fullmatch(key):
+        return False
     try:
-        return len(key.encode()) <= MAX_KEY_LENGTH
+        return key.isascii() or len(key.encode()) <= MAX_KEY_LENGTH
     except UnicodeEncodeError:
         return False
+
+
+def validate_key(key: str) -> None:
+    """Raise NotFound unless the key obeys the grammar."""
+    if not is_key(key):
+        raise NotFound("no such file")

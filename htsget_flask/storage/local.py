@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from htsget_flask.errors import NotFound
-from htsget_flask.storage import Stat, VersionError, validate_key
+from htsget_flask.storage import Stat, VersionError, is_key, validate_key
 
 _MOST_SEEN = 10_000
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
@@ -62,7 +62,7 @@ class LocalStorage:
             folders.sort()
             for name in sorted(names):
                 key = os.path.relpath(os.path.join(folder, name), self._root)
-                if key.startswith(prefix):
+                if key.startswith(prefix) and is_key(key):
                     yield key
 
     def location(self, key: str) -> str:

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from tests.http.app import http_for
 
 ENDPOINTS = {"BAM": "reads", "CRAM": "reads", "VCF": "variants", "BCF": "variants"}
 SUFFIXES = {"BAM": ".bam", "CRAM": ".cram", "VCF": ".vcf.gz", "BCF": ".bcf"}
-REGION = {"referenceName": "chr1", "start": 1000, "end": 300_000}
+REGION: dict[str, Any] = {"referenceName": "chr1", "start": 1000, "end": 300_000}
 PLAIN = {"BAM": "bam_normal", "CRAM": "cram_3_0", "VCF": "vcf_normal", "BCF": "bcf_normal"}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pysam
 import pytest
@@ -111,7 +112,7 @@ class TestTheWholeFileIsDelivered:
         for http in (case.http, case.bare):
             tickets = [fetch_ticket(http, case.ticket_path, format=case.format)]
             for name, start, end in random_regions(case, 1)[:1]:
-                region = {"referenceName": name, "start": start, "end": end}
+                region: dict[str, Any] = {"referenceName": name, "start": start, "end": end}
                 tickets.append(fetch_ticket(http, case.ticket_path, format=case.format, **region))
             for ticket in tickets:
                 urls = ticket["htsget"]["urls"]

@@ -44,7 +44,8 @@ def bai(
     references: list[list[tuple[int, int]]], *, with_statistics: bool, fillers: int
 ) -> tuple[bytes, list[list[int]]]:
     """A BAI over records (start, end), sorted, each 1,000 virtual bytes long; and the records' virtual offsets."""
-    offset, offsets, parts = 5 << 16, [], []
+    offset, parts = 5 << 16, []
+    offsets: list[list[int]] = []
     for records in references:
         bins: dict[int, list[tuple[int, int]]] = {}
         windows: dict[int, int] = {}

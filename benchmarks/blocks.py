@@ -1,0 +1,329 @@
+"""What data blocks cost: byte ranges through gunicorn against nginx, which sends the same bytes of the same file.
+
+    python -m benchmarks.blocks [--quick]
+
+Every byte of every size is compared with the file in a pass of its own; the timed passes let the bodies overwrite each
+other, so that the client is not what is measured.
+"""
+
+import base64
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import numpy as np
+
+from benchmarks.client import Connection, get
+from benchmarks.data import HG38, Genome, whole_file
+from benchmarks.report import Measure, Report, limited, median_of, missing_peer, say
+from benchmarks.servers import Process, htsget_server, nginx, nginx_command
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+DOWNLOADS = 32
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured: `blocks` in bytes; `volume` bytes, or `requests` of them, are sent in a round."""
+
+    file: int
+    blocks: tuple[int, ...]
+    volume: int
+    requests: int
+    rounds: int
+    download: int
+
+
+FULL = Sizes(GIB, (64 * KIB, MIB, 16 * MIB, 64 * MIB, GIB), GIB, 400, 15, 256 * MIB)
+QUICK = Sizes(80 * MIB, (64 * KIB, MIB, 16 * MIB, 64 * MIB), 128 * MIB, 50, 2, 32 * MIB)
+
+# Least share of nginx's throughput, and most multiple of its processor time, by size.
+_LEAST_THROUGHPUT = {16 * MIB: 0.8, 64 * MIB: 0.9, GIB: 0.9}
+_MOST_CPU = 1.3
+_MOST_FAR = 1.2
+_MOST_MEMORY = 8
+
+
+class Span(NamedTuple):
+    """Bytes of the file, half-open."""
+
+    start: int
+    end: int
+
+
+class Usage(NamedTuple):
+    """What a byte took on average: seconds on the clock, and of the server's processors."""
+
+    seconds: float
+    cpu: float
+
+
+Spell = Callable[[Span], bytes]
+
+
+@dataclass(frozen=True)
+class Side:
+    """A server, and how it is asked for a part of the file."""
+
+    name: str
+    process: Process
+    request: Spell
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The file, and its content."""
+
+    path: Path
+    content: "np.ndarray[tuple[int], np.dtype[np.uint8]]"
+
+    @property
+    def size(self) -> int:
+        """The file's size in bytes."""
+        return len(self.content)
+
+
+def prepare(folder: Path, size: int) -> Sample:
+    """The file, written and mapped, which leaves it in the page cache."""
+    path = folder / "data" / "sample.bam"
+    path.parent.mkdir()
+    whole_file(path, size, Genome(HG38))
+    return Sample(path, np.memmap(path, np.uint8, "r"))
+
+
+def block_request(server: Process, sample: Sample) -> Spell:
+    """How a block is spelled, taken from a real ticket, which is followed and compared with the file first."""
+    with Connection(server.port) as connection:
+        answer = connection.exchange(get("/reads/sample"))
+        if answer.status != 200:
+            raise AssertionError(f"no ticket: {answer.body!r}")
+        urls = [entry["url"] for entry in json.loads(answer.body)["htsget"]["urls"]]
+        position = 0
+        for url in urls:
+            inline = url.startswith("data:")
+            pieces = [base64.b64decode(url.partition(",")[2])] if inline else connection.pieces(get(url))
+            for piece in pieces:
+                _require_equal(piece, sample, position)
+                position += len(piece)
+        if position != sample.size:
+            raise AssertionError(f"the whole file's ticket has {position} bytes of {sample.size}")
+    ranged = next(url for url in urls if not url.startswith("data:"))
+    base, _, tail = ranged.partition("/blocks/")
+    etag, _, rest = tail.split("/", 2)
+    return lambda span: get(f"{base}/blocks/{etag}/{span.start}-{span.end}/{rest}")
+
+
+def range_request(span: Span) -> bytes:
+    """How nginx is asked."""
+    return get("/sample.bam", fields=[f"Range: bytes={span.start}-{span.end - 1}"])
+
+
+def _require_equal(piece: bytes, sample: Sample, position: int) -> None:
+    if not np.array_equal(np.frombuffer(piece, np.uint8), sample.content[position : position + len(piece)]):
+        raise AssertionError(f"bytes {position} to {position + len(piece)} differ from the file")
+
+
+def spans(sample: Sample, size: int, count: int) -> list[Span]:
+    """So many parts of the file, spread over it, at odd places."""
+    size = min(size, sample.size)
+    room = sample.size - size
+    step = room // max(1, count - 1)
+    return [Span(min(room, number * step | 1), min(room, number * step | 1) + size) for number in range(count)]
+
+
+def verify(side: Side, sample: Sample, wanted: Sequence[Span]) -> None:
+    """Compare every byte of these parts with the file."""
+    with Connection(side.process.port) as connection:
+        for span in wanted:
+            position = span.start
+            for piece in connection.pieces(side.request(span)):
+                _require_equal(piece, sample, position)
+                position += len(piece)
+            if position != span.end:
+                raise AssertionError(f"{side.name} sent {position - span.start} bytes of {span}")
+
+
+def timed(side: Side, wanted: Sequence[Span]) -> Usage:
+    """Fetch the parts one after the other."""
+    requests = [side.request(span) for span in wanted]
+    buffer = memoryview(bytearray(MIB))
+    total = sum(span.end - span.start for span in wanted)
+    with Connection(side.process.port) as connection:
+        connection.discard(requests[0], buffer)
+        before = side.process.cpu()
+        started = time.perf_counter()
+        received = sum(connection.discard(request, buffer) for request in requests)
+        seconds = time.perf_counter() - started
+        cpu = side.process.cpu() - before
+    if received != total:
+        raise AssertionError(f"{side.name} sent {received} bytes instead of {total}")
+    return Usage(seconds / total, cpu / total)
+
+
+def compare_sizes(report: Report, sizes: Sizes, sample: Sample, ours: Side, peer: Side | None) -> None:
+    """Throughput and processor time by size of the block."""
+    for size in sizes.blocks:
+        count = max(1, min(sizes.requests, sizes.volume // size))
+        wanted = spans(sample, size, count)
+        sides = [ours] if peer is None else [ours, peer]
+        for side in sides:
+            verify(side, sample, [wanted[number] for number in {0, count // 2, count - 1}])
+        rounds = [[timed(side, wanted) for side in sides] for _ in range(sizes.rounds)]
+        _report_size(report, _spelled(size), size, rounds)
+
+
+def _report_size(report: Report, name: str, size: int, rounds: Sequence[Sequence[Usage]]) -> None:
+    for place, server in enumerate(("gunicorn", "nginx")[: len(rounds[0])]):
+        report.add(
+            Measure(f"{name}: {server}", 1e-6 / median_of([usages[place].seconds for usages in rounds]), "MB/s"),
+            Measure(f"{name}: {server}, CPU", 1e9 * _cpu(rounds, place), "s/GB"),
+        )
+    if len(rounds[0]) == 1:
+        return
+    report.add(
+        Measure(
+            f"{name}: throughput / nginx",
+            median_of([peer.seconds / ours.seconds for ours, peer in rounds]),
+            at_least=_LEAST_THROUGHPUT.get(size),
+        ),
+        Measure(
+            f"{name}: CPU / nginx",
+            _cpu(rounds, 0) / max(_cpu(rounds, 1), 1e-15),
+            at_most=_MOST_CPU if size >= 16 * MIB else None,
+        ),
+    )
+
+
+def _cpu(rounds: Sequence[Sequence[Usage]], place: int) -> float:
+    """The mean: the kernel counts in hundredths of a second, too coarse for single rounds."""
+    return sum(usages[place].cpu for usages in rounds) / len(rounds)
+
+
+def far_blocks(report: Report, sizes: Sizes, sample: Sample, ours: Side) -> None:
+    """Whether a block at the end of the file costs more than one at its start."""
+    size = min(16 * MIB, sample.size // 4)
+    count = max(4, min(sizes.requests, sizes.volume // size // 4))
+    start, end = Span(0, size), Span(sample.size - size, sample.size)
+    verify(ours, sample, [start, end])
+    rounds = [(timed(ours, [start] * count), timed(ours, [end] * count)) for _ in range(sizes.rounds)]
+    report.add(
+        Measure(
+            f"{_spelled(size)} at the file's end / at its start",
+            median_of([end.seconds / start.seconds for start, end in rounds]),
+            at_most=_MOST_FAR,
+        )
+    )
+
+
+def concurrent_memory(report: Report, sizes: Sizes, sample: Sample, ours: Side) -> None:
+    """The server's private memory while many clients download at once."""
+    wanted = spans(sample, sizes.download, DOWNLOADS)
+    # Each thread's own memory is there before.
+    _download_all(ours, [Span(span.start, span.start + MIB) for span in wanted], lambda: None)
+    before = ours.process.memory().private
+    seen: list[int] = []
+    _download_all(ours, wanted, lambda: seen.append(ours.process.memory().private))
+    report.add(
+        Measure(
+            f"private memory in {len(seen)} samples of {DOWNLOADS} concurrent {_spelled(sizes.download)} downloads",
+            (max(seen) - before) / 1e6,
+            "MB",
+            at_most=_MOST_MEMORY,
+        )
+    )
+
+
+def _download_all(side: Side, wanted: Sequence[Span], sample_memory: Callable[[], None]) -> None:
+    """Download all parts at once; none goes on before all have begun."""
+    all_have_begun = threading.Barrier(len(wanted), timeout=60)
+
+    def download(span: Span) -> int:
+        received = 0
+        with Connection(side.process.port) as connection:
+            for number, data in enumerate(connection.pieces(side.request(span))):
+                if number == 0:
+                    all_have_begun.wait()
+                received += len(data)
+        return received
+
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        futures = [pool.submit(download, span) for span in wanted]
+        while not all(future.done() for future in futures):
+            sample_memory()
+            wait(futures, 0.05)
+    if [future.result() for future in futures] != [span.end - span.start for span in wanted]:
+        raise AssertionError("a download was not complete")
+
+
+def _spelled(size: int) -> str:
+    for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+        if size >= unit:
+            return f"{size // unit} {name}"
+    return f"{size} bytes"
+
+
+def _roomy_folder(size: int) -> Path | None:
+    """A file system in memory when it has room, so that no disk writes in the background; None: the usual one."""
+    shared = Path("/dev/shm")
+    if shared.is_dir() and os.access(shared, os.W_OK):
+        free = os.statvfs(shared)
+        if free.f_bavail * free.f_frsize > 2 * size:
+            return shared
+    return None
+
+
+def _configuration(folder: Path) -> Path:
+    path = folder / "config.yaml"
+    content = {
+        "storages": {"data": {"type": "local", "root": str(folder / "data")}},
+        "datasets": [{"prefix": "", "storage": "data"}],
+        "cache": {"folder": str(folder / "cache")},
+    }
+    path.write_text(json.dumps(content))
+    return path
+
+
+def measure(report: Report, sizes: Sizes, folder: Path, peer: Process | None) -> None:
+    """Everything, with or without nginx."""
+    sample = prepare(folder, sizes.file)
+    with htsget_server(_configuration(folder)) as server:
+        say("following a ticket of the whole file")
+        ours = Side("gunicorn", server, block_request(server, sample))
+        other = Side("nginx", peer, range_request) if peer else None
+        say("blocks by size")
+        compare_sizes(report, sizes, sample, ours, other)
+        say("far blocks")
+        far_blocks(report, sizes, sample, ours)
+        say("concurrent downloads")
+        concurrent_memory(report, sizes, sample, ours)
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Smaller sizes: shows that it works, not how fast.")
+def main(quick: bool) -> None:
+    """Measure what data blocks cost."""
+    sizes, report = (QUICK if quick else FULL), Report()
+    place = _roomy_folder(sizes.file)
+    with limited(110 if quick else 540), tempfile.TemporaryDirectory(prefix="htsget-blocks-", dir=place) as name:
+        folder = Path(name)
+        say("writing a file")
+        if nginx_command() is None:
+            missing_peer(report, "comparison with nginx", "nginx is not installed")
+            measure(report, sizes, folder, None)
+        else:
+            with nginx(folder, folder / "data") as peer:
+                measure(report, sizes, folder, peer)
+    sys.exit(report.finish(quick=quick))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""Servers as processes of their own, and what they use of the machine (from /proc, so on Linux only)."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import htsget_flask
+from benchmarks.client import Connection, get
+
+_START_SECONDS = 30
+_STOP_SECONDS = 15
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Memory(NamedTuple):
+    """Bytes: `private`, which no other process maps, pages of files among them; `anonymous`, which no file backs."""
+
+    private: int
+    anonymous: int
+
+
+class Process:
+    """A running server: the process that was started, and those that it started."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", port: int) -> None:
+        self._process = process
+        self.port = port
+
+    def cpu(self) -> float:
+        """The seconds of processor time that all its processes have used, in user and kernel mode."""
+        total = 0
+        for pid in self._pids():
+            fields = _stat_fields(pid)
+            total += int(fields[11]) + int(fields[12])
+        return total / _TICKS
+
+    def memory(self) -> Memory:
+        """The memory that its processes share with no other."""
+        sizes = {"Private_Clean:": 0, "Private_Dirty:": 0, "Anonymous:": 0}
+        for pid in self._pids():
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                name, size, *_ = line.split()
+                if name in sizes:
+                    sizes[name] += int(size) << 10
+        clean, dirty, anonymous = sizes.values()
+        return Memory(clean + dirty, anonymous)
+
+    def _pids(self) -> list[int]:
+        parents = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    parents[int(entry.name)] = int(_stat_fields(int(entry.name))[1])
+        pids = [self._process.pid]
+        for pid in pids:
+            pids += [child for child, parent in parents.items() if parent == pid]
+        return pids
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str], *, port: int, probe: str, folder: Path, environment: dict[str, str]
+) -> Iterator[Process]:
+    """A server in a session of its own, from when it answers `probe` until the end of the block."""
+    with (folder / f"server-{port}.log").open("w+b") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **environment},
+            # Python looks for modules where it is started, before where it is told to.
+            cwd=folder,
+            start_new_session=True,
+        )
+        try:
+            _wait(process, port, probe, log.name)
+            yield Process(process, port)
+        finally:
+            _stop(process)
+
+
+@contextlib.contextmanager
+def htsget_server(config: Path) -> Iterator[Process]:
+    """The project's server with one worker."""
+    port = free_port()
+    main = "from htsget_flask.cli import main; main()"
+    options = ["serve", "--config", str(config), "--port", str(port), "--workers", "1"]
+    command = [sys.executable, "-c", main, *options]
+    with running(command, port=port, probe="/health", folder=config.parent, environment=_paths()) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def flask_floor(folder: Path) -> Iterator[Process]:
+    """A bare Flask application with one worker."""
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.floor", str(port)]
+    with running(command, port=port, probe="/", folder=folder, environment=_paths()) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def nginx(folder: Path, root: Path) -> Iterator[Process]:
+    """nginx with one worker, which serves the files below `root`; its own files go to `folder`."""
+    port = free_port()
+    config = folder / "nginx.conf"
+    user = "user root;" if os.getuid() == 0 else ""
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    temporary = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
+    config.write_text(
+        f"{user} worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx-error.log;\n"
+        "events { worker_connections 1024; }\n"
+        "http { access_log off; sendfile on; keepalive_timeout 75; keepalive_requests 1000000;\n"
+        f"{temporary}\n"
+        f"server {{ listen 127.0.0.1:{port}; location / {{ root {root}; }} location = /health {{ return 200; }} }} }}\n"
+    )
+    command = [nginx_command() or "nginx", "-c", str(config), "-p", str(folder)]
+    with running(command, port=port, probe="/health", folder=folder, environment={}) as process:
+        yield process
+
+
+def nginx_command() -> str | None:
+    """nginx, which may stand where only root looks for commands; None when it is not installed."""
+    return shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+
+
+def free_port() -> int:
+    """A port on loopback that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def _paths() -> dict[str, str]:
+    """What lets a new process import this package, and the server from where it was imported here."""
+    roots = {str(Path(path).resolve().parent.parent) for path in (__file__, htsget_flask.__file__)}
+    return {"PYTHONPATH": os.pathsep.join(sorted(roots))}
+
+
+def _stat_fields(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat behind the command's name, which may hold anything."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _wait(process: "subprocess.Popen[bytes]", port: int, probe: str, log: str) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(OSError), Connection(port) as connection:
+            if connection.exchange(get(probe)).status == 200:
+                return
+        time.sleep(0.05)
+    raise RuntimeError(f"the server did not start: {Path(log).read_text(errors='replace')[-2000:]}")
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        # Its session holds only what it started itself.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

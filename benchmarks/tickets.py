@@ -1,0 +1,392 @@
+"""What tickets cost: against an empty Flask route, by number of regions, with a cold index, with many indexes open.
+
+    python -m benchmarks.tickets [--quick]
+
+The data is a genome at 30x made in code (data.py). Every ticket that is timed is checked afterwards.
+"""
+
+import base64
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import numpy as np
+import pysam
+
+from benchmarks.check import check, check_positions
+from benchmarks.client import Connection, drive, get, post
+from benchmarks.data import HG38, SMALL, WINDOW, Genome, Place, blocks_of, distinct_places, edge_blocks, random_places
+from benchmarks.report import Measure, Report, limited, median_of, say
+from benchmarks.servers import Process, flask_floor, htsget_server
+from htsget_flask.config import HtsgetConfig
+from htsget_flask.formats.index_files import read_index
+from tests.htslib import HtslibIndex
+
+WINDOW_LENGTH = 30_000
+REGIONS = 100
+CONNECTIONS = 4
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured."""
+
+    contigs: dict[str, int]
+    rounds: int
+    warm_requests: int
+    new_requests: int
+    posts: int
+    first_tickets: int
+    indexes: int
+    queries: int
+
+
+FULL = Sizes(HG38, 15, 500, 200, 15, 15, 300, 10_000)
+QUICK = Sizes(SMALL, 2, 100, 50, 6, 3, 20, 500)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The data on disk, below `folder / "data"`, and the regions where it has real blocks."""
+
+    folder: Path
+    genome: Genome
+    warm: list[Place]
+    new: list[Place]
+    whole: list[Place]
+
+    @property
+    def path(self) -> Path:
+        """The BAM."""
+        return self.folder / "data" / "sample.bam"
+
+    def query(self, place: Place, dataset_id: str = "sample") -> bytes:
+        """The request of a region's ticket."""
+        name = list(self.genome.contigs)[place.reference_id]
+        return get(f"/reads/{dataset_id}?referenceName={name}&start={place.start}&end={place.end}")
+
+    def query_all(self, places: Sequence[Place]) -> bytes:
+        """The request of one ticket for many regions."""
+        names = list(self.genome.contigs)
+        regions = [{"referenceName": names[place[0]], "start": place[1], "end": place[2]} for place in places]
+        return post("/reads/sample", json.dumps({"regions": regions}).encode())
+
+    def copies(self, prefix: str, count: int) -> list[str]:
+        """The ids of more datasets with the same content: hard links, which the server cannot know for one file."""
+        ids = [f"{prefix}{number}" for number in range(count)]
+        for dataset_id in ids:
+            for suffix in (".bam", ".bam.bai"):
+                os.link(self.path.with_suffix(suffix), self.folder / "data" / f"{dataset_id}{suffix}")
+        return ids
+
+    def configuration(self, name: str) -> Path:
+        """A configuration of the server, with a cache folder that is its own."""
+        path = self.folder / f"{name}.yaml"
+        content = {
+            "storages": {"data": {"type": "local", "root": str(self.folder / "data")}},
+            "datasets": [{"prefix": "", "storage": "data"}],
+            "cache": {"folder": str(self.folder / f"{name}-cache")},
+        }
+        path.write_text(json.dumps(content))
+        return path
+
+
+class Usage(NamedTuple):
+    """What one request took on average: seconds on the clock, and of the server's processors."""
+
+    seconds: float
+    cpu: float
+
+
+def prepare(folder: Path, sizes: Sizes) -> Sample:
+    """Write the data."""
+    genome = Genome(sizes.contigs)
+    count = max(64, REGIONS)
+    new = sizes.rounds * sizes.new_requests
+    places = distinct_places(
+        genome,
+        count + new + 4,
+        length=WINDOW_LENGTH,
+        seed=2,
+        avoid=HtsgetConfig().block_size,
+    )
+    sample = Sample(folder, genome, places[:count], places[count:-4], places[-4:])
+    sample.path.parent.mkdir()
+    blocks = blocks_of(places, genome)
+    for place in sample.whole:
+        first, last = edge_blocks(genome, place)
+        blocks += range(first, last + 1)
+    genome.write_bam(sample.path, blocks)
+    genome.write_bai(sample.path.with_suffix(".bam.bai"))
+    return sample
+
+
+def equal_to_htslib(report: Report, sizes: Sizes, folder: Path) -> None:
+    """Whether index queries give htslib's own chunks."""
+    dense, sparse = Genome(sizes.contigs), Genome(sizes.contigs, kept=0.3)
+    for kind, write in (("bai", Genome.write_bai), ("csi", Genome.write_csi), ("tbi", Genome.write_tbi)):
+        for name, genome in (("30x", dense), ("sparse", sparse)):
+            path = folder / f"{name}.{kind}"
+            write(genome, path)
+            places = random_places(sizes.contigs, sizes.queries, seed=len(report.measures))
+            equal = _equal_queries(path, places)
+            report.add(
+                Measure(f"{kind.upper()}, {name}: queries equal to htslib's, of {len(places)}", equal, "", len(places))
+            )
+
+
+def _equal_queries(path: Path, places: Sequence[Place]) -> int:
+    index = read_index(path.read_bytes())
+    with HtslibIndex(path.with_suffix(""), path) as oracle:
+        return sum(list(index.chunks(*place)) == oracle.chunks(*place) for place in places)
+
+
+def throughput(report: Report, sizes: Sizes, sample: Sample) -> None:
+    """Tickets against the empty route, with edges known and with edges never seen."""
+    with flask_floor(sample.folder) as floor, htsget_server(sample.configuration("throughput")) as server:
+        _check_whole(sample, server)
+        rng = random.Random(3)
+        warm_up = [sample.query(place) for place in sample.warm]
+        tickets = drive(server.port, warm_up, connections=CONNECTIONS).bodies
+        _check_all(sample, server, sample.warm, tickets)
+        known = dict(zip(sample.warm, tickets, strict=True))
+        drive(floor.port, [get("/")] * 200, connections=CONNECTIONS)
+
+        floors, warm, new = [], [], []
+        fresh = iter(sample.new)
+        for _ in range(sizes.rounds):
+            floors.append(_floor_round(floor, sizes.warm_requests))
+            bases = rng.choices(sample.warm, k=sizes.warm_requests)
+            places = [_moved(place, rng) for place in bases]
+            usage, bodies = _ticket_round(sample, server, places)
+            differing = [number for number, base in enumerate(bases) if bodies[number] != known[base]]
+            _check_all(
+                sample, server, [places[number] for number in differing], [bodies[number] for number in differing]
+            )
+            warm.append(usage)
+            floors.append(_floor_round(floor, sizes.warm_requests))
+            places = [next(fresh) for _ in range(sizes.new_requests)]
+            usage, bodies = _ticket_round(sample, server, places)
+            _check_all(sample, server, places, bodies)
+            new.append(usage)
+        _report_throughput(report, "edges cached", floors[::2], warm, 0.75)
+        _report_throughput(report, "edges never seen", floors[1::2], new, 0.5)
+        _many_regions(report, sizes, sample, server)
+        _delivered_bytes(report, sample, known)
+
+
+def _moved(place: Place, rng: random.Random) -> Place:
+    """Another region in the same windows: a query never made before, for edges that are known."""
+    first, last = place.start // WINDOW, (place.end - 1) // WINDOW
+    return Place(place.reference_id, first * WINDOW + rng.randrange(WINDOW), last * WINDOW + rng.randint(1, WINDOW))
+
+
+def _floor_round(floor: Process, count: int) -> Usage:
+    usage, bodies = _timed(floor, [get("/")] * count)
+    if set(bodies) != {b'{"htsget":{"format":"BAM","urls":[]}}\n'}:
+        raise AssertionError(f"the empty route answered {bodies[0]!r}")
+    return usage
+
+
+def _ticket_round(sample: Sample, server: Process, places: Sequence[Place]) -> tuple[Usage, list[bytes]]:
+    return _timed(server, [sample.query(place) for place in places])
+
+
+def _timed(server: Process, requests: Sequence[bytes]) -> tuple[Usage, list[bytes]]:
+    before = server.cpu()
+    load = drive(server.port, requests, connections=CONNECTIONS)
+    return Usage(load.seconds / len(requests), (server.cpu() - before) / len(requests)), load.bodies
+
+
+def _check_all(sample: Sample, server: Process, places: Sequence[Place], tickets: Sequence[bytes]) -> None:
+    with Connection(server.port) as connection:
+        for place, ticket in zip(places, tickets, strict=True):
+            check(ticket, sample.genome, [place], _fetcher(connection))
+
+
+def _fetcher(connection: Connection) -> Callable[[str], bytes]:
+    return lambda url: connection.exchange(get(url)).body
+
+
+def _report_throughput(
+    report: Report, name: str, floors: Sequence[Usage], tickets: Sequence[Usage], bar: float
+) -> None:
+    pairs = list(zip(floors, tickets, strict=True))
+    report.add(
+        Measure(f"empty Flask route, requests ({name})", 1 / median_of([floor.seconds for floor in floors]), "/s"),
+        Measure(f"empty Flask route, CPU ({name})", 1e6 * _cpu(floors), "us"),
+        Measure(f"ticket, {name}: requests", 1 / median_of([ticket.seconds for ticket in tickets]), "/s"),
+        Measure(f"ticket, {name}: CPU", 1e6 * _cpu(tickets), "us"),
+        Measure(
+            f"ticket, {name}: throughput / empty route",
+            median_of([floor.seconds / ticket.seconds for floor, ticket in pairs]),
+            at_least=bar,
+        ),
+        Measure(
+            f"ticket, {name}: CPU of the empty route / its own",
+            _cpu(floors) / _cpu(tickets),
+        ),
+    )
+
+
+def _cpu(usages: Sequence[Usage]) -> float:
+    """The mean: the kernel counts in hundredths of a second, too coarse for single rounds."""
+    return sum(usage.cpu for usage in usages) / len(usages)
+
+
+def _many_regions(report: Report, sizes: Sizes, sample: Sample, server: Process) -> None:
+    """One ticket for many regions against one ticket for one of them, by POST both, edges known."""
+    regions = sample.warm[:REGIONS]
+    one, many = [sample.query_all([place]) for place in regions], sample.query_all(regions)
+    with Connection(server.port) as connection:
+        check(connection.exchange(many).body, sample.genome, regions, _fetcher(connection))
+    singles, multiples = [], []
+    for _ in range(sizes.rounds):
+        usage, bodies = _timed(server, one * (sizes.posts // 6))
+        singles.append(usage)
+        for place, body in zip(regions, bodies, strict=False):
+            check(body, sample.genome, [place], _refuse)
+        usage, bodies = _timed(server, [many] * sizes.posts)
+        multiples.append(usage)
+        if len(set(bodies)) > 1:
+            raise AssertionError("the same request got two different tickets")
+    pairs = list(zip(singles, multiples, strict=True))
+    report.add(
+        Measure("POST with 1 region", 1e6 * median_of([usage.seconds for usage in singles]), "us"),
+        Measure(f"POST with {REGIONS} regions", 1e6 * median_of([usage.seconds for usage in multiples]), "us"),
+        Measure(
+            f"POST with {REGIONS} regions / with 1",
+            median_of([many.seconds / one.seconds for one, many in pairs]),
+            at_most=8,
+        ),
+        Measure(
+            f"POST with {REGIONS} regions / with 1, CPU",
+            _cpu(multiples) / _cpu(singles),
+        ),
+    )
+
+
+def _refuse(url: str) -> bytes:
+    raise AssertionError(f"nothing but ranges should have to be fetched, not {url}")
+
+
+def _delivered_bytes(report: Report, sample: Sample, tickets: dict[Place, bytes]) -> None:
+    """How much of the file a window costs, against what the index itself names for it."""
+    shares = []
+    with HtslibIndex(sample.path, sample.path.with_suffix(".bam.bai")) as oracle:
+        for place, ticket in tickets.items():
+            chunks = oracle.chunks(*place)
+            last = sample.genome.block_at(max(end for _, end in chunks) >> 16)
+            span = sample.genome.coffset(last + 1) - (min(begin for begin, _ in chunks) >> 16)
+            shares.append(check(ticket, sample.genome, [place], _refuse).size / span)
+    name = f"bytes of a {WINDOW_LENGTH // 1000} kb window / chunk span of the index"
+    report.add(
+        Measure(f"{name}, mean", sum(shares) / len(shares)), Measure(f"{name}, greatest", max(shares), at_most=1.05)
+    )
+
+
+def _check_whole(sample: Sample, server: Process) -> None:
+    """Follow tickets to the end: the joined bytes are a BAM with just the right records."""
+    names = list(sample.genome.contigs)
+    for number, place in enumerate(sample.whole):
+        with Connection(server.port) as connection:
+            ticket = connection.exchange(sample.query(place)).body
+            check(ticket, sample.genome, [place], _fetcher(connection))
+            path = sample.folder / f"region-{number}.bam"
+            with path.open("wb") as file:
+                for entry in json.loads(ticket)["htsget"]["urls"]:
+                    file.write(_content(connection, entry["url"]))
+        with pysam.AlignmentFile(str(path)) as alignments:
+            starts = [
+                record.reference_start
+                for record in alignments
+                if record.reference_name == names[place.reference_id] and (record.reference_end or 0) > place.start
+            ]
+        positions = np.array([start for start in starts if start < place.end], np.int64)
+        check_positions(positions, sample.genome, place)
+
+
+def _content(connection: Connection, url: str) -> bytes:
+    if url.startswith("data:"):
+        return base64.b64decode(url.partition(",")[2])
+    return connection.exchange(get(url)).body
+
+
+def first_tickets(report: Report, sizes: Sizes, sample: Sample) -> None:
+    """The first ticket on an index: never seen, and known from a sidecar file that an earlier worker wrote."""
+    ids = sample.copies("first", sizes.first_tickets)
+    configuration = sample.configuration("first")
+    for name, most in (("never seen", 100), ("with its sidecar", 5)):
+        with htsget_server(configuration) as server, Connection(server.port) as connection:
+            place = sample.warm[0]
+            # What is paid once per process is not the index's.
+            for _ in range(20):
+                connection.exchange(sample.query(place))
+            times, tickets, before = [], [], server.cpu()
+            for dataset_id in ids:
+                started = time.perf_counter()
+                answer = connection.exchange(sample.query(place, dataset_id))
+                times.append(1000 * (time.perf_counter() - started))
+                tickets.append(answer.body)
+            cpu = server.cpu() - before
+            for ticket in tickets:
+                check(ticket, sample.genome, [place], _fetcher(connection))
+        report.add(
+            Measure(f"first ticket, index {name}, median", median_of(times), "ms", at_most=most),
+            Measure(f"first ticket, index {name}, CPU", 1000 * cpu / len(times), "ms"),
+            Measure(f"first ticket, index {name}, slowest of {len(times)}", max(times), "ms"),
+        )
+
+
+def many_indexes(report: Report, sizes: Sizes, sample: Sample) -> None:
+    """The memory of one worker that has many indexes open."""
+    ids = sample.copies("many", sizes.indexes)
+    with htsget_server(sample.configuration("many")) as server:
+        place = sample.warm[0]
+        expected = drive(server.port, [sample.query(place)] * 200, connections=CONNECTIONS).bodies[0]
+        before = server.memory()
+        bodies = drive(server.port, [sample.query(place, dataset_id) for dataset_id in ids], connections=1).bodies
+        after = server.memory()
+        for dataset_id, body in zip(ids, bodies, strict=True):
+            if body.replace(b"/" + dataset_id.encode() + b'"', b'/sample"') != expected:
+                raise AssertionError(f"the ticket of {dataset_id} differs from that of the same file under another id")
+    size = sample.path.with_suffix(".bam.bai").stat().st_size
+    name = f"for {len(ids)} indexes more"
+    report.add(
+        Measure("size of one index", size / 1e6, "MB"),
+        # Pages of a mapped file count as private while only one process maps them, though they lie in the page cache.
+        Measure(f"anonymous memory {name}", (after.anonymous - before.anonymous) / 1e6, "MB", at_most=50),
+        Measure(f"private memory with mapped files {name}", (after.private - before.private) / 1e6, "MB"),
+    )
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Smaller sizes: shows that it works, not how fast.")
+def main(quick: bool) -> None:
+    """Measure what tickets cost."""
+    sizes, report = (QUICK if quick else FULL), Report()
+    with limited(110 if quick else 540), tempfile.TemporaryDirectory(prefix="htsget-tickets-") as name:
+        folder = Path(name)
+        say("index queries against htslib's own")
+        equal_to_htslib(report, sizes, folder)
+        say("writing a genome")
+        sample = prepare(folder, sizes)
+        say("tickets against an empty Flask route")
+        throughput(report, sizes, sample)
+        say("first tickets")
+        first_tickets(report, sizes, sample)
+        say("many indexes")
+        many_indexes(report, sizes, sample)
+    sys.exit(report.finish(quick=quick))
+
+
+if __name__ == "__main__":
+    main()

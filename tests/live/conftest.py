@@ -1,0 +1,83 @@
+"""The servers and the files that live tests share."""
+
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from htsget_flask.demo import write_demo
+from tests import files
+from tests.live.server import Server, serving
+
+
+class Serve(Protocol):
+    """Starts servers, and ends them with the module."""
+
+    def __call__(self, *arguments: object, host: str = "127.0.0.1", bind: str | None = None) -> Server:
+        """Start `htsget-flask serve` with these arguments."""
+        ...
+
+
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    """How to start servers of a module's own."""
+    servers: list[Server] = []
+    with ExitStack() as stack:
+
+        def start(*arguments: object, host: str = "127.0.0.1", bind: str | None = None) -> Server:
+            folder = tmp_path_factory.mktemp("server")
+            servers.append(stack.enter_context(serving(*arguments, folder=folder, host=host, bind=bind)))
+            return servers[-1]
+
+        yield start
+        # All at once: each takes its time.
+        for server in servers:
+            server.process.terminate()
+
+
+@pytest.fixture(scope="session")
+def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example data."""
+    folder = tmp_path_factory.mktemp("demo")
+    write_demo(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo_server(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of the example data."""
+    with serving(demo_folder, folder=tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def odd_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The paths of files of all layouts, by the names of their makers."""
+    folder = tmp_path_factory.mktemp("odd")
+    return {name: make(folder) for name, make in files.GOOD.items()}
+
+
+@pytest.fixture(scope="session")
+def odd_server(odd_files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of files of all layouts."""
+    with serving(next(iter(odd_files.values())).parent, folder=tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def big_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One BAM file, `big.bam`, of about 40 MB: far more than the buffers between two sockets take."""
+    folder = tmp_path_factory.mktemp("big")
+    path = folder / "big.bam"
+    rng = random.Random("big")
+    reference = files.Reference("chr1", 200_000_000)
+    starts = range(0, reference.length - 20_000, 150_000)
+    reads = (files.Read(f"r{start}", 0, 0, start, ((files.MATCH, 20_000),), 20_000) for start in starts)
+    header = files.bam_header([reference])
+    data = b"".join(files.bam_record(read, rng) for read in reads)
+    files.write_bgzf(path, [header, *files.cut(data, files.MAX_BLOCK_DATA)], level=0)
+    files.make_index(path)
+    return folder

@@ -1,0 +1,166 @@
+"""Servers under test: real processes on the loopback interface."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+
+from tests.client import LiveHttp
+from tests.live.tools import tool
+
+WORKERS = 2
+
+_STARTED_WITHIN = 30.0
+_ENDED_WITHIN = 15.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server and what it wrote."""
+
+    url: str
+    host: str
+    port: int
+    process: "subprocess.Popen[bytes]"
+    out: Path
+    err: Path
+
+    @property
+    def http(self) -> LiveHttp:
+        """A client of this server."""
+        return LiveHttp(self.url)
+
+    def printed(self) -> list[str]:
+        """The lines that it printed."""
+        return self.out.read_text(encoding="utf-8").splitlines()
+
+    def log(self) -> str:
+        """What it wrote to its standard error."""
+        return self.err.read_text(encoding="utf-8", errors="replace")
+
+    def workers(self) -> list[int]:
+        """The ids of its worker processes."""
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+
+    def open_files(self) -> dict[str, int]:
+        """How often its workers have each file and each kind of descriptor open."""
+        counts: dict[str, int] = {}
+        for worker in self.workers():
+            for descriptor in Path(f"/proc/{worker}/fd").iterdir():
+                try:
+                    target = os.readlink(descriptor).partition(":[")[0]
+                except FileNotFoundError:
+                    continue
+                counts[target] = counts.get(target, 0) + 1
+        return counts
+
+    def is_complete(self, workers: int) -> bool:
+        """Whether this many gunicorn workers wait for requests; a signal that comes earlier may be lost on them."""
+        return len(self.workers()) == workers and all(map(_waits_for_events, self.workers()))
+
+    def is_healthy(self) -> bool:
+        """Whether it answers."""
+        try:
+            return self.http.get("/health").status == 200
+        except (OSError, HTTPException):
+            return False
+
+
+def _waits_for_events(pid: int) -> bool:
+    """Whether a process watches any descriptor by epoll."""
+    try:
+        return any("tfd:" in info.read_text(encoding="ascii") for info in Path(f"/proc/{pid}/fdinfo").iterdir())
+    except FileNotFoundError:
+        return False
+
+
+def free_port() -> int:
+    """A port of the loopback interface on which nothing listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float = 10.0) -> bool:
+    """Whether a condition came true in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """End a process that leads a session of its own, and with it all that it started."""
+    process.terminate()
+    try:
+        process.wait(_ENDED_WITHIN)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextmanager
+def running(
+    command: Sequence[object],
+    *,
+    folder: Path,
+    port: int,
+    host: str = "127.0.0.1",
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
+    """Run a server until the end of the context; `folder` takes what it writes.
+
+    Raises:
+        AssertionError: when it does not answer in time, or when it left a traceback in its log.
+
+    """
+    netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    out, err = folder / "stdout", folder / "stderr"
+    variables = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(environment or {})}
+    with out.open("wb") as stdout, err.open("wb") as stderr:
+        process = subprocess.Popen(
+            list(map(str, command)),
+            cwd=folder if cwd is None else cwd,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        )
+    server = Server(f"http://{netloc}", host, port, process, out, err)
+    try:
+        assert wait_until(lambda: process.poll() is not None or server.is_healthy(), seconds=_STARTED_WITHIN), (
+            f"no answer in time: {server.log()}"
+        )
+        assert process.poll() is None, f"ended with {process.returncode}: {server.log()}"
+        yield server
+    finally:
+        end(process)
+    assert "Traceback" not in server.log(), server.log()
+
+
+@contextmanager
+def serving(
+    *arguments: object,
+    folder: Path,
+    host: str = "127.0.0.1",
+    bind: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
+    """Run `htsget-flask serve` with these arguments; `bind` is the address to listen on, if not the host's."""
+    port = free_port()
+    command = [tool("htsget-flask"), "serve", *arguments, "--host", bind or host, "--port", port, "--workers", WORKERS]
+    with running(command, folder=folder, port=port, host=host, environment=environment) as server:
+        assert wait_until(lambda: server.is_complete(WORKERS)), server.log()
+        yield server

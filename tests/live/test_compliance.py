@@ -1,0 +1,56 @@
+"""The cases of GA4GH's htsget compliance suite, made anew: its requests, and the files that it expects."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.client import SUFFIXES, fetch, fetch_ticket
+from tests.live.conftest import Serve
+from tests.live.server import Server
+from tests.live.tools import DATA, real_data, view
+from tests.live.wire import ask, error
+
+pytestmark = pytest.mark.live
+
+IDS = {"reads": "htsnexus_test_NA12878", "variants": "spec-v4.3"}
+CASES = [
+    ("reads", None, "BAM"),
+    ("reads", "BAM", "BAM"),
+    ("reads", "CRAM", "CRAM"),
+    ("variants", None, "VCF"),
+    ("variants", "VCF", "VCF"),
+    ("variants", "BCF", "BCF"),
+]
+
+
+@pytest.fixture(scope="module")
+def server(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """A server with the suite's reads and variants in one folder."""
+    folder = tmp_path_factory.mktemp("compliance")
+    for kind in IDS:
+        for path in real_data(kind).iterdir():
+            shutil.copyfile(path, folder / path.name)
+    return serve(folder)
+
+
+class TestEveryCaseOfTheSuitePasses:
+    # The suite sends the scheme to servers that do not know it too, and takes plain data for an answer.
+    @pytest.mark.parametrize("scheme", [None, "c4gh"])
+    @pytest.mark.parametrize(("endpoint", "asked", "answered"), CASES)
+    def test_the_file(
+        self, server: Server, tmp_path: Path, endpoint: str, asked: str | None, answered: str, scheme: str | None
+    ) -> None:
+        path = f"/{endpoint}/{IDS[endpoint]}"
+        ticket = fetch_ticket(server.http, path, format=asked, encryptionScheme=scheme)
+        assert ticket["htsget"]["format"] == answered
+        body = fetch(server.http, path, format=asked, encryptionScheme=scheme)
+        name = IDS[endpoint] + SUFFIXES[answered]
+        (tmp_path / name).write_bytes(body)
+        assert view(tmp_path / name, cwd=tmp_path) == view(DATA / endpoint / name, cwd=tmp_path) != []
+
+    @pytest.mark.parametrize("endpoint", sorted(IDS))
+    @pytest.mark.parametrize("dataset", ["notfound123456789", "notfound987654321"])
+    def test_what_is_not_there(self, server: Server, endpoint: str, dataset: str) -> None:
+        answer = ask(server, "GET", f"/{endpoint}/{dataset}")
+        assert (answer.status, error(answer)) == (404, "NotFound")

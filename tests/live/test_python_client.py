@@ -1,0 +1,68 @@
+"""The `htsget` client of the Python Package Index, as a program and as a library."""
+
+import gzip
+from pathlib import Path
+
+import htsget
+import pytest
+
+from tests.live.regions import Region, overlapping
+from tests.live.server import Server
+from tests.live.tools import lines, run, view
+
+pytestmark = pytest.mark.live
+
+NAME, START, END = "chr1", 250_000, 252_000
+REGION = Region(NAME, START, END)
+FILES = [
+    ("reads/NA00001", "BAM", "NA00001.bam"),
+    ("reads/NA00001", "CRAM", "NA00001.cram"),
+    ("variants/cohort", "VCF", "cohort.vcf.gz"),
+    ("variants/cohort", "BCF", "cohort.bcf"),
+]
+
+
+@pytest.mark.parametrize(("dataset", "form", "name"), FILES)
+class TestTheClientWritesWhatTheFileHolds:
+    def test_the_whole_file(
+        self, demo_server: Server, demo_folder: Path, tmp_path: Path, dataset: str, form: str, name: str
+    ) -> None:
+        run("htsget", f"{demo_server.url}/{dataset}", "--format", form, "-O", name, cwd=tmp_path)
+        is_equal = content(tmp_path / name) == content(demo_folder / name)
+        assert is_equal
+
+    def test_a_region(
+        self, demo_server: Server, demo_folder: Path, tmp_path: Path, dataset: str, form: str, name: str
+    ) -> None:
+        bounds = ("--reference-name", NAME, "--start", START, "--end", END)
+        run("htsget", f"{demo_server.url}/{dataset}", "--format", form, *bounds, "-O", name, cwd=tmp_path)
+        check_region(tmp_path / name, demo_folder / name)
+
+    def test_as_a_library(
+        self, demo_server: Server, demo_folder: Path, tmp_path: Path, dataset: str, form: str, name: str
+    ) -> None:
+        with (tmp_path / name).open("wb") as file:
+            htsget.get(
+                f"{demo_server.url}/{dataset}",
+                file,
+                reference_name=NAME,
+                start=START,
+                end=END,
+                data_format=form,
+                max_retries=0,
+            )
+        check_region(tmp_path / name, demo_folder / name)
+
+
+def content(path: Path) -> bytes:
+    """What a file holds, apart from how BGZF packs it."""
+    return path.read_bytes() if path.suffix == ".cram" else gzip.decompress(path.read_bytes())
+
+
+def check_region(answer: Path, path: Path) -> None:
+    """Check that an answer has the records of the region that a file has there."""
+    endpoint = "reads" if path.suffix in (".bam", ".cram") else "variants"
+    program = {"reads": ("samtools", "view"), "variants": ("bcftools", "view", "-H")}[endpoint]
+    there = lines(*program, path, f"{NAME}:{START + 1}-{END}", cwd=answer.parent)
+    expected = overlapping(REGION, there, endpoint)
+    assert overlapping(REGION, view(answer, cwd=answer.parent), endpoint) == expected != []

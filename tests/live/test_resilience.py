@@ -1,0 +1,407 @@
+"""What clients, files and operators do at the wrong moment, and requests that no honest client makes."""
+
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPResponse, IncompleteRead
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.client import fetch
+from tests.live.conftest import Serve
+from tests.live.server import Server, serving, wait_until
+from tests.live.wire import ORIGIN, ask, error, get, raw, read, send, urls
+
+pytestmark = pytest.mark.live
+
+PATIENCE = 20.0
+
+
+@pytest.fixture(scope="module")
+def server(serve: Serve, big_folder: Path) -> Server:
+    """A server of the large file."""
+    return serve(big_folder)
+
+
+class Copy(NamedTuple):
+    """A copy of the large file that a test may spoil, and where it is served."""
+
+    server: Server
+    target: str
+    path: Path
+
+    def block_url(self) -> str:
+        """The block URL for most of it."""
+        (url,) = urls(ask(self.server, "GET", self.target))
+        return url
+
+
+@pytest.fixture(scope="module")
+def spoiled(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> tuple[Server, Path]:
+    """A server, and its folder."""
+    folder = tmp_path_factory.mktemp("spoiled")
+    return serve(folder), folder
+
+
+@pytest.fixture
+def copy(spoiled: tuple[Server, Path], big_folder: Path, request: pytest.FixtureRequest) -> Copy:
+    """A copy of the large file, served."""
+    server, folder = spoiled
+    name = request.node.name
+    shutil.copytree(big_folder, folder / name)
+    return Copy(server, f"/reads/{name}/big", folder / name / "big.bam")
+
+
+@contextmanager
+def started(url: str, *, reset: bool = False) -> Iterator[HTTPResponse]:
+    """A download of which a first part has come, and most has not been sent yet; `reset` tells how it is broken off."""
+    connection = HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE)
+    try:
+        connection.connect()
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        connection.request("GET", urlsplit(url).path)
+        response = connection.getresponse()
+        assert response.status == 200
+        assert len(response.read(1000)) == 1000
+        yield response
+        if reset:
+            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        response.close()
+    finally:
+        connection.close()
+
+
+def block_url(server: Server) -> str:
+    """The block URL for most of the large file."""
+    (url,) = urls(ask(server, "GET", "/reads/big"))
+    return url
+
+
+class TestAClientThatLeavesCostsNothing:
+    @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+    def test_no_descriptor_and_no_traceback(self, server: Server, big_folder: Path, reset: bool) -> None:
+        url = block_url(server)
+        # Both workers have met the file before anything is counted.
+        for _ in range(8):
+            assert ask(server, "GET", url, Range="bytes=0-1").status == 206
+        before = server.open_files()
+        assert before["socket"] > 0
+        for _ in range(12):
+            with started(url, reset=reset):
+                pass
+
+        def is_free() -> bool:
+            after = server.open_files()
+            # One connection of before may have been on its way out.
+            return str(big_folder / "big.bam") not in after and after["socket"] <= before["socket"]
+
+        assert wait_until(is_free), (before, server.open_files())
+        assert server.log() == ""
+        assert server.is_healthy()
+
+    def test_in_the_middle_of_a_request(self, server: Server) -> None:
+        before = server.log()
+        for begun in (b"", b"GET /re", b"GET /reads/big HTTP/1.1\r\nHost: x\r\n", b"POST /reads/big HTTP/1.1\r\n"):
+            with socket.create_connection((server.host, server.port)) as connection:
+                connection.sendall(begun)
+        body = b"POST /reads/big HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+        with socket.create_connection((server.host, server.port)) as connection:
+            connection.sendall(body)
+        assert wait_until(server.is_healthy)
+        assert "Traceback" not in server.log().removeprefix(before)
+
+    def test_slow_ones_hold_up_no_other(self, server: Server) -> None:
+        url = block_url(server)
+        with started(url), started(url), started(url), started(url):
+            begun = time.monotonic()
+            assert ask(server, "GET", "/reads/big?referenceName=chr1&start=0&end=1").status == 200
+            assert time.monotonic() - begun < PATIENCE
+
+
+class TestAReplacedFileIsNeverMixed:
+    def test_a_block_of_the_old_version_is_gone(self, copy: Copy) -> None:
+        url = copy.block_url()
+        whole = copy.path.read_bytes()
+        other = copy.path.with_suffix(".new")
+        # Of the same size, so that only its time tells.
+        other.write_bytes(whole[:1000] + bytes(len(whole) - 1000))
+        other.replace(copy.path)
+        for fields in ({}, {"Range": "bytes=5000-5100"}, {"Range": "bytes=0-"}):
+            answer = ask(copy.server, "GET", url, Origin=ORIGIN, **fields)
+            assert (answer.status, error(answer)) == (410, "Gone")
+            assert answer.headers["access-control-allow-origin"] == ORIGIN
+        assert ask(copy.server, "HEAD", url).status == 410
+
+    def test_a_new_ticket_is_of_the_new_version(self, copy: Copy, demo_folder: Path, tmp_path: Path) -> None:
+        assert fetch(copy.server.http, copy.target)
+        for suffix in ("", ".bai"):
+            shutil.copyfile(demo_folder / f"NA00001.bam{suffix}", tmp_path / "new")
+            (tmp_path / "new").replace(f"{copy.path}{suffix}")
+        expected = (demo_folder / "NA00001.bam").read_bytes()
+        # For a second each worker may give tickets of the old version: their blocks are gone, as above.
+        time.sleep(1.2)
+        is_equal = fetch(copy.server.http, copy.target) == expected
+        assert is_equal
+
+    def test_a_download_under_way_ends_with_the_old_bytes(self, copy: Copy) -> None:
+        whole = copy.path.read_bytes()
+        other = copy.path.with_suffix(".new")
+        other.write_bytes(bytes(len(whole)))
+        with started(copy.block_url()) as response:
+            other.replace(copy.path)
+            rest = response.read()
+        is_part = rest in whole
+        assert is_part
+        assert len(rest) > 30_000_000
+
+    def test_a_removed_file_is_not_found(self, copy: Copy) -> None:
+        url = copy.block_url()
+        copy.path.unlink()
+        assert (ask(copy.server, "GET", url).status, error(ask(copy.server, "GET", url))) == (404, "NotFound")
+        assert wait_until(lambda: ask(copy.server, "GET", copy.target).status == 404, seconds=PATIENCE)
+
+    def test_a_file_cut_while_it_is_sent_ends_the_connection(self, copy: Copy) -> None:
+        with started(copy.block_url()) as response:
+            os.truncate(copy.path, 20_000_000)
+            with pytest.raises((IncompleteRead, ConnectionError)):
+                response.read()
+
+
+class TestTheServerEndsInOrder:
+    def test_a_download_under_way_is_finished(self, big_folder: Path, tmp_path: Path) -> None:
+        with serving(big_folder, folder=tmp_path) as server:
+            with started(block_url(server)) as response:
+                server.process.send_signal(signal.SIGTERM)
+                with pytest.raises(subprocess.TimeoutExpired):
+                    server.process.wait(1)
+                rest = response.read()
+            assert server.process.wait(PATIENCE + 5) == 0
+        is_part = rest in (big_folder / "big.bam").read_bytes()
+        assert is_part
+        assert len(rest) > 30_000_000
+
+    def test_by_the_keyboard(self, big_folder: Path, tmp_path: Path) -> None:
+        with serving(big_folder, folder=tmp_path) as server:
+            # As a terminal does: to all processes.
+            os.killpg(server.process.pid, signal.SIGINT)
+            assert server.process.wait(PATIENCE) == 0
+        assert "SIGKILL" not in server.log()
+
+    def test_nothing_is_left_where_it_ran(self, big_folder: Path, tmp_path: Path) -> None:
+        names = sorted(os.listdir(big_folder))
+        with serving(big_folder, folder=tmp_path) as server:
+            assert fetch(server.http, "/reads/big", referenceName="chr1", start=0, end=1_000_000)
+        assert sorted(os.listdir(tmp_path)) == ["stderr", "stdout"]
+        assert sorted(os.listdir(big_folder)) == names
+
+
+class TestAConnectionIsKept:
+    def test_through_answers_of_all_kinds(self, server: Server) -> None:
+        path = urlsplit(block_url(server)).path
+        connection = HTTPConnection(server.host, server.port, timeout=PATIENCE)
+        try:
+            assert send(connection, "GET", "/health").status == 200
+            kept = connection.sock
+            asked = [
+                ("GET", "/reads/big", {}, 200),
+                ("GET", "/reads/none", {}, 404),
+                ("HEAD", path, {}, 200),
+                ("GET", path, {"Range": "bytes=0-99999"}, 206),
+                ("GET", path, {"Range": f"bytes={10**12}-"}, 416),
+                ("GET", path, {"If_None_Match": "*"}, 304),
+                ("HEAD", "/reads/none", {}, 404),
+                ("PUT", "/reads/big", {}, 405),
+                ("OPTIONS", "/reads/big", {}, 200),
+                ("GET", path, {}, 200),
+                ("GET", "/reads/big?class=header", {}, 200),
+            ]
+            for method, target, fields, status in asked:
+                assert send(connection, method, target, **fields).status == status, (method, target)
+                assert connection.sock is kept is not None, (method, target)
+        finally:
+            connection.close()
+
+    def test_through_a_body_that_nobody_reads(self, server: Server) -> None:
+        connection = HTTPConnection(server.host, server.port, timeout=PATIENCE)
+        try:
+            for _ in range(3):
+                connection.request("POST", "/reads/big", b"x" * 50_000, {"Content-Type": "text/plain"})
+                answer = read(connection)
+                assert (answer.status, error(answer)) == (415, "InvalidInput")
+                assert send(connection, "GET", "/reads/big?class=header").status == 200
+        finally:
+            connection.close()
+
+    def test_through_a_body_in_chunks(self, server: Server) -> None:
+        connection = HTTPConnection(server.host, server.port, timeout=PATIENCE)
+        try:
+            for body, status in (([b'{"class": ', b'"header"}'], 200), ([b'{"class": ', b"}"], 400), ([], 400)):
+                connection.request("POST", "/reads/big", iter(body), {"Content-Type": "application/json"})
+                assert read(connection).status == status
+        finally:
+            connection.close()
+
+    def test_to_clients_of_http_1_0_the_end_is_told(self, server: Server) -> None:
+        answer = raw(server, b"GET /reads/big HTTP/1.0\r\n\r\n")
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+
+
+@pytest.fixture(scope="module")
+def served(serve: Serve, demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """A server of one file, with all that lies in and around its folder to mislead it."""
+    top = tmp_path_factory.mktemp("paths")
+    folder = top / "served"
+    folder.mkdir()
+    for suffix in ("", ".bai"):
+        shutil.copyfile(demo_folder / f"NA00001.bam{suffix}", folder / f"inside.bam{suffix}")
+        shutil.copyfile(demo_folder / f"NA00001.bam{suffix}", top / f"outside.bam{suffix}")
+        (folder / f"link.bam{suffix}").symlink_to(top / f"outside.bam{suffix}")
+        (folder / f"friend.bam{suffix}").symlink_to(f"inside.bam{suffix}")
+    (folder / "folder").symlink_to(top)
+    (folder / "directory.bam").mkdir()
+    os.mkfifo(folder / "pipe.bam")
+    return serve(folder)
+
+
+class TestNoPathLeadsOutOfTheFolder:
+    TARGETS = (
+        "/reads/../outside",
+        "/reads/../../outside",
+        "/reads/inside/../../outside",
+        "/reads/%2e%2e/outside",
+        "/reads/%2e%2e%2foutside",
+        "/reads/..%2foutside",
+        "/reads/inside%2f..%2f..%2foutside",
+        "/reads/%252e%252e%252foutside",
+        "/reads/..%5coutside",
+        "/reads/../outside%00",
+        "/reads/%00",
+        "/reads/inside%00",
+        "/reads/%2e%2e%00%2foutside",
+        "/reads/link",
+        "/reads/folder/outside",
+        "/reads//outside",
+        "//reads/outside",
+        "//outside",
+        "/reads//inside",
+        "/reads/inside/",
+        "/reads/./inside",
+        "/reads/%2e/inside",
+        "/reads/",
+        "/reads",
+        "/reads/.",
+        "/reads/..",
+        "/reads/%ff%fe",
+        "/reads/%c0%ae%c0%ae%c0%afoutside",
+        "/reads/pipe",
+        "/reads/directory",
+        "/",
+        "/..",
+        "/../../../../../../etc/passwd",
+        "/reads/" + "../" * 40 + "etc/passwd",
+        "/static/outside.bam",
+    )
+
+    @pytest.mark.parametrize("target", TARGETS)
+    def test_by_a_ticket(self, served: Server, target: str) -> None:
+        answer = get(served, target, "Host: localhost")
+        assert answer.status in (400, 404)
+        assert error(answer) in ("InvalidInput", "NotFound")
+
+    @pytest.mark.parametrize("target", ["../../etc/passwd", "etc/passwd", "*", "..", "\\..\\outside"])
+    def test_by_a_target_that_is_no_path(self, served: Server, target: str) -> None:
+        assert get(served, target, "Host: localhost").status == 400
+
+    @pytest.mark.parametrize("target", [target for target in TARGETS if target.startswith("/reads/")])
+    def test_by_a_block_url(self, served: Server, target: str) -> None:
+        (url,) = urls(ask(served, "GET", "/reads/inside"))
+        before, form, _ = urlsplit(url).path.rpartition("/reads/BAM/")
+        answer = get(served, before + form + target.removeprefix("/reads/"), "Host: localhost")
+        assert answer.status in (400, 404)
+        assert error(answer) in ("InvalidInput", "NotFound")
+
+    @pytest.mark.parametrize("dataset", ["inside", "friend"])
+    def test_but_within_it_links_are_followed(self, served: Server, demo_folder: Path, dataset: str) -> None:
+        is_equal = fetch(served.http, f"/reads/{dataset}") == (demo_folder / "NA00001.bam").read_bytes()
+        assert is_equal
+
+
+class TestStrangeRequestsAreRefused:
+    @pytest.mark.parametrize("length", [8_000, 8_190, 10_000, 100_000, 1_000_000])
+    def test_long_ids(self, server: Server, length: int) -> None:
+        with socket.create_connection((server.host, server.port), timeout=PATIENCE) as connection:
+            # A server may stop listening before the whole line was sent.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(b"GET /reads/" + b"a" * length + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+            status = connection.recv(12)
+        assert status in (b"HTTP/1.1 400", b"HTTP/1.1 404", b"HTTP/1.1 414", b"HTTP/1.1 431")
+        assert server.is_healthy()
+
+    def test_long_headers(self, server: Server) -> None:
+        answer = get(server, "/reads/big", "Host: x", "X-Long: " + "a" * 9_000)
+        assert answer.status in (400, 431)
+
+    def test_very_many_headers(self, server: Server) -> None:
+        answer = get(server, "/reads/big", "Host: x", *(f"X-{number}: x" for number in range(500)))
+        assert answer.status in (400, 431)
+
+    @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "TRACE", "BREW"])
+    @pytest.mark.parametrize("target", ["/reads/big", "/health"])
+    def test_other_methods(self, server: Server, method: str, target: str) -> None:
+        answer = ask(server, method, target)
+        assert (answer.status, error(answer)) == (405, "InvalidInput")
+        assert {"GET", "HEAD", "OPTIONS"} <= {name.strip() for name in answer.headers["allow"].split(",")}
+
+    def test_no_http_at_all(self, server: Server) -> None:
+        assert raw(server, b"hello\r\n\r\n").status == 400
+
+    @pytest.mark.parametrize("length", ["-1", "x", "1,2", "0x10"])
+    def test_nonsense_lengths(self, server: Server, length: str) -> None:
+        head = f"POST /reads/big HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n"
+        assert raw(server, f"{head}Connection: close\r\n\r\n{{}}".encode()).status == 400
+
+    @pytest.mark.parametrize(
+        "piece",
+        [
+            "0-0",
+            "5-3",
+            "0-99999999999",
+            "0-9999999999999999999",
+            "99999999999999999999-1",
+            "-5",
+            "5-",
+            "x",
+            "0.0",
+            "%00",
+            "0-5%0a",
+            "99999999.0-",
+            "0.5-3",
+        ],
+    )
+    def test_block_urls_that_no_ticket_holds(self, server: Server, piece: str) -> None:
+        before, _, after = block_url(server).rpartition("/reads/BAM/")[0].rpartition("/")[0], "", "/reads/BAM/big"
+        answer = get(server, f"{urlsplit(before).path}/{piece}{after}", "Host: x")
+        assert (answer.status, error(answer)) == (404, "NotFound")
+
+    @pytest.mark.parametrize("piece", ["1.0-5", "0.0-65000"])
+    def test_block_urls_that_only_damage_would_explain(self, big_folder: Path, tmp_path: Path, piece: str) -> None:
+        with serving(big_folder, folder=tmp_path) as server:
+            before = block_url(server).rpartition("/reads/BAM/")[0].rpartition("/")[0]
+            answer = get(server, f"{urlsplit(before).path}/{piece}/reads/BAM/big", "Host: x")
+            assert (answer.status, error(answer)) == (500, "InternalServerError")
+            assert "Traceback" not in server.log()
+
+    def test_a_block_url_behind_the_end_of_any_file(self, big_folder: Path, tmp_path: Path) -> None:
+        with serving(big_folder, folder=tmp_path) as server:
+            before = block_url(server).rpartition("/reads/BAM/")[0].rpartition("/")[0]
+            answer = get(server, f"{urlsplit(before).path}/999999999999999.0-/reads/BAM/big", "Host: x")
+            assert (answer.status, error(answer)) == (404, "NotFound")

@@ -1,0 +1,298 @@
+"""How a server is started: what it prints, what it refuses, and gunicorn with the settings of `config/`."""
+
+import json
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests import files
+from tests.client import fetch, fetch_blocks
+from tests.live.conftest import Serve
+from tests.live.server import Server, end, free_port, running, serving, wait_until
+from tests.live.tools import ROOT, run, tool, write_config
+from tests.live.wire import ask, get, urls
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture(scope="module")
+def named(serve: Serve, demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """A server whose ids need quoting, in a shell and in a URL."""
+    folder = tmp_path_factory.mktemp("named") / "a $HOME `of` \"data\" 'here'"
+    (folder / "sub folder").mkdir(parents=True)
+    for name in ("NA00001.bam", "NA00001.bam.bai", "cohort.bcf", "cohort.bcf.csi"):
+        stem, _, suffix = name.partition(".")
+        target = folder / "sub folder" / f"a $HOME `id` \"b\" 'c' #%41?&+ü;{stem}.{suffix}"
+        target.write_bytes((demo_folder / name).read_bytes())
+    return serve(folder)
+
+
+class TestWhatServePrintsWorks:
+    @pytest.fixture(params=["demo_server", "odd_server", "named"])
+    def server(self, request: pytest.FixtureRequest) -> Server:
+        """A server of some kind of files."""
+        server: Server = request.getfixturevalue(request.param)
+        return server
+
+    def test_every_url_answers(self, server: Server) -> None:
+        printed = [line.strip() for line in server.printed() if line.strip().startswith("http")]
+        assert len(printed) == 4
+        for url in printed:
+            assert url.startswith(f"{server.url}/")
+            assert ask(server, "GET", url).status == 200, url
+
+    def test_every_command_shows_records(self, server: Server, tmp_path: Path) -> None:
+        printed = [line.strip() for line in server.printed() if line.strip().startswith(("samtools ", "bcftools "))]
+        assert len(printed) == 2
+        for line in printed:
+            name, *arguments = shlex.split(line)
+            shell = subprocess.run(
+                ["/bin/sh", "-c", line.replace(name, tool(name), 1)], cwd=tmp_path, capture_output=True, check=True
+            )
+            assert any(not record.startswith(b"#") for record in shell.stdout.splitlines()), line
+            assert run(name, *arguments, cwd=tmp_path)
+
+    def test_the_address_stands_first(self, server: Server) -> None:
+        first = server.printed()[0]
+        assert first.startswith("htsget_flask ")
+        assert first.endswith(f" {server.url}/")
+
+    def test_nothing_is_complained_about(self, server: Server) -> None:
+        assert "Traceback" not in server.log()
+
+
+class TestFilesThatCannotBeServedDisturbNoOther:
+    """Their names come first in the folder, so that they are looked at first."""
+
+    @pytest.fixture
+    def folder(self, demo_folder: Path, tmp_path: Path) -> Path:
+        """A folder with one good file, for others to be put beside it."""
+        folder = tmp_path / "served"
+        folder.mkdir()
+        for suffix in ("", ".bai"):
+            (folder / f"good.bam{suffix}").write_bytes((demo_folder / f"NA00001.bam{suffix}").read_bytes())
+        return folder
+
+    def check(self, folder: Path, tmp_path: Path) -> None:
+        """Check that the good file is served, and that all URLs printed answer."""
+        with serving(folder, folder=tmp_path) as server:
+            is_equal = fetch(server.http, "/reads/good") == (folder / "good.bam").read_bytes()
+            assert is_equal
+            printed = [line.strip() for line in server.printed() if line.strip().startswith("http")]
+            assert [ask(server, "GET", url).status for url in printed] == [200, 200]
+
+    def test_a_name_that_is_no_text(self, folder: Path, tmp_path: Path) -> None:
+        (folder / os.fsdecode(b"\xff.bam")).write_bytes((folder / "good.bam").read_bytes())
+        (folder / os.fsdecode(b"a\xff.bam")).write_bytes((folder / "good.bam").read_bytes())
+        self.check(folder, tmp_path)
+
+    def test_files_that_are_none(self, folder: Path, tmp_path: Path) -> None:
+        (folder / "a.bam").write_bytes(b"text")
+        (folder / "b.bam").write_bytes(b"")
+        (folder / "c.bam").symlink_to("nowhere.bam")
+        os.mkfifo(folder / "d.bam")
+        self.check(folder, tmp_path)
+
+    def test_a_name_that_no_url_reaches(self, folder: Path, tmp_path: Path) -> None:
+        for suffix in ("", ".bai"):
+            shutil.copyfile(folder / f"good.bam{suffix}", folder / f"a\n.bam{suffix}")
+        self.check(folder, tmp_path)
+
+
+def bodies(server: Server, target: str) -> list[bytes]:
+    """What is behind the URLs of a ticket."""
+    ticket = server.http.get(target)
+    assert ticket.status == 200, ticket
+    return fetch_blocks(server.http, json.loads(ticket.body))
+
+
+class TestACacheFolderIsAConvenience:
+    def test_many_clients_fill_it_at_once(self, odd_server: Server, odd_files: dict[str, Path], tmp_path: Path) -> None:
+        targets = [f"/reads/normal?referenceName={name}" for name in ("chr1", "chr2", "chr3", "chrM")]
+        targets += [f"/variants/normal?format={form}&referenceName=chr1&start=1" for form in ("VCF", "BCF")]
+        targets += [f"/reads/odd_names?format={form}&referenceName=a%23b" for form in ("BAM", "CRAM")]
+        expected = [bodies(odd_server, target) for target in targets]
+        folder = odd_files["bam_normal"].parent
+        with (
+            serving(folder, folder=tmp_path, environment={"XDG_CACHE_HOME": str(tmp_path / "cache")}) as server,
+            ThreadPoolExecutor(len(targets) * 4) as pool,
+        ):
+            # The index of the example that was printed is there already.
+            shutil.rmtree(tmp_path / "cache")
+            answers = list(pool.map(lambda target: bodies(server, target), targets * 4))
+            assert (tmp_path / "cache").is_dir()
+        are_equal = answers == expected * 4
+        assert are_equal
+
+    def test_without_one_the_server_serves(self, demo_folder: Path, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"")
+        environment = {"XDG_CACHE_HOME": str(tmp_path / "file")}
+        with serving(demo_folder, folder=tmp_path, environment=environment) as server:
+            body = fetch(server.http, "/reads/NA00001", referenceName="chr1", start=0, end=1000)
+            assert body.endswith(files.BGZF_EOF)
+            assert "cache folder" in server.log()
+
+
+class TestAServerListensWhereItIsTold:
+    def test_on_all_addresses(self, serve: Serve, demo_folder: Path) -> None:
+        server = serve(demo_folder, bind="0.0.0.0")
+        assert server.printed()[0].endswith(f" http://127.0.0.1:{server.port}/")
+        for version, fields in (("1.0", ()), ("1.0", ("Host: 0.0.0.0",)), ("1.1", (f"Host: 0.0.0.0:{server.port}",))):
+            (url,) = urls(get(server, "/reads/NA00001", *fields, version=version))
+            assert url.startswith("http://127.0.0.1")
+        (url,) = urls(get(server, "/reads/NA00001", version="1.0"))
+        assert ask(server, "GET", url).status == 200
+        (url,) = urls(get(server, "/reads/NA00001", f"Host: localhost:{server.port}"))
+        assert url.startswith(f"http://localhost:{server.port}/")
+
+    def test_on_ipv6(self, serve: Serve, demo_folder: Path, tmp_path: Path) -> None:
+        try:
+            with socket.socket(socket.AF_INET6) as probe:
+                probe.bind(("::1", 0))
+        except OSError:
+            pytest.skip("there is no IPv6 here")
+        server = serve(demo_folder, host="::1")
+        assert server.printed()[0].endswith(f" http://[::1]:{server.port}/")
+        for version, fields in (("1.0", ()), ("1.1", (f"Host: [::1]:{server.port}",))):
+            (url,) = urls(get(server, "/reads/NA00001", *fields, version=version))
+            assert url.startswith(f"http://[::1]:{server.port}/")
+            assert ask(server, "HEAD", url).status == 200
+
+    def test_on_a_port_that_the_system_chooses(self, demo_folder: Path, tmp_path: Path) -> None:
+        command = [tool("htsget-flask"), "serve", str(demo_folder), "--port", "0", "--workers", "1"]
+        with (tmp_path / "stdout").open("wb") as stdout:
+            process = subprocess.Popen(command, cwd=tmp_path, stdout=stdout, start_new_session=True)
+        try:
+            assert wait_until(lambda: b"service-info" in (tmp_path / "stdout").read_bytes())
+            first = (tmp_path / "stdout").read_text(encoding="utf-8").splitlines()[0]
+            assert not first.endswith(":0/")
+        finally:
+            process.kill()
+            process.wait()
+
+
+def refuse(*arguments: object, cwd: Path) -> str:
+    """What `serve` complains of, which has to end by itself and without a success."""
+    command = [tool("htsget-flask"), "serve", *map(str, arguments)]
+    ended = subprocess.run(command, cwd=cwd, capture_output=True, stdin=subprocess.DEVNULL, timeout=30, check=False)
+    assert ended.returncode != 0
+    assert ended.stdout == b""
+    complaint = ended.stderr.decode()
+    assert "Traceback" not in complaint, complaint
+    return complaint
+
+
+class TestAFaultyConfigurationIsRefused:
+    def test_with_all_faults_at_once(self, tmp_path: Path) -> None:
+        path = tmp_path / "config.yaml"
+        path.write_text(
+            """
+public_url: ftp://example.org/
+trusted_proxies: -1
+nonsense: true
+storages:
+  here: {type: local, root: nowhere}
+  there: {type: tape}
+datasets:
+  - {prefix: "", storage: elsewhere}
+  - {id: one}
+  - {id: two, reads: {BAM: {storage: here, key: ../secret.bam}}}
+htsget: {block_size: 1}
+cache: {max_bytes: many}
+""",
+            encoding="utf-8",
+        )
+        complaint = refuse("--config", path, cwd=tmp_path)
+        for fault in (
+            "public_url",
+            "trusted_proxies",
+            "nonsense",
+            "storages.here.root",
+            "storages.there",
+            "datasets[0].storage",
+            "datasets[1]",
+            "datasets[2].reads.BAM.key",
+            "htsget.block_size",
+            "cache.max_bytes",
+        ):
+            assert f"{path}: {fault}" in complaint, (fault, complaint)
+
+    def test_that_is_no_yaml(self, tmp_path: Path) -> None:
+        path = tmp_path / "config.yaml"
+        path.write_text("a: [", encoding="utf-8")
+        assert f"{path}: not valid YAML" in refuse("--config", path, cwd=tmp_path)
+
+    def test_that_is_not_there(self, tmp_path: Path) -> None:
+        assert "nowhere.yaml" in refuse("--config", tmp_path / "nowhere.yaml", cwd=tmp_path)
+        assert "--config" in refuse(cwd=tmp_path)
+
+
+GUNICORN = (sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.conf.py", "wsgi:app", "--workers", "2")
+
+
+@pytest.fixture(scope="module", params=["folder", "file"])
+def gunicorn(
+    request: pytest.FixtureRequest, demo_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """gunicorn with the settings of `config/`, and HTSGET_FLASK_CONFIG naming a folder or a file."""
+    folder, port = tmp_path_factory.mktemp("gunicorn"), free_port()
+    config = demo_folder if request.param == "folder" else write_config(folder / "config.yaml", demo_folder)
+    command = [*GUNICORN, "--bind", f"127.0.0.1:{port}"]
+    environment = {"HTSGET_FLASK_CONFIG": str(config)}
+    with running(command, folder=folder, port=port, cwd=ROOT, environment=environment) as server:
+        assert wait_until(lambda: server.is_complete(2))
+        yield server
+
+
+class TestGunicornServesTheWsgiFile:
+    def test_tickets_and_blocks(self, gunicorn: Server, demo_folder: Path) -> None:
+        is_equal = fetch(gunicorn.http, "/reads/NA00001") == (demo_folder / "NA00001.bam").read_bytes()
+        assert is_equal
+
+    def test_no_forwarded_header_is_believed(self, gunicorn: Server) -> None:
+        fields = ("Host: a.example", "X-Forwarded-Proto: https", "X-Forwarded-Host: evil.example")
+        (url,) = urls(get(gunicorn, "/reads/NA00001", *fields))
+        assert url.startswith("http://a.example/")
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            None,
+            "/nowhere/config.yaml",
+            "",
+        ],
+    )
+    def test_not_without_a_configuration(self, monkeypatch: pytest.MonkeyPatch, value: str | None) -> None:
+        monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+        if value is not None:
+            monkeypatch.setenv("HTSGET_FLASK_CONFIG", value)
+        command = [*GUNICORN, "--check-config"]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=30, check=False)
+        assert ended.returncode != 0
+        assert (value or "HTSGET_FLASK_CONFIG").encode() in ended.stderr
+
+    def test_on_a_unix_socket(self, demo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+        monkeypatch.setenv("HTSGET_FLASK_CONFIG", str(demo_folder))
+        # Not below tmp_path, whose length may exceed what the address of a socket takes.
+        with tempfile.TemporaryDirectory() as folder, (tmp_path / "log").open("wb") as log:
+            path = Path(folder, "socket")
+            process = subprocess.Popen(
+                [*GUNICORN, "--bind", f"unix:{path}"], cwd=ROOT, stderr=log, start_new_session=True
+            )
+            try:
+                assert wait_until(path.exists)
+                fetched = ("curl", "--silent", "--fail", "--retry", "3", "--unix-socket", path)
+                body = run(*fetched, "http://data.example/reads/NA00001", cwd=tmp_path)
+                assert '"url":"http://data.example/blocks/' in body
+            finally:
+                end(process)
