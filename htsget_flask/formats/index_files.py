@@ -6,6 +6,7 @@ and does no more; everything else is done for all of them at once.
 
 import struct
 import zlib
+from array import array
 
 import numpy as np
 import numpy.typing as npt
@@ -76,14 +77,14 @@ class _Reader:
 
     def read(self, names: bytes) -> Index:
         bin_counts = np.zeros(self._checked(self._count, 1), dtype=np.int64)
-        places: list[int] = []
+        places = array("q")
         windows = []
         for reference_id in range(self._count):
             bin_counts[reference_id] = self._find_bins(places)
             windows.append(np.empty(0, np.uint64) if self._is_csi else self._read_windows())
         unplaced = self._array[self._place : self._place + 2].tobytes()
         shape = np.array([self._min_shift, self._depth, int.from_bytes(unplaced, "little")], dtype=np.int64)
-        return self._assemble(shape, bin_counts, np.array(places, dtype=np.int64), windows, names)
+        return self._assemble(shape, bin_counts, np.frombuffer(places, np.int64), windows, names)
 
     def _next(self) -> int:
         value: int = self._words[self._place]
@@ -96,7 +97,7 @@ class _Reader:
             raise FormatError("the index is truncated or damaged")
         return count
 
-    def _find_bins(self, places: list[int]) -> int:
+    def _find_bins(self, places: "array[int]") -> int:
         """Append where each bin of the next reference starts; return their number."""
         count = self._checked(self._next(), self._head)
         words, place, head, chunks_at, append = self._words, self._place, self._head, self._head - 1, places.append

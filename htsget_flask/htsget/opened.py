@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,7 @@ from htsget_flask.formats.headers import Header, read_bam_header, read_bcf_heade
 from htsget_flask.formats.index import Index
 from htsget_flask.formats.index_files import read_index
 from htsget_flask.formats.records import is_unplaced, may_start
-from htsget_flask.htsget.pieces import Cut, Literal, Piece, Whole
+from htsget_flask.htsget.pieces import Cut, Literal, Whole
 from htsget_flask.storage import Stat, VersionError
 
 log = logging.getLogger(__name__)
@@ -171,9 +171,9 @@ class OpenFile:
             case Cut():
                 return self._cut(piece)
 
-    def kept_pieces(self, query: object, make: Callable[[], Sequence[Piece]]) -> Sequence[Piece]:
-        """The pieces that answer a query of the index, planned once for each version of data and index."""
-        return self._fetch((self.found_index, query), make, lambda pieces: _PIECE_COST * len(pieces))
+    def kept_plan(self, query: object, make: Callable[[], list[V]]) -> list[V]:
+        """What answers a query of the index (chunks, pieces), made once for each version of data and index."""
+        return self._fetch((self.found_index, query), make, lambda parts: _PIECE_COST * len(parts))
 
     def kept(self, piece: Literal, make: Callable[[bytes], V], size_of: Callable[[V], int]) -> V:
         """What `make` makes of the bytes that a piece stands for, made once."""

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from htsget_flask.errors import FileFaultError, NotFound
 from htsget_flask.formats.bgzf import MAX_BLOCK_SIZE, split_offset, virtual_offset
@@ -41,12 +42,16 @@ def _pieces(regions: Sequence[Region] | None, file: OpenFile) -> Sequence[Piece]
         return list(_containers(regions, file))
     if regions is None or len(regions) > 1:
         return list(_bgzf_pieces(_chunks(regions, file), file))
-    # An index knows windows, not positions: all regions in the same ones have the same answer.
-    ((name, start, end),) = regions
+    return file.kept_plan(
+        ("pieces", *_windows(regions[0], file)), lambda: list(_bgzf_pieces(_chunks(regions, file), file))
+    )
+
+
+def _windows(region: Region, file: OpenFile) -> tuple[str, int, int | None]:
+    """What the index sees of a region: it knows windows, not positions; all regions in the same have one answer."""
+    name, start, end = region
     shift = file.index.views.min_shift
-    last = None if end is None else (end - 1) >> shift if end > start else -1
-    windows = (name, start >> shift, last)
-    return file.kept_pieces(windows, lambda: list(_bgzf_pieces(_chunks(regions, file), file)))
+    return name, start >> shift, None if end is None else (end - 1) >> shift if end > start else -1
 
 
 def _bgzf_pieces(chunks: Sequence[Chunk], file: OpenFile) -> Iterator[Piece]:
@@ -82,7 +87,9 @@ def _chunks(regions: Sequence[Region] | None, file: OpenFile) -> list[Chunk]:
             continue
         reference_id = _reference_id(region.reference_name, file)
         if reference_id is not None:
-            chunks += index.chunks(reference_id, region.start, region.end)
+            windows = _windows(region, file)
+            find = partial(index.chunks, reference_id, region.start, region.end)
+            chunks += file.kept_plan(("chunks", *windows), find)
     return merge_chunks(chunks, max_gap=_MAX_GAP)
 
 

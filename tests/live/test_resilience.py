@@ -89,7 +89,7 @@ def block_url(server: Server) -> str:
 class TestAClientThatLeavesCostsNothing:
     @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
     def test_no_descriptor_and_no_traceback(self, server: Server, big_folder: Path, reset: bool) -> None:
-        url = block_url(server)
+        url, log = block_url(server), server.log()
         # Both workers have met the file before anything is counted.
         for _ in range(8):
             assert ask(server, "GET", url, Range="bytes=0-1").status == 206
@@ -105,7 +105,7 @@ class TestAClientThatLeavesCostsNothing:
             return str(big_folder / "big.bam") not in after and after["socket"] <= before["socket"]
 
         assert wait_until(is_free), (before, server.open_files())
-        assert server.log() == ""
+        assert server.log() == log
         assert server.is_healthy()
 
     def test_in_the_middle_of_a_request(self, server: Server) -> None:
@@ -383,25 +383,21 @@ class TestStrangeRequestsAreRefused:
             "0.0",
             "%00",
             "0-5%0a",
-            "99999999.0-",
             "0.5-3",
+            "0.5-5",
+            "99999999.0-",
+            "999999999999999.0-",
+            "99999999999999999999.0-",
         ],
     )
     def test_block_urls_that_no_ticket_holds(self, server: Server, piece: str) -> None:
-        before, _, after = block_url(server).rpartition("/reads/BAM/")[0].rpartition("/")[0], "", "/reads/BAM/big"
-        answer = get(server, f"{urlsplit(before).path}/{piece}{after}", "Host: x")
+        before = block_url(server).rpartition("/reads/BAM/")[0].rpartition("/")[0]
+        answer = get(server, f"{urlsplit(before).path}/{piece}/reads/BAM/big", "Host: x")
         assert (answer.status, error(answer)) == (404, "NotFound")
 
-    @pytest.mark.parametrize("piece", ["1.0-5", "0.0-65000"])
-    def test_block_urls_that_only_damage_would_explain(self, big_folder: Path, tmp_path: Path, piece: str) -> None:
-        with serving(big_folder, folder=tmp_path) as server:
-            before = block_url(server).rpartition("/reads/BAM/")[0].rpartition("/")[0]
-            answer = get(server, f"{urlsplit(before).path}/{piece}/reads/BAM/big", "Host: x")
-            assert (answer.status, error(answer)) == (500, "InternalServerError")
-            assert "Traceback" not in server.log()
-
-    def test_a_block_url_behind_the_end_of_any_file(self, big_folder: Path, tmp_path: Path) -> None:
-        with serving(big_folder, folder=tmp_path) as server:
-            before = block_url(server).rpartition("/reads/BAM/")[0].rpartition("/")[0]
-            answer = get(server, f"{urlsplit(before).path}/999999999999999.0-/reads/BAM/big", "Host: x")
-            assert (answer.status, error(answer)) == (404, "NotFound")
+    @pytest.mark.parametrize("piece", ["1.0-5", "0.0-65000", "0.1-"])
+    def test_block_urls_that_only_a_wrong_index_gives(self, server: Server, piece: str) -> None:
+        before = block_url(server).rpartition("/reads/BAM/")[0].rpartition("/")[0]
+        answer = get(server, f"{urlsplit(before).path}/{piece}/reads/BAM/big", "Host: x")
+        assert (answer.status, error(answer)) == (500, "InternalServerError")
+        assert "big.bam: " in server.log()

@@ -263,14 +263,7 @@ class TestGunicornServesTheWsgiFile:
         (url,) = urls(get(gunicorn, "/reads/NA00001", *fields))
         assert url.startswith("http://a.example/")
 
-    @pytest.mark.parametrize(
-        "value",
-        [
-            None,
-            "/nowhere/config.yaml",
-            "",
-        ],
-    )
+    @pytest.mark.parametrize("value", [None, "/nowhere/config.yaml", ""])
     def test_not_without_a_configuration(self, monkeypatch: pytest.MonkeyPatch, value: str | None) -> None:
         monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
         if value is not None:
