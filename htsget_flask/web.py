@@ -175,9 +175,12 @@ class _Sent:
 
     def __init__(self, file: BinaryIO, end: int) -> None:
         self.fileno = file.fileno
-        self.read = file.read
         self._file = file
         self._end = end
+
+    def read(self, size: int) -> bytes:
+        """What is left, at most `size` bytes: gunicorn reads where the kernel cannot send, as with TLS."""
+        return self._file.read(max(0, min(size, self._end - self._file.tell())))
 
     def close(self) -> None:
         with self._file:
@@ -215,9 +218,6 @@ def _conditional(length: int, etag: str, headers: Mapping[str, str] | None) -> t
     response = Response(content_type=OCTETS, headers=headers)
     response.headers["Accept-Ranges"] = "bytes"
     response.headers["ETag"] = quote_etag(etag)
-    if request.method not in ("GET", "HEAD"):
-        response.content_length = length
-        return response, ByteRange(0, length)
     response.make_conditional(request.environ, accept_ranges=False)
     if response.status_code == 412:
         return _error("InvalidInput", "the precondition failed", 412), None
