@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlencode, urlsplit
 
+import numpy as np
 import pysam
 from flask.testing import FlaskClient
 
@@ -396,15 +397,6 @@ class Record(NamedTuple):
     end: int
     text: str
 
-    def overlaps(self, region: Region) -> bool:
-        """Whether the record overlaps a region."""
-        reference_name, start, end = region
-        return (
-            self.reference_name == reference_name
-            and (start is None or self.end > start)
-            and (end is None or self.start < end)
-        )
-
 
 @contextmanager
 def _offline_and_quiet() -> Iterator[None]:
@@ -517,11 +509,28 @@ def truth(path: Path, format: str, regions: Sequence[Region] | None) -> list[str
     Placed reads with the flag unmapped, or without a CIGAR, overlap as if they had one base.
     The reference_name `*` takes the unplaced reads.
     """
-    return [
-        record.text
-        for record in scan(path, format)
-        if regions is None or any(record.overlaps(region) for region in regions)
-    ]
+    found = scan(path, format)
+    if regions is None:
+        return [record.text for record in found]
+    names, starts, ends = _columns(path, format, path.stat().st_mtime_ns)
+    wanted = np.zeros(len(found), dtype=bool)
+    for name, start, end in regions:
+        overlapping = names == name
+        if start is not None:
+            overlapping &= ends > start
+        if end is not None:
+            overlapping &= starts < end
+        wanted |= overlapping
+    return [found[place].text for place in np.flatnonzero(wanted).tolist()]
+
+
+@lru_cache(maxsize=4)
+def _columns(path: Path, format: str, _time: int) -> tuple[Any, Any, Any]:
+    """The reference names, starts and ends of all records, as arrays."""
+    found = scan(path, format)
+    names = np.array([record.reference_name for record in found], dtype=object)
+    starts = np.array([record.start for record in found], dtype=np.int64)
+    return names, starts, np.array([record.end for record in found], dtype=np.int64)
 
 
 def is_subsequence(some: Sequence[str], all_of: Sequence[str]) -> bool:
