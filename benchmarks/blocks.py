@@ -313,7 +313,7 @@ def main(quick: bool) -> None:
     """Measure what data blocks cost."""
     sizes, report = (QUICK if quick else FULL), Report()
     place = _roomy_folder(sizes.file)
-    with limited(110 if quick else 540), tempfile.TemporaryDirectory(prefix="htsget-blocks-", dir=place) as name:
+    with limited(110 if quick else 420), tempfile.TemporaryDirectory(prefix="htsget-blocks-", dir=place) as name:
         folder = Path(name)
         say("writing a file")
         if nginx_command() is None:

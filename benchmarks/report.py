@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from types import FrameType
 
+import click
+
 from benchmarks.servers import nginx_command
 
 
@@ -75,14 +77,14 @@ def machine() -> str:
     return (
         f"machine: {len(os.sched_getaffinity(0))} cores, {platform.system()} {platform.release()}, "
         f"Python {platform.python_version()}, gunicorn {version('gunicorn')}, Flask {version('Flask')}, "
-        f"nginx {_nginx_version()}"
+        f"nginx {_nginx_version()}; load average {os.getloadavg()[0]:.1f}"
     )
 
 
 def missing_peer(report: Report, what: str, reason: str) -> None:
     """Skip what has no peer to compare with; on CI, where it has to be there, fail."""
     if os.environ.get("CI") == "true":
-        raise RuntimeError(f"{what}: {reason}")
+        raise click.ClickException(f"{what}: {reason}")
     report.skip(what, reason)
 
 

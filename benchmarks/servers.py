@@ -38,8 +38,9 @@ class Process:
         """The seconds of processor time that all its processes have used, in user and kernel mode."""
         total = 0
         for pid in self._pids():
-            fields = _stat_fields(pid)
-            total += int(fields[11]) + int(fields[12])
+            with contextlib.suppress(OSError):
+                fields = _stat_fields(pid)
+                total += int(fields[11]) + int(fields[12])
         return total / _TICKS
 
     def memory(self) -> Memory:
@@ -82,8 +83,11 @@ def running(
             start_new_session=True,
         )
         try:
-            _wait(process, port, probe, log.name)
+            _wait(process, port, probe)
             yield Process(process, port)
+        except BaseException:
+            print(Path(log.name).read_text(errors="replace")[-2000:], file=sys.stderr)
+            raise
         finally:
             _stop(process)
 
@@ -151,16 +155,16 @@ def _stat_fields(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
-def _wait(process: "subprocess.Popen[bytes]", port: int, probe: str, log: str) -> None:
+def _wait(process: "subprocess.Popen[bytes]", port: int, probe: str) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
-        with contextlib.suppress(OSError), Connection(port) as connection:
+        with contextlib.suppress(OSError, AssertionError), Connection(port) as connection:
             if connection.exchange(get(probe)).status == 200:
                 return
         time.sleep(0.05)
-    raise RuntimeError(f"the server did not start: {Path(log).read_text(errors='replace')[-2000:]}")
+    raise RuntimeError("the server did not start")
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

@@ -373,7 +373,7 @@ def many_indexes(report: Report, sizes: Sizes, sample: Sample) -> None:
 def main(quick: bool) -> None:
     """Measure what tickets cost."""
     sizes, report = (QUICK if quick else FULL), Report()
-    with limited(110 if quick else 540), tempfile.TemporaryDirectory(prefix="htsget-tickets-") as name:
+    with limited(110 if quick else 420), tempfile.TemporaryDirectory(prefix="htsget-tickets-") as name:
         folder = Path(name)
         say("index queries against htslib's own")
         equal_to_htslib(report, sizes, folder)

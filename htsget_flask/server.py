@@ -15,7 +15,7 @@ from htsget_flask.config import Config
 DEFAULT_THREADS = 32
 
 # Of glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 
 def settings(*, bind: str, workers: int | None = None, threads: int = DEFAULT_THREADS) -> dict[str, Any]:
@@ -62,6 +62,7 @@ def prepare_worker(_: object) -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, 1 << 20)
         libc.mallopt(_M_TRIM_THRESHOLD, 4 << 20)
+        libc.mallopt(_M_ARENA_MAX, 2)
 
 
 def _raise_file_limit() -> None:

@@ -5,7 +5,6 @@ each aligned to 64 bytes. A checksum over everything behind it tells a damaged f
 """
 
 import contextlib
-import io
 import mmap
 import os
 import struct
@@ -24,36 +23,29 @@ _MAGIC = b"HTSGETF1"
 _HEAD = struct.Struct("<8sIQI")  # magic, checksum, size of the file, size of the JSON
 _CHECKED_FROM = 12
 _ALIGNMENT = 64
-_BUFFER = 256 << 10
 
 
 def load(path: Path, version: str) -> dict[str, npt.NDArray[np.generic]] | None:
     """The arrays of the file, mapped; None when it is absent, unreadable, damaged or made of another version."""
     try:
-        with path.open("rb", buffering=0) as file:
-            magic, checksum, size, json_size = _HEAD.unpack(file.read(_HEAD.size))
-            if magic != _MAGIC or size != os.fstat(file.fileno()).st_size:
-                return None
-            description = orjson.loads(file.read(json_size))
-            # By reading, not through the mapping: pages that nobody asks for are not to become this process's.
-            if description["version"] != version or _checksum(file) != checksum:
-                return None
+        with path.open("rb") as file:
             mapped = _map(file.fileno())
+        magic, checksum, size, json_size = _HEAD.unpack_from(mapped)
+        if magic != _MAGIC or size != len(mapped):
+            return None
+        content = memoryview(mapped)[_CHECKED_FROM:]
+        json_start = _HEAD.size - _CHECKED_FROM
+        description = orjson.loads(content[json_start : json_start + json_size])
+        if description["version"] != version or isal_zlib.crc32(content) != checksum:
+            return None
+        # Pages that were looked at for the checksum only are not to stay this process's.
+        mapped.madvise(mmap.MADV_DONTNEED)
         return {
             name: np.frombuffer(mapped, dtype=kind, count=count, offset=offset).reshape(shape)
             for name, kind, shape, count, offset in description["arrays"]
         }
     except (OSError, struct.error, ValueError, TypeError, KeyError):
         return None
-
-
-def _checksum(file: io.FileIO) -> int:
-    file.seek(_CHECKED_FROM)
-    buffer = bytearray(_BUFFER)
-    view, checksum = memoryview(buffer), 0
-    while length := file.readinto(buffer):
-        checksum = isal_zlib.crc32(view[:length], checksum)
-    return checksum
 
 
 def _map(descriptor: int) -> mmap.mmap:
