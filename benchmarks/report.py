@@ -5,6 +5,7 @@ import platform
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -51,6 +52,7 @@ class Report:
 
     measures: list[Measure] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    _started: tuple[float, float, float] = field(default_factory=lambda: (time.monotonic(), _busy(), _own()))
 
     def add(self, *measures: Measure) -> None:
         """Take in measures."""
@@ -65,11 +67,31 @@ class Report:
     def finish(self, *, quick: bool) -> int:
         """Print the table; the exit code: 1 when a bar was missed, unless sizes were too small to tell."""
         rows = ["| measure | value | bar | met |", "|---|---|---|---|", *(measure.row() for measure in self.measures)]
-        print("\n".join([*rows, "", *self.skipped, machine()]))
+        print(
+            "\n".join([*rows, "", *self.skipped, machine(), f"other processes: {self._foreign():.0%} of the machine"])
+        )
         if quick:
             print("quick run: sizes are too small for the bars, missed ones do not count")
             return 0
         return 0 if all(measure.is_met for measure in self.measures) else 1
+
+    def _foreign(self) -> float:
+        """The share of the machine that other processes used meanwhile; all servers have to be ended."""
+        started, busy, own = self._started
+        seconds = time.monotonic() - started
+        return max(0.0, (_busy() - busy) - (_own() - own)) / seconds / (os.cpu_count() or 1)
+
+
+def _busy() -> float:
+    """The seconds that all processors were busy since the machine started."""
+    with open("/proc/stat") as file:
+        user, nice, system, _idle, _wait, *interrupts = map(int, file.readline().split()[1:8])
+    return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+
+
+def _own() -> float:
+    """The seconds of processor time of this process and of the ended ones that it started."""
+    return sum(os.times()[:4])
 
 
 def machine() -> str:
@@ -77,7 +99,7 @@ def machine() -> str:
     return (
         f"machine: {len(os.sched_getaffinity(0))} cores, {platform.system()} {platform.release()}, "
         f"Python {platform.python_version()}, gunicorn {version('gunicorn')}, Flask {version('Flask')}, "
-        f"nginx {_nginx_version()}; load average {os.getloadavg()[0]:.1f}"
+        f"nginx {_nginx_version()}"
     )
 
 

@@ -5,6 +5,7 @@ import ctypes
 import gc
 import os
 import resource
+import signal
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
@@ -51,6 +52,8 @@ def cores() -> int:
 
 def prepare_worker(_: object) -> None:
     """Fit the process to its work, once its application is made."""
+    # A terminal's interrupt goes to all processes. The first one ends the workers on it: told twice, they may hang.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _raise_file_limit()
     # What was made so far stays: the garbage collector need not look at it again and again, nor as often as it does.
     gc.collect()

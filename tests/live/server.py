@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from typing import IO
 
 from tests.client import LiveHttp
 from tests.live.tools import tool
@@ -67,10 +68,15 @@ class Server:
 
     def is_healthy(self) -> bool:
         """Whether it answers."""
-        try:
-            return self.http.get("/health").status == 200
-        except (OSError, HTTPException):
-            return False
+        return answers(self.url)
+
+
+def answers(base: str) -> bool:
+    """Whether a server with this URL answers."""
+    try:
+        return LiveHttp(base).get("/health").status == 200
+    except (OSError, HTTPException):
+        return False
 
 
 def _waits_for_events(pid: int) -> bool:
@@ -99,8 +105,28 @@ def wait_until(condition: Callable[[], bool], *, seconds: float = 10.0) -> bool:
     return True
 
 
+def begin(
+    command: Sequence[object],
+    *,
+    cwd: Path,
+    stdout: IO[bytes],
+    stderr: IO[bytes],
+    environment: Mapping[str, str] | None = None,
+) -> "subprocess.Popen[bytes]":
+    """Start a process in a session of its own, to be ended by `end`; it ends too when the tests are killed."""
+    return subprocess.Popen(
+        [tool("setpriv"), "--pdeathsig", "TERM", "--", *map(str, command)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,
+    )
+
+
 def end(process: "subprocess.Popen[bytes]") -> None:
-    """End a process that leads a session of its own, and with it all that it started."""
+    """End a process and, if it does not heed that, all of its session."""
     process.terminate()
     try:
         process.wait(_ENDED_WITHIN)
@@ -127,16 +153,9 @@ def running(
     """
     netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     out, err = folder / "stdout", folder / "stderr"
-    variables = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(environment or {})}
     with out.open("wb") as stdout, err.open("wb") as stderr:
-        process = subprocess.Popen(
-            list(map(str, command)),
-            cwd=folder if cwd is None else cwd,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            start_new_session=True,
+        process = begin(
+            command, cwd=folder if cwd is None else cwd, stdout=stdout, stderr=stderr, environment=environment
         )
     server = Server(f"http://{netloc}", host, port, process, out, err)
     try:

@@ -191,6 +191,12 @@ class TestTheServerEndsInOrder:
 
     def test_by_the_keyboard(self, big_folder: Path, tmp_path: Path) -> None:
         with serving(big_folder, folder=tmp_path) as server:
+            workers = server.workers()
+            for worker in workers:
+                os.kill(worker, signal.SIGINT)
+            time.sleep(1)
+            # The first process ends the workers; by two signals at once they would hang now and then.
+            assert server.workers() == workers
             # As a terminal does: to all processes.
             os.killpg(server.process.pid, signal.SIGINT)
             assert server.process.wait(PATIENCE) == 0

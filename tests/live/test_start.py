@@ -17,7 +17,7 @@ import pytest
 from tests import files
 from tests.client import fetch, fetch_blocks
 from tests.live.conftest import Serve
-from tests.live.server import Server, end, free_port, running, serving, wait_until
+from tests.live.server import Server, answers, begin, end, free_port, running, serving, wait_until
 from tests.live.tools import ROOT, run, tool, write_config
 from tests.live.wire import ask, get, urls
 
@@ -168,16 +168,16 @@ class TestAServerListensWhereItIsTold:
             assert ask(server, "HEAD", url).status == 200
 
     def test_on_a_port_that_the_system_chooses(self, demo_folder: Path, tmp_path: Path) -> None:
-        command = [tool("htsget-flask"), "serve", str(demo_folder), "--port", "0", "--workers", "1"]
-        with (tmp_path / "stdout").open("wb") as stdout:
-            process = subprocess.Popen(command, cwd=tmp_path, stdout=stdout, start_new_session=True)
+        command = [tool("htsget-flask"), "serve", demo_folder, "--port", "0", "--workers", "1"]
+        printed, log = tmp_path / "stdout", tmp_path / "stderr"
+        with printed.open("wb") as stdout, log.open("wb") as stderr:
+            process = begin(command, cwd=tmp_path, stdout=stdout, stderr=stderr)
         try:
-            assert wait_until(lambda: b"service-info" in (tmp_path / "stdout").read_bytes())
-            first = (tmp_path / "stdout").read_text(encoding="utf-8").splitlines()[0]
-            assert not first.endswith(":0/")
+            assert wait_until(lambda: b"variants/service-info" in printed.read_bytes())
+            base = printed.read_text(encoding="utf-8").splitlines()[0].split()[-1].rstrip("/")
+            assert wait_until(lambda: answers(base))
         finally:
-            process.kill()
-            process.wait()
+            end(process)
 
 
 def refuse(*arguments: object, cwd: Path) -> str:
@@ -274,14 +274,11 @@ class TestGunicornServesTheWsgiFile:
         assert (value or "HTSGET_FLASK_CONFIG").encode() in ended.stderr
 
     def test_on_a_unix_socket(self, demo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
         monkeypatch.setenv("HTSGET_FLASK_CONFIG", str(demo_folder))
         # Not below tmp_path, whose length may exceed what the address of a socket takes.
         with tempfile.TemporaryDirectory() as folder, (tmp_path / "log").open("wb") as log:
             path = Path(folder, "socket")
-            process = subprocess.Popen(
-                [*GUNICORN, "--bind", f"unix:{path}"], cwd=ROOT, stderr=log, start_new_session=True
-            )
+            process = begin([*GUNICORN, "--bind", f"unix:{path}"], cwd=ROOT, stdout=log, stderr=log)
             try:
                 assert wait_until(path.exists)
                 fetched = ("curl", "--silent", "--fail", "--retry", "3", "--unix-socket", path)
