@@ -11,6 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from htsget_flask.cache import ByteCache
 from htsget_flask.catalog import Catalog
 from htsget_flask.config import Config, ConfigError, default_cache_folder, folder_config, read_config
+from htsget_flask.files.views import blueprint as files
 from htsget_flask.htsget.views import blueprint as htsget
 from htsget_flask.storage.local import LocalStorage
 from htsget_flask.web import EXTENSION, Services, register
@@ -46,6 +47,7 @@ def create_app(config: Config) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     register(app, config)
     app.register_blueprint(htsget)
+    app.register_blueprint(files)
     if config.trusted_proxies:
         hops = config.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, hops, hops, hops, hops, hops)  # type: ignore[method-assign]

@@ -92,6 +92,13 @@ class HtsgetConfig(_Model):
     max_regions: int = Field(10_000, ge=1, description="Most regions accepted in one POST.")
 
 
+class FilesConfig(_Model):
+    """Plain files, below /files."""
+
+    storages: list[str] = Field([], description="Storages all of whose files may be fetched.")
+    listing: bool = Field(False, description="Tell which files these storages hold.")
+
+
 class CacheConfig(_Model):
     """What is kept to answer faster."""
 
@@ -139,6 +146,7 @@ class Config(_Model):
     storages: dict[str, LocalStorageConfig] = Field(min_length=1)
     datasets: list[DatasetEntry] = Field(min_length=1, description="First match wins.")
     htsget: HtsgetConfig = HtsgetConfig()
+    files: FilesConfig = FilesConfig()
     cache: CacheConfig = CacheConfig()
     cors: CorsConfig = CorsConfig()
     service: ServiceConfig = ServiceConfig()
@@ -147,6 +155,8 @@ class Config(_Model):
 def folder_config(folder: Path) -> Config:
     """The configuration that serves all files below a folder: its storage is named `data`, its ids are the paths.
 
+    The files can be fetched as they are, and are listed.
+
     Raises:
         ConfigError: when there is no such folder.
     """
@@ -154,6 +164,7 @@ def folder_config(folder: Path) -> Config:
         {
             "storages": {"data": {"type": "local", "root": str(folder)}},
             "datasets": [{"prefix": "", "storage": "data"}],
+            "files": {"storages": ["data"], "listing": True},
         },
         base=Path.cwd(),
         source=str(folder),
@@ -262,7 +273,13 @@ def _cross_faults(content: Any, base: Path) -> Iterator[str]:
             if isinstance(files, dict):
                 named += [(f"{path}.{kind}.{form}", file) for form, file in files.items() if isinstance(file, dict)]
         for where, entry in named:
-            storage = entry.get("storage")
-            if isinstance(storage, str) and storage not in storages:
-                known = ", ".join(map(str, storages)) or "none"
-                yield f"{where}.storage: there is no storage {storage!r} (known: {known})"
+            yield from _storage_fault(f"{where}.storage", entry.get("storage"), storages)
+    opened = content.get("files")
+    names = opened.get("storages") if isinstance(opened, dict) else None
+    for place, name in enumerate(names if isinstance(names, list) else []):
+        yield from _storage_fault(f"files.storages[{place}]", name, storages)
+
+
+def _storage_fault(where: str, name: Any, storages: dict[Any, Any]) -> Iterator[str]:
+    if isinstance(name, str) and name not in storages:
+        yield f"{where}: there is no storage {name!r} (known: {', '.join(map(str, storages)) or 'none'})"

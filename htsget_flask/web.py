@@ -23,6 +23,7 @@ from htsget_flask.cache import ByteCache
 from htsget_flask.catalog import Catalog
 from htsget_flask.config import Config
 from htsget_flask.errors import FileFaultError, InternalServerError, InvalidInput, ServiceError
+from htsget_flask.preconditions import failed_precondition, range_is_meant
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import Storage
 
@@ -103,7 +104,8 @@ def _answer(error: ServiceError) -> Response:
 
 def _file_fault(error: FileFaultError) -> Response:
     log.error("%s", error)
-    identifier = (request.view_args or {}).get("dataset_id", "")
+    arguments = request.view_args or {}
+    identifier = arguments.get("dataset_id") or arguments.get("key", "")
     return _answer(InternalServerError(f"{identifier!r} cannot be served: {error.reason}"))
 
 
@@ -212,18 +214,21 @@ class _Pieces:
 def _conditional(length: int, etag: str, headers: Mapping[str, str] | None) -> tuple[Response, ByteRange | None]:
     """The response without its body, and which part of a resource of `length` bytes that body is.
 
-    None for a body that is not sent. RFC 9110: preconditions come before Range (section 13.2.2); a Range of another
-    unit, malformed or of several parts is ignored (14.2), one that lies behind the end is answered with 416.
+    None for a body that is not sent. Last-Modified, where `headers` has it, is a validator too. RFC 9110: preconditions
+    come before Range (section 13.2.2); a Range of another unit, malformed or of several parts is ignored (14.2), one
+    that lies behind the end is answered with 416.
     """
-    response = Response(content_type=OCTETS, headers=headers)
+    response = Response(content_type=(headers or {}).get("Content-Type", OCTETS), headers=headers)
     response.headers["Accept-Ranges"] = "bytes"
     response.headers["ETag"] = quote_etag(etag)
-    response.make_conditional(request.environ, accept_ranges=False)
-    if response.status_code == 412:
+    last_modified = response.headers.get("Last-Modified")
+    status = failed_precondition(request.headers, etag=etag, last_modified=last_modified)
+    if status == 412:
         return _error("InvalidInput", "the precondition failed", 412), None
-    if response.status_code == 304:
+    if status == 304:
+        response.status_code = 304
         return response, None
-    span = _requested(length, etag)
+    span = _requested(length, etag, last_modified)
     if span is None:
         response.content_length = length
         return response, ByteRange(0, length)
@@ -238,12 +243,11 @@ def _conditional(length: int, etag: str, headers: Mapping[str, str] | None) -> t
     return response, span
 
 
-def _requested(length: int, etag: str) -> ByteRange | None:
+def _requested(length: int, etag: str, last_modified: str | None) -> ByteRange | None:
     """The part that the request's Range names, clipped to the resource; None when it names none that is heeded."""
     if request.method != "GET" or "Range" not in request.headers:
         return None
-    # A weak validator or a date proves nothing about the bytes (RFC 9110 13.1.5).
-    if request.headers.get("If-Range", quote_etag(etag)) != quote_etag(etag):
+    if not range_is_meant(request.headers, etag=etag, last_modified=last_modified):
         return None
     if _NO_BYTES.fullmatch(request.headers["Range"]):
         return ByteRange(length, length)

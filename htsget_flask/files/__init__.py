@@ -1,0 +1,1 @@
+"""Plain files: the bytes of whatever a storage holds, for clients that bring their own index."""

@@ -1,0 +1,62 @@
+"""The endpoint of plain files."""
+
+import time
+
+from flask import Blueprint, Response
+from werkzeug.http import http_date
+
+from htsget_flask.errors import FileFaultError, NotFound, ServiceUnavailable
+from htsget_flask.ranges import ByteRange
+from htsget_flask.storage import Stat, Storage, VersionError
+from htsget_flask.web import OCTETS, send_range, services
+
+blueprint = Blueprint("files", __name__, url_prefix="/files")
+
+# Small, and read by people too. All else is data, FASTA and VCF included: proxies compress what says that it is text,
+# and browsers show it, however long it is.
+_TEXT_SUFFIXES = (".fai", ".dict", ".txt", ".md5")
+_TEXT = "text/plain; charset=utf-8"
+# A replaced file may take the place of this one in the middle of an answer, but not more often than clients ask.
+_ATTEMPTS = 3
+# A date is a validator of bytes only when no other version can have it: the second has to be over, and file systems
+# stamp by a clock that lags a little.
+_SETTLED = 2.0
+
+
+@blueprint.get("/<storage_name>/<path:key>")
+def get_file(storage_name: str, key: str) -> Response:
+    """A file's bytes, whole or in part (RFC 9110 sections 13 and 14)."""
+    storage = _opened(storage_name)
+    # What is hidden was put aside: version control, snapshots, editors' copies.
+    if any(segment.startswith(".") for segment in key.split("/")):
+        raise NotFound("no such file")
+    for _ in range(_ATTEMPTS):
+        try:
+            stat = storage.stat(key)
+            file = storage.open(key, etag=stat.etag)
+        except VersionError:
+            continue
+        except OSError as error:
+            raise FileFaultError(f"it cannot be read: {error.strerror}", location=storage.location(key)) from error
+        return send_range(file, ByteRange(0, stat.size), etag=stat.etag, headers=_headers(key, stat))
+    raise ServiceUnavailable(f"{key!r} is being replaced; ask again")
+
+
+def _opened(name: str) -> Storage:
+    """A storage whose files may be fetched; another one is like one that does not exist."""
+    present = services()
+    if name not in present.config.files.storages:
+        raise NotFound("no such file")
+    return present.storages[name]
+
+
+def _headers(key: str, stat: Stat) -> dict[str, str]:
+    headers = {
+        "Content-Type": _TEXT if key.endswith(_TEXT_SUFFIXES) else OCTETS,
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-cache",
+        "Vary": "Origin",
+    }
+    if stat.modified < time.time() - _SETTLED:
+        headers["Last-Modified"] = http_date(int(stat.modified))
+    return headers

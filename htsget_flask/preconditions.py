@@ -1,0 +1,56 @@
+"""Conditional requests: what RFC 9110 section 13 makes of the validators of a resource."""
+
+import re
+from datetime import datetime
+
+from werkzeug.datastructures import Headers
+from werkzeug.http import parse_date, parse_etags
+
+# RFC 9110 5.6.7, all three forms; werkzeug takes whatever mail programs write, and fails on years of many digits.
+_HTTP_DATE = re.compile(
+    r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
+    r"|[A-Z][a-z]{5,8}, [0-9]{2}-[A-Z][a-z]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
+    r"|[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2} [0-9]{4}"
+)
+
+
+def failed_precondition(headers: Headers, *, etag: str, last_modified: str | None) -> int | None:
+    """The status that a GET or HEAD request ends with by its own conditions: 412, 304, or None to go on.
+
+    `etag` is without quotes and strong; `last_modified` is the header's value, None where the resource has none:
+    conditions on a date are then not heeded. The order is that of section 13.2.2.
+    """
+    modified = http_date(last_modified)
+    if "If-Match" in headers:
+        if not parse_etags(headers["If-Match"]).contains(etag):
+            return 412
+    elif modified is not None:
+        unmodified_since = http_date(headers.get("If-Unmodified-Since"))
+        if unmodified_since is not None and modified > unmodified_since:
+            return 412
+    if "If-None-Match" in headers:
+        if parse_etags(headers["If-None-Match"]).contains_weak(etag):
+            return 304
+    elif modified is not None:
+        modified_since = http_date(headers.get("If-Modified-Since"))
+        if modified_since is not None and modified <= modified_since:
+            return 304
+    return None
+
+
+def range_is_meant(headers: Headers, *, etag: str, last_modified: str | None) -> bool:
+    """Whether If-Range, where it is given, holds: only the very same strong etag or date does (section 13.1.5)."""
+    condition = headers.get("If-Range")
+    if condition is None:
+        return True
+    if '"' in condition:
+        return condition.strip() == f'"{etag}"'
+    date = http_date(condition)
+    return date is not None and date == http_date(last_modified)
+
+
+def http_date(value: str | None) -> datetime | None:
+    """The time that a header names; None where it is absent or no HTTP-date, which is to be ignored."""
+    if value is None or not _HTTP_DATE.fullmatch(value.strip()):
+        return None
+    return parse_date(value)
