@@ -10,9 +10,17 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from htsget_flask.cache import ByteCache
 from htsget_flask.catalog import Catalog
-from htsget_flask.config import Config, ConfigError, default_cache_folder, folder_config, read_config
+from htsget_flask.config import (
+    Config,
+    ConfigError,
+    LocalStorageConfig,
+    default_cache_folder,
+    folder_config,
+    read_config,
+)
 from htsget_flask.files.views import blueprint as files
 from htsget_flask.htsget.views import blueprint as htsget
+from htsget_flask.storage.handover import XAccel, XSendfile
 from htsget_flask.storage.local import LocalStorage
 from htsget_flask.web import EXTENSION, Services, register
 
@@ -21,7 +29,7 @@ CONFIG_VARIABLE = "HTSGET_FLASK_CONFIG"
 
 def create_services(config: Config) -> Services:
     """What requests are answered from, made of the configuration."""
-    storages = {name: LocalStorage(storage.root) for name, storage in config.storages.items()}
+    storages = {name: _local(name, storage) for name, storage in config.storages.items()}
     return Services(
         config=config,
         storages=storages,
@@ -29,6 +37,12 @@ def create_services(config: Config) -> Services:
         cache=ByteCache(config.cache.max_bytes),
         sidecars=config.cache.folder or default_cache_folder(),
     )
+
+
+def _local(name: str, config: LocalStorageConfig) -> LocalStorage:
+    root = os.path.realpath(config.root)
+    ways = {"x-accel": XAccel(name, root), "x-sendfile": XSendfile(), None: None}
+    return LocalStorage(config.root, handover=ways[config.sendfile])
 
 
 class _App(Flask):

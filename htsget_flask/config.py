@@ -43,6 +43,9 @@ class LocalStorageConfig(_Model):
 
     type: Literal["local"]
     root: Path = Field(description="The folder; a relative one counts from the configuration file's own folder.")
+    sendfile: Literal["x-accel", "x-sendfile"] | None = Field(
+        None, description="How a web server in front takes over the sending of files: that of nginx, or of Apache."
+    )
 
 
 class FileConfig(_Model):

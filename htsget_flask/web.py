@@ -17,15 +17,16 @@ from flask_cors import CORS
 from werkzeug.datastructures import ContentRange
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.http import parse_range_header, quote_etag
-from werkzeug.wsgi import wrap_file
+from werkzeug.wsgi import get_input_stream, wrap_file
 
 from htsget_flask.cache import ByteCache
 from htsget_flask.catalog import Catalog
 from htsget_flask.config import Config
 from htsget_flask.errors import FileFaultError, InternalServerError, InvalidInput, ServiceError
-from htsget_flask.preconditions import failed_precondition, range_is_meant
+from htsget_flask.preconditions import CONDITIONS, failed_precondition, range_is_meant
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import Storage
+from htsget_flask.storage.handover import SharedFile
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +37,10 @@ OCTETS = "application/octet-stream"
 _MAX_AGE = 2_592_000
 _SMALL = 64 << 10
 _PIECE = 1 << 20
+_MOST_DISCARDED = 16 << 20
 # A suffix of length 0 cannot be satisfied (RFC 9110 14.1.2); werkzeug takes it for malformed.
 _NO_BYTES = re.compile(r"\s*bytes\s*=\s*-0+\s*", re.IGNORECASE)
+_PLAIN_RANGE = re.compile(r"bytes=([0-9]+-[0-9]*|-[0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +120,23 @@ def _http_error(error: HTTPException) -> Response:
     message = error.description or error.name
     if isinstance(error, RequestEntityTooLarge):
         message = f"the body is longer than this server accepts: {services().config.htsget.max_post_bytes} bytes"
+        _discard_body()
     response = _error(name, message, status)
     for header, value in error.get_headers(request.environ):
         if header.lower() not in ("content-type", "content-length"):
             response.headers[header] = value
     return response
+
+
+def _discard_body() -> None:
+    """Take in what the client sends: most clients, and proxies, only then look for an answer."""
+    stream = get_input_stream(request.environ)
+    left = _MOST_DISCARDED
+    while left > 0:
+        data = stream.read(_SMALL)
+        if not data:
+            break
+        left -= len(data)
 
 
 def _unexpected(error: Exception) -> Response:
@@ -146,11 +161,15 @@ def send_bytes(data: bytes, *, etag: str, headers: Mapping[str, str] | None = No
 def send_range(file: BinaryIO, span: ByteRange, *, etag: str, headers: Mapping[str, str] | None = None) -> Response:
     """A range of a file as a resource of its own, as a conditional and ranged answer; closes the file.
 
-    The file is unbuffered: a server that can hands its descriptor to the kernel, already at the right offset.
+    The file is unbuffered: a server that can hands its descriptor to the kernel, already at the right offset. Or the
+    web server in front is told to send the file.
     """
     try:
         response, part = _conditional(len(span), etag, headers)
         if part is None or request.method == "HEAD":
+            file.close()
+            return response
+        if _hand_over(response, file, span, part):
             file.close()
             return response
         file.seek(span.start + part.start)
@@ -170,6 +189,34 @@ def send_range(file: BinaryIO, span: ByteRange, *, etag: str, headers: Mapping[s
         file.close()
         raise
     return response
+
+
+def _hand_over(response: Response, file: BinaryIO, span: ByteRange, part: ByteRange) -> bool:
+    """Whether the web server in front was told to send this part of the range of the file.
+
+    Of a whole file it makes the part itself, from the same request, which it must not understand in another way: what
+    is conditional, and a Range that is not heeded or oddly written, stay here.
+    """
+    fields, ranged = request.headers, response.status_code == 206
+    if not isinstance(file, SharedFile) or len(part) <= _SMALL:
+        return False
+    if "Range" in fields and not (ranged and _PLAIN_RANGE.fullmatch(fields["Range"])):
+        return False
+    way = file.handover
+    if fields.get("X-Sendfile-Type") != way.header or any(condition in fields for condition in CONDITIONS):
+        return False
+    told = file.handed_over(span, ranged=ranged)
+    if told is None:
+        return False
+    response.status_code = 200
+    response.set_data(b"")
+    response.headers.pop("Content-Range", None)
+    for name, other_name in way.renamed.items():
+        value = response.headers.pop(name, None)
+        if value is not None and other_name is not None:
+            told[other_name] = value
+    response.headers.update(told)
+    return True
 
 
 class _Sent:

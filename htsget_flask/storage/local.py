@@ -11,16 +11,21 @@ from typing import BinaryIO, cast
 
 from htsget_flask.errors import NotFound
 from htsget_flask.storage import Stat, VersionError, is_key, validate_key
+from htsget_flask.storage.handover import Handover, SharedFile
 
 _MOST_SEEN = 10_000
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 
 class LocalStorage:
-    """Regular files below `root`; a symbolic link may point elsewhere below it, never out of it."""
+    """Regular files below `root`; a symbolic link may point elsewhere below it, never out of it.
 
-    def __init__(self, root: Path) -> None:
+    With a `handover` a web server in front can send the files that `open` returns.
+    """
+
+    def __init__(self, root: Path, *, handover: Handover | None = None) -> None:
         self._root = os.path.realpath(root)
+        self._handover = handover
         self._seen: dict[str, tuple[float, Stat]] = {}
 
     def stat(self, key: str, *, max_age: float = 0) -> Stat:
@@ -49,6 +54,8 @@ class LocalStorage:
             present = _stat(os.fstat(descriptor))
             if etag is not None and present.etag != etag:
                 raise VersionError(key)
+            if self._handover is not None:
+                return cast(BinaryIO, SharedFile(descriptor, path, self._handover))
             return cast(BinaryIO, io.FileIO(descriptor))
         except BaseException:
             os.close(descriptor)
