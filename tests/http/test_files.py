@@ -219,8 +219,8 @@ class TestHead:
             answer = client.open(target, method=method)
             assert answer.status_code == 405
             assert {"GET", "HEAD", "OPTIONS"} == set(answer.headers["Allow"].split(", "))
-        with client.get("/files/data/a.bam") as answer:
-            assert answer.data == CONTENT
+        with client.get("/files/data/a.bam") as whole:
+            assert whole.data == CONTENT
 
 
 class TestOnlyFilesOfTheFolderAreServed:
