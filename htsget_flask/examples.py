@@ -22,7 +22,7 @@ _LOOKED_AT = 200
 def example_urls(services: Services, base: str) -> Iterator[str]:
     """For each endpoint the service's description and a ticket, for a region where there are records if possible.
 
-    Then a plain file, and where files are listed the listing.
+    Then, where files are listed, a listing.
     """
     sources: list[Source] = []
     with contextlib.suppress(OSError):
@@ -34,19 +34,9 @@ def example_urls(services: Services, base: str) -> Iterator[str]:
                 yield f"{base}{endpoint}/{quote(source.id)}{query}"
                 yield f"{base}{endpoint}/service-info"
                 break
-    yield from _file_urls(services, base)
-
-
-def _file_urls(services: Services, base: str) -> Iterator[str]:
     files = services.config.files
-    for name in files.storages:
-        with contextlib.suppress(OSError):
-            first = next(services.storages[name].entries(), None)
-            if first is not None:
-                yield f"{base}files/{quote(name)}/{quote(first.key)}"
-                if files.listing:
-                    yield f"{base}files/{quote(name)}/"
-                return
+    if files.listing:
+        yield from (f"{base}files/{quote(name)}/" for name in files.storages[:1])
 
 
 def _query(source: Source, services: Services) -> str | None:
