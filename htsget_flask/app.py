@@ -22,6 +22,7 @@ from htsget_flask.files.views import blueprint as files
 from htsget_flask.htsget.views import blueprint as htsget
 from htsget_flask.storage.handover import XAccel, XSendfile
 from htsget_flask.storage.local import LocalStorage
+from htsget_flask.storage.signed import UrlSigner
 from htsget_flask.web import EXTENSION, Services, register
 
 CONFIG_VARIABLE = "HTSGET_FLASK_CONFIG"
@@ -42,7 +43,10 @@ def create_services(config: Config) -> Services:
 def _local(name: str, config: LocalStorageConfig) -> LocalStorage:
     root = os.path.realpath(config.root)
     ways = {"x-accel": XAccel(name, root), "x-sendfile": XSendfile(), None: None}
-    return LocalStorage(config.root, handover=ways[config.sendfile])
+    signer = None
+    if config.url is not None and config.secret is not None:
+        signer = UrlSigner(config.url, secret=config.secret.get_secret_value(), lifetime=config.expires)
+    return LocalStorage(config.root, handover=ways[config.sendfile], signer=signer)
 
 
 class _App(Flask):

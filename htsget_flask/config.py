@@ -1,6 +1,7 @@
 """The configuration: a YAML file as pydantic models, which every other module takes as given."""
 
 import os
+import re
 import tempfile
 from collections.abc import Hashable, Iterator
 from pathlib import Path
@@ -8,9 +9,21 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 KIB, MIB = 1 << 10, 1 << 20
+# What needs no quoting in the configuration of a web server, and cannot be guessed.
+_SECRET = re.compile(r"[A-Za-z0-9_.+/=-]{16,256}")
 
 
 class ConfigError(Exception):
@@ -34,8 +47,15 @@ def _relative_key(value: str) -> str:
     return value
 
 
+def _secret(value: SecretStr) -> SecretStr:
+    if not _SECRET.fullmatch(value.get_secret_value()):
+        raise ValueError("must be 16 to 256 letters, digits and characters of _-.+/=")
+    return value
+
+
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 Key = Annotated[str, AfterValidator(_relative_key)]
+Secret = Annotated[SecretStr, AfterValidator(_secret)]
 
 
 class LocalStorageConfig(_Model):
@@ -46,6 +66,18 @@ class LocalStorageConfig(_Model):
     sendfile: Literal["x-accel", "x-sendfile"] | None = Field(
         None, description="How a web server in front takes over the sending of files: that of nginx, or of Apache."
     )
+    url: BaseUrl | None = Field(None, description="Where a web server serves the folder to signed URLs.")
+    secret: Secret | None = Field(None, description="What URLs are signed with, known to that web server too.")
+    secret_file: Path | None = Field(None, description="A file that holds the secret, in its place.")
+    expires: int = Field(86_400, ge=1, description="Seconds for which a signed URL is good.")
+
+    @model_validator(mode="after")
+    def _signs_as_a_whole(self) -> "LocalStorageConfig":
+        if (self.url is not None) != (self.secret is not None or self.secret_file is not None):
+            raise ValueError("url goes with secret or secret_file")
+        if self.secret is not None and self.secret_file is not None:
+            raise ValueError("has both secret and secret_file")
+        return self
 
 
 class FileConfig(_Model):
@@ -224,9 +256,12 @@ def _validated(content: Any, *, base: Path, source: str) -> Config:
     faults += _cross_faults(content, base)
     if config is None or faults:
         raise ConfigError("\n".join(f"{source}: {fault}" for fault in faults))
-    storages = {
-        name: storage.model_copy(update={"root": base / storage.root}) for name, storage in config.storages.items()
-    }
+    storages = {}
+    for name, storage in config.storages.items():
+        storages[name] = storage.model_copy(update={"root": base / storage.root})
+        if storage.secret_file is not None:
+            secret = SecretStr((base / storage.secret_file).read_text(encoding="ascii").strip())
+            storages[name] = storages[name].model_copy(update={"secret": secret})
     cache = config.cache
     if cache.folder is not None:
         cache = cache.model_copy(update={"folder": base / cache.folder})
@@ -261,6 +296,9 @@ def _cross_faults(content: Any, base: Path) -> Iterator[str]:
         root = storage.get("root") if isinstance(storage, dict) else None
         if isinstance(root, str) and not (base / root).is_dir():
             yield f"storages.{name}.root: there is no folder {base / root}"
+        secret_file = storage.get("secret_file") if isinstance(storage, dict) else None
+        if isinstance(secret_file, str) and not _holds_secret(base / secret_file):
+            yield f"storages.{name}.secret_file: {base / secret_file} cannot be read, or holds no secret of one line"
         if not isinstance(name, str) or not name or "/" in name:
             yield f"storages.{name}: a storage's name must not be empty or contain '/'"
     datasets = content.get("datasets")
@@ -281,6 +319,13 @@ def _cross_faults(content: Any, base: Path) -> Iterator[str]:
     names = opened.get("storages") if isinstance(opened, dict) else None
     for place, name in enumerate(names if isinstance(names, list) else []):
         yield from _storage_fault(f"files.storages[{place}]", name, storages)
+
+
+def _holds_secret(path: Path) -> bool:
+    try:
+        return _SECRET.fullmatch(path.read_text(encoding="ascii").strip()) is not None
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _storage_fault(where: str, name: Any, storages: dict[Any, Any]) -> Iterator[str]:
