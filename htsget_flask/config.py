@@ -1,5 +1,6 @@
 """The configuration: a YAML file as pydantic models, which every other module takes as given."""
 
+import io
 import os
 import re
 import tempfile
@@ -24,6 +25,7 @@ from pydantic import (
 KIB, MIB = 1 << 10, 1 << 20
 # What needs no quoting in the configuration of a web server, and cannot be guessed.
 _SECRET = re.compile(r"[A-Za-z0-9_.+/=-]{16,256}")
+_FILE = "file:"
 
 
 class ConfigError(Exception):
@@ -48,8 +50,9 @@ def _relative_key(value: str) -> str:
 
 
 def _secret(value: SecretStr) -> SecretStr:
-    if not _SECRET.fullmatch(value.get_secret_value()):
-        raise ValueError("must be 16 to 256 letters, digits and characters of _-.+/=")
+    text = value.get_secret_value()
+    if not text.startswith(_FILE) and not _SECRET.fullmatch(text):
+        raise ValueError(f"must be {_FILE} and a path, or 16 to 256 letters, digits and characters of _-.+/=")
     return value
 
 
@@ -67,16 +70,13 @@ class LocalStorageConfig(_Model):
         None, description="How a web server in front takes over the sending of files: that of nginx, or of Apache."
     )
     url: BaseUrl | None = Field(None, description="Where a web server serves the folder to signed URLs.")
-    secret: Secret | None = Field(None, description="What URLs are signed with, known to that web server too.")
-    secret_file: Path | None = Field(None, description="A file that holds the secret, in its place.")
+    secret: Secret | None = Field(None, description="What URLs are signed with, or `file:` and the file that holds it.")
     expires: int = Field(86_400, ge=1, description="Seconds for which a signed URL is good.")
 
     @model_validator(mode="after")
     def _signs_as_a_whole(self) -> "LocalStorageConfig":
-        if (self.url is not None) != (self.secret is not None or self.secret_file is not None):
-            raise ValueError("url goes with secret or secret_file")
-        if self.secret is not None and self.secret_file is not None:
-            raise ValueError("has both secret and secret_file")
+        if (self.url is None) != (self.secret is None):
+            raise ValueError("url and secret go together")
         return self
 
 
@@ -217,7 +217,8 @@ def read_config(path: Path) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     try:
-        content = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader, stricter
+        # As a stream: of a string, an error would quote the line, and that may be the one with a secret.
+        content = yaml.load(io.StringIO(text), _Loader)  # noqa: S506 - a SafeLoader, stricter
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     return _validated({} if content is None else content, base=path.resolve().parent, source=str(path))
@@ -259,8 +260,8 @@ def _validated(content: Any, *, base: Path, source: str) -> Config:
     storages = {}
     for name, storage in config.storages.items():
         storages[name] = storage.model_copy(update={"root": base / storage.root})
-        if storage.secret_file is not None:
-            secret = SecretStr((base / storage.secret_file).read_text(encoding="ascii").strip())
+        if storage.secret is not None and storage.secret.get_secret_value().startswith(_FILE):
+            secret = SecretStr(_secret_in(base, storage.secret.get_secret_value()))
             storages[name] = storages[name].model_copy(update={"secret": secret})
     cache = config.cache
     if cache.folder is not None:
@@ -296,9 +297,9 @@ def _cross_faults(content: Any, base: Path) -> Iterator[str]:
         root = storage.get("root") if isinstance(storage, dict) else None
         if isinstance(root, str) and not (base / root).is_dir():
             yield f"storages.{name}.root: there is no folder {base / root}"
-        secret_file = storage.get("secret_file") if isinstance(storage, dict) else None
-        if isinstance(secret_file, str) and not _holds_secret(base / secret_file):
-            yield f"storages.{name}.secret_file: {base / secret_file} cannot be read, or holds no secret of one line"
+        secret = storage.get("secret") if isinstance(storage, dict) else None
+        if isinstance(secret, str) and secret.startswith(_FILE) and not _secret_in(base, secret):
+            yield f"storages.{name}.secret: the file cannot be read, or does not hold a secret alone"
         if not isinstance(name, str) or not name or "/" in name:
             yield f"storages.{name}: a storage's name must not be empty or contain '/'"
     datasets = content.get("datasets")
@@ -321,11 +322,13 @@ def _cross_faults(content: Any, base: Path) -> Iterator[str]:
         yield from _storage_fault(f"files.storages[{place}]", name, storages)
 
 
-def _holds_secret(path: Path) -> bool:
+def _secret_in(base: Path, text: str) -> str:
+    """The secret in the file that a setting names; empty when it holds none."""
     try:
-        return _SECRET.fullmatch(path.read_text(encoding="ascii").strip()) is not None
+        found = (base / text.removeprefix(_FILE)).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
-        return False
+        return ""
+    return found if _SECRET.fullmatch(found) else ""
 
 
 def _storage_fault(where: str, name: Any, storages: dict[Any, Any]) -> Iterator[str]:

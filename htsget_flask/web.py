@@ -23,10 +23,10 @@ from htsget_flask.cache import ByteCache
 from htsget_flask.catalog import Catalog
 from htsget_flask.config import Config
 from htsget_flask.errors import FileFaultError, InternalServerError, InvalidInput, ServiceError
-from htsget_flask.preconditions import CONDITIONS, failed_precondition, range_is_meant
+from htsget_flask.front import hand_over
+from htsget_flask.preconditions import failed_precondition, range_is_meant
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import Storage
-from htsget_flask.storage.handover import SharedFile
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,6 @@ _PIECE = 1 << 20
 _MOST_DISCARDED = 16 << 20
 # A suffix of length 0 cannot be satisfied (RFC 9110 14.1.2); werkzeug takes it for malformed.
 _NO_BYTES = re.compile(r"\s*bytes\s*=\s*-0+\s*", re.IGNORECASE)
-_PLAIN_RANGE = re.compile(r"bytes=([0-9]+-[0-9]*|-[0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +176,7 @@ def send_range(
         if part is None or request.method == "HEAD":
             file.close()
             return response
-        if not (before or after) and _hand_over(response, file, span, part):
+        if len(part) > _SMALL and not (before or after) and hand_over(response, file, span):
             file.close()
             return response
         start, end = part.start - len(before), part.end - len(before)
@@ -198,34 +197,6 @@ def send_range(
         file.close()
         raise
     return response
-
-
-def _hand_over(response: Response, file: BinaryIO, span: ByteRange, part: ByteRange) -> bool:
-    """Whether the web server in front was told to send this part of the range of the file.
-
-    Of a whole file it makes the part itself, from the same request, which it must not understand in another way: what
-    is conditional, and a Range that is not heeded or oddly written, stay here.
-    """
-    fields, ranged = request.headers, response.status_code == 206
-    if not isinstance(file, SharedFile) or len(part) <= _SMALL:
-        return False
-    if "Range" in fields and not (ranged and _PLAIN_RANGE.fullmatch(fields["Range"])):
-        return False
-    way = file.handover
-    if fields.get("X-Sendfile-Type") != way.header or any(condition in fields for condition in CONDITIONS):
-        return False
-    told = file.handed_over(span, ranged=ranged)
-    if told is None:
-        return False
-    response.status_code = 200
-    response.set_data(b"")
-    response.headers.pop("Content-Range", None)
-    for name, other_name in way.renamed.items():
-        value = response.headers.pop(name, None)
-        if value is not None and other_name is not None:
-            told[other_name] = value
-    response.headers.update(told)
-    return True
 
 
 class _Sent:

@@ -91,12 +91,15 @@ def gunicorn(folder: Path, socket: Path, config: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def nginx(folder: Path, config: Path, roots: Mapping[str, Path], *, secret: str = "") -> Iterator[Front]:
+def nginx(
+    folder: Path, config: Path, roots: Mapping[str, Path], *, port: int | None = None, secret: str | None = None
+) -> Iterator[Front]:
     """nginx as in `config/nginx.conf` in front of gunicorn with a configuration; `roots` are the storages' folders."""
     tool("nginx")
     certificate, key = _certificate(folder)
-    port, plain_port = free_port(), free_port()
-    (folder / "secret").write_text(f'default "{secret}";', encoding="utf-8")
+    port, plain_port = port or free_port(), free_port()
+    if secret is not None:
+        (folder / "secret.conf").write_text(f'default "{secret}";', encoding="utf-8")
     with open_folder() as sockets:
         socket, parts = sockets / "htsget", sockets / "parts"
         site = _fitted(
