@@ -99,7 +99,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _may_stay(self, conn: Any) -> bool:
         # Where threads are short, and where what has come is not to be seen at the socket, gunicorn goes on.
-        if not self.alive or self.cfg.is_ssl or conn.is_http2 or self.nr_conns > self.cfg.threads:
+        is_opaque = self.cfg.is_ssl or getattr(conn, "is_http2", False)
+        if is_opaque or not self.alive or self.nr_conns > self.cfg.threads:
             return False
         poll = select.poll()
         poll.register(conn.sock, select.POLLIN)
