@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel
 
 from htsget_flask.config import (
+    BrowserConfig,
     CacheConfig,
     Config,
     ConfigError,
@@ -15,11 +16,13 @@ from htsget_flask.config import (
     DatasetConfig,
     FileConfig,
     FilesConfig,
+    GenomeConfig,
     HtsgetConfig,
     LocalStorageConfig,
     OrganizationConfig,
     PrefixConfig,
     ServiceConfig,
+    TrackConfig,
     default_cache_folder,
     folder_config,
     read_config,
@@ -32,6 +35,9 @@ MODELS: dict[str, type[BaseModel]] = {
     "datasets[].": PrefixConfig,
     "datasets[]. ": DatasetConfig,
     "datasets[].reads.<format>.": FileConfig,
+    "datasets[].genome.": GenomeConfig,
+    "datasets[].tracks[].": TrackConfig,
+    "browser.": BrowserConfig,
     "htsget.": HtsgetConfig,
     "files.": FilesConfig,
     "cache.": CacheConfig,
@@ -39,7 +45,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "service.": ServiceConfig,
     "service.organization.": OrganizationConfig,
 }
-SECTIONS = {"htsget", "files", "cache", "cors", "service", "service.organization", "storages", "datasets"}
+SECTIONS = {"htsget", "files", "browser", "cache", "cors", "service", "service.organization", "storages", "datasets"}
 SECTIONS |= {"datasets[].reads", "datasets[].variants"}
 
 
