@@ -2,6 +2,11 @@
 
 const page = document.body.dataset;
 const part = (id) => document.getElementById(id);
+// igv.js's bar of controls has one line, which is wider than a phone; its style lies in a shadow root.
+const NARROW = `@media (max-width: 48rem) {
+  .igv-navbar { height: auto; flex-wrap: wrap; row-gap: 4px; padding-bottom: 4px; }
+  .igv-navbar-left-container .igv-logo, .igv-navbar-left-container .igv-current-genome { display: none; }
+}`;
 const SETTLED = 250; // ms without a change before the address and the list follow
 
 let shown = null; // the dataset that the article is about, as the server describes it
@@ -248,6 +253,11 @@ async function open(now) {
       return;
     }
     browser = made;
+    // For people at the console.
+    globalThis.igvBrowser = browser;
+    const narrow = new CSSStyleSheet();
+    narrow.replaceSync(NARROW);
+    place.shadowRoot.adoptedStyleSheets.push(narrow);
     moved(browser.referenceFrameList);
   } catch (error) {
     if (now !== turn) return;
@@ -287,20 +297,24 @@ function region() {
   return { referenceName: name, start: numbers[0] - 1, end: numbers[1] };
 }
 
+let commands = ""; // what is offered: buttons that are in use are not put anew for nothing
+
 function command() {
   const files = chosen().length ? chosen() : shown.files.filter((file) => file.size !== null);
-  const lines = files.map((file) => {
+  const texts = files.map((file) => {
     const parameters = new URLSearchParams({ format: file.format, ...region() });
-    return copyable(`${file.tool} view "${file.ticket}?${parameters}"`, `Copy the ${file.tool} command`);
+    return `${file.tool} view "${file.ticket}?${parameters}"`;
   });
-  const tracks = [...shown.tracks, ...chosen().map((file) => file.track)];
-  const details = element("details", { open: part("commands").querySelector("details")?.open ?? false });
-  if (tracks.length) {
-    const json = JSON.stringify(tracks, null, 2);
-    details.append(element("summary", { textContent: "igv.js tracks" }), copyable(json, "Copy the igv.js tracks"));
-    lines.push(details);
-  }
-  part("commands").replaceChildren(...lines);
+  const tracks = JSON.stringify([...shown.tracks, ...chosen().map((file) => file.track)], null, 2);
+  if (commands === (commands = `${texts}${tracks}`)) return;
+  const details = element(
+    "details",
+    { open: part("commands").querySelector("details")?.open ?? false },
+    element("summary", { textContent: "igv.js tracks" }),
+    copyable(tracks, "Copy the igv.js tracks"),
+  );
+  const lines = texts.map((text, place) => copyable(text, `Copy the ${files[place].tool} command`));
+  part("commands").replaceChildren(...lines, ...(tracks === "[]" ? [] : [details]));
 }
 
 function copyable(text, label) {
