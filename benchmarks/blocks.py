@@ -1,4 +1,4 @@
-"""What data blocks cost: byte ranges through gunicorn against nginx, which sends the same bytes of the same file.
+"""What bytes cost: data blocks and ranges of plain files against nginx, which sends the same bytes of the same file.
 
     python -m benchmarks.blocks [--quick]
 
@@ -13,9 +13,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,8 +46,9 @@ class Sizes:
 FULL = Sizes(GIB, (64 * KIB, MIB, 16 * MIB, 64 * MIB, GIB), GIB, 400, 15, 256 * MIB)
 QUICK = Sizes(80 * MIB, (64 * KIB, MIB, 16 * MIB, 64 * MIB), 128 * MIB, 50, 2, 32 * MIB)
 
-# Least share of nginx's throughput, and most multiple of its processor time, by size.
-_LEAST_THROUGHPUT = {16 * MIB: 0.8, 64 * MIB: 0.9, GIB: 0.9}
+# Least shares of nginx's throughput by size, and most multiple of its processor time.
+_LEAST_OF_BLOCKS = {16 * MIB: 0.8, 64 * MIB: 0.9, GIB: 0.9}
+_LEAST_OF_FILES = {MIB: 0.4, 64 * MIB: 0.9, GIB: 0.9}
 _MOST_CPU = 1.3
 _MOST_FAR = 1.2
 _MOST_MEMORY = 8
@@ -72,11 +73,12 @@ Spell = Callable[[Span], bytes]
 
 @dataclass(frozen=True)
 class Side:
-    """A server, and how it is asked for a part of the file."""
+    """A server, how it is asked for a part of the file, and its least shares of the peer's throughput by size."""
 
     name: str
     process: Process
     request: Spell
+    least: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -122,9 +124,9 @@ def block_request(server: Process, sample: Sample) -> Spell:
     return lambda span: get(f"{base}/blocks/{etag}/{span.start}-{span.end}/{rest}")
 
 
-def range_request(span: Span) -> bytes:
-    """How nginx is asked."""
-    return get("/sample.bam", fields=[f"Range: bytes={span.start}-{span.end - 1}"])
+def range_request(target: str) -> Spell:
+    """How a part of a plain file is asked for."""
+    return lambda span: get(target, fields=[f"Range: bytes={span.start}-{span.end - 1}"])
 
 
 def _require_equal(piece: bytes, sample: Sample, position: int) -> None:
@@ -169,38 +171,45 @@ def timed(side: Side, wanted: Sequence[Span]) -> Usage:
     return Usage(seconds / total, cpu / total)
 
 
-def compare_sizes(report: Report, sizes: Sizes, sample: Sample, ours: Side, peer: Side | None) -> None:
-    """Throughput and processor time by size of the block."""
+def compare_sizes(report: Report, sizes: Sizes, sample: Sample, sides: Sequence[Side], peer: Side | None) -> None:
+    """Throughput and processor time by size of the part."""
+    compared = list(sides) if peer is None else [*sides, peer]
     for size in sizes.blocks:
         count = max(1, min(sizes.requests, sizes.volume // size))
         wanted = spans(sample, size, count)
-        sides = [ours] if peer is None else [ours, peer]
-        for side in sides:
+        for side in compared:
             verify(side, sample, [wanted[number] for number in {0, count // 2, count - 1}])
-        rounds = [[timed(side, wanted) for side in sides] for _ in range(sizes.rounds)]
-        _report_size(report, _spelled(size), size, rounds)
+        rounds = [[timed(side, wanted) for side in compared] for _ in range(sizes.rounds)]
+        _report_size(report, size, compared, rounds)
+        if peer is not None:
+            _report_ratios(report, size, sides, rounds)
 
 
-def _report_size(report: Report, name: str, size: int, rounds: Sequence[Sequence[Usage]]) -> None:
-    for place, server in enumerate(("gunicorn", "nginx")[: len(rounds[0])]):
+def _report_size(report: Report, size: int, sides: Sequence[Side], rounds: Sequence[Sequence[Usage]]) -> None:
+    for place, side in enumerate(sides):
+        name = f"{_spelled(size)}: {side.name}"
         report.add(
-            Measure(f"{name}: {server}", 1e-6 / median_of([usages[place].seconds for usages in rounds]), "MB/s"),
-            Measure(f"{name}: {server}, CPU", 1e9 * _cpu(rounds, place), "s/GB"),
+            Measure(name, 1e-6 / median_of([usages[place].seconds for usages in rounds]), "MB/s"),
+            Measure(f"{name}, CPU", 1e9 * _cpu(rounds, place), "s/GB"),
         )
-    if len(rounds[0]) == 1:
-        return
-    report.add(
-        Measure(
-            f"{name}: throughput / nginx",
-            median_of([peer.seconds / ours.seconds for ours, peer in rounds]),
-            at_least=_LEAST_THROUGHPUT.get(size),
-        ),
-        Measure(
-            f"{name}: CPU / nginx",
-            _cpu(rounds, 0) / max(_cpu(rounds, 1), 1e-15),
-            at_most=_MOST_CPU if size >= 16 * MIB else None,
-        ),
-    )
+
+
+def _report_ratios(report: Report, size: int, sides: Sequence[Side], rounds: Sequence[Sequence[Usage]]) -> None:
+    """Each side against the peer, which is the last of each round."""
+    for place, side in enumerate(sides):
+        name = f"{_spelled(size)}: {side.name}"
+        report.add(
+            Measure(
+                f"{name}, throughput / nginx",
+                median_of([usages[-1].seconds / usages[place].seconds for usages in rounds]),
+                at_least=side.least.get(size),
+            ),
+            Measure(
+                f"{name}, CPU / nginx",
+                _cpu(rounds, place) / max(_cpu(rounds, -1), 1e-15),
+                at_most=_MOST_CPU if size >= 16 * MIB else None,
+            ),
+        )
 
 
 def _cpu(rounds: Sequence[Sequence[Usage]], place: int) -> float:
@@ -208,33 +217,33 @@ def _cpu(rounds: Sequence[Sequence[Usage]], place: int) -> float:
     return sum(usages[place].cpu for usages in rounds) / len(rounds)
 
 
-def far_blocks(report: Report, sizes: Sizes, sample: Sample, ours: Side) -> None:
-    """Whether a block at the end of the file costs more than one at its start."""
+def far_parts(report: Report, sizes: Sizes, sample: Sample, side: Side) -> None:
+    """Whether a part at the end of the file costs more than one at its start."""
     size = min(16 * MIB, sample.size // 4)
     count = max(4, min(sizes.requests, sizes.volume // size // 4))
     start, end = Span(0, size), Span(sample.size - size, sample.size)
-    verify(ours, sample, [start, end])
-    rounds = [(timed(ours, [start] * count), timed(ours, [end] * count)) for _ in range(sizes.rounds)]
+    verify(side, sample, [start, end])
+    rounds = [(timed(side, [start] * count), timed(side, [end] * count)) for _ in range(sizes.rounds)]
     report.add(
         Measure(
-            f"{_spelled(size)} at the file's end / at its start",
+            f"{side.name}: {_spelled(size)} at the file's end / at its start",
             median_of([end.seconds / start.seconds for start, end in rounds]),
             at_most=_MOST_FAR,
         )
     )
 
 
-def concurrent_memory(report: Report, sizes: Sizes, sample: Sample, ours: Side) -> None:
+def concurrent_memory(report: Report, sizes: Sizes, sample: Sample, side: Side) -> None:
     """The server's private memory while many clients download at once."""
     wanted = spans(sample, sizes.download, DOWNLOADS)
     # Each thread's own memory is there before.
-    _download_all(ours, [Span(span.start, span.start + MIB) for span in wanted], lambda: None)
-    before = ours.process.memory().private
+    _download_all(side, [Span(span.start, span.start + MIB) for span in wanted], lambda: None)
+    before = side.process.memory().private
     seen: list[int] = []
-    _download_all(ours, wanted, lambda: seen.append(ours.process.memory().private))
+    _download_all(side, wanted, lambda: seen.append(side.process.memory().private))
     report.add(
         Measure(
-            f"private memory in {len(seen)} samples of {DOWNLOADS} concurrent {_spelled(sizes.download)} downloads",
+            f"{side.name}: private memory, {len(seen)} times in {DOWNLOADS} downloads of {_spelled(sizes.download)}",
             (max(seen) - before) / 1e6,
             "MB",
             at_most=_MOST_MEMORY,
@@ -286,6 +295,7 @@ def _configuration(folder: Path) -> Path:
     content = {
         "storages": {"data": {"type": "local", "root": str(folder / "data")}},
         "datasets": [{"prefix": "", "storage": "data"}],
+        "files": {"storages": ["data"]},
         "cache": {"folder": str(folder / "cache")},
     }
     path.write_text(json.dumps(content))
@@ -297,20 +307,23 @@ def measure(report: Report, sizes: Sizes, folder: Path, peer: Process | None) ->
     sample = prepare(folder, sizes.file)
     with htsget_server(_configuration(folder)) as server:
         say("following a ticket of the whole file")
-        ours = Side("gunicorn", server, block_request(server, sample))
-        other = Side("nginx", peer, range_request) if peer else None
-        say("blocks by size")
-        compare_sizes(report, sizes, sample, ours, other)
-        say("far blocks")
-        far_blocks(report, sizes, sample, ours)
+        blocks = Side("/blocks", server, block_request(server, sample), _LEAST_OF_BLOCKS)
+        files = Side("/files", server, range_request("/files/data/sample.bam"), _LEAST_OF_FILES)
+        other = Side("nginx", peer, range_request("/sample.bam")) if peer else None
+        say("parts by size")
+        compare_sizes(report, sizes, sample, [blocks, files], other)
+        say("far parts")
+        for side in (blocks, files):
+            far_parts(report, sizes, sample, side)
         say("concurrent downloads")
-        concurrent_memory(report, sizes, sample, ours)
+        for side in (blocks, files):
+            concurrent_memory(report, sizes, sample, side)
 
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Smaller sizes: shows that it works, not how fast.")
 def main(quick: bool) -> None:
-    """Measure what data blocks cost."""
+    """Measure what bytes cost."""
     sizes, report = (QUICK if quick else FULL), Report()
     place = _roomy_folder(sizes.file)
     with limited(110 if quick else 420), tempfile.TemporaryDirectory(prefix="htsget-blocks-", dir=place) as name:

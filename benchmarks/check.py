@@ -5,6 +5,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from benchmarks.data import BGZF_EOF, RECORD_SIZE, RECORDS_PER_BLOCK, Genome, Pl
 Fetch = Callable[[str], bytes]
 
 _BYTE_RANGE = re.compile(r"/blocks/[^/]+/([0-9]+)-([0-9]+)/")
+_CHUNK = re.compile(r"/blocks/[^/]+/([0-9]+)\.([0-9]+)-([0-9]+)\.([0-9]+)/")
 _DATA = "data:;base64,"
 
 
@@ -29,14 +31,14 @@ def delivered(ticket: bytes, genome: Genome, fetch: Fetch) -> Delivered:
 
     AssertionError unless it is the header, whole records each once and in file order, and the end of file.
     """
-    pieces = [_piece(entry["url"], fetch) for entry in json.loads(ticket)["htsget"]["urls"]]
-    if pieces[0] != genome.header or pieces[-1] != BGZF_EOF:
+    first, *entries, last = [entry["url"] for entry in json.loads(ticket)["htsget"]["urls"]]
+    if _content(first, fetch) != genome.header or _content(last, fetch) != BGZF_EOF:
         raise AssertionError("the ticket does not start with the header or does not end with the end of file")
     runs: list[RecordRange] = []
     size = 0
-    for piece in pieces[1:-1]:
-        run = _literal_records(piece, genome) if isinstance(piece, bytes) else _range_records(piece, genome)
-        size += len(piece) if isinstance(piece, bytes) else piece[1] - piece[0]
+    for url in entries:
+        run, length = _delivered_by(url, genome, fetch)
+        size += length
         if runs and run.first < runs[-1].end:
             raise AssertionError("records come twice, or not in the order of the file")
         if runs and run.first == runs[-1].end:
@@ -56,11 +58,55 @@ def check(ticket: bytes, genome: Genome, places: list[Place], fetch: Fetch) -> D
     return found
 
 
-def _piece(url: str, fetch: Fetch) -> bytes | tuple[int, int]:
-    if url.startswith(_DATA):
-        return base64.b64decode(url[len(_DATA) :], validate=True)
-    found = _BYTE_RANGE.search(url)
-    return (int(found[1]), int(found[2])) if found else fetch(url)
+def _content(url: str, fetch: Fetch) -> bytes:
+    return base64.b64decode(url[len(_DATA) :], validate=True) if url.startswith(_DATA) else fetch(url)
+
+
+def _delivered_by(url: str, genome: Genome, fetch: Fetch) -> tuple[RecordRange, int]:
+    """The records that one data block holds, and its size in bytes."""
+    if found := _BYTE_RANGE.search(url):
+        start, end = int(found[1]), int(found[2])
+        return _range_records(start, end, genome), end - start
+    content = _content(url, fetch)
+    if found := _CHUNK.search(url):
+        first, first_cut, last, last_cut = map(int, found.groups())
+        return _chunk_records(content, genome, (first, first_cut), (last, last_cut)), len(content)
+    return _literal_records(content, genome), len(content)
+
+
+def _chunk_records(content: bytes, genome: Genome, begin: tuple[int, int], end: tuple[int, int]) -> RecordRange:
+    """The records of a chunk with whole blocks between its edges; only the edges are looked at, the rest may be a hole.
+
+    The virtual offsets tell where the whole blocks lie; what is before and behind them has to be the edges.
+    """
+    (first, first_cut), (last, last_cut) = begin, end
+    whole = genome.coffset(genome.block_at(first) + 1) if first_cut else first
+    middle = last - whole
+    before = _first_members(content, (RECORDS_PER_BLOCK * RECORD_SIZE - first_cut) if first_cut else 0)
+    run = _range_records(whole, last, genome)
+    if before:
+        head = _literal_records(content[:before], genome)
+        if head != RecordRange(run.first - len(range(*head)), run.first) or first_cut % RECORD_SIZE:
+            raise AssertionError("the first edge does not go on in the blocks behind it")
+        run = RecordRange(head.first, run.end)
+    if last_cut:
+        tail = _literal_records(content[before + middle :], genome)
+        if tail != RecordRange(run.end, run.end + last_cut // RECORD_SIZE):
+            raise AssertionError("the last edge does not follow the blocks before it")
+        return RecordRange(run.first, tail.end)
+    if len(content) != before + middle:
+        raise AssertionError(f"{len(content)} bytes instead of {before + middle}")
+    return run
+
+
+def _first_members(content: bytes, length: int) -> int:
+    """The size of the gzip members at the start of `content` whose data is so many bytes long."""
+    position = 0
+    while length > 0:
+        inflater = zlib.decompressobj(31)
+        length -= len(inflater.decompress(content[position : position + (1 << 16)]))
+        position += min(1 << 16, len(content) - position) - len(inflater.unused_data)
+    return position
 
 
 def _literal_records(piece: bytes, genome: Genome) -> RecordRange:
@@ -82,13 +128,18 @@ def _literal_records(piece: bytes, genome: Genome) -> RecordRange:
 
 def _records(genome: Genome, run: RecordRange) -> bytes:
     blocks = range(run.first // RECORDS_PER_BLOCK, (run.end - 1) // RECORDS_PER_BLOCK + 1)
-    data = b"".join(genome.block_data(block) for block in blocks)
+    data = b"".join(_block_data(genome, block) for block in blocks)
     start = run.first % RECORDS_PER_BLOCK * RECORD_SIZE
     return data[start : start + (run.end - run.first) * RECORD_SIZE]
 
 
-def _range_records(piece: tuple[int, int], genome: Genome) -> RecordRange:
-    first, last = (genome.block_at(coffset) for coffset in piece)
+@lru_cache(maxsize=1000)
+def _block_data(genome: Genome, block: int) -> bytes:
+    return genome.block_data(block)
+
+
+def _range_records(start: int, end: int, genome: Genome) -> RecordRange:
+    first, last = genome.block_at(start), genome.block_at(end)
     return RecordRange(first * RECORDS_PER_BLOCK, min(last * RECORDS_PER_BLOCK, genome.record_count))
 
 

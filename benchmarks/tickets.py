@@ -180,7 +180,7 @@ def throughput(report: Report, sizes: Sizes, sample: Sample) -> None:
         _report_throughput(report, "edges cached", floors[::2], warm, 0.75)
         _report_throughput(report, "edges never seen", floors[1::2], new, 0.5)
         _many_regions(report, sizes, sample, server)
-        _delivered_bytes(report, sample, known)
+        _delivered_bytes(report, sample, server, known)
 
 
 def _moved(place: Place, rng: random.Random) -> Place:
@@ -252,8 +252,7 @@ def _many_regions(report: Report, sizes: Sizes, sample: Sample, server: Process)
     for _ in range(sizes.rounds):
         usage, bodies = _timed(server, one * (sizes.posts // 6))
         singles.append(usage)
-        for place, body in zip(regions, bodies, strict=False):
-            check(body, sample.genome, [place], _refuse)
+        _check_all(sample, server, regions, bodies[: len(regions)])
         usage, bodies = _timed(server, [many] * sizes.posts)
         multiples.append(usage)
         if len(set(bodies)) > 1:
@@ -274,19 +273,16 @@ def _many_regions(report: Report, sizes: Sizes, sample: Sample, server: Process)
     )
 
 
-def _refuse(url: str) -> bytes:
-    raise AssertionError(f"nothing but ranges should have to be fetched, not {url}")
-
-
-def _delivered_bytes(report: Report, sample: Sample, tickets: dict[Place, bytes]) -> None:
+def _delivered_bytes(report: Report, sample: Sample, server: Process, tickets: dict[Place, bytes]) -> None:
     """How much of the file a window costs, against what the index itself names for it."""
     shares = []
-    with HtslibIndex(sample.path, sample.path.with_suffix(".bam.bai")) as oracle:
+    index = sample.path.with_suffix(".bam.bai")
+    with HtslibIndex(sample.path, index) as oracle, Connection(server.port) as connection:
         for place, ticket in tickets.items():
             chunks = oracle.chunks(*place)
             last = sample.genome.block_at(max(end for _, end in chunks) >> 16)
             span = sample.genome.coffset(last + 1) - (min(begin for begin, _ in chunks) >> 16)
-            shares.append(check(ticket, sample.genome, [place], _refuse).size / span)
+            shares.append(check(ticket, sample.genome, [place], _fetcher(connection)).size / span)
     name = f"bytes of a {WINDOW_LENGTH // 1000} kb window / chunk span of the index"
     report.add(
         Measure(f"{name}, mean", sum(shares) / len(shares)), Measure(f"{name}, greatest", max(shares), at_most=1.05)

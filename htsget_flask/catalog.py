@@ -56,7 +56,7 @@ class _PrefixEntry:
                     yield self._source(dataset_id, form, stem + suffix)
 
     def existing(self) -> Iterator[Source]:
-        for key in self._storage.keys():
+        for key, _ in self._storage.entries():
             for form in FORMATS.values():
                 for suffix in form.suffixes:
                     if key.endswith(suffix):

@@ -20,8 +20,13 @@ _LOOKED_AT = 200
 
 
 def example_urls(services: Services, base: str) -> Iterator[str]:
-    """For each endpoint the service's description and a ticket, for a region where there are records if possible."""
-    sources = list(islice(services.catalog.sources(), _LOOKED_AT))
+    """For each endpoint the service's description and a ticket, for a region where there are records if possible.
+
+    Then, where files are listed, a listing.
+    """
+    sources: list[Source] = []
+    with contextlib.suppress(OSError):
+        sources += islice(services.catalog.sources(), _LOOKED_AT)
     for endpoint in ENDPOINTS:
         for source in sources:
             query = _query(source, services) if source.form.endpoint == endpoint else None
@@ -29,6 +34,9 @@ def example_urls(services: Services, base: str) -> Iterator[str]:
                 yield f"{base}{endpoint}/{quote(source.id)}{query}"
                 yield f"{base}{endpoint}/service-info"
                 break
+    files = services.config.files
+    if files.listing:
+        yield from (f"{base}files/{quote(name)}/" for name in files.storages[:1])
 
 
 def _query(source: Source, services: Services) -> str | None:

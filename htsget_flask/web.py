@@ -150,28 +150,38 @@ def send_bytes(data: bytes, *, etag: str, headers: Mapping[str, str] | None = No
     return response
 
 
-def send_range(file: BinaryIO, span: ByteRange, *, etag: str, headers: Mapping[str, str] | None = None) -> Response:
+def send_range(
+    file: BinaryIO,
+    span: ByteRange,
+    *,
+    etag: str,
+    headers: Mapping[str, str] | None = None,
+    before: bytes = b"",
+    after: bytes = b"",
+) -> Response:
     """A range of a file as a resource of its own, as a conditional and ranged answer; closes the file.
 
-    The file is unbuffered: a server that can hands its descriptor to the kernel, already at the right offset.
+    `before` and `after` are bytes of the resource that are not the file's. The file is unbuffered: a server that can
+    hands its descriptor to the kernel, already at the right offset.
     """
     try:
-        response, part = _conditional(len(span), etag, headers)
+        response, part = _conditional(len(before) + len(span) + len(after), etag, headers)
         if part is None or request.method == "HEAD":
             file.close()
             return response
-        file.seek(span.start + part.start)
+        start, end = part.start - len(before), part.end - len(before)
+        before, after = before[part.start : part.end], after[max(0, start - len(span)) : max(0, end - len(span))]
+        start, end = min(max(0, start), len(span)), min(max(0, end), len(span))
+        file.seek(span.start + start)
+        pieces = _Pieces(file, before, end - start, after)
         if len(part) <= _SMALL:
             with file:
-                data = file.read(len(part))
-            if len(data) < len(part):
-                raise OSError(f"the file ended {len(part) - len(data)} bytes early")
-            response.set_data(data)
-        elif request.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/"):
-            response.response = wrap_file(request.environ, _Sent(file, span.start + part.end), _PIECE)  # type: ignore[arg-type]
+                response.set_data(b"".join(pieces))
+        elif not before and not after and request.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/"):
+            response.response = wrap_file(request.environ, _Sent(file, span.start + end), _PIECE)  # type: ignore[arg-type]
             response.direct_passthrough = True
         else:
-            response.response = _Pieces(file, len(part))
+            response.response = pieces
             response.direct_passthrough = True
     except BaseException:
         file.close()
@@ -200,19 +210,23 @@ class _Sent:
 
 
 class _Pieces:
-    """A part of a file in pieces, for servers whose file wrapper does not stop at Content-Length."""
+    """Bytes of the next `length` of a file piece by piece, between others: what no kernel sends in one go."""
 
-    def __init__(self, file: BinaryIO, length: int) -> None:
+    def __init__(self, file: BinaryIO, before: bytes, length: int, after: bytes) -> None:
         self._file = file
+        self._before = before
         self._left = length
+        self._after = after
 
     def __iter__(self) -> Iterator[bytes]:
+        yield self._before
         while self._left:
             data = self._file.read(min(_PIECE, self._left))
             if not data:
                 raise OSError(f"the file ended {self._left} bytes early")
             self._left -= len(data)
             yield data
+        yield self._after
 
     def close(self) -> None:
         self._file.close()

@@ -33,6 +33,11 @@ BAD_KEYS = [
 ]
 
 
+def keys(storage: Storage, prefix: str = "", *, after: str = "") -> list[str]:
+    """The keys that are listed."""
+    return [key for key, _ in storage.entries(prefix, after=after)]
+
+
 class StorageContract:
     """The subclass gives `storage`, and `put`, which writes a file into it."""
 
@@ -83,12 +88,52 @@ class StorageContract:
         with pytest.raises(NotFound):
             storage.open(key)
 
-    def test_keys_are_listed(self, storage: Storage, put: Callable[[str, bytes], None]) -> None:
+    def test_files_are_listed_with_their_versions(self, storage: Storage, put: Callable[[str, bytes], None]) -> None:
         for key in ("a.bam", "folder/b.bam", "folder/deep/c.bam", "folder2/d.bam"):
+            put(key, key.encode())
+        assert keys(storage) == ["a.bam", "folder/b.bam", "folder/deep/c.bam", "folder2/d.bam"]
+        for key, stat in storage.entries():
+            assert stat == storage.stat(key)
+
+    @pytest.mark.parametrize(
+        ("prefix", "expected"),
+        [
+            ("", ["-", "a b", "a-", "a.bam", "a/b/c", "a/b0", "a/\uffff", "a0", "b", "é", "\U0001f600"]),
+            ("a", ["a b", "a-", "a.bam", "a/b/c", "a/b0", "a/\uffff", "a0"]),
+            ("a/", ["a/b/c", "a/b0", "a/\uffff"]),
+            ("a/b", ["a/b/c", "a/b0"]),
+            ("a/b/", ["a/b/c"]),
+            ("b", ["b"]),
+            ("b/", []),
+            ("none/", []),
+            ("/", []),
+            ("../", []),
+            ("a/../", []),
+            ("a//", []),
+            ("\0/", []),
+            ("\ud800", []),
+            ("x" * 5000, []),
+        ],
+    )
+    def test_in_the_order_of_their_keys_by_prefix_and_from_anywhere(
+        self, storage: Storage, put: Callable[[str, bytes], None], prefix: str, expected: list[str]
+    ) -> None:
+        for key in ("a0", "b", "a/b0", "\U0001f600", "a-", "é", "a/b/c", "-", "a.bam", "a b", "a/\uffff"):
             put(key, b"1")
-        assert sorted(storage.keys()) == ["a.bam", "folder/b.bam", "folder/deep/c.bam", "folder2/d.bam"]
-        assert sorted(storage.keys("folder/")) == ["folder/b.bam", "folder/deep/c.bam"]
-        assert list(storage.keys("none")) == []
+        assert keys(storage, prefix) == expected
+        for place, key in enumerate(expected):
+            assert keys(storage, prefix, after=key) == expected[place + 1 :]
+        for after in ("\0", "A", "a", "a/", "a/b", "a/b/", "a/b/zzz", "a/zzz", "b/x", "\U0010ffff"):
+            assert keys(storage, prefix, after=after) == [key for key in expected if key > after]
+
+    def test_what_is_hidden_is_not_listed(self, storage: Storage, put: Callable[[str, bytes], None]) -> None:
+        for key in (".a.bam", ".git/config", "folder/.snapshot/b.bam", "folder/..c", "folder/d."):
+            put(key, b"1")
+        assert keys(storage) == ["folder/d."]
+        for prefix in (".", ".git/", "folder/.", "folder/.snapshot/"):
+            assert keys(storage, prefix) == []
+        # It can be read by those who name it.
+        assert storage.stat(".git/config").size == 1
 
     def test_a_location_names_the_file(self, storage: Storage) -> None:
         assert storage.location("folder/a.bam").endswith("folder/a.bam")

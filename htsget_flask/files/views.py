@@ -1,14 +1,16 @@
 """The endpoint of plain files."""
 
 import time
+from urllib.parse import quote
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 from werkzeug.http import http_date
 
 from htsget_flask.errors import FileFaultError, NotFound, ServiceUnavailable
+from htsget_flask.files.listing import list_files, page_json, parse_listing
 from htsget_flask.ranges import ByteRange
-from htsget_flask.storage import Stat, Storage, VersionError
-from htsget_flask.web import OCTETS, send_range, services
+from htsget_flask.storage import Stat, Storage, VersionError, is_hidden
+from htsget_flask.web import OCTETS, base_url, send_range, services
 
 blueprint = Blueprint("files", __name__, url_prefix="/files")
 
@@ -27,8 +29,7 @@ _SETTLED = 2.0
 def get_file(storage_name: str, key: str) -> Response:
     """A file's bytes, whole or in part (RFC 9110 sections 13 and 14)."""
     storage = _opened(storage_name)
-    # What is hidden was put aside: version control, snapshots, editors' copies.
-    if any(segment.startswith(".") for segment in key.split("/")):
+    if is_hidden(key):
         raise NotFound("no such file")
     for _ in range(_ATTEMPTS):
         try:
@@ -40,6 +41,22 @@ def get_file(storage_name: str, key: str) -> Response:
             raise FileFaultError(f"it cannot be read: {error.strerror}", location=storage.location(key)) from error
         return send_range(file, ByteRange(0, stat.size), etag=stat.etag, headers=_headers(key, stat))
     raise ServiceUnavailable(f"{key!r} is being replaced; ask again")
+
+
+@blueprint.get("/<storage_name>/", strict_slashes=False)
+def get_listing(storage_name: str) -> Response:
+    """The files of a storage, page by page, where the configuration lets them be listed."""
+    storage = _opened(storage_name)
+    present = services()
+    if not present.config.files.listing:
+        raise NotFound("files are not listed here")
+    wanted = parse_listing(request.args)
+    try:
+        page = list_files(storage, wanted)
+    except OSError as error:
+        raise FileFaultError(f"it cannot be listed: {error.strerror}", location=storage.location("")) from error
+    base = f"{base_url(present.config)}files/{quote(storage_name)}/"
+    return Response(page_json(page, base), content_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 def _opened(name: str) -> Storage:

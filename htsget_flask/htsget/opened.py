@@ -12,13 +12,15 @@ from htsget_flask.cache import ByteCache
 from htsget_flask.catalog import DataFile
 from htsget_flask.errors import FileFaultError, FormatError, NotFound
 from htsget_flask.formats import bgzf, cram, sidecar
+from htsget_flask.formats.binning import Chunk
 from htsget_flask.formats.crai import Crai, read_crai
 from htsget_flask.formats.headers import Header, read_bam_header, read_bcf_header, read_vcf_header
 from htsget_flask.formats.index import Index
 from htsget_flask.formats.index_files import read_index
 from htsget_flask.formats.lengths import reference_lengths
 from htsget_flask.formats.records import is_unplaced, may_start
-from htsget_flask.htsget.pieces import Cut, Literal, Whole
+from htsget_flask.htsget.pieces import Literal, Whole
+from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import Stat, VersionError
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,14 @@ class FoundIndex(NamedTuple):
 
     key: str
     stat: Stat
+
+
+class Parts(NamedTuple):
+    """A chunk's bytes: BGZF blocks made of its first edge, a range of the file, BGZF blocks made of its last edge."""
+
+    before: bytes
+    middle: ByteRange
+    after: bytes
 
 
 class OpenFile:
@@ -178,8 +188,17 @@ class OpenFile:
                 return self.header.raw
             case Whole.END_OF_FILE:
                 return cram.eof_container(self.header.raw[4]) if self.is_cram else bgzf.EOF_BLOCK
-            case Cut():
-                return self._cut(piece)
+            case Chunk():
+                before, middle, after = self._parts(piece)
+                file = self._open()
+                file.seek(middle.start)
+                return before + file.read(len(middle)) + after
+
+    def parts(self, chunk: Chunk) -> Parts:
+        """What a chunk consists of, its edges cut and kept."""
+        return self._fetch(
+            ("parts", chunk), lambda: self._parts(chunk), lambda parts: len(parts.before) + len(parts.after)
+        )
 
     def kept_plan(self, query: object, make: Callable[[], list[V]]) -> list[V]:
         """What answers a query of the index (chunks, pieces), made once for each version of data and index."""
@@ -188,6 +207,11 @@ class OpenFile:
     def kept(self, piece: Literal, make: Callable[[bytes], V], size_of: Callable[[V], int]) -> V:
         """What `make` makes of the bytes that a piece stands for, made once."""
         return self._fetch((make, piece), lambda: make(self.literal(piece)), size_of)
+
+    def release(self) -> BinaryIO:
+        """The bytes of this version of the file, for the caller to close."""
+        file, self._bytes = self._open(), None
+        return file
 
     def _fetch(self, what: object, make: Callable[[], V], size_of: Callable[[V], int]) -> V:
         def made() -> V:
@@ -203,14 +227,28 @@ class OpenFile:
             self._bytes = self.source.storage.open(self.source.key, etag=self.stat.etag)
         return self._bytes
 
-    def _cut(self, cut: Cut) -> bytes:
-        data, _ = bgzf.read_block(self._open(), cut.coffset)
-        end = len(data) if cut.end is None else cut.end
+    def _parts(self, chunk: Chunk) -> Parts:
+        (first, first_cut), (last, last_cut) = bgzf.split_offset(chunk.begin), bgzf.split_offset(chunk.end)
+        if first == last:
+            return Parts(self._cut(first, first_cut, last_cut)[0], ByteRange(first, first), b"")
+        before, after = b"", b""
+        if first_cut:
+            before, first = self._cut(first, first_cut, None)
+        if first > last:
+            raise FormatError("the index does not fit the data: it is of another file")
+        if last_cut:
+            after, _ = self._cut(last, 0, last_cut)
+        return Parts(before, ByteRange(first, last), after)
+
+    def _cut(self, coffset: int, start: int, end: int | None) -> tuple[bytes, int]:
+        """Bytes `start` to `end` of a BGZF block's data, as BGZF blocks anew, and where the next block starts."""
+        data, size = bgzf.read_block(self._open(), coffset)
+        end = len(data) if end is None else end
         limit = self.header.reference_limit
-        for edge in (cut.start, end):
+        for edge in (start, end):
             if edge > len(data) or (0 < edge < len(data) and not may_start(self.source.form.name, data, edge, limit)):
                 raise FormatError("the index does not fit the data: no record starts where it points")
-        return bgzf.deflate(data[cut.start : end])
+        return bgzf.deflate(data[start:end]), coffset + size
 
     def _find_tail(self) -> int:
         file, size, marker = self._open(), self.stat.size, self.literal(Whole.END_OF_FILE)

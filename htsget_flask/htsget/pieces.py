@@ -4,17 +4,11 @@ import enum
 import re
 import typing
 
+from htsget_flask.formats.bgzf import MAX_BLOCK_SIZE, split_offset, virtual_offset
+from htsget_flask.formats.binning import Chunk
 from htsget_flask.ranges import ByteRange
 
 Class = typing.Literal["header", "body"]
-
-
-class Cut(typing.NamedTuple):
-    """The uncompressed bytes `start` to `end` (None: its end) of the BGZF block at `coffset`, as BGZF blocks anew."""
-
-    coffset: int
-    start: int
-    end: int | None
 
 
 class Whole(enum.Enum):
@@ -24,7 +18,8 @@ class Whole(enum.Enum):
     END_OF_FILE = "eof"
 
 
-Literal = Cut | Whole
+# A chunk's bytes are those of the file except at its edges, where the BGZF blocks are cut and written anew.
+Literal = Chunk | Whole
 Piece = ByteRange | Literal
 
 
@@ -36,7 +31,7 @@ class DataBlock(typing.NamedTuple):
 
 
 _RANGE = re.compile(r"([0-9]{1,19})-([0-9]{1,19})", re.ASCII)
-_CUT = re.compile(r"([0-9]{1,15})\.([0-9]{1,5})-([0-9]{0,5})", re.ASCII)
+_CHUNK = re.compile(r"([0-9]{1,15})\.([0-9]{1,5})-([0-9]{1,15})\.([0-9]{1,5})", re.ASCII)
 
 
 def spell(piece: Piece) -> str:
@@ -44,10 +39,8 @@ def spell(piece: Piece) -> str:
     match piece:
         case ByteRange(start, end):
             return f"{start}-{end}"
-        case Cut(coffset, start, None):
-            return f"{coffset}.{start}-"
-        case Cut(coffset, start, end):
-            return f"{coffset}.{start}-{end}"
+        case Chunk(begin, end):
+            return "{}.{}-{}.{}".format(*split_offset(begin), *split_offset(end))
         case Whole():
             return str(piece.value)
 
@@ -60,7 +53,8 @@ def parse(text: str) -> Piece | None:
     if found := _RANGE.fullmatch(text):
         start, end = int(found[1]), int(found[2])
         return ByteRange(start, end) if start < end else None
-    if found := _CUT.fullmatch(text):
-        start, last = int(found[2]), int(found[3]) if found[3] else None
-        return Cut(int(found[1]), start, last) if last is None or start < last else None
+    if found := _CHUNK.fullmatch(text):
+        first, first_cut, last, last_cut = map(int, found.groups())
+        if max(first_cut, last_cut) < MAX_BLOCK_SIZE and (first, first_cut) < (last, last_cut):
+            return Chunk(virtual_offset(first, first_cut), virtual_offset(last, last_cut))
     return None

@@ -8,12 +8,15 @@ from htsget_flask.errors import FileFaultError, NotFound
 from htsget_flask.formats.bgzf import MAX_BLOCK_SIZE, split_offset, virtual_offset
 from htsget_flask.formats.binning import Chunk, merge_chunks
 from htsget_flask.htsget.opened import OpenFile
-from htsget_flask.htsget.pieces import Cut, DataBlock, Piece, Whole
+from htsget_flask.htsget.pieces import DataBlock, Piece, Whole
 from htsget_flask.htsget.query import UNPLACED, Query, Region
 from htsget_flask.ranges import ByteRange, coalesce
 
 # A gap between two chunks costs at most this many bytes; two edge blocks and one more request cost about as much.
 _MAX_GAP = MAX_BLOCK_SIZE
+# Up to here (bytes) a chunk is one data block, cut at its edges when it is fetched: one request, and its ticket costs
+# nearly nothing. Beyond, only its edges are, and the kernel sends what lies between.
+_LONGEST_CUT = 4 << 20
 _LONGEST_SUGGESTED = 100
 
 
@@ -57,22 +60,23 @@ def _windows(region: Region, file: OpenFile) -> tuple[str, int, int | None]:
 def _bgzf_pieces(chunks: Sequence[Chunk], file: OpenFile) -> Iterator[Piece]:
     for chunk in chunks:
         (first, first_cut), (last, last_cut) = split_offset(chunk.begin), split_offset(chunk.end)
-        if first == last:
-            yield Cut(first, first_cut, last_cut)
-            continue
         # Edges are looked at even where nothing is cut: only there an index of another file would show.
         following = file.block_end(first)
-        if first_cut:
-            yield Cut(first, first_cut, None)
-            first = following
-        if following > last:
+        if first < last < following:
             raise _misfit(file)
-        if not last_cut and last < file.stat.size:
+        if last_cut or last < file.stat.size:
             file.block_end(last)
-        if first < last:
+        if not (first_cut or last_cut):
             yield ByteRange(first, last)
-        if last_cut:
-            yield Cut(last, 0, last_cut)
+        elif last - first <= _LONGEST_CUT:
+            yield chunk
+        else:
+            if first_cut:
+                yield Chunk(chunk.begin, virtual_offset(following, 0))
+                first = following
+            yield ByteRange(first, last)
+            if last_cut:
+                yield Chunk(virtual_offset(last, 0), chunk.end)
 
 
 def _chunks(regions: Sequence[Region] | None, file: OpenFile) -> list[Chunk]:

@@ -1,14 +1,15 @@
 """From data blocks to the ticket: what is small goes inline, the rest gets a URL."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import orjson
 import pybase64
 
+from htsget_flask.formats.bgzf import MAX_BLOCK_SIZE
+from htsget_flask.formats.binning import Chunk
 from htsget_flask.htsget.opened import OpenFile
-from htsget_flask.htsget.pieces import Class, DataBlock, Piece, Whole
-from htsget_flask.ranges import ByteRange
+from htsget_flask.htsget.pieces import Class, DataBlock, Literal, Piece, Whole
 
 MEDIA_TYPE = "application/vnd.ga4gh.htsget.v1.3.0+json; charset=utf-8"
 
@@ -23,8 +24,8 @@ class _Inline(NamedTuple):
 def ticket(file: OpenFile, blocks: Sequence[DataBlock], *, inline_limit: int, url_of: Callable[[Piece], str]) -> bytes:
     """The ticket as JSON; `url_of` tells the URL of what is not inline.
 
-    Pieces that are not bytes of the file as they stand are inline as long as their sum is at most `inline_limit`
-    bytes; the end of file does not count, unless the limit is 0.
+    Header, end of file and chunks of some BGZF blocks are inline as long as their sum is at most `inline_limit` bytes;
+    the end of file does not count, unless the limit is 0.
     """
     entries = b",".join(_entries(file, blocks, inline_limit, url_of))
     return b'{"htsget":{"format":"%s","urls":[%s]}}' % (file.source.form.name.encode(), entries)
@@ -36,7 +37,7 @@ def _entries(
     room = inline_limit
     for piece, class_ in blocks:
         # Once a piece did not fit the rest is not even made: a request for many regions has hundreds of edges.
-        if isinstance(piece, ByteRange) or not (room or (inline_limit and piece is Whole.END_OF_FILE)):
+        if not _is_short(piece) or not (room or (inline_limit and piece is Whole.END_OF_FILE)):
             yield _located(url_of(piece), class_)
             continue
         make = _inline_header if class_ == "header" else _inline_body
@@ -49,6 +50,13 @@ def _entries(
         else:
             room = room if class_ == "header" else 0
             yield _located(url_of(piece), class_)
+
+
+def _is_short(piece: Piece) -> TypeGuard[Literal]:
+    """Whether the piece is not worth a request of its own, if there is room."""
+    if isinstance(piece, Chunk):
+        return (piece.end >> 16) - (piece.begin >> 16) <= MAX_BLOCK_SIZE
+    return isinstance(piece, Whole)
 
 
 def _located(url: str, class_: Class) -> bytes:

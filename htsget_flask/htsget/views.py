@@ -11,8 +11,9 @@ from werkzeug.exceptions import UnsupportedMediaType
 from htsget_flask import __version__
 from htsget_flask.errors import Gone, InvalidInput, NotFound, ServiceUnavailable
 from htsget_flask.formats import ENDPOINTS, FORMATS
+from htsget_flask.formats.binning import Chunk
 from htsget_flask.htsget.opened import OpenFile
-from htsget_flask.htsget.pieces import Cut, Piece, parse, spell
+from htsget_flask.htsget.pieces import Piece, Whole, parse, spell
 from htsget_flask.htsget.plan import plan
 from htsget_flask.htsget.query import PARAMETERS, Query, parse_get, parse_post
 from htsget_flask.htsget.ticket import MEDIA_TYPE, ticket
@@ -85,14 +86,17 @@ def get_block(etag: str, piece: str, endpoint: str, format_name: str, dataset_id
     try:
         if file.stat.etag != etag:
             raise VersionError
-        last = wanted.end if isinstance(wanted, ByteRange) else wanted.coffset + 1 if isinstance(wanted, Cut) else 0
-        if last > file.stat.size:
+        if _end(wanted) > file.stat.size:
             raise NotFound("there is no such data block")
         if isinstance(wanted, ByteRange):
             content = file.source.storage.open(file.source.key, etag=etag)
             return send_range(content, wanted, etag=etag, headers=_BLOCK_HEADERS)
         with OpenFile(file, present.cache, present.sidecars) as opened:
-            return send_bytes(opened.kept(wanted, bytes, len), etag=etag, headers=_BLOCK_HEADERS)
+            if isinstance(wanted, Chunk):
+                before, middle, after = opened.parts(wanted)
+                content = opened.release()
+                return send_range(content, middle, etag=etag, headers=_BLOCK_HEADERS, before=before, after=after)
+            return send_bytes(opened.literal(wanted), etag=etag, headers=_BLOCK_HEADERS)
     except VersionError:
         raise Gone("the file was replaced after this ticket was made; ask for a new ticket") from None
 
@@ -163,6 +167,17 @@ def _ticket_of(present: Services, endpoint: str, dataset_id: str, query: Query, 
     with OpenFile(file, present.cache, present.sidecars, max_age=max_age) as opened:
         blocks = plan(query, opened, block_size=options.block_size)
         return ticket(opened, blocks, inline_limit=0 if never_inline else options.inline_limit, url_of=url_of)
+
+
+def _end(piece: Piece) -> int:
+    """The size in bytes that a file has at least, to have the piece."""
+    match piece:
+        case ByteRange(_, end):
+            return end
+        case Chunk(_, end):
+            return (end + 0xFFFF) >> 16
+        case Whole():
+            return 0
 
 
 def _block_url(before: str, after: str, piece: Piece) -> str:

@@ -20,6 +20,13 @@ class Stat(NamedTuple):
     etag: str
 
 
+class Entry(NamedTuple):
+    """A file in a storage."""
+
+    key: str
+    stat: Stat
+
+
 class VersionError(Exception):
     """The file was replaced: the version asked for does not exist any more."""
 
@@ -39,8 +46,11 @@ class Storage(Protocol):
     def signed_url(self, key: str) -> str | None:
         """A URL from which clients may fetch the file themselves; None: this server delivers the bytes."""
 
-    def keys(self, prefix: str = "") -> Iterator[str]:
-        """The keys that start with `prefix`, in no particular order."""
+    def entries(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
+        """The files whose keys start with `prefix` and come behind `after`, in the order of their keys' code points.
+
+        Hidden ones are not among them. They are found as they are asked for: the first ones of very many cost little.
+        """
 
     def location(self, key: str) -> str:
         """The file as its keeper knows it (a path, a bucket's URL), for logs and for commands, never for clients."""
@@ -57,6 +67,11 @@ def is_key(key: str) -> bool:
         return key.isascii() or len(key.encode()) <= MAX_KEY_LENGTH
     except UnicodeEncodeError:
         return False
+
+
+def is_hidden(key: str) -> bool:
+    """Whether a file was put aside: its name or that of a folder above it starts with a dot."""
+    return key.startswith(".") or "/." in key
 
 
 def validate_key(key: str) -> None:

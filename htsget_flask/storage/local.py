@@ -1,6 +1,8 @@
 """Files below a folder of this machine."""
 
+import contextlib
 import errno
+import heapq
 import io
 import os
 import stat as modes
@@ -10,9 +12,11 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from htsget_flask.errors import NotFound
-from htsget_flask.storage import Stat, VersionError, is_key, validate_key
+from htsget_flask.storage import Entry, Stat, VersionError, is_hidden, is_key, validate_key
 
 _MOST_SEEN = 10_000
+# So many names of a folder are in memory at once; the folder is read again for more.
+_FIRST_BATCH = 2_000
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 
@@ -57,12 +61,54 @@ class LocalStorage:
     def signed_url(self, key: str) -> None:
         return None
 
-    def keys(self, prefix: str = "") -> Iterator[str]:
-        for folder, folders, names in os.walk(self._root):
-            folders.sort()
-            for name in sorted(names):
-                key = os.path.relpath(os.path.join(folder, name), self._root)
-                if key.startswith(prefix) and is_key(key):
+    def entries(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
+        folder = prefix[: prefix.rfind("/") + 1]
+        if folder:
+            path = f"{self._root.rstrip('/')}/{folder[:-1]}"
+            # Folders behind links are not walked through, as they may contain themselves.
+            if not is_key(folder[:-1]) or is_hidden(folder) or os.path.realpath(path) != path:
+                return iter(())
+        return self._walk(folder, prefix, after)
+
+    def _walk(self, folder: str, prefix: str, after: str) -> Iterator[Entry]:
+        """The entries in a folder, which is named with a slash at its end, and in those below it."""
+        batch, last = _FIRST_BATCH, ""
+        while True:
+            # With the slash at its end, a folder's name sorts as all keys in it do.
+            children = (child for child in self._children(folder, prefix, after) if child > last)
+            smallest = heapq.nsmallest(batch, children)
+            for child in smallest:
+                if child.endswith("/"):
+                    yield from self._walk(child, prefix, after)
+                    continue
+                # It may be gone by now, or nothing that is served.
+                with contextlib.suppress(NotFound, PermissionError):
+                    yield Entry(child, _stat(self._resolve(child)[1]))
+            if len(smallest) < batch:
+                return
+            last = smallest[-1]
+            batch *= 4
+
+    def _children(self, folder: str, prefix: str, after: str) -> Iterator[str]:
+        """What is directly in a folder and is wanted; folders, with a slash at their ends, that may hold such."""
+        try:
+            found = os.scandir(f"{self._root}/{folder}")
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            # What this server may not read, such as a disk's lost+found, it does not serve either.
+            if folder:
+                return
+            raise
+        with found:
+            for entry in found:
+                key = folder + entry.name
+                if entry.name.startswith(".") or not is_key(key):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    key += "/"
+                    holds_wanted = key.startswith(prefix) or prefix.startswith(key)
+                    if holds_wanted and (key > after or after.startswith(key)):
+                        yield key
+                elif key > after and key.startswith(prefix):
                     yield key
 
     def location(self, key: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests import files
-from tests.client import FlaskHttp, fetch, fetch_ticket, join, records, truth
+from tests.client import FlaskHttp, bgzf_blocks, fetch, fetch_ticket, join, records, truth
 from tests.files import FORMATS, GOOD, NOT_BGZF, ODD, SOME_REFERENCES, WITHOUT_INDEX
 from tests.http.app import http_for
 
@@ -41,9 +41,9 @@ class Served:
     def http(self) -> FlaskHttp:
         return http_for(self.folder)
 
-    def fault(self, caplog: pytest.LogCaptureFixture, query: str = "") -> str:
-        """The message of a 500 answer, which names no path; the log does."""
-        answer = self.http.get(f"{self.path}?format={self.form}{query}")
+    def fault(self, caplog: pytest.LogCaptureFixture, query: str = "", *, url: str | None = None) -> str:
+        """The message of a 500 answer, by default to a ticket's request; it names no path, but the log does."""
+        answer = self.http.get(url or f"{self.path}?format={self.form}{query}")
         assert answer.status == 500, answer.body[:300]
         content = json.loads(answer.body)["htsget"]
         assert content["error"] == "InternalServerError"
@@ -203,14 +203,15 @@ class TestUnfitDataIsAFault:
         assert index is not None
         source.rename(served.file)
         index.rename(str(served.file) + ".bai")
-        ticket = fetch_ticket(served.http, served.path, **REGION)
-        assert len([url for url in ticket["htsget"]["urls"] if url["url"].startswith("data:")]) > 2
-        content = bytearray(served.file.read_bytes())
-        for place in range(3000, len(content) - 100, 500):
-            content[place] ^= 0xFF
-        served.file.write_bytes(bytes(content))
+        damaged = [bytearray(block) for block in bgzf_blocks(served.file.read_bytes())]
+        for block in damaged[1:-1]:
+            block[len(block) // 2] ^= 0xFF
+        served.file.write_bytes(b"".join(damaged))
         os.utime(str(served.file) + ".bai")
-        served.fault(caplog, query(REGION))
+        url = fetch_ticket(served.http, served.path, **REGION)["htsget"]["urls"][1]["url"]
+        assert "damaged" in served.fault(caplog, url=url)
+        # What is short enough to go inline is cut before there is a ticket.
+        assert "damaged" in served.fault(caplog, query({**REGION, "start": 540_000, "end": 540_001}))
 
 
 class TestAFailureIsNotAMiss:

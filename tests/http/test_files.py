@@ -1,11 +1,20 @@
 """Plain files: whole, in part, under conditions, and never another file."""
 
+import json
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
+from typing import Any
+from urllib.parse import quote, urlencode
 
 import pytest
+from flask.testing import FlaskClient
 
+from htsget_flask.app import create_app
+from htsget_flask.config import folder_config
+from htsget_flask.storage import Stat, VersionError
+from htsget_flask.storage.local import LocalStorage
 from tests.client import FlaskHttp, Response
 from tests.http.app import http_for
 
@@ -37,7 +46,8 @@ def put(folder: Path, key: str, content: bytes = b"x") -> None:
 
 def error(answer: Response) -> str:
     assert answer.headers["content-type"].startswith("application/vnd.ga4gh.htsget")
-    return answer.body.decode().split('"')[5]
+    name: str = json.loads(answer.body)["htsget"]["error"]
+    return name
 
 
 class TestAFileIsItsBytes:
@@ -72,6 +82,205 @@ class TestAFileIsItsBytes:
         if "/" in key:
             assert http.get(f"/files/data/{quote(key, safe='')}").body == key.encode()
 
+    @pytest.mark.parametrize(
+        ("key", "content_type"),
+        [
+            ("r.fa.fai", "text/plain; charset=utf-8"),
+            ("readme.txt", "text/plain; charset=utf-8"),
+            ("r.fa", "application/octet-stream"),
+            ("a.vcf.gz", "application/octet-stream"),
+            ("a.vcf", "application/octet-stream"),
+            ("a.html", "application/octet-stream"),
+            ("a.svg", "application/octet-stream"),
+            ("a.js", "application/octet-stream"),
+        ],
+    )
+    def test_of_a_type_that_no_browser_runs(self, http: FlaskHttp, folder: Path, key: str, content_type: str) -> None:
+        put(folder, key, b"<html>")
+        answer = http.get(f"/files/data/{key}", {"Accept": "text/html", "Accept-Encoding": "gzip, br"})
+        assert (answer.status, answer.headers["content-type"]) == (200, content_type)
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "content-encoding" not in answer.headers
+
+    def test_also_when_there_are_none(self, http: FlaskHttp, folder: Path) -> None:
+        put(folder, "empty", b"")
+        answer = http.get("/files/data/empty")
+        assert (answer.status, answer.body, answer.headers["content-length"]) == (200, b"", "0")
+        for value in ("0-", "0-0", "-0"):
+            answer = http.get("/files/data/empty", {"Range": f"bytes={value}"})
+            assert (answer.status, answer.headers["content-range"]) == (416, "bytes */0")
+        # No byte range can name the whole of nothing.
+        assert http.get("/files/data/empty", {"Range": "bytes=-5"}).status == 200
+
+
+class TestPreconditions:
+    BEFORE, AFTER = "Sun, 13 Sep 2020 12:26:39 GMT", "Sun, 13 Sep 2020 12:26:41 GMT"
+
+    @pytest.fixture
+    def tag(self, http: FlaskHttp) -> str:
+        return http.get("/files/data/a.bam").headers["etag"]
+
+    @pytest.mark.parametrize(
+        ("fields", "status"),
+        [
+            ({"If-Match": "{tag}"}, 200),
+            ({"If-Match": '"x", {tag}'}, 200),
+            ({"If-Match": "*"}, 200),
+            ({"If-Match": "W/{tag}"}, 412),
+            ({"If-Match": '"x"'}, 412),
+            ({"If-Match": ""}, 412),
+            ({"If-Match": '"x"', "If-None-Match": "{tag}"}, 412),
+            ({"If-Match": '"x"', "Range": "bytes=0-1"}, 412),
+            ({"If-Match": "{tag}", "If-Unmodified-Since": BEFORE}, 200),
+            ({"If-Unmodified-Since": LAST_MODIFIED}, 200),
+            ({"If-Unmodified-Since": AFTER}, 200),
+            ({"If-Unmodified-Since": BEFORE}, 412),
+            ({"If-Unmodified-Since": BEFORE, "If-None-Match": "{tag}"}, 412),
+            ({"If-Unmodified-Since": "yesterday"}, 200),
+            ({"If-None-Match": "{tag}"}, 304),
+            ({"If-None-Match": "W/{tag}"}, 304),
+            ({"If-None-Match": '"x", {tag}'}, 304),
+            ({"If-None-Match": "*"}, 304),
+            ({"If-None-Match": '"x"'}, 200),
+            ({"If-None-Match": "{tag}", "Range": "bytes=0-1"}, 304),
+            ({"If-None-Match": '"x"', "If-Modified-Since": AFTER}, 200),
+            ({"If-Modified-Since": LAST_MODIFIED}, 304),
+            ({"If-Modified-Since": AFTER}, 304),
+            ({"If-Modified-Since": BEFORE}, 200),
+            ({"If-Modified-Since": "Sunday, 13-Sep-20 12:26:40 GMT"}, 304),
+            ({"If-Modified-Since": "Sun Sep 13 12:26:40 2020"}, 304),
+            ({"If-Modified-Since": "Sun, 13 Sep 2020 12:26:40 +0200"}, 200),
+            ({"If-Modified-Since": "Sun, 13 Sep 99999999999 12:26:40 GMT"}, 200),
+            ({"If-Modified-Since": "Sun, 99 Sep 2020 12:26:40 GMT"}, 200),
+            ({"If-Modified-Since": ""}, 200),
+            ({"If-Match": "{tag}", "If-None-Match": "{tag}"}, 304),
+            ({"If-Range": "{tag}", "Range": "bytes=0-1"}, 206),
+            ({"If-Range": LAST_MODIFIED, "Range": "bytes=0-1"}, 206),
+            ({"If-Range": "Sunday, 13-Sep-20 12:26:40 GMT", "Range": "bytes=0-1"}, 206),
+            ({"If-Range": "W/{tag}", "Range": "bytes=0-1"}, 200),
+            ({"If-Range": '"x"', "Range": "bytes=0-1"}, 200),
+            ({"If-Range": AFTER, "Range": "bytes=0-1"}, 200),
+            ({"If-Range": BEFORE, "Range": "bytes=0-1"}, 200),
+            ({"If-Range": "", "Range": "bytes=0-1"}, 200),
+            ({"If-Range": '"x"', "Range": "bytes=999999999-"}, 200),
+            ({"If-Range": "{tag}", "Range": "bytes=999999999-"}, 416),
+            ({"If-Range": "{tag}"}, 200),
+        ],
+    )
+    def test_all(self, http: FlaskHttp, tag: str, fields: dict[str, str], status: int) -> None:
+        headers = {name: value.format(tag=tag) for name, value in fields.items()}
+        answer = http.get("/files/data/a.bam", {**headers, **ORIGIN})
+        assert answer.status == status
+        assert answer.headers["access-control-allow-origin"] == ORIGIN["Origin"]
+        if status in (200, 206):
+            assert answer.body == (CONTENT if status == 200 else CONTENT[:2])
+        if status == 304:
+            assert (answer.body, answer.headers["etag"], answer.headers["cache-control"]) == (b"", tag, "no-cache")
+        if status in (412, 416):
+            assert error(answer) == {412: "InvalidInput", 416: "InvalidRange"}[status]
+
+    def test_a_new_file_has_no_date_yet(self, http: FlaskHttp, folder: Path) -> None:
+        # Another version could have the same: only when its second is over a date tells versions apart.
+        (folder / "new").write_bytes(b"new")
+        answer = http.get("/files/data/new")
+        assert answer.status == 200
+        assert "last-modified" not in answer.headers
+        for name in ("If-Modified-Since", "If-Unmodified-Since"):
+            assert http.get("/files/data/new", {name: "Sun, 01 Jan 2090 00:00:00 GMT"}).status == 200
+        os.utime(folder / "new", (4e9, 4e9))
+        assert "last-modified" not in http.get("/files/data/new").headers
+
+    def test_another_version_has_another_tag(self, http: FlaskHttp, folder: Path, tag: str) -> None:
+        (folder / "a.bam").write_bytes(CONTENT)
+        os.utime(folder / "a.bam", ns=(MODIFIED * 10**9, MODIFIED * 10**9 + 1))
+        answer = http.get("/files/data/a.bam")
+        assert answer.headers["etag"] != tag
+        assert answer.headers["last-modified"] == LAST_MODIFIED
+
+
+class TestHead:
+    @pytest.fixture
+    def client(self, folder: Path) -> FlaskClient:
+        put(folder, "a.bam", CONTENT)
+        return create_app(folder_config(folder)).test_client()
+
+    @pytest.mark.parametrize("headers", [{}, {"Range": "bytes=0-9"}, {"Range": "bytes=9999999-"}])
+    def test_tells_what_get_would_send(self, client: FlaskClient, headers: dict[str, str]) -> None:
+        with client.head("/files/data/a.bam", headers=headers) as answer, client.get("/files/data/a.bam") as whole:
+            assert (answer.status_code, answer.data) == (200, b"")
+            assert dict(answer.headers) == dict(whole.headers)
+
+    def test_of_what_is_not_there(self, client: FlaskClient) -> None:
+        assert client.head("/files/data/b.bam").status_code == 404
+
+    @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+    def test_other_methods_are_not_allowed(self, client: FlaskClient, method: str) -> None:
+        for target in ("/files/data/a.bam", "/files/data/"):
+            answer = client.open(target, method=method)
+            assert answer.status_code == 405
+            assert {"GET", "HEAD", "OPTIONS"} == set(answer.headers["Allow"].split(", "))
+        with client.get("/files/data/a.bam") as whole:
+            assert whole.data == CONTENT
+
+
+class TestOnlyFilesOfTheFolderAreServed:
+    @pytest.mark.parametrize(
+        "key",
+        [
+            "none",
+            "A.bam",
+            "a.bam/",
+            "a.bam/x",
+            "folder",
+            "folder/",
+            "folder/..",
+            ".",
+            "..",
+            "../secret",
+            "folder/../a.bam",
+            "folder//b",
+            "/a.bam",
+            "//etc/passwd",
+            "%2e%2e/secret",
+            "%2e%2e%2fsecret",
+            "..%2fsecret",
+            "%252e%252e%252fsecret",
+            "..%5csecret",
+            "a.bam%00",
+            "%00",
+            "a.bam%0a",
+            "%ff",
+            "%c0%ae%c0%ae%c0%afsecret",
+            "link",
+            "up/secret",
+            "loop",
+            "dangling",
+            "pipe",
+            ".hidden",
+            ".git/config",
+            "folder/.snapshot/b",
+            "hidden-link/../.hidden",
+            "x" * 3000,
+            "x/" * 500 + "x",
+        ],
+    )
+    def test_no_other(self, http: FlaskHttp, folder: Path, key: str) -> None:
+        for name in ("folder/b", ".hidden", ".git/config", "folder/.snapshot/b", "../secret"):
+            put(folder, name)
+        os.mkfifo(folder / "pipe")
+        (folder / "link").symlink_to("../secret")
+        (folder / "up").symlink_to("..")
+        (folder / "loop").symlink_to("loop")
+        (folder / "dangling").symlink_to("nowhere")
+        answer = http.get(f"/files/data/{key}", ORIGIN)
+        assert (answer.status, error(answer)) == (404, "NotFound")
+        assert answer.headers["access-control-allow-origin"] == ORIGIN["Origin"]
+        assert str(folder) not in answer.body.decode()
+
+    def test_links_within_it_are_followed(self, http: FlaskHttp, folder: Path) -> None:
+        (folder / "link").symlink_to("a.bam")
+        assert http.get("/files/data/link").body == CONTENT
+
 
 class TestStoragesThatAreNotOpenedAreNotThere:
     def test_none_by_default(self, folder: Path) -> None:
@@ -80,3 +289,146 @@ class TestStoragesThatAreNotOpenedAreNotThere:
         missing = http_for(folder, files={"storages": ["data"]}).get("/files/other/a.bam")
         assert (closed.status, closed.body) == (missing.status, missing.body)
         assert (closed.status, error(closed)) == (404, "NotFound")
+
+    def test_but_a_folder_of_ones_own_is_opened(self, folder: Path) -> None:
+        put(folder, "a.bam")
+        http = FlaskHttp(create_app(folder_config(folder)).test_client())
+        assert http.get("/files/data/a.bam").body == b"x"
+        assert [file["key"] for file in listing(http)["files"]] == ["a.bam"]
+
+
+class TestAFailureIsNotAMiss:
+    @pytest.mark.parametrize("method", ["stat", "open"])
+    @pytest.mark.parametrize("fault", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
+    def test_what_cannot_be_read_is_a_fault(
+        self,
+        http: FlaskHttp,
+        folder: Path,
+        method: str,
+        fault: OSError,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        def fail(*_: object, **__: object) -> None:
+            raise fault
+
+        monkeypatch.setattr(LocalStorage, method, fail)
+        answer = http.get("/files/data/a.bam", ORIGIN)
+        assert (answer.status, error(answer)) == (500, "InternalServerError")
+        assert answer.headers["access-control-allow-origin"] == ORIGIN["Origin"]
+        assert b"'a.bam' cannot be served" in answer.body
+        assert str(folder) not in answer.body.decode()
+        assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == [
+            f"{folder}/a.bam: it cannot be read: {fault.strerror}"
+        ]
+
+    def test_what_cannot_be_listed_is_a_fault(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(_: str) -> Iterator[str]:
+            raise PermissionError(13, "Permission denied")
+
+        http = http_for(folder, files={"storages": ["data"], "listing": True})
+        monkeypatch.setattr("os.scandir", fail)
+        answer = http.get("/files/data/")
+        assert (answer.status, error(answer)) == (500, "InternalServerError")
+
+    def test_what_is_replaced_meanwhile_is_the_new_file(
+        self, http: FlaskHttp, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stat, answers = LocalStorage.stat, [Stat(1, 0, "old")]
+        monkeypatch.setattr(
+            LocalStorage, "stat", lambda self, key, **more: answers.pop() if answers else stat(self, key, **more)
+        )
+        answer = http.get("/files/data/a.bam")
+        assert (answer.status, answer.body) == (200, CONTENT)
+
+    def test_what_is_replaced_all_the_time_is_refused(self, http: FlaskHttp, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_: object, **__: object) -> None:
+            raise VersionError
+
+        monkeypatch.setattr(LocalStorage, "open", fail)
+        answer = http.get("/files/data/a.bam")
+        assert (answer.status, error(answer), answer.headers["retry-after"]) == (503, "ServiceUnavailable", "5")
+
+
+def listing(http: FlaskHttp, **parameters: object) -> dict[str, Any]:
+    answer = http.get(f"/files/data/?{urlencode(parameters)}")
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    page: dict[str, Any] = json.loads(answer.body)
+    assert set(page) == {"files", "cursor"}
+    return page
+
+
+class TestTheListing:
+    KEYS = ("a b#.bam", "a.bam", "a.bam.bai", "trio/child.cram", "trio/father.cram", "größe")
+
+    @pytest.fixture
+    def http(self, folder: Path) -> FlaskHttp:
+        for key in (*self.KEYS, ".hidden", "trio/.hidden"):
+            put(folder, key, key.encode())
+        return http_for(folder, files={"storages": ["data"], "listing": True})
+
+    def test_names_every_file_as_it_is(self, http: FlaskHttp) -> None:
+        page = listing(http)
+        assert [file["key"] for file in page["files"]] == sorted(self.KEYS)
+        assert page["cursor"] is None
+        for file in page["files"]:
+            assert file["url"].startswith("http://localhost/files/data/")
+            answer = http.get(file["url"])
+            assert answer.body == file["key"].encode()
+            assert (file["size"], file["etag"]) == (len(answer.body), answer.headers["etag"])
+            assert file["modified"] == "2020-09-13T12:26:40Z"
+
+    @pytest.mark.parametrize("prefix", ["", "a", "a.bam", "trio/", "trio/c", "gr", "none", "../", ".hidden", "trio/."])
+    @pytest.mark.parametrize("limit", [1, 2, 3, 1000])
+    def test_page_by_page(self, http: FlaskHttp, prefix: str, limit: int) -> None:
+        expected = [key for key in sorted(self.KEYS) if key.startswith(prefix)]
+        keys, page = [], listing(http, prefix=prefix, limit=limit)
+        keys += [file["key"] for file in page["files"]]
+        while page["cursor"]:
+            page = listing(http, prefix=prefix, limit=limit, cursor=page["cursor"])
+            assert 1 <= len(page["files"]) <= limit
+            keys += [file["key"] for file in page["files"]]
+        assert keys == expected
+
+    def test_goes_on_behind_a_file_that_is_gone(self, http: FlaskHttp, folder: Path) -> None:
+        cursor = listing(http, limit=2)["cursor"]
+        (folder / "a.bam").unlink()
+        assert [file["key"] for file in listing(http, cursor=cursor)["files"]] == sorted(self.KEYS)[2:]
+
+    @pytest.mark.parametrize("limit", ["0", "-1", "1001", "x", "", "1.5", "٣", "1e3", "9" * 5000])
+    def test_other_limits_are_refused(self, http: FlaskHttp, limit: str) -> None:
+        answer = http.get(f"/files/data/?{urlencode({'limit': limit})}")
+        assert (answer.status, error(answer)) == (400, "InvalidInput")
+
+    @pytest.mark.parametrize("cursor", ["", "x", "!", "é", "Li4", "L2E", "_w", "YQo", "YQ==YQ"])
+    def test_other_cursors_are_refused(self, http: FlaskHttp, cursor: str) -> None:
+        answer = http.get(f"/files/data/?{urlencode({'cursor': cursor})}")
+        assert (answer.status, error(answer)) == (400, "InvalidInput")
+
+    def test_files_of_any_time_are_in_it(self, http: FlaskHttp, folder: Path) -> None:
+        os.utime(folder / "a.bam", (-5, -5))
+        times = {file["key"]: file["modified"] for file in listing(http)["files"]}
+        assert times["a.bam"] == "1969-12-31T23:59:55Z"
+
+    def test_also_without_the_slash(self, http: FlaskHttp) -> None:
+        assert http.get("/files/data").body == http.get("/files/data/").body
+
+    @pytest.mark.parametrize("settings", [{}, {"storages": ["data"]}, {"listing": True}])
+    def test_is_not_there_where_it_is_off(self, folder: Path, settings: dict[str, Any]) -> None:
+        put(folder, "a.bam")
+        for target in ("/files/data/", "/files/data", "/files/other/"):
+            answer = http_for(folder, files=settings).get(target, ORIGIN)
+            assert (answer.status, error(answer)) == (404, "NotFound")
+            assert answer.headers["access-control-allow-origin"] == ORIGIN["Origin"]
+
+
+class TestNothingStaysOpen:
+    def test_after_any_answer(self, http: FlaskHttp) -> None:
+        def descriptors() -> int:
+            return len(os.listdir("/proc/self/fd"))
+
+        before = descriptors()
+        for headers in ({}, {"Range": "bytes=5-9"}, {"Range": "bytes=9999999-"}, {"If-None-Match": "*"}):
+            for target in ("a.bam", "none", ""):
+                http.get(f"/files/data/{target}", headers)
+        assert descriptors() <= before + 1

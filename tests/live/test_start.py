@@ -45,7 +45,7 @@ class TestWhatServePrintsWorks:
 
     def test_every_url_answers(self, server: Server) -> None:
         printed = [line.strip() for line in server.printed() if line.strip().startswith("http")]
-        assert len(printed) == 4
+        assert len(printed) == 5
         for url in printed:
             assert url.startswith(f"{server.url}/")
             assert ask(server, "GET", url).status == 200, url
@@ -88,7 +88,7 @@ class TestFilesThatCannotBeServedDisturbNoOther:
             is_equal = fetch(server.http, "/reads/good") == (folder / "good.bam").read_bytes()
             assert is_equal
             printed = [line.strip() for line in server.printed() if line.strip().startswith("http")]
-            assert [ask(server, "GET", url).status for url in printed] == [200, 200]
+            assert [ask(server, "GET", url).status for url in printed] == [200, 200, 200]
 
     def test_a_name_that_is_no_text(self, folder: Path, tmp_path: Path) -> None:
         (folder / os.fsdecode(b"\xff.bam")).write_bytes((folder / "good.bam").read_bytes())

@@ -1,5 +1,6 @@
 import os
 import threading
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from htsget_flask.errors import NotFound
 from htsget_flask.storage import Storage
 from htsget_flask.storage.local import LocalStorage
-from tests.contract import StorageContract
+from tests.contract import StorageContract, keys
 
 
 class TestLocalStorage(StorageContract):
@@ -88,6 +89,79 @@ class TestWhatIsNoFile:
             with pytest.raises(Exception, match="a"):
                 storage.open("a", etag="other")
         assert len(os.listdir("/proc/self/fd")) == before
+
+
+class TestOnlyWhatIsServedIsListed:
+    def test_no_links_out_no_folders_no_pipes(self, tmp_path: Path) -> None:
+        root = tmp_path / "root"
+        (root / "in" / "empty").mkdir(parents=True)
+        (tmp_path / "secret").mkdir()
+        for path in (root / "in" / "file", root / "line\nbreak", tmp_path / "secret" / "file"):
+            path.write_bytes(b"x")
+        Path(os.fsdecode(bytes(root) + b"/not-utf8-\xff")).write_bytes(b"x")
+        os.mkfifo(root / "pipe")
+        (root / "up").symlink_to("..")
+        (root / "out").symlink_to("../secret/file")
+        (root / "outside").symlink_to("../secret")
+        (root / "good").symlink_to("in/file")
+        (root / "again").symlink_to("in")
+        (root / "in" / "round").symlink_to("..")
+        storage = LocalStorage(root)
+        assert keys(storage) == ["good", "in/file"]
+        for prefix in ("up/", "up/root/", "outside/", "outside", "pipe/", "good/", "in/round/", "in/empty/", "again/"):
+            assert keys(storage, prefix) == []
+        assert keys(LocalStorage(Path("/")), f"{root}/in/"[1:]) == [f"{root}/in/file"[1:]]
+
+    def test_a_folder_that_may_not_be_read_is_left_out(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("a", "lost+found"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "file").write_bytes(b"x")
+        scan = os.scandir
+
+        def refuse(path: str) -> object:
+            if path.endswith("/lost+found/"):
+                raise PermissionError(13, "denied")
+            return scan(path)
+
+        monkeypatch.setattr("os.scandir", refuse)
+        assert keys(LocalStorage(tmp_path)) == ["a/file"]
+
+    @pytest.mark.parametrize("error", [PermissionError(13, "denied"), FileNotFoundError(2, "none"), OSError(5, "bad")])
+    def test_a_root_that_cannot_be_read_is_a_fault(
+        self, tmp_path: Path, error: OSError, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(_: str) -> object:
+            raise error
+
+        monkeypatch.setattr("os.scandir", fail)
+        with pytest.raises(OSError, match=error.strerror):
+            keys(LocalStorage(tmp_path))
+
+
+class TestALargeFolderIsListedInSteps:
+    def test_all_of_it_once_and_in_order(self, tmp_path: Path) -> None:
+        names = [f"{number:05}" for number in range(12_000)]
+        for number, name in enumerate(names):
+            if number % 1000 == 999:
+                (tmp_path / name).mkdir()
+                names[number] = f"{name}/file"
+            (tmp_path / names[number]).touch()
+        storage = LocalStorage(tmp_path)
+        assert keys(storage) == names
+        assert keys(storage, after="04321") == names[4322:]
+        assert keys(storage, "1199") == names[11_990:]
+
+    def test_the_first_ones_cost_little_memory(self, tmp_path: Path) -> None:
+        for number in range(20_000):
+            (tmp_path / f"{number:0200}").touch()
+        entries = LocalStorage(tmp_path).entries()
+        tracemalloc.start()
+        try:
+            assert next(entries).key == "0" * 200
+            # The names of all would be five megabytes.
+            assert tracemalloc.get_traced_memory()[1] < 2_000_000
+        finally:
+            tracemalloc.stop()
 
 
 class TestAFailureIsNotAMiss:
