@@ -13,7 +13,7 @@ from htsget_flask.catalog import Catalog
 from htsget_flask.config import Config, ConfigError, default_cache_folder, folder_config, read_config
 from htsget_flask.files.views import blueprint as files
 from htsget_flask.htsget.views import blueprint as htsget
-from htsget_flask.listing import Listing
+from htsget_flask.inventory import Inventory
 from htsget_flask.page.views import blueprint as page
 from htsget_flask.storage.local import LocalStorage
 from htsget_flask.web import EXTENSION, Services, register
@@ -29,7 +29,7 @@ def create_services(config: Config) -> Services:
         config=config,
         storages=storages,
         catalog=catalog,
-        listing=Listing(catalog, storages),
+        inventory=Inventory(catalog, storages),
         cache=ByteCache(config.cache.max_bytes),
         sidecars=config.cache.folder or default_cache_folder(),
     )

@@ -23,7 +23,7 @@ from htsget_flask.cache import ByteCache
 from htsget_flask.catalog import Catalog
 from htsget_flask.config import Config
 from htsget_flask.errors import FileFaultError, InternalServerError, InvalidInput, ServiceError
-from htsget_flask.listing import Listing
+from htsget_flask.inventory import Inventory
 from htsget_flask.preconditions import failed_precondition, range_is_meant
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import Storage
@@ -48,7 +48,7 @@ class Services:
     config: Config
     storages: Mapping[str, Storage]
     catalog: Catalog
-    listing: Listing
+    inventory: Inventory
     cache: ByteCache
     sidecars: Path
 

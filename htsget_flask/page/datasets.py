@@ -11,7 +11,7 @@ from htsget_flask.errors import FileFaultError
 from htsget_flask.examples import example_regions
 from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.page.genomes import Reference, configured_reference, file_url, find_reference, sizes_reference
-from htsget_flask.storage import Stat, VersionError
+from htsget_flask.storage import Stat, VersionError, is_hidden
 from htsget_flask.web import Services, log_fault
 
 # In bases: igv.js would ask for the variants of a whole reference in one ticket.
@@ -152,8 +152,8 @@ def _described(services: Services, base: str, file: _File, *, name: str, has_seq
 
 
 def _cram_problem(services: Services, source: Source, *, has_sequence: bool) -> str | None:
-    if source.storage_name not in services.config.files.storages:
-        return "igv.js reads CRAM as a plain file only, and this server does not open its storage under /files."
+    if source.storage_name not in services.config.files.storages or is_hidden(source.key):
+        return "igv.js reads CRAM as a plain file only, and this server does not open it under /files."
     return None if has_sequence else "igv.js decodes CRAM with its reference sequence: give the dataset a genome."
 
 

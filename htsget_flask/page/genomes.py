@@ -18,7 +18,7 @@ Reference = dict[str, Any]
 
 def file_url(base: str, storage_name: str, key: str) -> str:
     """The URL of a plain file of a storage that is opened."""
-    return f"{base}files/{quote(storage_name, safe='')}/{quote(key)}"
+    return f"{base}files/{quote(storage_name)}/{quote(key)}"
 
 
 def configured_reference(genome: GenomeConfig, base: str) -> Reference:
@@ -46,7 +46,7 @@ def find_reference(
     """
     if storage_name not in services.config.files.storages or not lengths:
         return None
-    for candidate in _nearest_first(services.listing.fastas(storage_name), key):
+    for candidate in _nearest_first(services.inventory.fastas(storage_name), key):
         present = _fasta_lengths(services, storage_name, candidate + ".fai")
         if all(name in present and length in (None, present[name]) for name, length in lengths.items()):
             urls = (file_url(base, storage_name, candidate + suffix) for suffix in ("", ".fai", ".gzi"))

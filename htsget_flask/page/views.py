@@ -7,7 +7,7 @@ from flask import Blueprint, Response, render_template, request, send_file
 
 from htsget_flask.catalog import Source
 from htsget_flask.errors import InvalidInput, NotFound
-from htsget_flask.listing import Listed
+from htsget_flask.inventory import Listed
 from htsget_flask.page.datasets import describe, sizes
 from htsget_flask.page.policy import content_security_policy, igv_js, wants_genome_list
 from htsget_flask.web import base_url, services
@@ -55,7 +55,7 @@ def get_datasets() -> Response:
         offset = max(0, int(request.args.get("offset", "0")))
     except ValueError:
         raise InvalidInput("offset must be a number") from None
-    found = services().listing.search(request.args.get("search", ""))
+    found = services().inventory.search(request.args.get("search", ""))
     end = offset + _PAGE_LENGTH
     return _json(
         {

@@ -273,7 +273,7 @@ class TestItSaysWhatCannotBeShown:
         [
             ("unindexed", "the BAM file has no index"),
             ("short", "truncated"),
-            ("closed", "does not open its storage under /files"),
+            ("closed", "does not open it under /files"),
         ],
     )
     def test_why(self, browser: "Browser", spoilt: Server, dataset: str, problem: str) -> None:

@@ -28,7 +28,7 @@ class Listed(NamedTuple):
     text: str
 
 
-class Listing:
+class Inventory:
     """The datasets of a catalog, for people who look for one; each worker has its own memory of them."""
 
     def __init__(self, catalog: Catalog, storages: Mapping[str, Storage]) -> None:
@@ -42,7 +42,7 @@ class Listing:
         return [listed for listed in self._datasets.value() if all(word in listed.text for word in words)]
 
     def fastas(self, storage_name: str) -> Sequence[str]:
-        """The keys of the storage's FASTA files that have their index beside them, and are not hidden."""
+        """The keys of the storage's FASTA files that have their index beside them."""
         return self._fastas[storage_name].value()
 
     def _find_datasets(self) -> list[Listed]:
@@ -64,7 +64,7 @@ class Listing:
 
 def _fasta_finder(storage: Storage) -> Callable[[], list[str]]:
     def find() -> list[str]:
-        keys = {key for key in storage.keys() if not any(part.startswith(".") for part in key.split("/"))}
+        keys = {entry.key for entry in storage.entries()}
         return sorted(key for key in keys if key + ".fai" in keys and _is_fasta(key, keys))
 
     return find
