@@ -16,6 +16,7 @@ from tests import files
 from tests.client import FlaskHttp, Response
 from tests.http.app import http_for
 
+ROOT = Path(__file__).parents[2]
 OPEN = {"storages": ["data"]}
 
 
@@ -118,6 +119,11 @@ class TestThePageLoadsNothingElse:
     def test_no_file_without_one_that_is_named(self, demo: Path) -> None:
         assert http_for(demo).get("/page/igv.js").status == 404
         assert http_for(demo, browser={"igv_js": "https://static.example/igv.js"}).get("/page/igv.js").status == 404
+
+    def test_the_manual_names_its_version(self, demo: Path) -> None:
+        (version,) = re.findall(r"/npm/igv@([0-9.]+)/", http_for(demo).get("/").body.decode())
+        manual = (ROOT / "docs" / "deployment.md").read_text()
+        assert set(re.findall(r"igv[@-]([0-9]+(?:\.[0-9]+)+)", manual)) == {version}
 
     def test_names_are_escaped(self, demo: Path) -> None:
         page = http_for(demo, service={"name": "<b>&\"'"}).get("/").body.decode()
