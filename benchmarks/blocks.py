@@ -43,7 +43,7 @@ class Sizes:
     download: int
 
 
-FULL = Sizes(GIB, (64 * KIB, MIB, 16 * MIB, 64 * MIB, GIB), GIB, 400, 15, 256 * MIB)
+FULL = Sizes(GIB, (64 * KIB, MIB, 16 * MIB, 64 * MIB, GIB), GIB, 400, 15, GIB)
 QUICK = Sizes(80 * MIB, (64 * KIB, MIB, 16 * MIB, 64 * MIB), 128 * MIB, 50, 2, 32 * MIB)
 
 # Least shares of nginx's throughput by size, and most multiple of its processor time.

@@ -20,20 +20,21 @@ def failed_precondition(headers: Headers, *, etag: str, last_modified: str | Non
     `etag` is without quotes and strong; `last_modified` is the header's value, None where the resource has none:
     conditions on a date are then not heeded. The order is that of section 13.2.2.
     """
-    modified = http_date(last_modified)
-    if "If-Match" in headers:
-        if not parse_etags(headers["If-Match"]).contains(etag):
+    if_match = headers.get("If-Match")
+    if if_match is not None:
+        if not parse_etags(if_match).contains(etag):
             return 412
-    elif modified is not None:
+    else:
         unmodified_since = http_date(headers.get("If-Unmodified-Since"))
-        if unmodified_since is not None and modified > unmodified_since:
+        if unmodified_since is not None and _is_later(last_modified, unmodified_since):
             return 412
-    if "If-None-Match" in headers:
-        if parse_etags(headers["If-None-Match"]).contains_weak(etag):
+    if_none_match = headers.get("If-None-Match")
+    if if_none_match is not None:
+        if parse_etags(if_none_match).contains_weak(etag):
             return 304
-    elif modified is not None:
+    else:
         modified_since = http_date(headers.get("If-Modified-Since"))
-        if modified_since is not None and modified <= modified_since:
+        if modified_since is not None and _is_later(last_modified, modified_since) is False:
             return 304
     return None
 
@@ -47,6 +48,12 @@ def range_is_meant(headers: Headers, *, etag: str, last_modified: str | None) ->
         return condition.strip() == f'"{etag}"'
     date = http_date(condition)
     return date is not None and date == http_date(last_modified)
+
+
+def _is_later(last_modified: str | None, date: datetime) -> bool | None:
+    """Whether the resource was modified after a date; None where that is not known."""
+    modified = http_date(last_modified)
+    return None if modified is None else modified > date
 
 
 def http_date(value: str | None) -> datetime | None:

@@ -5,15 +5,20 @@ import ctypes
 import gc
 import os
 import resource
+import select
 import signal
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.workers.gthread import ThreadWorker
 
 from htsget_flask.app import create_app
 from htsget_flask.config import Config
 
 DEFAULT_THREADS = 32
+
+# Milliseconds; a client that is near asks for the next range sooner.
+_LINGER = 2
 
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
@@ -29,7 +34,7 @@ def settings(*, bind: str, workers: int | None = None, threads: int = DEFAULT_TH
         "bind": bind,
         "workers": workers or cores(),
         "threads": threads,
-        "worker_class": "gthread",
+        "worker_class": Worker,
         "worker_connections": 1000,
         "keepalive": 75,
         "timeout": 120,
@@ -75,6 +80,30 @@ def _raise_file_limit() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """gunicorn's gthread, whose threads stay with a connection for a moment.
+
+    Clients of genomic files ask for one range after the other: handing each request from the thread that waits for all
+    connections to one of the pool, and the connection back, takes as long as answering it.
+    """
+
+    def handle(self, conn: Any) -> Any:
+        """Answer a connection's request, and those that follow at once; whether it is kept. gunicorn calls this."""
+        kept = super().handle(conn)
+        # Earlier versions of gunicorn return another thing than a truth: with them a thread answers one request.
+        while kept is True and self._may_stay(conn):
+            kept = super().handle(conn)
+        return kept
+
+    def _may_stay(self, conn: Any) -> bool:
+        # Where threads are short, and where what has come is not to be seen at the socket, gunicorn goes on.
+        if not self.alive or self.cfg.is_ssl or conn.is_http2 or self.nr_conns > self.cfg.threads:
+            return False
+        poll = select.poll()
+        poll.register(conn.sock, select.POLLIN)
+        return bool(poll.poll(_LINGER))
 
 
 class Server(BaseApplication):  # type: ignore[misc]

@@ -14,7 +14,6 @@ from urllib.parse import quote
 import orjson
 from flask import Flask, Response, current_app, request
 from flask_cors import CORS
-from werkzeug.datastructures import ContentRange
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.http import parse_range_header, quote_etag
 from werkzeug.wsgi import wrap_file
@@ -239,40 +238,37 @@ def _conditional(length: int, etag: str, headers: Mapping[str, str] | None) -> t
     come before Range (section 13.2.2); a Range of another unit, malformed or of several parts is ignored (14.2), one
     that lies behind the end is answered with 416.
     """
-    response = Response(content_type=(headers or {}).get("Content-Type", OCTETS), headers=headers)
-    response.headers["Accept-Ranges"] = "bytes"
-    response.headers["ETag"] = quote_etag(etag)
-    last_modified = response.headers.get("Last-Modified")
+    fields = {"Content-Type": OCTETS, "Accept-Ranges": "bytes", "ETag": quote_etag(etag), **(headers or {})}
+    last_modified = fields.get("Last-Modified")
     status = failed_precondition(request.headers, etag=etag, last_modified=last_modified)
     if status == 412:
         return _error("InvalidInput", "the precondition failed", 412), None
     if status == 304:
-        response.status_code = 304
-        return response, None
+        return Response(status=304, headers=fields), None
     span = _requested(length, etag, last_modified)
     if span is None:
-        response.content_length = length
-        return response, ByteRange(0, length)
+        fields["Content-Length"] = str(length)
+        return Response(headers=fields), ByteRange(0, length)
     if span.start >= length:
         response = _error("InvalidRange", "the range lies behind the end", 416)
         response.headers["Content-Range"] = f"bytes */{length}"
         response.headers["Accept-Ranges"] = "bytes"
         return response, None
-    response.status_code = 206
-    response.content_range = ContentRange("bytes", span.start, span.end, length)
-    response.content_length = len(span)
-    return response, span
+    fields["Content-Range"] = f"bytes {span.start}-{span.end - 1}/{length}"
+    fields["Content-Length"] = str(len(span))
+    return Response(status=206, headers=fields), span
 
 
 def _requested(length: int, etag: str, last_modified: str | None) -> ByteRange | None:
     """The part that the request's Range names, clipped to the resource; None when it names none that is heeded."""
-    if request.method != "GET" or "Range" not in request.headers:
+    asked = request.headers.get("Range")
+    if request.method != "GET" or asked is None:
         return None
     if not range_is_meant(request.headers, etag=etag, last_modified=last_modified):
         return None
-    if _NO_BYTES.fullmatch(request.headers["Range"]):
+    if _NO_BYTES.fullmatch(asked):
         return ByteRange(length, length)
-    wanted = parse_range_header(request.headers["Range"])
+    wanted = parse_range_header(asked)
     if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:
         return None
     start, end = wanted.ranges[0]

@@ -79,7 +79,8 @@ class LocalStorage:
             smallest = heapq.nsmallest(batch, children)
             for child in smallest:
                 if child.endswith("/"):
-                    yield from self._walk(child, prefix, after)
+                    if is_key(child[:-1]):
+                        yield from self._walk(child, prefix, after)
                     continue
                 # It may be gone by now, or nothing that is served.
                 with contextlib.suppress(NotFound, PermissionError):
@@ -100,9 +101,10 @@ class LocalStorage:
             raise
         with found:
             for entry in found:
-                key = folder + entry.name
-                if entry.name.startswith(".") or not is_key(key):
+                name = entry.name
+                if name[0] == ".":
                     continue
+                key = folder + name
                 if entry.is_dir(follow_symlinks=False):
                     key += "/"
                     holds_wanted = key.startswith(prefix) or prefix.startswith(key)

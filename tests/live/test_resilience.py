@@ -6,8 +6,10 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPResponse, IncompleteRead
 from pathlib import Path
@@ -259,6 +261,34 @@ class TestAConnectionIsKept:
     def test_to_clients_of_http_1_0_the_end_is_told(self, server: Server) -> None:
         answer = raw(server, b"GET /reads/big HTTP/1.0\r\n\r\n")
         assert (answer.status, answer.headers["connection"]) == (200, "close")
+
+
+class TestABusyClientHoldsUpNoOther:
+    def test_where_there_is_one_thread_for_all(self, serve: Serve, big_folder: Path) -> None:
+        server = serve(big_folder, "--threads", 1)
+        done = threading.Event()
+
+        def work() -> int:
+            """Send one request after the other, over one connection; how many were answered."""
+            connection = HTTPConnection(server.host, server.port, timeout=PATIENCE)
+            count = 0
+            try:
+                while not done.is_set():
+                    assert send(connection, "GET", "/health").status == 200
+                    count += 1
+            finally:
+                connection.close()
+            return count
+
+        with ThreadPoolExecutor(6) as pool:
+            busy = [pool.submit(work) for _ in range(6)]
+            try:
+                # More connections than threads, and new ones among them.
+                for _ in range(20):
+                    assert ask(server, "GET", "/health").status == 200
+            finally:
+                done.set()
+            assert min(future.result() for future in busy) > 0
 
 
 @pytest.fixture(scope="module")
