@@ -1,6 +1,8 @@
 """The configuration: a YAML file as pydantic models, which every other module takes as given."""
 
+import io
 import os
+import re
 import tempfile
 from collections.abc import Hashable, Iterator
 from pathlib import Path
@@ -8,9 +10,22 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 KIB, MIB = 1 << 10, 1 << 20
+# What needs no quoting in the configuration of a web server, and cannot be guessed.
+_SECRET = re.compile(r"[A-Za-z0-9_.+/=-]{16,256}")
+_FILE = "file:"
 
 # Of the kinds of a genome, as pydantic puts them into the paths of faults.
 _GENOME_TAGS = ("genome id", "genome files")
@@ -43,8 +58,16 @@ def _relative_key(value: str) -> str:
     return value
 
 
+def _secret(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text.startswith(_FILE) and not _SECRET.fullmatch(text):
+        raise ValueError(f"must be {_FILE} and a path, or 16 to 256 letters, digits and characters of _-.+/=")
+    return value
+
+
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 Key = Annotated[str, AfterValidator(_relative_key)]
+Secret = Annotated[SecretStr, AfterValidator(_secret)]
 
 
 class LocalStorageConfig(_Model):
@@ -52,6 +75,18 @@ class LocalStorageConfig(_Model):
 
     type: Literal["local"]
     root: Path = Field(description="The folder; a relative one counts from the configuration file's own folder.")
+    sendfile: Literal["x-accel", "x-sendfile"] | None = Field(
+        None, description="How a web server in front takes over the sending of files: that of nginx, or of Apache."
+    )
+    url: BaseUrl | None = Field(None, description="Where a web server serves the folder to signed URLs.")
+    secret: Secret | None = Field(None, description="What URLs are signed with, or `file:` and the file that holds it.")
+    expires: int = Field(86_400, ge=1, description="Seconds for which a signed URL is good.")
+
+    @model_validator(mode="after")
+    def _signs_as_a_whole(self) -> "LocalStorageConfig":
+        if (self.url is None) != (self.secret is None):
+            raise ValueError("url and secret go together")
+        return self
 
 
 class FileConfig(_Model):
@@ -255,7 +290,8 @@ def read_config(path: Path) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     try:
-        content = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader, stricter
+        # As a stream: of a string, an error would quote the line, and that may be the one with a secret.
+        content = yaml.load(io.StringIO(text), _Loader)  # noqa: S506 - a SafeLoader, stricter
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     return _validated({} if content is None else content, base=path.resolve().parent, source=str(path))
@@ -294,9 +330,12 @@ def _validated(content: Any, *, base: Path, source: str) -> Config:
     faults += _cross_faults(content, base)
     if config is None or faults:
         raise ConfigError("\n".join(f"{source}: {fault}" for fault in faults))
-    storages = {
-        name: storage.model_copy(update={"root": base / storage.root}) for name, storage in config.storages.items()
-    }
+    storages = {}
+    for name, storage in config.storages.items():
+        storages[name] = storage.model_copy(update={"root": base / storage.root})
+        if storage.secret is not None and storage.secret.get_secret_value().startswith(_FILE):
+            secret = SecretStr(_secret_in(base, storage.secret.get_secret_value()))
+            storages[name] = storages[name].model_copy(update={"secret": secret})
     cache = config.cache
     if cache.folder is not None:
         cache = cache.model_copy(update={"folder": base / cache.folder})
@@ -330,12 +369,7 @@ def _cross_faults(content: Any, base: Path) -> Iterator[str]:
         return
     storages = content.get("storages")
     storages = storages if isinstance(storages, dict) else {}
-    for name, storage in storages.items():
-        root = storage.get("root") if isinstance(storage, dict) else None
-        if isinstance(root, str) and not (base / root).is_dir():
-            yield f"storages.{name}.root: there is no folder {base / root}"
-        if not isinstance(name, str) or not name or "/" in name:
-            yield f"storages.{name}: a storage's name must not be empty or contain '/'"
+    yield from _storages_faults(storages, base)
     opened = _setting(content, "files", "storages")
     opened = opened if isinstance(opened, list) else []
     for place, name in enumerate(opened):
@@ -360,6 +394,18 @@ def _cross_faults(content: Any, base: Path) -> Iterator[str]:
         yield from _shown_faults(path, dataset, opened)
 
 
+def _storages_faults(storages: dict[Any, Any], base: Path) -> Iterator[str]:
+    for name, storage in storages.items():
+        root = storage.get("root") if isinstance(storage, dict) else None
+        if isinstance(root, str) and not (base / root).is_dir():
+            yield f"storages.{name}.root: there is no folder {base / root}"
+        secret = storage.get("secret") if isinstance(storage, dict) else None
+        if isinstance(secret, str) and secret.startswith(_FILE) and not _secret_in(base, secret):
+            yield f"storages.{name}.secret: the file cannot be read, or does not hold a secret alone"
+        if not isinstance(name, str) or not name or "/" in name:
+            yield f"storages.{name}: a storage's name must not be empty or contain '/'"
+
+
 def _setting(content: dict[Any, Any], section: str, name: str) -> Any:
     present = content.get(section)
     return present.get(name) if isinstance(present, dict) else None
@@ -375,6 +421,15 @@ def _shown_faults(path: str, dataset: dict[Any, Any], opened: list[Any]) -> Iter
         name = entry.get("storage") if isinstance(entry, dict) else None
         if isinstance(name, str) and name not in opened:
             yield f"{where}.storage: browsers cannot read {name!r}: it is not among files.storages"
+
+
+def _secret_in(base: Path, text: str) -> str:
+    """The secret in the file that a setting names; empty when it holds none."""
+    try:
+        found = (base / text.removeprefix(_FILE)).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return found if _SECRET.fullmatch(found) else ""
 
 
 def _storage_fault(where: str, name: Any, storages: dict[Any, Any]) -> Iterator[str]:

@@ -1,12 +1,12 @@
 """Reading BAI (SAMv1 5.2), TBI (Tabix) and CSI (CSIv1) files into an `Index`.
 
-The files are sequences of bins of varying length, 200,000 of them for a human genome: a loop finds where each starts,
-and does no more; everything else is done for all of them at once.
+The files are sequences of bins of varying length, 200,000 of them for a human genome, each of which tells only where
+the next one starts. Where they start is guessed for the whole file at once and then proven: guesses of which each leads
+to the next are as good as having followed them one by one.
 """
 
 import struct
 import zlib
-from array import array
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ from htsget_flask.formats.binning import BAI_DEPTH, BAI_MIN_SHIFT, first_bin
 from htsget_flask.formats.index import Index
 
 _TABIX_HEADER_SIZE = 28
+# A bin with more chunks than this is not guessed, but found behind the one before it.
+_MANY_CHUNKS = 1 << 12
+_SHORT_RUN = 32
 _ABSENT_WINDOW = np.uint64((1 << 64) - 1)
 
 
@@ -69,6 +72,8 @@ class _Reader:
         length = (len(data) - position) // 4
         self._words = memoryview(data)[position : position + 4 * length].cast("i")
         self._array = np.frombuffer(data, "<u4", length, position)
+        # The same as numbers of 64 bits, which may start at any word.
+        self._pairs = np.ndarray((max(0, length - 1),), "<u8", data, position, (4,))
         self._min_shift, self._depth = min_shift, depth
         self._is_csi = is_csi
         self._head = 4 if is_csi else 2
@@ -76,15 +81,18 @@ class _Reader:
         self._count = self._next() if count is None else count
 
     def read(self, names: bytes) -> Index:
+        guesses = self._guess()
         bin_counts = np.zeros(self._checked(self._count, 1), dtype=np.int64)
-        places = array("q")
+        places = [np.empty(0, np.int64)]
         windows = []
         for reference_id in range(self._count):
-            bin_counts[reference_id] = self._find_bins(places)
+            found = self._find_bins(guesses)
+            bin_counts[reference_id] = sum(map(len, found))
+            places += found
             windows.append(np.empty(0, np.uint64) if self._is_csi else self._read_windows())
         unplaced = self._array[self._place : self._place + 2].tobytes()
         shape = np.array([self._min_shift, self._depth, int.from_bytes(unplaced, "little")], dtype=np.int64)
-        return self._assemble(shape, bin_counts, np.frombuffer(places, np.int64), windows, names)
+        return self._assemble(shape, bin_counts, np.concatenate(places), windows, names)
 
     def _next(self) -> int:
         value: int = self._words[self._place]
@@ -97,17 +105,37 @@ class _Reader:
             raise FormatError("the index is truncated or damaged")
         return count
 
-    def _find_bins(self, places: "array[int]") -> int:
-        """Append where each bin of the next reference starts; return their number."""
-        count = self._checked(self._next(), self._head)
-        words, place, head, chunks_at, append = self._words, self._place, self._head, self._head - 1, places.append
-        for _ in range(count):
-            append(place)
-            place += head + 4 * words[place + chunks_at]
-        if not self._place <= place <= len(words):
-            raise FormatError("the index is truncated or damaged")
-        self._place = place
-        return count
+    def _guess(self) -> npt.NDArray[np.int64]:
+        """Where bins seem to start, in order: whatever looks like one and is where another such leads to."""
+        head = self._head
+        bins, chunk_counts = self._array[: 1 - head], self._array[head - 1 :]
+        seeming = (bins <= first_bin(self._depth + 1) + 1) & (chunk_counts < _MANY_CHUNKS)
+        places = np.flatnonzero(seeming)
+        following = places + (head + 4 * chunk_counts[places].astype(np.int64))
+        is_led_to = np.zeros(len(self._array) + head + 4 * _MANY_CHUNKS, dtype=bool)
+        is_led_to[following] = True
+        return places[is_led_to[places]]
+
+    def _find_bins(self, guesses: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+        """Where the bins of the next reference start, in parts: a guess counts when the one before leads to it."""
+        left = self._checked(self._next(), self._head)
+        parts, longest = [], _SHORT_RUN
+        while left:
+            self._checked(1, self._head)
+            first = int(np.searchsorted(guesses, self._place))
+            run = guesses[first : first + min(left, longest)]
+            if not len(run) or run[0] != self._place:
+                run = np.array([self._place])
+            following = run + (self._head + 4 * self._array[run + (self._head - 1)].astype(np.int64))
+            breaks = np.flatnonzero(following[:-1] != run[1:])
+            # Short after a wrong guess, else longer each time: many wrong ones must not cost a look at the rest each.
+            longest = _SHORT_RUN if len(breaks) else 8 * longest
+            run = run[: breaks[0] + 1] if len(breaks) else run
+            self._place = int(following[len(run) - 1])
+            left -= len(run)
+            parts.append(run)
+        self._checked(0, 0)
+        return parts
 
     def _read_windows(self) -> npt.NDArray[np.uint64]:
         count = self._checked(self._next(), 2)
@@ -135,30 +163,32 @@ class _Reader:
         references = np.repeat(np.arange(len(bin_counts)), bin_counts)
         bins = words[places]
         # Sorted by reference and bin; the file's order is close to it, which the stable sort uses.
-        order = np.argsort(references << 32 | bins, kind="stable")
-        places, references, bins = places[order], references[order], bins[order]
-        chunk_counts = words[places + self._head - 1].view("<i4").astype(np.int64)
-        if (chunk_counts < 0).any():
-            raise FormatError("the index is damaged: a bin has a negative number of chunks")
+        keys = references << 32 | bins
+        if not (keys[1:] > keys[:-1]).all():
+            order = np.argsort(keys, kind="stable")
+            places, references, bins = places[order], references[order], bins[order]
+        chunk_counts = words[places + (self._head - 1)].astype(np.int64)
 
         statistics = np.zeros((len(bin_counts), 5), dtype=np.uint64)
         limit = first_bin(self._depth + 1)
         for bin_place in np.flatnonzero((bins == limit + 1) & (chunk_counts >= 2)).tolist():
             start = int(places[bin_place]) + self._head
             statistics[references[bin_place]] = [1, *words[start : start + 8].view("<u8")]
-        real = bins < limit
+        real = np.flatnonzero(bins < limit)
         places, references, bins, chunk_counts = places[real], references[real], bins[real], chunk_counts[real]
 
         bin_chunks = _offsets(chunk_counts)
-        firsts = np.repeat(places + self._head - 4 * bin_chunks[:-1], chunk_counts)
-        chunk_places = firsts + 4 * np.arange(len(firsts))
-        begins, ends = _uint64(words, chunk_places), _uint64(words, chunk_places + 2)
+        chunk_places = np.repeat(places + self._head - 4 * bin_chunks[:-1], chunk_counts)
+        chunk_places += np.arange(0, 4 * len(chunk_places), 4)
+        begins = self._pairs[chunk_places]
+        chunk_places += 2
+        ends = self._pairs[chunk_places]
         if (begins > ends).any():
             raise FormatError("the index is damaged: a chunk ends before it begins")
         reference_windows = _offsets(np.array([len(part) for part in windows], dtype=np.int64))
         flat_windows = np.concatenate(windows) if windows else np.empty(0, np.uint64)
         if self._is_csi:
-            loffsets = _uint64(words, places + 1)
+            loffsets = self._pairs[places + 1]
         else:
             loffsets = self._loffsets(bins, references, reference_windows, flat_windows)
         return Index(
@@ -184,13 +214,10 @@ class _Reader:
         windows: npt.NDArray[np.uint64],
     ) -> npt.NDArray[np.uint64]:
         """What a CSI states and BAI and TBI imply: the linear index at each bin's leftmost window, 0 beyond its end."""
-        firsts = np.array([first_bin(level) for level in range(self._depth + 1)])
-        levels = np.searchsorted(firsts, bins, side="right") - 1
-        places = reference_windows[references] + ((bins - firsts[levels]) << 3 * (self._depth - levels))
+        levels = [np.arange(1 << 3 * level) << 3 * (self._depth - level) for level in range(self._depth + 1)]
+        places = reference_windows[references] + np.concatenate(levels)[bins]
         inside = places < reference_windows[references + 1]
-        loffsets = np.zeros(len(bins), dtype=np.uint64)
-        loffsets[inside] = windows[places[inside]]
-        return loffsets
+        return np.where(inside, np.append(windows, np.uint64(0))[np.minimum(places, len(windows))], np.uint64(0))
 
 
 def _offsets(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -198,14 +225,6 @@ def _offsets(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     offsets = np.zeros(len(counts) + 1, dtype=np.int64)
     np.cumsum(counts, out=offsets[1:])
     return offsets
-
-
-def _uint64(words: npt.NDArray[np.uint32], places: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-    """The 64-bit numbers whose lower halves stand at these places."""
-    numbers = np.empty((len(places), 2), np.uint32)
-    numbers[:, 0] = words[places]
-    numbers[:, 1] = words[places + 1]
-    return numbers.view(np.uint64).reshape(-1)
 
 
 def _extent(

@@ -39,7 +39,7 @@ def content_security_policy(config: Config, base: str) -> str:
     """The policy (W3C CSP Level 3): what the page needs, and nothing else.
 
     `base` is the URL that tickets and files are at. igv.js makes style elements and images of its own; it reads data
-    from this service, and from wherever the configuration's genomes and tracks are.
+    from this service, and from wherever the configuration's storages, genomes and tracks are.
     """
     source = igv_js(config).url
     readable = {origin for url in (base, *_outside(config)) for origin in _ORIGIN.findall(url)[:1]}
@@ -65,7 +65,8 @@ def _without_query(url: str) -> str:
 
 
 def _outside(config: Config) -> Iterator[str]:
-    """The URLs of the configuration's genomes and tracks."""
+    """The URLs of the configuration's genomes and tracks, and of web servers that deliver data blocks."""
+    yield from (storage.url for storage in config.storages.values() if storage.url is not None)
     for entry in config.datasets:
         yield from filter(is_url, _texts(entry))
 

@@ -75,10 +75,13 @@ class TestThePageLoadsNothingElse:
             public_url="https://data.example/prefix",
             datasets=[named(tracks=tracks, genome=genome)],
             browser={"igv_js": "https://static.example/igv;x.js?v=1"},
+            storages={
+                "data": {"type": "local", "root": str(demo), "url": "https://raw.example/x/", "secret": "s" * 16}
+            },
         )
         directives = policy(http)
         assert directives["script-src"] == ["'self'", "'wasm-unsafe-eval'", "https://static.example/igv%3Bx.js"]
-        hosts = ("data.example", "genomes.example", "tracks.example:8443", "x.example", "y.example")
+        hosts = ("raw.example", "data.example", "genomes.example", "tracks.example:8443", "x.example", "y.example")
         assert set(directives["connect-src"]) == {"'self'", *(f"https://{host}" for host in hosts)}
         assert 'data-igv-js="https://static.example/igv;x.js?v=1"' in http.get("/").body.decode()
         assert 'data-igv-js-integrity=""' in http.get("/").body.decode()

@@ -3,11 +3,12 @@
 import json
 import os
 import random
+import shutil
 import socket
 import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection
+from http.client import HTTPConnection, IncompleteRead
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -369,6 +370,37 @@ class TestClientsThatLeaveCostNothing:
         assert wait_until(is_free, seconds=20), (before, server.open_files())
         assert server.log() == log
         assert server.is_healthy()
+
+
+class TestAFileThatChangesWhileItIsSent:
+    @pytest.fixture
+    def path(self, big_folder: Path, tmp_path: Path) -> Path:
+        """A copy of the large file."""
+        (tmp_path / "served").mkdir()
+        return Path(shutil.copy(big_folder / "big.bam", tmp_path / "served"))
+
+    @pytest.mark.parametrize("how", ["cut", "replaced"])
+    def test_is_never_mixed_nor_padded(self, serve: Serve, path: Path, how: str) -> None:
+        server, whole = serve(path.parent), path.read_bytes()
+        connection = HTTPConnection(server.host, server.port, timeout=30)
+        try:
+            connection.connect()
+            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+            connection.request("GET", "/files/data/big.bam")
+            with connection.getresponse() as response:
+                first = response.read(1000)
+                if how == "cut":
+                    os.truncate(path, 20_000_000)
+                    with pytest.raises((IncompleteRead, ConnectionError)):
+                        response.read()
+                else:
+                    other = path.with_suffix(".new")
+                    other.write_bytes(bytes(len(whole)))
+                    other.replace(path)
+                    is_equal = first + response.read() == whole
+                    assert is_equal
+        finally:
+            connection.close()
 
 
 class TestTheListing:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.live
 
 ODD = "a b#c%2F&é <img src=x onerror=evil=1>"
+_COLOUR_IN_IGV = """() => {
+  const input = document.querySelector("#igv > div").shadowRoot.querySelector("input");
+  return getComputedStyle(input).color;
+}"""
 LOCUS = ("chr1", 20_000, 24_000)
 
 
@@ -215,6 +219,8 @@ class TestItFitsTheScreen:
             present.tracks("alignment")
             assert present.page.evaluate(width) <= size[0]
             assert present.page.locator("nav").is_visible() == (size is LAPTOP)
+            # igv.js draws on white also where the page is dark.
+            assert present.page.evaluate(_COLOUR_IN_IGV) == "rgb(0, 0, 0)"
             present.screenshot(f"reads-{name}")
             if size is PHONE:
                 present.page.get_by_role("link", name="All datasets").click()

@@ -225,3 +225,45 @@ class TestPathsAreResolved:
         assert default_cache_folder() == tmp_path / ".cache" / "htsget_flask"
         monkeypatch.setenv("XDG_CACHE_HOME", "relative")
         assert default_cache_folder().is_absolute()
+
+
+class TestSecrets:
+    SECRET = "a-secret-of-32-characters-0123456"
+
+    def storage(self, tmp_path: Path, *settings: str) -> str:
+        lines = ("type: local", f"root: {tmp_path}", *settings)
+        return f"storages: {{lab: {{{', '.join(lines)}}}}}\ndatasets: [{{prefix: '', storage: lab}}]\n"
+
+    def test_a_file_may_hold_one(self, tmp_path: Path) -> None:
+        (tmp_path / "key").write_text(f"{self.SECRET}\n")
+        path = tmp_path / "config.yaml"
+        for secret in ("file:key", f"file:{tmp_path / 'key'}", self.SECRET):
+            path.write_text(self.storage(tmp_path, "url: https://a.example/raw", f"secret: '{secret}'"))
+            config = read_config(path)
+            found = config.storages["lab"].secret
+            assert found is not None and found.get_secret_value() == self.SECRET
+            assert self.SECRET not in repr(config) + str(config) + config.model_dump_json()
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            ("secret: s3cret-with-$-in-it-and-more", "url: https://a.example/"),
+            ("secret: s3cret", "url: https://a.example/"),
+            ("secret: [s3cret-0123456789]", "url: https://a.example/"),
+            ("secret: s3cret-0123456789",),
+            ("url: https://a.example/",),
+            ("secret: file:bad", "url: https://a.example/"),
+            ("secret: file:none", "url: https://a.example/"),
+            ("secret: s3cret-0123456789", "url: 'https://a.example/?s3cret'"),
+            ("secret: s3cret-0123456789", "url: https://a.example/", "expires: 0"),
+        ],
+    )
+    def test_a_fault_is_told_without_it(self, tmp_path: Path, settings: tuple[str, ...]) -> None:
+        (tmp_path / "bad").write_text("s3cret-of-two\nlines-of-s3cret\n")
+        found = faults(tmp_path, self.storage(tmp_path, *settings))
+        assert len(found) == 1 and found[0].startswith("storages.lab")
+        assert "s3cret" not in found[0]
+
+    def test_nor_is_one_quoted_where_the_file_is_not_yaml(self, tmp_path: Path) -> None:
+        text = self.storage(tmp_path, "secret: s3cret-0123456789: x", "url: https://a.example/")
+        assert "not valid YAML" in "".join(faults(tmp_path, text)) and "s3cret" not in "".join(faults(tmp_path, text))

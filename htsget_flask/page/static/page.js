@@ -3,7 +3,8 @@
 const page = document.body.dataset;
 const part = (id) => document.getElementById(id);
 // igv.js's bar of controls has one line, which is wider than a phone; its style lies in a shadow root.
-const NARROW = `@media (max-width: 48rem) {
+const STYLE = `.igv-navbar { white-space: nowrap; }
+@media (max-width: 48rem) {
   .igv-navbar { height: auto; flex-wrap: wrap; row-gap: 4px; padding-bottom: 4px; }
   .igv-navbar-left-container .igv-logo, .igv-navbar-left-container .igv-current-genome { display: none; }
 }`;
@@ -255,9 +256,9 @@ async function open(now) {
     browser = made;
     // For people at the console.
     globalThis.igvBrowser = browser;
-    const narrow = new CSSStyleSheet();
-    narrow.replaceSync(NARROW);
-    place.shadowRoot.adoptedStyleSheets.push(narrow);
+    const style = new CSSStyleSheet();
+    style.replaceSync(STYLE);
+    place.shadowRoot.adoptedStyleSheets.push(style);
     moved(browser.referenceFrameList);
   } catch (error) {
     if (now !== turn) return;
@@ -286,25 +287,31 @@ const settled = afterwards(() => {
 
 // ---- commands
 
-function region() {
-  const [frame] = frames;
-  if (browser !== null && frame && frame.chr !== "all") {
-    return { referenceName: frame.chr, start: Math.max(0, Math.floor(frame.start)), end: Math.ceil(frame.end) };
+// As htsget says them: from 0, without their ends. None stands for whole files.
+function regions() {
+  if (browser !== null) {
+    return frames
+      .filter((frame) => frame.chr !== "all")
+      .map(({ chr, start, end }) => ({ referenceName: chr, start: Math.max(0, Math.floor(start)), end: Math.ceil(end) }));
   }
-  const [, name, start, end] = /^(.*):([0-9,]+)-([0-9,]+)$/.exec(wanted().get("locus") ?? shown.locus ?? "") ?? [];
-  if (name === undefined) return {};
-  const numbers = [start, end].map((text) => Number(text.replaceAll(",", "")));
-  return { referenceName: name, start: numbers[0] - 1, end: numbers[1] };
+  const loci = wanted().get("locus") ?? shown.locus ?? "";
+  return [...loci.matchAll(/(\S+):([0-9,]+)-([0-9,]+)/g)].map(([, referenceName, ...numbers]) => {
+    const [start, end] = numbers.map((text) => Number(text.replaceAll(",", "")));
+    return { referenceName, start: start - 1, end };
+  });
 }
 
 let commands = ""; // what is offered: buttons that are in use are not put anew for nothing
 
 function command() {
   const files = chosen().length ? chosen() : shown.files.filter((file) => file.size !== null);
-  const texts = files.map((file) => {
-    const parameters = new URLSearchParams({ format: file.format, ...region() });
-    return `${file.tool} view "${file.ticket}?${parameters}"`;
-  });
+  const places = regions().length ? regions() : [{}];
+  const texts = files.flatMap((file) =>
+    places.map((region) => {
+      const parameters = new URLSearchParams({ format: file.format, ...region });
+      return `${file.tool} view "${file.ticket}?${parameters}"`;
+    }),
+  );
   const tracks = JSON.stringify([...shown.tracks, ...chosen().map((file) => file.track)], null, 2);
   if (commands === (commands = `${texts}${tracks}`)) return;
   const details = element(
@@ -313,7 +320,7 @@ function command() {
     element("summary", { textContent: "igv.js tracks" }),
     copyable(tracks, "Copy the igv.js tracks"),
   );
-  const lines = texts.map((text, place) => copyable(text, `Copy the ${files[place].tool} command`));
+  const lines = texts.map((text) => copyable(text, `Copy the ${text.split(" ", 1)} command`));
   part("commands").replaceChildren(...lines, ...(tracks === "[]" ? [] : [details]));
 }
 
