@@ -182,10 +182,10 @@ def visit(
     url: str,
     *,
     size: tuple[int, int] = LAPTOP,
-    answers: Mapping[str, bytes] | None = None,
+    answers: Mapping[str, bytes | None] | None = None,
     dark: bool = False,
 ) -> Iterator[Visit]:
-    """Open a URL in a window of its own, without memories; `answers` are given for URLs that lie elsewhere."""
+    """Open a URL in a window of its own, without memories; `answers` are given for URLs elsewhere, None: it is down."""
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]}, color_scheme="dark" if dark else "light"
     )
@@ -198,7 +198,10 @@ def visit(
         yield present
 
 
-def _answer(content: bytes, route: "Route") -> None:
+def _answer(content: bytes | None, route: "Route") -> None:
+    if content is None:
+        route.abort("connectionrefused")
+        return
     headers = {"Access-Control-Allow-Origin": "*", "Content-Type": "text/javascript"}
     route.fulfill(status=200, headers=headers, body=content)
 

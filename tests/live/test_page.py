@@ -16,7 +16,7 @@ from htsget_flask.config import folder_config
 from htsget_flask.page.policy import igv_js
 from tests.live.browser import LAPTOP, PHONE, Visit, chromium, igv_js_file, visit
 from tests.live.conftest import Serve
-from tests.live.server import Server, free_port
+from tests.live.server import Server
 from tests.live.tools import lines, write_config
 
 if TYPE_CHECKING:
@@ -244,16 +244,11 @@ class TestIgvJsComesFromWhereItIsSaid:
             assert "igv.js could not be loaded" in present.message()
             assert present.page.evaluate("() => globalThis.evil") is None
 
-    def test_where_it_cannot_be_reached(
-        self, browser: "Browser", serve: Serve, demo_folder: Path, tmp_path: Path
-    ) -> None:
-        elsewhere = f"http://127.0.0.1:{free_port()}/igv.js"
-        server = serve(
-            "--config", write_config(tmp_path / "c.yaml", demo_folder, f"browser: {{igv_js: '{elsewhere}'}}")
-        )
-        with visit(browser, f"{server.url}/?dataset=NA00001") as present:
+    def test_where_it_cannot_be_reached(self, browser: "Browser", demo_server: Server) -> None:
+        url = igv_js(folder_config(Path.cwd())).url
+        with visit(browser, f"{demo_server.url}/?dataset=NA00001", answers={url: None}) as present:
             message = present.message()
-            assert elsewhere in message and "browser.igv_js" in message
+            assert url in message and "browser.igv_js" in message
             assert "samtools view" in present.page.locator("#commands").inner_text()
 
 
