@@ -38,7 +38,7 @@ def wants_genome_list(config: Config) -> bool:
 def content_security_policy(config: Config, base: str) -> str:
     """The policy (W3C CSP Level 3): what the page needs, and nothing else.
 
-    `base` is the URL that tickets and files are at. igv.js makes style elements and images of its own; it reads data
+    `base` is the URL that tickets and files are at. igv.js makes style elements of its own; it reads data
     from this service, and from wherever the configuration's storages, genomes and tracks are.
     """
     source = igv_js(config).url
@@ -50,7 +50,8 @@ def content_security_policy(config: Config, base: str) -> str:
         # igv.js decodes CRAM in WebAssembly.
         "script-src": ["'self'", "'wasm-unsafe-eval'", *([_without_query(source)] if is_url(source) else [])],
         "style-src": ["'self'", "'unsafe-inline'"],
-        "img-src": ["'self'", "data:", "blob:"],
+        # Its cursors, and the image that a person saves.
+        "img-src": ["data:", "blob:"],
         "connect-src": ["'self'", *sorted(readable), *anywhere],
         "base-uri": ["'none'"],
         "form-action": ["'none'"],

@@ -96,6 +96,9 @@ class TestItShowsTheExampleData:
             count = variants(demo_folder / "cohort.vcf.gz", track["chr"], track["start"], track["end"])
             assert track["count"] == count > 50
             assert any("/variants/cohort?" in url for url in present.requests)
+            with present.page.expect_download() as saved:
+                present.page.evaluate("() => igvBrowser.savePNGtoFile('view.png')")
+            assert Path(saved.value.path()).read_bytes().startswith(b"\x89PNG")
             assert "igv.js cannot read BCF" in present.page.locator("#files").inner_text()
             assert is_sound(present, server)
             present.screenshot("variants")
