@@ -126,29 +126,34 @@ def _locus(region: tuple[str, int, int], files: list[_File]) -> str:
 def _described(services: Services, base: str, file: _File, *, name: str, has_sequence: bool) -> dict[str, Any]:
     source = file.source
     form = source.form
-    url = f"{base}{form.endpoint}/{quote(source.id)}"
-    track: dict[str, Any] = {"name": name, "sourceType": "htsget", "format": form.name.lower(), "url": url}
     problem = file.problem
-    if form.name == "BAM":
-        track = {"type": "alignment", **track}
-    elif form.name == "VCF":
-        track = {"type": "variant", **track, "visibilityWindow": _VARIANT_WINDOW, "height": _VARIANT_HEIGHT}
-    elif form.name == "CRAM":
-        problem = problem or _cram_problem(services, source, has_sequence=has_sequence)
-        keys = (source.key, file.index_key or "")
-        data, index = (file_url(base, source.storage_name, key) for key in keys)
-        track = {"type": "alignment", "name": name, "format": "cram", "url": data, "indexURL": index}
-    else:
-        problem = problem or f"igv.js cannot read {form.name}."
+    if problem is None and form.name == "BCF":
+        problem = "igv.js cannot read BCF."
+    if problem is None and form.name == "CRAM":
+        problem = _cram_problem(services, source, has_sequence=has_sequence)
+    ticket = f"{base}{form.endpoint}/{quote(source.id)}"
     return {
         "format": form.name,
         "endpoint": form.endpoint,
         "size": file.size,
-        "ticket": url,
+        "ticket": ticket,
         "tool": _TOOLS[form.endpoint],
         "problem": problem,
-        "track": track if problem is None else None,
+        "track": None if problem else {"name": f"{name} {form.name}", **_track(base, file, ticket)},
     }
+
+
+def _track(base: str, file: _File, ticket: str) -> dict[str, Any]:
+    """The igv.js track of a file that igv.js can read: over htsget, but for CRAM."""
+    source = file.source
+    if source.form.name == "CRAM":
+        keys = (source.key, file.index_key or "")
+        data, index = (file_url(base, source.storage_name, key) for key in keys)
+        return {"type": "alignment", "format": "cram", "url": data, "indexURL": index}
+    track = {"sourceType": "htsget", "format": source.form.name.lower(), "url": ticket}
+    if source.form.endpoint == "reads":
+        return {"type": "alignment", **track}
+    return {"type": "variant", **track, "visibilityWindow": _VARIANT_WINDOW, "height": _VARIANT_HEIGHT}
 
 
 def _cram_problem(services: Services, source: Source, *, has_sequence: bool) -> str | None:

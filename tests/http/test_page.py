@@ -191,7 +191,7 @@ class TestADatasetBecomesTracks:
         bam, cram = dataset["files"]["BAM"], dataset["files"]["CRAM"]
         assert bam["track"] == {
             "type": "alignment",
-            "name": "NA00001",
+            "name": "NA00001 BAM",
             "sourceType": "htsget",
             "format": "bam",
             "url": "http://localhost/reads/NA00001",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pysam
 import pytest
+import yaml
 
 from htsget_flask.config import folder_config
 from htsget_flask.page.policy import igv_js
@@ -81,7 +82,7 @@ class TestItShowsTheExampleData:
     def test_reads_over_htsget(self, browser: "Browser", server: Server, demo_folder: Path) -> None:
         with visit(browser, server.url) as present:
             present.page.get_by_role("link", name="NA00001").click()
-            track = present.tracks("alignment")["NA00001"]
+            track = present.tracks("alignment")["NA00001 BAM"]
             assert track["ink"] > 10_000
             count = reads(demo_folder / "NA00001.bam", track["chr"], track["start"], track["end"])
             assert track["count"] == count > 1000
@@ -91,7 +92,7 @@ class TestItShowsTheExampleData:
 
     def test_variants_over_htsget(self, browser: "Browser", server: Server, demo_folder: Path) -> None:
         with visit(browser, f"{server.url}/?dataset=cohort") as present:
-            track = present.tracks("variant")["cohort"]
+            track = present.tracks("variant")["cohort VCF"]
             assert track["ink"] > 500
             count = variants(demo_folder / "cohort.vcf.gz", track["chr"], track["start"], track["end"])
             assert track["count"] == count > 50
@@ -106,7 +107,7 @@ class TestItShowsTheExampleData:
     def test_cram_as_a_plain_file(self, browser: "Browser", server: Server, demo_folder: Path) -> None:
         name, start, end = LOCUS
         with visit(browser, f"{server.url}/?dataset=NA00001&formats=CRAM&locus={name}:{start + 1}-{end}") as present:
-            track = present.tracks("alignment")["NA00001"]
+            track = present.tracks("alignment")["NA00001 CRAM"]
             assert track["ink"] > 10_000
             assert track["count"] == reads(demo_folder / "NA00001.cram", name, track["start"], track["end"]) > 100
             assert any(url.endswith("/files/here/NA00001.cram") for url in present.requests)
@@ -119,6 +120,52 @@ class TestItShowsTheExampleData:
                 expected = fasta.fetch("chr2", track["start"], track["end"])
             assert expected in (track["sequence"] or "").upper()
             assert is_sound(present, server)
+
+
+class TestTheConfigurationDecides:
+    def test_on_names_genome_and_tracks(
+        self, browser: "Browser", serve: Serve, demo_folder: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "more").mkdir()
+        (tmp_path / "more" / "genes.bed").write_text("chr1\t30100\t30200\tone\nchr1\t30400\t30900\ttwo\n")
+        content = {
+            "storages": {
+                "demo": {"type": "local", "root": str(demo_folder)},
+                "more": {"type": "local", "root": str(tmp_path / "more")},
+            },
+            "files": {"storages": ["demo", "more"]},
+            "browser": {"igv_js": str(igv_js_file())},
+            "datasets": [
+                {
+                    "id": "both",
+                    "name": "Reads and variants",
+                    "description": "Of one person",
+                    "reads": {"BAM": {"storage": "demo", "key": "NA00001.bam"}},
+                    "variants": {"VCF": {"storage": "demo", "key": "cohort.vcf.gz"}},
+                    "genome": "toy",
+                    "tracks": [{"storage": "more", "key": "genes.bed", "name": "Genes", "type": "annotation"}],
+                }
+            ],
+        }
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(content), encoding="utf-8")
+        server = serve("--config", path)
+        fasta = f"{server.url}/files/demo/demo.fa"
+        genomes = [{"id": "toy", "name": "Toy", "fastaURL": fasta, "indexURL": f"{fasta}.fai"}]
+        answers = {"https://igv.org/genomes/genomes3.json": json.dumps(genomes).encode()}
+        with visit(browser, f"{server.url}/?dataset=both&locus=chr1:30001-31000", answers=answers) as present:
+            tracks = present.tracks("alignment", "variant", "annotation")
+            assert tracks["Genes"]["count"] == 2
+            name, start, end = (tracks["Genes"][part] for part in ("chr", "start", "end"))
+            assert tracks["Reads and variants BAM"]["count"] == reads(demo_folder / "NA00001.bam", name, start, end)
+            assert tracks["Reads and variants VCF"]["count"] == variants(
+                demo_folder / "cohort.vcf.gz", name, start, end
+            )
+            assert present.page.get_by_role("heading", level=2).inner_text() == "Reads and variants"
+            assert present.page.locator("#description").inner_text() == "Of one person"
+            assert present.hosts() == {f"{server.host}:{server.port}", "igv.org"}
+            assert present.errors == present.alerts() == []
+            present.screenshot("reads-and-variants")
 
 
 class TestAPersonFindsADataset:
@@ -177,7 +224,7 @@ class TestAViewCanBeShared:
         assert track["url"] == url
         assert (track["sourceType"], track["format"], track["type"]) == ("htsget", "bam", "alignment")
         with visit(browser, address) as present:
-            shown = present.tracks("alignment")["NA00001"]
+            shown = present.tracks("alignment")["NA00001 BAM"]
             assert (shown["chr"], shown["start"], shown["end"]) == ("chr2", 5000, 6000)
             assert shown["count"] == reads(demo_folder / "NA00001.bam", "chr2", 5000, 6000)
             assert is_sound(present, server)
@@ -236,7 +283,7 @@ class TestIgvJsComesFromWhereItIsSaid:
         with visit(
             browser, f"{demo_server.url}/?dataset=NA00001", answers={url: igv_js_file().read_bytes()}
         ) as present:
-            assert present.tracks("alignment")["NA00001"]["count"] > 1000
+            assert present.tracks("alignment")["NA00001 BAM"]["count"] > 1000
             assert present.hosts() == {f"127.0.0.1:{demo_server.port}", "cdn.jsdelivr.net"}
             assert present.errors == []
 
@@ -299,7 +346,7 @@ class TestItSaysWhatCannotBeShown:
 
     def test_that_there_is_no_sequence(self, browser: "Browser", spoilt: Server, demo_folder: Path) -> None:
         with visit(browser, f"{spoilt.url}/?dataset=plain&locus=chr1:20001-24000") as present:
-            track = present.tracks("alignment")["plain"]
+            track = present.tracks("alignment")["plain BAM"]
             assert track["count"] == reads(demo_folder / "NA00001.bam", "chr1", track["start"], track["end"])
             assert track["ink"] > 10_000
             assert "is not known to this server" in present.page.locator("#note").inner_text()
@@ -309,10 +356,10 @@ class TestItSaysWhatCannotBeShown:
     def test_names_are_only_names(self, browser: "Browser", spoilt: Server) -> None:
         with visit(browser, spoilt.url) as present:
             present.page.get_by_text(ODD).click()
-            assert present.tracks("alignment")[ODD]["count"] > 1000
+            assert present.tracks("alignment")[f"{ODD} BAM"]["count"] > 1000
             assert present.page.get_by_role("heading", level=2).inner_text() == ODD
             present.page.reload()
-            assert present.tracks("alignment")[ODD]["count"] > 1000
+            assert present.tracks("alignment")[f"{ODD} BAM"]["count"] > 1000
             # igv.js itself takes a track's name for HTML; the policy keeps it from running.
             assert present.page.evaluate("() => globalThis.evil") is None
             assert present.hosts() == {f"{spoilt.host}:{spoilt.port}"}
