@@ -20,6 +20,8 @@ from htsget_flask.config import (
 )
 from htsget_flask.files.views import blueprint as files
 from htsget_flask.htsget.views import blueprint as htsget
+from htsget_flask.inventory import Inventory
+from htsget_flask.page.views import blueprint as page
 from htsget_flask.storage.handover import XAccel, XSendfile
 from htsget_flask.storage.local import LocalStorage
 from htsget_flask.storage.signed import UrlSigner
@@ -31,10 +33,12 @@ CONFIG_VARIABLE = "HTSGET_FLASK_CONFIG"
 def create_services(config: Config) -> Services:
     """What requests are answered from, made of the configuration."""
     storages = {name: _local(name, storage) for name, storage in config.storages.items()}
+    catalog = Catalog(config.datasets, storages)
     return Services(
         config=config,
         storages=storages,
-        catalog=Catalog(config.datasets, storages),
+        catalog=catalog,
+        inventory=Inventory(catalog, storages),
         cache=ByteCache(config.cache.max_bytes),
         sidecars=config.cache.folder or default_cache_folder(),
     )
@@ -66,6 +70,8 @@ def create_app(config: Config) -> Flask:
     register(app, config)
     app.register_blueprint(htsget)
     app.register_blueprint(files)
+    if config.browser.enabled:
+        app.register_blueprint(page)
     if config.trusted_proxies:
         hops = config.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, hops, hops, hops, hops, hops)  # type: ignore[method-assign]

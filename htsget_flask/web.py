@@ -23,6 +23,7 @@ from htsget_flask.catalog import Catalog
 from htsget_flask.config import Config
 from htsget_flask.errors import FileFaultError, InternalServerError, InvalidInput, ServiceError
 from htsget_flask.front import hand_over
+from htsget_flask.inventory import Inventory
 from htsget_flask.preconditions import failed_precondition, range_is_meant
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import Storage
@@ -48,6 +49,7 @@ class Services:
     config: Config
     storages: Mapping[str, Storage]
     catalog: Catalog
+    inventory: Inventory
     cache: ByteCache
     sidecars: Path
 
@@ -103,8 +105,13 @@ def _answer(error: ServiceError) -> Response:
     return response
 
 
-def _file_fault(error: FileFaultError) -> Response:
+def log_fault(error: FileFaultError) -> None:
+    """Write to the log what is wrong with a file, for its keeper."""
     log.error("%s", error)
+
+
+def _file_fault(error: FileFaultError) -> Response:
+    log_fault(error)
     arguments = request.view_args or {}
     identifier = arguments.get("dataset_id") or arguments.get("key", "")
     return _answer(InternalServerError(f"{identifier!r} cannot be served: {error.reason}"))

@@ -15,6 +15,7 @@ import pytest
 
 from tests.client import fetch, fetch_ticket
 from tests.live import fronts
+from tests.live.browser import chromium, igv_js_file, static_site, visit
 from tests.live.fronts import Front
 from tests.live.server import free_port
 from tests.live.tools import run
@@ -245,3 +246,38 @@ class TestPagesOfOtherOrigins:
             exposed = answer.headers["access-control-expose-headers"].lower()
             assert {"content-range", "content-length", "accept-ranges", "etag"} <= set(exposed.split(", "))
             assert answer.headers["vary"] == "Origin"
+
+
+class TestIgvReadsThem:
+    PAGE = """<!doctype html><meta charset="utf-8"><title>Another site</title><link rel="icon" href="data:,">
+<div id="igv"></div>
+<script type="module">
+  import igv from "./igv.esm.min.js";
+  globalThis.igvBrowser = await igv.createBrowser(document.getElementById("igv"), %s);
+</script>
+"""
+
+    def test_from_a_page_of_another_origin(self, front: Front, data: Path, tmp_path: Path) -> None:
+        (tmp_path / "sizes").write_text("chr1\t200000000\n", encoding="ascii")
+        track = {"type": "alignment", "sourceType": "htsget", "format": "bam", "url": f"{front.url}/reads/big"}
+        settings = {
+            "loadDefaultGenomes": False,
+            "reference": {"id": "big", "chromSizesURL": "sizes"},
+            "locus": "chr1:10000001-40000000",
+            "tracks": [{**track, "name": "big", "visibilityWindow": 100_000_000}],
+        }
+        shutil.copy(igv_js_file(), tmp_path)
+        (tmp_path / "index.html").write_text(self.PAGE % json.dumps(settings), encoding="utf-8")
+        with (
+            chromium() as browser,
+            static_site(tmp_path) as url,
+            # The browser is not told of the certificate.
+            visit(browser, f"{url}/", ignore_https_errors=True) as present,
+        ):
+            found = present.tracks("alignment")["big"]
+            assert present.errors == present.alerts() == []
+            fetched = [asked for asked in present.requests if "/raw/" in asked]
+        with pysam.AlignmentFile(data / "big.bam") as file:
+            starts = [read.reference_start for read in file.fetch("chr1", found["start"], found["end"])]
+        assert found["count"] == sum(found["start"] <= start < found["end"] for start in starts) > 100
+        assert fetched and found["ink"] > 100

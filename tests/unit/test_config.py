@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel
 
 from htsget_flask.config import (
+    BrowserConfig,
     CacheConfig,
     Config,
     ConfigError,
@@ -15,11 +16,13 @@ from htsget_flask.config import (
     DatasetConfig,
     FileConfig,
     FilesConfig,
+    GenomeConfig,
     HtsgetConfig,
     LocalStorageConfig,
     OrganizationConfig,
     PrefixConfig,
     ServiceConfig,
+    TrackConfig,
     default_cache_folder,
     folder_config,
     read_config,
@@ -32,6 +35,9 @@ MODELS: dict[str, type[BaseModel]] = {
     "datasets[].": PrefixConfig,
     "datasets[]. ": DatasetConfig,
     "datasets[].reads.<format>.": FileConfig,
+    "datasets[].genome.": GenomeConfig,
+    "datasets[].tracks[].": TrackConfig,
+    "browser.": BrowserConfig,
     "htsget.": HtsgetConfig,
     "files.": FilesConfig,
     "cache.": CacheConfig,
@@ -39,7 +45,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "service.": ServiceConfig,
     "service.organization.": OrganizationConfig,
 }
-SECTIONS = {"htsget", "files", "cache", "cors", "service", "service.organization", "storages", "datasets"}
+SECTIONS = {"htsget", "files", "browser", "cache", "cors", "service", "service.organization", "storages", "datasets"}
 SECTIONS |= {"datasets[].reads", "datasets[].variants"}
 
 
@@ -121,6 +127,10 @@ class TestAllFaultsAreToldAtOnce:
               - {id: trio, reads: {BAM: {storage: labx, key: ../t.bam}, VCF: {storage: lab, key: x}}}
               - {id: nothing}
               - {prefx: lab/, storage: lab}
+              - {prefix: x/, storage: other, name: x, genome: {fasta: x.fa, storage: other}}
+              - {prefix: y/, storage: other, genome: {fasta: x.fa}, tracks: [{url: x}, {key: a}, {storage: o, key: b}]}
+              - {prefix: z/, storage: other, genome: {fasta: /x.fa, storage: lab}, tracks: [{type: wig}, 5]}
+            browser: {enabled: perhaps, igv_js: nowhere.js, igv: 5}
             files: {storages: [lob, lab, 5], listing: perhaps, limit: 5}
             htsget: {inline_limit: many, blok_size: 2, block_size: 5}
             colour: red
@@ -143,6 +153,18 @@ class TestAllFaultsAreToldAtOnce:
             "datasets[3].id",
             "datasets[3].storage",
             "datasets[3]",
+            "datasets[4].name",
+            "datasets[4].genome.storage",
+            "datasets[5].genome",
+            "datasets[5].tracks[0]",
+            "datasets[5].tracks[1]",
+            "datasets[5].tracks[2].storage",
+            "datasets[6].genome",
+            "datasets[6].tracks[0]",
+            "datasets[6].tracks[1]",
+            "browser.enabled",
+            "browser.igv_js",
+            "browser.igv",
             "files.storages[0]",
             "files.storages[2]",
             "files.listing",
@@ -183,6 +205,17 @@ class TestPathsAreResolved:
         config = read_config(path)
         assert config.storages["a"].root == tmp_path / "data"
         assert config.cache.folder == tmp_path / "kept"
+
+    def test_of_igv_js(self, tmp_path: Path) -> None:
+        path = tmp_path / "config.yaml"
+        common = f"storages: {{a: {{type: local, root: {tmp_path}}}}}\ndatasets: [{{prefix: '', storage: a}}]\n"
+        (tmp_path / "igv.js").touch()
+        for given, found in (
+            ("igv.js", str(tmp_path / "igv.js")),
+            ("https://x.example/i.js", "https://x.example/i.js"),
+        ):
+            path.write_text(f"{common}browser: {{igv_js: '{given}'}}\n")
+            assert read_config(path).browser.igv_js == found
 
     def test_the_users_cache_folder(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
