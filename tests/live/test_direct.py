@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import random
 import shutil
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 import pysam
 import pytest
 
+from tests import files
 from tests.client import fetch, fetch_ticket
 from tests.live import fronts
 from tests.live.browser import chromium, igv_js_file, static_site, visit
@@ -38,7 +40,20 @@ def data(big_folder: Path, demo_folder: Path) -> Iterator[Path]:
             for name in ("big", "replaced", ODD):
                 shutil.copy(big_folder / f"big{suffix}", folder / f"{name}{suffix}")
             (folder / f"linked{suffix}").symlink_to(f"big{suffix}")
+        write_deep(folder / "deep.bam", folder / "demo.fa.fai")
         yield folder
+
+
+def write_deep(path: Path, fai: Path) -> None:
+    """Write a BAM file with more than 4 MiB for the 45 kb that igv.js loads to show 15."""
+    name, length, *_ = fai.read_text(encoding="ascii").split()
+    rng = random.Random("deep")
+    reference = files.Reference(name, int(length))
+    reads = (files.Read(f"r{start}", 0, 0, start, ((files.MATCH, 1000),), 1000) for start in range(0, 60_000, 12))
+    data = b"".join(files.bam_record(read, rng) for read in reads)
+    blocks = [files.bam_header([reference]), *files.cut(data, files.MAX_BLOCK_DATA)]
+    files.write_bgzf(path, blocks, level=0)
+    files.make_index(path)
 
 
 def write(folder: Path, data: Path, port: int, secret: str) -> Path:
@@ -49,6 +64,7 @@ def write(folder: Path, data: Path, port: int, secret: str) -> Path:
         "trusted_proxies": 1,
         "storages": {"lab": {"type": "local", "root": str(data), "sendfile": "x-accel", **direct}},
         "datasets": [{"prefix": "", "storage": "lab"}],
+        "files": {"storages": ["lab"]},
         "htsget": {"block_size": 4 << 20},
         "cache": {"folder": str(folder / "cache")},
     }
@@ -258,13 +274,14 @@ class TestIgvReadsThem:
 """
 
     def test_from_a_page_of_another_origin(self, front: Front, data: Path, tmp_path: Path) -> None:
-        (tmp_path / "sizes").write_text("chr1\t200000000\n", encoding="ascii")
-        track = {"type": "alignment", "sourceType": "htsget", "format": "bam", "url": f"{front.url}/reads/big"}
+        files_url = f"{front.url}/files/lab/demo.fa"
+        kind = {"type": "alignment", "sourceType": "htsget", "format": "bam", "showMismatches": False}
         settings = {
             "loadDefaultGenomes": False,
-            "reference": {"id": "big", "chromSizesURL": "sizes"},
-            "locus": "chr1:10000001-40000000",
-            "tracks": [{**track, "name": "big", "visibilityWindow": 100_000_000}],
+            "search": False,
+            "reference": {"id": "demo", "fastaURL": files_url, "indexURL": f"{files_url}.fai"},
+            "locus": "chr1:15001-30000",
+            "tracks": [{**kind, "name": "deep", "url": f"{front.url}/reads/deep"}],
         }
         shutil.copy(igv_js_file(), tmp_path)
         (tmp_path / "index.html").write_text(self.PAGE % json.dumps(settings), encoding="utf-8")
@@ -274,10 +291,11 @@ class TestIgvReadsThem:
             # The browser is not told of the certificate.
             visit(browser, f"{url}/", ignore_https_errors=True) as present,
         ):
-            found = present.tracks("alignment")["big"]
+            found = present.tracks("alignment")["deep"]
             assert present.errors == present.alerts() == []
-            fetched = [asked for asked in present.requests if "/raw/" in asked]
-        with pysam.AlignmentFile(data / "big.bam") as file:
-            starts = [read.reference_start for read in file.fetch("chr1", found["start"], found["end"])]
-        assert found["count"] == sum(found["start"] <= start < found["end"] for start in starts) > 100
-        assert fetched and found["ink"] > 100
+            assert any("/raw/lab/deep.bam" in asked for asked in present.requests)
+        with pysam.AlignmentFile(data / "deep.bam") as file:
+            overlapping = list(file.fetch("chr1", found["start"], found["end"]))
+        count = sum(read.reference_start >= found["start"] for read in overlapping)
+        assert found["count"] == count > 1000
+        assert found["ink"] > 100
