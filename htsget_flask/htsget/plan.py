@@ -60,23 +60,28 @@ def _windows(region: Region, file: OpenFile) -> tuple[str, int, int | None]:
 def _bgzf_pieces(chunks: Sequence[Chunk], file: OpenFile) -> Iterator[Piece]:
     for chunk in chunks:
         (first, first_cut), (last, last_cut) = split_offset(chunk.begin), split_offset(chunk.end)
-        # Edges are looked at even where nothing is cut: only there an index of another file would show.
-        following = file.block_end(first)
-        if first < last < following:
-            raise _misfit(file)
-        if last_cut or last < file.stat.size:
-            file.block_end(last)
-        if not (first_cut or last_cut):
-            yield ByteRange(first, last)
-        elif last - first <= _LONGEST_CUT:
-            yield chunk
-        else:
+        if first_cut or last_cut:
+            if last - first <= _LONGEST_CUT:
+                # Looked at when it is cut: to open the file for each ticket would take as long as all the rest.
+                yield chunk
+                continue
             if first_cut:
-                yield Chunk(chunk.begin, virtual_offset(following, 0))
-                first = following
-            yield ByteRange(first, last)
+                first = file.block_end(first)
+                yield Chunk(chunk.begin, virtual_offset(first, 0))
+            yield from _range(first, last, file)
             if last_cut:
                 yield Chunk(virtual_offset(last, 0), chunk.end)
+        else:
+            yield from _range(first, last, file)
+
+
+def _range(first: int, last: int, file: OpenFile) -> Iterator[ByteRange]:
+    """The BGZF blocks from `first` to `last`; only where an index of another file is told that they are some."""
+    if file.block_end(first) > last:
+        raise _misfit(file)
+    if last < file.stat.size:
+        file.block_end(last)
+    yield ByteRange(first, last)
 
 
 def _chunks(regions: Sequence[Region] | None, file: OpenFile) -> list[Chunk]:
@@ -93,7 +98,10 @@ def _chunks(regions: Sequence[Region] | None, file: OpenFile) -> list[Chunk]:
         if reference_id is not None:
             windows = _windows(region, file)
             find = partial(index.chunks, reference_id, region.start, region.end)
-            chunks += file.kept_plan(("chunks", *windows), find)
+            found = file.kept_plan(("chunks", *windows), find)
+            if found:
+                file.prove(found[0].begin >> 16)
+            chunks += found
     return merge_chunks(chunks, max_gap=_MAX_GAP)
 
 
