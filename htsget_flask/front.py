@@ -1,14 +1,18 @@
 """Answers that the web server in front is left to send, as `storage.handover` spells it."""
 
 import re
+from collections.abc import Mapping
 from typing import BinaryIO
 
 from flask import Response, request
+from werkzeug.datastructures import Headers
 
 from htsget_flask.preconditions import CONDITIONS
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage.handover import SharedFile
 
+# What the web server tells of the file itself.
+_LEFT_OUT: Mapping[str, str | None] = {"Content-Range": None, "Content-Length": None}
 _PLAIN_RANGE = re.compile(r"bytes=([0-9]+-[0-9]*|-[0-9]+)")
 
 
@@ -30,11 +34,10 @@ def hand_over(response: Response, file: BinaryIO, span: ByteRange) -> bool:
     if told is None:
         return False
     response.status_code = 200
-    response.set_data(b"")
-    response.headers.pop("Content-Range", None)
-    for name, other_name in way.renamed.items():
-        value = response.headers.pop(name, None)
-        if value is not None and other_name is not None:
-            told[other_name] = value
-    response.headers.update(told)
+    response.response = ()
+    names = {**_LEFT_OUT, **way.renamed}
+    kept = [(names.get(name, name), value) for name, value in response.headers]
+    response.headers = Headers(
+        [(name, value) for name, value in kept if name] + [*told.items(), ("Content-Length", "0")]
+    )
     return True

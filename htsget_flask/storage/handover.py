@@ -37,8 +37,8 @@ class XAccel:
     renamed: Mapping[str, str | None] = {"Cache-Control": "X-Accel-Cache", "Accept-Ranges": None}
 
     def __init__(self, name: str, root: str) -> None:
-        self._name = name
-        self._root = root
+        self._name = quote(name)
+        self._start = len(root.rstrip("/")) + 1
 
     def whole(self, path: str, version: os.stat_result) -> dict[str, str]:
         return self._fields("_whole", path, version)
@@ -47,9 +47,9 @@ class XAccel:
         return {**self._fields("_part", path, version), "X-Accel-Part": f"bytes={span.start}-{span.end - 1}"}
 
     def _fields(self, location: str, path: str, version: os.stat_result) -> dict[str, str]:
-        inner = os.fsencode(os.path.relpath(path, self._root))
+        inner = quote(os.fsencode(path[self._start :]))
         return {
-            "X-Accel-Redirect": f"/{location}/{quote(self._name)}/{quote(inner)}",
+            "X-Accel-Redirect": f"/{location}/{self._name}/{inner}",
             "X-Accel-Version": static_etag(version.st_mtime_ns, version.st_size),
         }
 
