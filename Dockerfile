@@ -1,6 +1,6 @@
 # docker build -t htsget-flask . && docker run --rm -p 8080:8080 -v /my/data:/data:ro htsget-flask
 
-FROM python:3.12-slim AS dependencies
+FROM python:3.12-slim AS wheels
 WORKDIR /src
 # Only what names the dependencies: a change of the code leaves this layer as it is.
 COPY setup.cfg setup.py README.md LICENSE ./
@@ -8,11 +8,11 @@ COPY htsget_flask/__init__.py htsget_flask/
 RUN pip wheel --no-cache-dir --wheel-dir /wheels . && rm /wheels/htsget_flask-*.whl
 
 FROM python:3.12-slim
-COPY --from=dependencies /wheels /wheels
+RUN useradd --create-home --uid 10001 htsget
+COPY --from=wheels /wheels /wheels
 RUN pip install --no-cache-dir --no-index /wheels/*.whl && rm -r /wheels
 COPY . /src
-RUN pip install --no-cache-dir --no-deps /src && rm -r /src \
-    && useradd --create-home --uid 10001 htsget
+RUN pip install --no-cache-dir --no-deps /src && rm -r /src
 USER htsget
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s \

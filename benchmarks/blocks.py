@@ -24,11 +24,13 @@ import numpy as np
 
 from benchmarks.client import Connection, get
 from benchmarks.data import HG38, Genome, whole_file
+from benchmarks.fronts import configuration, direct_target, front
 from benchmarks.report import Measure, Report, limited, median_of, missing_peer, say
-from benchmarks.servers import Process, htsget_server, nginx, nginx_command
+from benchmarks.servers import Process, free_port, htsget_server, nginx, nginx_command
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 DOWNLOADS = 32
+CLIENTS = 8
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,9 @@ QUICK = Sizes(80 * MIB, (64 * KIB, MIB, 16 * MIB, 64 * MIB), 128 * MIB, 50, 2, 3
 # Least shares of nginx's throughput by size, and most multiple of its processor time.
 _LEAST_OF_BLOCKS = {16 * MIB: 0.8, 64 * MIB: 0.9, GIB: 0.9}
 _LEAST_OF_FILES = {MIB: 0.4, 64 * MIB: 0.9, GIB: 0.9}
+# Of nginx's throughput; of the same server's without nginx in front, for parts of 1 MiB.
+_LEAST_OF_DIRECT = 0.95
+_LEAST_HANDED_OVER = 0.9
 _MOST_CPU = 1.3
 _MOST_FAR = 1.2
 _MOST_MEMORY = 8
@@ -124,9 +129,9 @@ def block_request(server: Process, sample: Sample) -> Spell:
     return lambda span: get(f"{base}/blocks/{etag}/{span.start}-{span.end}/{rest}")
 
 
-def range_request(target: str) -> Spell:
+def range_request(target: str, fields: Sequence[str] = ()) -> Spell:
     """How a part of a plain file is asked for."""
-    return lambda span: get(target, fields=[f"Range: bytes={span.start}-{span.end - 1}"])
+    return lambda span: get(target, fields=[*fields, f"Range: bytes={span.start}-{span.end - 1}"])
 
 
 def _require_equal(piece: bytes, sample: Sample, position: int) -> None:
@@ -217,6 +222,55 @@ def _cpu(rounds: Sequence[Sequence[Usage]], place: int) -> float:
     return sum(usages[place].cpu for usages in rounds) / len(rounds)
 
 
+def compare_fronts(
+    report: Report, sizes: Sizes, sample: Sample, alone: Sequence[Side], peer: Side, before: Process
+) -> None:
+    """Throughput of what nginx sends, told by the server or by a direct URL, against the server alone and the peer.
+
+    The parts are fetched one after the other; those of 1 MiB by several clients at once too.
+    """
+    target, fields = direct_target(alone[0].process)
+    handed_over = [Side(f"{side.name} by x-accel", before, side.request) for side in alone]
+    direct = Side("direct", before, range_request(target, fields))
+    sides = [*alone, *handed_over, direct, peer]
+    for size in [size for size in sizes.blocks if size != 16 * MIB]:
+        count = max(1, min(sizes.requests, sizes.volume // size))
+        wanted = spans(sample, size, count)
+        for side in sides:
+            verify(side, sample, [wanted[number] for number in {0, count // 2, count - 1}])
+        for ways, measure in {"": timed, f", {CLIENTS} clients": timed_together}.items():
+            if ways and size != MIB:
+                continue
+            taken: dict[str, list[float]] = {side.name: [] for side in sides}
+            for _ in range(max(2, sizes.rounds // 3)):
+                for side in sides:
+                    taken[side.name].append(measure(side, wanted).seconds)
+            for side in sides[:-1]:
+                share = _share(taken[peer.name], taken[side.name])
+                name = f"{_spelled(size)}{ways}: {side.name}, throughput / nginx"
+                report.add(Measure(name, share, at_least=_LEAST_OF_DIRECT if side is direct else None))
+            for side, told in zip(alone, handed_over, strict=True):
+                share = _share(taken[side.name], taken[told.name])
+                name = f"{_spelled(size)}{ways}: {told.name}, throughput / alone"
+                report.add(Measure(name, share, at_least=_LEAST_HANDED_OVER if size == MIB else None))
+
+
+def timed_together(side: Side, wanted: Sequence[Span]) -> Usage:
+    """Fetch the parts by several clients at once, each its share of them."""
+    before = side.process.cpu()
+    started = time.perf_counter()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        list(pool.map(lambda number: timed(side, wanted[number::CLIENTS]), range(CLIENTS)))
+    # Each client fetches its first part once more, to begin with.
+    total = sum(span.end - span.start for span in (*wanted, *wanted[:CLIENTS]))
+    return Usage((time.perf_counter() - started) / total, (side.process.cpu() - before) / total)
+
+
+def _share(ours: Sequence[float], others: Sequence[float]) -> float:
+    """The median, over the rounds, of how much sooner the others were done."""
+    return median_of([one / other for one, other in zip(ours, others, strict=True)])
+
+
 def far_parts(report: Report, sizes: Sizes, sample: Sample, side: Side) -> None:
     """Whether a part at the end of the file costs more than one at its start."""
     size = min(16 * MIB, sample.size // 4)
@@ -290,22 +344,11 @@ def _roomy_folder(size: int) -> Path | None:
     return None
 
 
-def _configuration(folder: Path) -> Path:
-    path = folder / "config.yaml"
-    content = {
-        "storages": {"data": {"type": "local", "root": str(folder / "data")}},
-        "datasets": [{"prefix": "", "storage": "data"}],
-        "files": {"storages": ["data"]},
-        "cache": {"folder": str(folder / "cache")},
-    }
-    path.write_text(json.dumps(content))
-    return path
-
-
 def measure(report: Report, sizes: Sizes, folder: Path, peer: Process | None) -> None:
     """Everything, with or without nginx."""
     sample = prepare(folder, sizes.file)
-    with htsget_server(_configuration(folder)) as server:
+    port = free_port()
+    with htsget_server(configuration(folder, port)) as server:
         say("following a ticket of the whole file")
         blocks = Side("/blocks", server, block_request(server, sample), _LEAST_OF_BLOCKS)
         files = Side("/files", server, range_request("/files/data/sample.bam"), _LEAST_OF_FILES)
@@ -318,6 +361,10 @@ def measure(report: Report, sizes: Sizes, folder: Path, peer: Process | None) ->
         say("concurrent downloads")
         for side in (blocks, files):
             concurrent_memory(report, sizes, sample, side)
+        if other is not None:
+            say("nginx in front")
+            with front(folder, server, port) as before:
+                compare_fronts(report, sizes, sample, [blocks, files], other, before)
 
 
 @click.command()
@@ -326,7 +373,7 @@ def main(quick: bool) -> None:
     """Measure what bytes cost."""
     sizes, report = (QUICK if quick else FULL), Report()
     place = _roomy_folder(sizes.file)
-    with limited(110 if quick else 420), tempfile.TemporaryDirectory(prefix="htsget-blocks-", dir=place) as name:
+    with limited(110 if quick else 540), tempfile.TemporaryDirectory(prefix="htsget-blocks-", dir=place) as name:
         folder = Path(name)
         say("writing a file")
         if nginx_command() is None:

@@ -10,10 +10,21 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from htsget_flask.cache import ByteCache
 from htsget_flask.catalog import Catalog
-from htsget_flask.config import Config, ConfigError, default_cache_folder, folder_config, read_config
+from htsget_flask.config import (
+    Config,
+    ConfigError,
+    LocalStorageConfig,
+    default_cache_folder,
+    folder_config,
+    read_config,
+)
 from htsget_flask.files.views import blueprint as files
 from htsget_flask.htsget.views import blueprint as htsget
+from htsget_flask.inventory import Inventory
+from htsget_flask.page.views import blueprint as page
+from htsget_flask.storage.handover import XAccel, XSendfile
 from htsget_flask.storage.local import LocalStorage
+from htsget_flask.storage.signed import UrlSigner
 from htsget_flask.web import EXTENSION, Services, register
 
 CONFIG_VARIABLE = "HTSGET_FLASK_CONFIG"
@@ -21,14 +32,25 @@ CONFIG_VARIABLE = "HTSGET_FLASK_CONFIG"
 
 def create_services(config: Config) -> Services:
     """What requests are answered from, made of the configuration."""
-    storages = {name: LocalStorage(storage.root) for name, storage in config.storages.items()}
+    storages = {name: _local(name, storage) for name, storage in config.storages.items()}
+    catalog = Catalog(config.datasets, storages)
     return Services(
         config=config,
         storages=storages,
-        catalog=Catalog(config.datasets, storages),
+        catalog=catalog,
+        inventory=Inventory(catalog, storages),
         cache=ByteCache(config.cache.max_bytes),
         sidecars=config.cache.folder or default_cache_folder(),
     )
+
+
+def _local(name: str, config: LocalStorageConfig) -> LocalStorage:
+    root = os.path.realpath(config.root)
+    ways = {"x-accel": XAccel(name, root), "x-sendfile": XSendfile(), None: None}
+    signer = None
+    if config.url is not None and config.secret is not None:
+        signer = UrlSigner(config.url, secret=config.secret.get_secret_value(), lifetime=config.expires)
+    return LocalStorage(config.root, handover=ways[config.sendfile], signer=signer)
 
 
 class _App(Flask):
@@ -48,6 +70,8 @@ def create_app(config: Config) -> Flask:
     register(app, config)
     app.register_blueprint(htsget)
     app.register_blueprint(files)
+    if config.browser.enabled:
+        app.register_blueprint(page)
     if config.trusted_proxies:
         hops = config.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, hops, hops, hops, hops, hops)  # type: ignore[method-assign]

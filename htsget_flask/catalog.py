@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from htsget_flask.config import DatasetConfig, PrefixConfig
 from htsget_flask.errors import FileFaultError, NotFound, UnsupportedFormat
-from htsget_flask.formats import FORMATS, Format
+from htsget_flask.formats import ENDPOINTS, FORMATS, Format
 from htsget_flask.storage import Stat, Storage
 
 
@@ -40,16 +40,16 @@ class DataFile(NamedTuple):
 
 class _PrefixEntry:
     def __init__(self, config: PrefixConfig, storage: Storage) -> None:
-        self._config = config
+        self.config = config
         self._storage = storage
 
     def matches(self, dataset_id: str) -> bool:
-        prefix = self._config.prefix
+        prefix = self.config.prefix
         # Without a name of its own the file would be one that is only a suffix, such as `.bam`.
         return dataset_id.startswith(prefix) and len(dataset_id) > len(prefix) and not dataset_id.endswith("/")
 
     def sources(self, dataset_id: str, endpoint: str) -> Iterator[Source]:
-        stem = dataset_id[len(self._config.prefix) :]
+        stem = dataset_id[len(self.config.prefix) :]
         for form in FORMATS.values():
             if form.endpoint == endpoint:
                 for suffix in form.suffixes:
@@ -60,17 +60,18 @@ class _PrefixEntry:
             for form in FORMATS.values():
                 for suffix in form.suffixes:
                     if key.endswith(suffix):
-                        dataset_id = self._config.prefix + key[: -len(suffix)]
+                        dataset_id = self.config.prefix + key[: -len(suffix)]
                         if self.matches(dataset_id):
                             yield self._source(dataset_id, form, key)
 
     def _source(self, dataset_id: str, form: Format, key: str) -> Source:
-        config = self._config
+        config = self.config
         return Source(dataset_id, form, config.storage, self._storage, key, None, config.never_inline)
 
 
 class _DatasetEntry:
     def __init__(self, config: DatasetConfig, storages: Mapping[str, Storage]) -> None:
+        self.config = config
         self._sources = []
         for files in (config.reads, config.variants):
             for name, file in files.items():
@@ -133,6 +134,29 @@ class Catalog:
             for source in entry.existing():
                 if self._entry(source.id) is entry:
                     yield source
+
+    def files(self, dataset_id: str) -> list[tuple[Source, Stat | None]]:
+        """All files of a dataset, whatever their endpoint; None: the configuration names one that is not there.
+
+        Raises:
+            NotFound: when there is no such dataset.
+        """
+        entry = self._entry(dataset_id)
+        found = []
+        if entry is not None:
+            for endpoint in ENDPOINTS:
+                for source in entry.sources(dataset_id, endpoint):
+                    stat = _stat(source, optional=True)
+                    if stat is not None or isinstance(entry, _DatasetEntry):
+                        found.append((source, stat))
+        if not found:
+            raise NotFound(f"there is no dataset {dataset_id[:200]!r}")
+        return found
+
+    def entry_of(self, dataset_id: str) -> PrefixConfig | DatasetConfig | None:
+        """The entry of the configuration that an id belongs to, whether or not there is such a dataset."""
+        entry = self._entry(dataset_id)
+        return None if entry is None else entry.config
 
     def _entry(self, dataset_id: str) -> "_PrefixEntry | _DatasetEntry | None":
         named = self._named.get(dataset_id)

@@ -63,7 +63,7 @@ def check(config: Config, *, deep: bool) -> Iterator[Report]:
 
     With `deep`, tickets for some regions of each file are followed and their records compared with pysam's own.
     """
-    app = create_app(config)
+    app = create_app(_without_web_server(config))
     services: Services = app.extensions[EXTENSION]
     for source in services.catalog.sources():
         report = Report(source)
@@ -79,6 +79,13 @@ def check(config: Config, *, deep: bool) -> Iterator[Report]:
         except (OSError, ServiceError) as error:
             report.error(f"cannot be read: {error}")
         yield report
+
+
+def _without_web_server(config: Config) -> Config:
+    """The configuration with all data behind this service itself: only that is asked here."""
+    alone = {"sendfile": None, "url": None}
+    storages = {name: storage.model_copy(update=alone) for name, storage in config.storages.items()}
+    return config.model_copy(update={"storages": storages})
 
 
 def _check_file(file: OpenFile, report: Report) -> None:

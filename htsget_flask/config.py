@@ -1,6 +1,8 @@
 """The configuration: a YAML file as pydantic models, which every other module takes as given."""
 
+import io
 import os
+import re
 import tempfile
 from collections.abc import Hashable, Iterator
 from pathlib import Path
@@ -8,9 +10,25 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 KIB, MIB = 1 << 10, 1 << 20
+# What needs no quoting in the configuration of a web server, and cannot be guessed.
+_SECRET = re.compile(r"[A-Za-z0-9_.+/=-]{16,256}")
+_FILE = "file:"
+
+# Of the kinds of a genome, as pydantic puts them into the paths of faults.
+_GENOME_TAGS = ("genome id", "genome files")
 
 
 class ConfigError(Exception):
@@ -28,14 +46,28 @@ def _base_url(value: str) -> str:
     return value.rstrip("/") + "/"
 
 
+def is_url(value: str) -> bool:
+    """Whether the text is an absolute http or https URL, and not a path or key."""
+    parts = urlsplit(value)
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
+
+
 def _relative_key(value: str) -> str:
     if any(segment in ("", ".", "..") for segment in value.split("/")):
         raise ValueError("must be a relative path without empty, '.' or '..' segments")
     return value
 
 
+def _secret(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text.startswith(_FILE) and not _SECRET.fullmatch(text):
+        raise ValueError(f"must be {_FILE} and a path, or 16 to 256 letters, digits and characters of _-.+/=")
+    return value
+
+
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 Key = Annotated[str, AfterValidator(_relative_key)]
+Secret = Annotated[SecretStr, AfterValidator(_secret)]
 
 
 class LocalStorageConfig(_Model):
@@ -43,6 +75,18 @@ class LocalStorageConfig(_Model):
 
     type: Literal["local"]
     root: Path = Field(description="The folder; a relative one counts from the configuration file's own folder.")
+    sendfile: Literal["x-accel", "x-sendfile"] | None = Field(
+        None, description="How a web server in front takes over the sending of files: that of nginx, or of Apache."
+    )
+    url: BaseUrl | None = Field(None, description="Where a web server serves the folder to signed URLs.")
+    secret: Secret | None = Field(None, description="What URLs are signed with, or `file:` and the file that holds it.")
+    expires: int = Field(86_400, ge=1, description="Seconds for which a signed URL is good.")
+
+    @model_validator(mode="after")
+    def _signs_as_a_whole(self) -> "LocalStorageConfig":
+        if (self.url is None) != (self.secret is None):
+            raise ValueError("url and secret go together")
+        return self
 
 
 class FileConfig(_Model):
@@ -53,12 +97,64 @@ class FileConfig(_Model):
     index: Key | None = Field(None, description="The index's key; by default it is looked for beside the data file.")
 
 
+class GenomeConfig(_Model):
+    """A reference for the page: an indexed FASTA, by URLs, or by keys where a storage is named."""
+
+    fasta: str
+    index: str | None = Field(None, description="By default the FASTA's URL or key with .fai behind it.")
+    name: str | None = None
+    storage: str | None = None
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "GenomeConfig":
+        for place in filter(None, (self.fasta, self.index)):
+            _check_place(place, self.storage)
+        return self
+
+
+class TrackConfig(_Model, extra="allow"):
+    """A further igv.js track for the page: its data by URL, or by key in a storage; all else is for igv.js."""
+
+    url: str | None = None
+    storage: str | None = None
+    key: str | None = None
+    index: str | None = None
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "TrackConfig":
+        if (self.url is None) == (self.key is None) or (self.key is None) != (self.storage is None):
+            raise ValueError("needs a url, or a storage and a key in it")
+        for place in filter(None, (self.url, self.key, self.index)):
+            _check_place(place, self.storage)
+        return self
+
+
+def _check_place(place: str, storage: str | None) -> None:
+    if storage is not None:
+        _relative_key(place)
+    elif not is_url(place):
+        raise ValueError(f"{place!r} must be an absolute http or https URL, or a storage be named that holds it")
+
+
+def _kind_of_genome(value: Any) -> str:
+    return _GENOME_TAGS[not isinstance(value, str)]
+
+
+Genome = Annotated[
+    Annotated[str, Tag(_GENOME_TAGS[0])] | Annotated[GenomeConfig, Tag(_GENOME_TAGS[1])],
+    Discriminator(_kind_of_genome),
+]
+
+
 class PrefixConfig(_Model):
     """All datasets whose ids start with `prefix`: what follows it is the key, without the format's suffix."""
 
     prefix: str
     storage: str
     never_inline: bool | None = None
+    description: str | None = None
+    genome: Genome | None = Field(None, description="What the page shows the data on: a FASTA, or an igv.js genome id.")
+    tracks: list[TrackConfig] = []
 
 
 class DatasetConfig(_Model):
@@ -68,6 +164,10 @@ class DatasetConfig(_Model):
     reads: dict[Literal["BAM", "CRAM"], FileConfig] = {}
     variants: dict[Literal["VCF", "BCF"], FileConfig] = {}
     never_inline: bool | None = None
+    name: str | None = None
+    description: str | None = None
+    genome: Genome | None = Field(None, description="What the page shows the data on: a FASTA, or an igv.js genome id.")
+    tracks: list[TrackConfig] = []
 
 
 def _kind_of_dataset(value: Any) -> str:
@@ -97,6 +197,13 @@ class FilesConfig(_Model):
 
     storages: list[str] = Field([], description="Storages all of whose files may be fetched.")
     listing: bool = Field(False, description="Tell which files these storages hold.")
+
+
+class BrowserConfig(_Model):
+    """The page with igv.js, at the service's root."""
+
+    enabled: bool = True
+    igv_js: str | None = Field(None, description="igv.js: a URL or a file; by default a pinned version from its CDN.")
 
 
 class CacheConfig(_Model):
@@ -146,6 +253,7 @@ class Config(_Model):
     storages: dict[str, LocalStorageConfig] = Field(min_length=1)
     datasets: list[DatasetEntry] = Field(min_length=1, description="First match wins.")
     htsget: HtsgetConfig = HtsgetConfig()
+    browser: BrowserConfig = BrowserConfig()
     files: FilesConfig = FilesConfig()
     cache: CacheConfig = CacheConfig()
     cors: CorsConfig = CorsConfig()
@@ -182,7 +290,8 @@ def read_config(path: Path) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     try:
-        content = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader, stricter
+        # As a stream: of a string, an error would quote the line, and that may be the one with a secret.
+        content = yaml.load(io.StringIO(text), _Loader)  # noqa: S506 - a SafeLoader, stricter
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     return _validated({} if content is None else content, base=path.resolve().parent, source=str(path))
@@ -221,13 +330,19 @@ def _validated(content: Any, *, base: Path, source: str) -> Config:
     faults += _cross_faults(content, base)
     if config is None or faults:
         raise ConfigError("\n".join(f"{source}: {fault}" for fault in faults))
-    storages = {
-        name: storage.model_copy(update={"root": base / storage.root}) for name, storage in config.storages.items()
-    }
+    storages = {}
+    for name, storage in config.storages.items():
+        storages[name] = storage.model_copy(update={"root": base / storage.root})
+        if storage.secret is not None and storage.secret.get_secret_value().startswith(_FILE):
+            secret = SecretStr(_secret_in(base, storage.secret.get_secret_value()))
+            storages[name] = storages[name].model_copy(update={"secret": secret})
     cache = config.cache
     if cache.folder is not None:
         cache = cache.model_copy(update={"folder": base / cache.folder})
-    return config.model_copy(update={"storages": storages, "cache": cache})
+    browser = config.browser
+    if browser.igv_js is not None and not is_url(browser.igv_js):
+        browser = browser.model_copy(update={"igv_js": str(base / browser.igv_js)})
+    return config.model_copy(update={"storages": storages, "cache": cache, "browser": browser})
 
 
 def _sentence(fault: Any) -> str:
@@ -242,7 +357,7 @@ def _dotted(location: tuple[int | str, ...]) -> str:
     """The path as a person writes it; the tags that pydantic puts in for the kinds of a dataset are not in the file."""
     parts: list[str] = []
     for place, part in enumerate(location):
-        if place == 2 and location[0] == "datasets" and part in ("prefix", "id"):
+        if (place == 2 and location[0] == "datasets" and part in ("prefix", "id")) or part in _GENOME_TAGS:
             continue
         parts.append(f"[{part}]" if isinstance(part, int) else f".{part}" if parts else part)
     return "".join(parts).replace(".[key]", " (the name)") or "the file"
@@ -254,12 +369,14 @@ def _cross_faults(content: Any, base: Path) -> Iterator[str]:
         return
     storages = content.get("storages")
     storages = storages if isinstance(storages, dict) else {}
-    for name, storage in storages.items():
-        root = storage.get("root") if isinstance(storage, dict) else None
-        if isinstance(root, str) and not (base / root).is_dir():
-            yield f"storages.{name}.root: there is no folder {base / root}"
-        if not isinstance(name, str) or not name or "/" in name:
-            yield f"storages.{name}: a storage's name must not be empty or contain '/'"
+    yield from _storages_faults(storages, base)
+    opened = _setting(content, "files", "storages")
+    opened = opened if isinstance(opened, list) else []
+    for place, name in enumerate(opened):
+        yield from _storage_fault(f"files.storages[{place}]", name, storages)
+    igv_js = _setting(content, "browser", "igv_js")
+    if isinstance(igv_js, str) and not is_url(igv_js) and not (base / igv_js).is_file():
+        yield f"browser.igv_js: there is no file {base / igv_js}"
     datasets = content.get("datasets")
     for place, dataset in enumerate(datasets if isinstance(datasets, list) else []):
         if not isinstance(dataset, dict):
@@ -274,10 +391,45 @@ def _cross_faults(content: Any, base: Path) -> Iterator[str]:
                 named += [(f"{path}.{kind}.{form}", file) for form, file in files.items() if isinstance(file, dict)]
         for where, entry in named:
             yield from _storage_fault(f"{where}.storage", entry.get("storage"), storages)
-    opened = content.get("files")
-    names = opened.get("storages") if isinstance(opened, dict) else None
-    for place, name in enumerate(names if isinstance(names, list) else []):
-        yield from _storage_fault(f"files.storages[{place}]", name, storages)
+        yield from _shown_faults(path, dataset, opened)
+
+
+def _storages_faults(storages: dict[Any, Any], base: Path) -> Iterator[str]:
+    for name, storage in storages.items():
+        root = storage.get("root") if isinstance(storage, dict) else None
+        if isinstance(root, str) and not (base / root).is_dir():
+            yield f"storages.{name}.root: there is no folder {base / root}"
+        secret = storage.get("secret") if isinstance(storage, dict) else None
+        if isinstance(secret, str) and secret.startswith(_FILE) and not _secret_in(base, secret):
+            yield f"storages.{name}.secret: the file cannot be read, or does not hold a secret alone"
+        if not isinstance(name, str) or not name or "/" in name:
+            yield f"storages.{name}: a storage's name must not be empty or contain '/'"
+
+
+def _setting(content: dict[Any, Any], section: str, name: str) -> Any:
+    present = content.get(section)
+    return present.get(name) if isinstance(present, dict) else None
+
+
+def _shown_faults(path: str, dataset: dict[Any, Any], opened: list[Any]) -> Iterator[str]:
+    """Faults of what browsers read as plain files."""
+    tracks = dataset.get("tracks")
+    tracks = tracks if isinstance(tracks, list) else []
+    shown = {f"{path}.genome": dataset.get("genome")}
+    shown |= {f"{path}.tracks[{place}]": track for place, track in enumerate(tracks)}
+    for where, entry in shown.items():
+        name = entry.get("storage") if isinstance(entry, dict) else None
+        if isinstance(name, str) and name not in opened:
+            yield f"{where}.storage: browsers cannot read {name!r}: it is not among files.storages"
+
+
+def _secret_in(base: Path, text: str) -> str:
+    """The secret in the file that a setting names; empty when it holds none."""
+    try:
+        found = (base / text.removeprefix(_FILE)).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return found if _SECRET.fullmatch(found) else ""
 
 
 def _storage_fault(where: str, name: Any, storages: dict[Any, Any]) -> Iterator[str]:

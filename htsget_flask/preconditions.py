@@ -6,6 +6,8 @@ from datetime import datetime
 from werkzeug.datastructures import Headers
 from werkzeug.http import parse_date, parse_etags
 
+CONDITIONS = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range")
+
 # RFC 9110 5.6.7, all three forms; werkzeug takes whatever mail programs write, and fails on years of many digits.
 _HTTP_DATE = re.compile(
     r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"

@@ -16,12 +16,14 @@ from flask import Flask, Response, current_app, request
 from flask_cors import CORS
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.http import parse_range_header, quote_etag
-from werkzeug.wsgi import wrap_file
+from werkzeug.wsgi import get_input_stream, wrap_file
 
 from htsget_flask.cache import ByteCache
 from htsget_flask.catalog import Catalog
 from htsget_flask.config import Config
 from htsget_flask.errors import FileFaultError, InternalServerError, InvalidInput, ServiceError
+from htsget_flask.front import hand_over
+from htsget_flask.inventory import Inventory
 from htsget_flask.preconditions import failed_precondition, range_is_meant
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import Storage
@@ -36,6 +38,7 @@ OCTETS = "application/octet-stream"
 _MAX_AGE = 2_592_000
 _SMALL = 64 << 10
 _PIECE = 1 << 20
+_MOST_DISCARDED = 16 << 20
 # A suffix of length 0 cannot be satisfied (RFC 9110 14.1.2); werkzeug takes it for malformed.
 _NO_BYTES = re.compile(r"\s*bytes\s*=\s*-0+\s*", re.IGNORECASE)
 
@@ -47,6 +50,7 @@ class Services:
     config: Config
     storages: Mapping[str, Storage]
     catalog: Catalog
+    inventory: Inventory
     cache: ByteCache
     sidecars: Path
 
@@ -113,8 +117,13 @@ def _answer(error: ServiceError) -> Response:
     return response
 
 
-def _file_fault(error: FileFaultError) -> Response:
+def log_fault(error: FileFaultError) -> None:
+    """Write to the log what is wrong with a file, for its keeper."""
     log.error("%s", error)
+
+
+def _file_fault(error: FileFaultError) -> Response:
+    log_fault(error)
     arguments = request.view_args or {}
     identifier = arguments.get("dataset_id") or arguments.get("key", "")
     return _answer(InternalServerError(f"{identifier!r} cannot be served: {error.reason}"))
@@ -128,11 +137,23 @@ def _http_error(error: HTTPException) -> Response:
     message = error.description or error.name
     if isinstance(error, RequestEntityTooLarge):
         message = f"the body is longer than this server accepts: {services().config.htsget.max_post_bytes} bytes"
+        _discard_body()
     response = _error(name, message, status)
     for header, value in error.get_headers(request.environ):
         if header.lower() not in ("content-type", "content-length"):
             response.headers[header] = value
     return response
+
+
+def _discard_body() -> None:
+    """Take in what the client sends: most clients, and proxies, only then look for an answer."""
+    stream = get_input_stream(request.environ)
+    left = _MOST_DISCARDED
+    while left > 0:
+        data = stream.read(_SMALL)
+        if not data:
+            break
+        left -= len(data)
 
 
 def _unexpected(error: Exception) -> Response:
@@ -166,11 +187,14 @@ def send_range(
     """A range of a file as a resource of its own, as a conditional and ranged answer; closes the file.
 
     `before` and `after` are bytes of the resource that are not the file's. The file is unbuffered: a server that can
-    hands its descriptor to the kernel, already at the right offset.
+    hands its descriptor to the kernel, already at the right offset. Or the web server in front is told to send it.
     """
     try:
         response, part = _conditional(len(before) + len(span) + len(after), etag, headers)
         if part is None or request.method == "HEAD":
+            file.close()
+            return response
+        if len(part) > _SMALL and not (before or after) and hand_over(response, file, span):
             file.close()
             return response
         start, end = part.start - len(before), part.end - len(before)

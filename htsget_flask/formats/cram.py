@@ -1,9 +1,11 @@
 """CRAM 2.1, 3.0 and 3.1: the file definition, container headers, the header container (CRAMv3 sections 6 to 8)."""
 
 import bz2
+import io
 import lzma
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -99,12 +101,23 @@ def read_cram_header(file: BinaryIO) -> Header:
     except _ShortError:
         raise FormatError("the CRAM header is damaged") from None
     references: dict[str, int | None] = {}
-    sequences = (line for line in text.split("\n") if line.startswith("@SQ\t"))
-    for reference_id, line in enumerate(sequences):
-        for tag in line.rstrip("\r").split("\t")[1:]:
-            if tag.startswith("SN:"):
-                references.setdefault(tag[3:], reference_id)
+    for reference_id, tags in enumerate(_sequences(text)):
+        if "SN" in tags:
+            references.setdefault(tags["SN"], reference_id)
     return Header(references, data[:end], end, len(references), sort_order(text.encode()))
+
+
+def read_sequences(raw: bytes) -> list[tuple[str, str | None]]:
+    """Name and length (the SN and LN of @SQ lines, as text) of each reference in a header as `Header.raw` holds it."""
+    container = read_container(io.BytesIO(raw), FILE_DEFINITION_SIZE, raw[4])
+    return [(tags["SN"], tags.get("LN")) for tags in _sequences(_header_text(raw[container.body :])) if "SN" in tags]
+
+
+def _sequences(text: str) -> Iterator[dict[str, str]]:
+    """The tags of each @SQ line; of a tag that stands twice, the first."""
+    for line in text.split("\n"):
+        if line.startswith("@SQ\t"):
+            yield {tag[:2]: tag[3:] for tag in reversed(line.rstrip("\r").split("\t")[1:]) if tag[2:3] == ":"}
 
 
 def _header_text(block: bytes) -> str:

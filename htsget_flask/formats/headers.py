@@ -73,7 +73,7 @@ def read_bcf_header(file: BinaryIO) -> Header:
     text = bytes(prefix.require(end)[9:end]).rstrip(b"\0").decode("utf-8", "replace")
     references: dict[str, int | None] = {}
     following = 0
-    for attributes in _contigs(text):
+    for attributes in contigs(text):
         try:
             reference_id = int(attributes.get("IDX", following))
         except ValueError:
@@ -103,7 +103,7 @@ def read_vcf_header(file: BinaryIO) -> Header:
         if not prefix.extend() or len(prefix.data) > MAX_HEADER_DATA:
             raise FormatError("the file ends within its header")
     text = bytes(prefix.data[:end]).decode("utf-8", "replace")
-    return _header(file, prefix, end, {attributes["ID"]: None for attributes in _contigs(text)})
+    return _header(file, prefix, end, {attributes["ID"]: None for attributes in contigs(text)})
 
 
 def _open(file: BinaryIO, magic: bytes, name: str) -> bgzf.Prefix:
@@ -144,7 +144,8 @@ def _length(prefix: bgzf.Prefix, position: int) -> int:
     return value
 
 
-def _contigs(text: str) -> list[dict[str, str]]:
+def contigs(text: str) -> list[dict[str, str]]:
+    """The attributes of each contig line in the text of a VCF header (VCFv4.3 1.4.7)."""
     lines = (line for line in text.split("\n") if line.startswith("##contig=<"))
     contigs = (dict(_ATTRIBUTE.findall(line, len("##contig=<"))) for line in lines)
     return [{name: value.strip('"') for name, value in contig.items()} for contig in contigs if "ID" in contig]

@@ -17,6 +17,7 @@ from htsget_flask.formats.crai import Crai, read_crai
 from htsget_flask.formats.headers import Header, read_bam_header, read_bcf_header, read_vcf_header
 from htsget_flask.formats.index import Index
 from htsget_flask.formats.index_files import read_index
+from htsget_flask.formats.lengths import reference_lengths
 from htsget_flask.formats.records import is_unplaced, may_start
 from htsget_flask.htsget.pieces import Literal, Whole
 from htsget_flask.ranges import ByteRange
@@ -106,6 +107,15 @@ class OpenFile:
             return {**self.header.references, **named}
 
         return self._fetch(("references", self.found_index), merge, lambda names: _REFERENCE_COST * len(names))
+
+    @property
+    def reference_lengths(self) -> dict[str, int | None]:
+        """The lengths in bases of the references that the header names; None for those of which it tells none."""
+        return self._fetch(
+            "lengths",
+            lambda: reference_lengths(self.source.form.name, self.header),
+            lambda lengths: _REFERENCE_COST * len(lengths),
+        )
 
     @property
     def tail(self) -> int:

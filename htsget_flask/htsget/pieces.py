@@ -30,6 +30,13 @@ class DataBlock(typing.NamedTuple):
     class_: Class
 
 
+class BlockUrl(typing.NamedTuple):
+    """Where a data block is fetched, with which header fields."""
+
+    url: str
+    headers: typing.Mapping[str, str]
+
+
 _RANGE = re.compile(r"([0-9]{1,19})-([0-9]{1,19})", re.ASCII)
 _CHUNK = re.compile(r"([0-9]{1,15})\.([0-9]{1,5})-([0-9]{1,15})\.([0-9]{1,5})", re.ASCII)
 

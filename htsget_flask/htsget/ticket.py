@@ -9,7 +9,7 @@ import pybase64
 from htsget_flask.formats.bgzf import MAX_BLOCK_SIZE
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.htsget.opened import OpenFile
-from htsget_flask.htsget.pieces import Class, DataBlock, Literal, Piece, Whole
+from htsget_flask.htsget.pieces import BlockUrl, Class, DataBlock, Literal, Piece, Whole
 
 MEDIA_TYPE = "application/vnd.ga4gh.htsget.v1.3.0+json; charset=utf-8"
 
@@ -21,24 +21,26 @@ class _Inline(NamedTuple):
     size: int
 
 
-def ticket(file: OpenFile, blocks: Sequence[DataBlock], *, inline_limit: int, url_of: Callable[[Piece], str]) -> bytes:
-    """The ticket as JSON; `url_of` tells the URL of what is not inline.
+def ticket(
+    file: OpenFile, blocks: Sequence[DataBlock], *, inline_limit: int, locate: Callable[[Piece], BlockUrl]
+) -> bytes:
+    """The ticket as JSON; `locate` tells where to fetch what is not inline.
 
     Header, end of file and chunks of some BGZF blocks are inline as long as their sum is at most `inline_limit` bytes;
     the end of file does not count, unless the limit is 0.
     """
-    entries = b",".join(_entries(file, blocks, inline_limit, url_of))
+    entries = b",".join(_entries(file, blocks, inline_limit, locate))
     return b'{"htsget":{"format":"%s","urls":[%s]}}' % (file.source.form.name.encode(), entries)
 
 
 def _entries(
-    file: OpenFile, blocks: Sequence[DataBlock], inline_limit: int, url_of: Callable[[Piece], str]
+    file: OpenFile, blocks: Sequence[DataBlock], inline_limit: int, locate: Callable[[Piece], BlockUrl]
 ) -> Iterator[bytes]:
     room = inline_limit
     for piece, class_ in blocks:
         # Once a piece did not fit the rest is not even made: a request for many regions has hundreds of edges.
         if not _is_short(piece) or not (room or (inline_limit and piece is Whole.END_OF_FILE)):
-            yield _located(url_of(piece), class_)
+            yield _located(locate(piece), class_)
             continue
         make = _inline_header if class_ == "header" else _inline_body
         entry, size = file.kept(piece, make, _size)
@@ -49,7 +51,7 @@ def _entries(
             yield entry
         else:
             room = room if class_ == "header" else 0
-            yield _located(url_of(piece), class_)
+            yield _located(locate(piece), class_)
 
 
 def _is_short(piece: Piece) -> TypeGuard[Literal]:
@@ -59,8 +61,8 @@ def _is_short(piece: Piece) -> TypeGuard[Literal]:
     return isinstance(piece, Whole)
 
 
-def _located(url: str, class_: Class) -> bytes:
-    return orjson.dumps({"url": url, "headers": {}, "class": class_})
+def _located(block: BlockUrl, class_: Class) -> bytes:
+    return orjson.dumps({"url": block.url, "headers": block.headers, "class": class_})
 
 
 def _inline_header(data: bytes) -> _Inline:

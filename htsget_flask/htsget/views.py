@@ -13,12 +13,12 @@ from htsget_flask.errors import Gone, InvalidInput, NotFound, ServiceUnavailable
 from htsget_flask.formats import ENDPOINTS, FORMATS
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.htsget.opened import OpenFile
-from htsget_flask.htsget.pieces import Piece, Whole, parse, spell
+from htsget_flask.htsget.pieces import BlockUrl, Piece, Whole, parse, spell
 from htsget_flask.htsget.plan import plan
 from htsget_flask.htsget.query import PARAMETERS, Query, parse_get, parse_post
 from htsget_flask.htsget.ticket import MEDIA_TYPE, ticket
 from htsget_flask.ranges import ByteRange
-from htsget_flask.storage import VersionError
+from htsget_flask.storage import SignedUrl, VersionError
 from htsget_flask.web import Services, base_url, send_bytes, send_range, services
 
 HTSGET_VERSION = "1.3.0"
@@ -158,15 +158,16 @@ def _ticket(present: Services, endpoint: str, dataset_id: str, query: Query) -> 
 def _ticket_of(present: Services, endpoint: str, dataset_id: str, query: Query, max_age: float) -> bytes:
     options = present.config.htsget
     file = present.catalog.locate(endpoint, dataset_id, query.format, max_age=max_age)
-    url_of = partial(
+    locate = partial(
         _block_url,
+        file.source.storage.signed_url(file.source.key, file.stat),
         f"{base_url(present.config)}blocks/{file.stat.etag}/",
         f"/{endpoint}/{file.source.form.name}/{quote(dataset_id)}",
     )
     never_inline = options.never_inline if file.source.never_inline is None else file.source.never_inline
     with OpenFile(file, present.cache, present.sidecars, max_age=max_age) as opened:
         blocks = plan(query, opened, block_size=options.block_size)
-        return ticket(opened, blocks, inline_limit=0 if never_inline else options.inline_limit, url_of=url_of)
+        return ticket(opened, blocks, inline_limit=0 if never_inline else options.inline_limit, locate=locate)
 
 
 def _end(piece: Piece) -> int:
@@ -180,8 +181,10 @@ def _end(piece: Piece) -> int:
             return 0
 
 
-def _block_url(before: str, after: str, piece: Piece) -> str:
-    return f"{before}{spell(piece)}{after}"
+def _block_url(signed: SignedUrl | None, before: str, after: str, piece: Piece) -> BlockUrl:
+    if signed is not None and isinstance(piece, ByteRange):
+        return BlockUrl(signed.url, {**signed.headers, "Range": f"bytes={piece.start}-{piece.end - 1}"})
+    return BlockUrl(f"{before}{spell(piece)}{after}", {})
 
 
 def _description(suffix: str) -> dict[str, object]:

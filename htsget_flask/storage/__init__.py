@@ -1,7 +1,7 @@
 """Where files lie: the storage protocol and the grammar of keys."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO, NamedTuple, Protocol
 
 from htsget_flask.errors import NotFound
@@ -27,6 +27,13 @@ class Entry(NamedTuple):
     stat: Stat
 
 
+class SignedUrl(NamedTuple):
+    """A URL of one version of a file for a limited time; `headers` go with each request for it, besides a Range."""
+
+    url: str
+    headers: Mapping[str, str]
+
+
 class VersionError(Exception):
     """The file was replaced: the version asked for does not exist any more."""
 
@@ -43,8 +50,8 @@ class Storage(Protocol):
     def open(self, key: str, *, etag: str | None = None) -> BinaryIO:
         """The file's bytes, seekable and unbuffered; VersionError when `etag` is given and is not the present one."""
 
-    def signed_url(self, key: str) -> str | None:
-        """A URL from which clients may fetch the file themselves; None: this server delivers the bytes."""
+    def signed_url(self, key: str, version: Stat) -> SignedUrl | None:
+        """Where clients may fetch this version of the file themselves; None: this server delivers the bytes."""
 
     def entries(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
         """The files whose keys start with `prefix` and come behind `after`, in the order of their keys' code points.

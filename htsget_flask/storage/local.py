@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from htsget_flask.errors import NotFound
-from htsget_flask.storage import Entry, Stat, VersionError, is_hidden, is_key, validate_key
+from htsget_flask.storage import Entry, SignedUrl, Stat, VersionError, is_hidden, is_key, validate_key
+from htsget_flask.storage.handover import Handover, SharedFile, static_etag
+from htsget_flask.storage.signed import UrlSigner
 
 _MOST_SEEN = 10_000
 # So many names of a folder are in memory at once; the folder is read again for more.
@@ -21,10 +23,16 @@ _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 
 class LocalStorage:
-    """Regular files below `root`; a symbolic link may point elsewhere below it, never out of it."""
+    """Regular files below `root`; a symbolic link may point elsewhere below it, never out of it.
 
-    def __init__(self, root: Path) -> None:
+    With a `handover` a web server in front can send the files that `open` returns; with a `signer` clients can fetch
+    them from one.
+    """
+
+    def __init__(self, root: Path, *, handover: Handover | None = None, signer: UrlSigner | None = None) -> None:
         self._root = os.path.realpath(root)
+        self._handover = handover
+        self._signer = signer
         self._seen: dict[str, tuple[float, Stat]] = {}
 
     def stat(self, key: str, *, max_age: float = 0) -> Stat:
@@ -53,13 +61,19 @@ class LocalStorage:
             present = _stat(os.fstat(descriptor))
             if etag is not None and present.etag != etag:
                 raise VersionError(key)
+            if self._handover is not None:
+                return cast(BinaryIO, SharedFile(descriptor, path, self._handover))
             return cast(BinaryIO, io.FileIO(descriptor))
         except BaseException:
             os.close(descriptor)
             raise
 
-    def signed_url(self, key: str) -> None:
-        return None
+    def signed_url(self, key: str, version: Stat) -> SignedUrl | None:
+        if self._signer is None:
+            return None
+        path = os.fsencode(os.path.relpath(self._resolve(key)[0], self._root))
+        modified = int(version.etag.partition("-")[0], 16)
+        return self._signer.sign(path, etag=static_etag(modified, version.size))
 
     def entries(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
         folder = prefix[: prefix.rfind("/") + 1]

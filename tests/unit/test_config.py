@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel
 
 from htsget_flask.config import (
+    BrowserConfig,
     CacheConfig,
     Config,
     ConfigError,
@@ -15,11 +16,13 @@ from htsget_flask.config import (
     DatasetConfig,
     FileConfig,
     FilesConfig,
+    GenomeConfig,
     HtsgetConfig,
     LocalStorageConfig,
     OrganizationConfig,
     PrefixConfig,
     ServiceConfig,
+    TrackConfig,
     default_cache_folder,
     folder_config,
     read_config,
@@ -32,6 +35,9 @@ MODELS: dict[str, type[BaseModel]] = {
     "datasets[].": PrefixConfig,
     "datasets[]. ": DatasetConfig,
     "datasets[].reads.<format>.": FileConfig,
+    "datasets[].genome.": GenomeConfig,
+    "datasets[].tracks[].": TrackConfig,
+    "browser.": BrowserConfig,
     "htsget.": HtsgetConfig,
     "files.": FilesConfig,
     "cache.": CacheConfig,
@@ -39,7 +45,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "service.": ServiceConfig,
     "service.organization.": OrganizationConfig,
 }
-SECTIONS = {"htsget", "files", "cache", "cors", "service", "service.organization", "storages", "datasets"}
+SECTIONS = {"htsget", "files", "browser", "cache", "cors", "service", "service.organization", "storages", "datasets"}
 SECTIONS |= {"datasets[].reads", "datasets[].variants"}
 
 
@@ -121,6 +127,10 @@ class TestAllFaultsAreToldAtOnce:
               - {id: trio, reads: {BAM: {storage: labx, key: ../t.bam}, VCF: {storage: lab, key: x}}}
               - {id: nothing}
               - {prefx: lab/, storage: lab}
+              - {prefix: x/, storage: other, name: x, genome: {fasta: x.fa, storage: other}}
+              - {prefix: y/, storage: other, genome: {fasta: x.fa}, tracks: [{url: x}, {key: a}, {storage: o, key: b}]}
+              - {prefix: z/, storage: other, genome: {fasta: /x.fa, storage: lab}, tracks: [{type: wig}, 5]}
+            browser: {enabled: perhaps, igv_js: nowhere.js, igv: 5}
             files: {storages: [lob, lab, 5], listing: perhaps, limit: 5}
             htsget: {inline_limit: many, blok_size: 2, block_size: 5}
             colour: red
@@ -143,6 +153,18 @@ class TestAllFaultsAreToldAtOnce:
             "datasets[3].id",
             "datasets[3].storage",
             "datasets[3]",
+            "datasets[4].name",
+            "datasets[4].genome.storage",
+            "datasets[5].genome",
+            "datasets[5].tracks[0]",
+            "datasets[5].tracks[1]",
+            "datasets[5].tracks[2].storage",
+            "datasets[6].genome",
+            "datasets[6].tracks[0]",
+            "datasets[6].tracks[1]",
+            "browser.enabled",
+            "browser.igv_js",
+            "browser.igv",
             "files.storages[0]",
             "files.storages[2]",
             "files.listing",
@@ -184,6 +206,17 @@ class TestPathsAreResolved:
         assert config.storages["a"].root == tmp_path / "data"
         assert config.cache.folder == tmp_path / "kept"
 
+    def test_of_igv_js(self, tmp_path: Path) -> None:
+        path = tmp_path / "config.yaml"
+        common = f"storages: {{a: {{type: local, root: {tmp_path}}}}}\ndatasets: [{{prefix: '', storage: a}}]\n"
+        (tmp_path / "igv.js").touch()
+        for given, found in (
+            ("igv.js", str(tmp_path / "igv.js")),
+            ("https://x.example/i.js", "https://x.example/i.js"),
+        ):
+            path.write_text(f"{common}browser: {{igv_js: '{given}'}}\n")
+            assert read_config(path).browser.igv_js == found
+
     def test_the_users_cache_folder(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         assert default_cache_folder() == tmp_path / "htsget_flask"
@@ -192,3 +225,45 @@ class TestPathsAreResolved:
         assert default_cache_folder() == tmp_path / ".cache" / "htsget_flask"
         monkeypatch.setenv("XDG_CACHE_HOME", "relative")
         assert default_cache_folder().is_absolute()
+
+
+class TestSecrets:
+    SECRET = "a-secret-of-32-characters-0123456"
+
+    def storage(self, tmp_path: Path, *settings: str) -> str:
+        lines = ("type: local", f"root: {tmp_path}", *settings)
+        return f"storages: {{lab: {{{', '.join(lines)}}}}}\ndatasets: [{{prefix: '', storage: lab}}]\n"
+
+    def test_a_file_may_hold_one(self, tmp_path: Path) -> None:
+        (tmp_path / "key").write_text(f"{self.SECRET}\n")
+        path = tmp_path / "config.yaml"
+        for secret in ("file:key", f"file:{tmp_path / 'key'}", self.SECRET):
+            path.write_text(self.storage(tmp_path, "url: https://a.example/raw", f"secret: '{secret}'"))
+            config = read_config(path)
+            found = config.storages["lab"].secret
+            assert found is not None and found.get_secret_value() == self.SECRET
+            assert self.SECRET not in repr(config) + str(config) + config.model_dump_json()
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            ("secret: s3cret-with-$-in-it-and-more", "url: https://a.example/"),
+            ("secret: s3cret", "url: https://a.example/"),
+            ("secret: [s3cret-0123456789]", "url: https://a.example/"),
+            ("secret: s3cret-0123456789",),
+            ("url: https://a.example/",),
+            ("secret: file:bad", "url: https://a.example/"),
+            ("secret: file:none", "url: https://a.example/"),
+            ("secret: s3cret-0123456789", "url: 'https://a.example/?s3cret'"),
+            ("secret: s3cret-0123456789", "url: https://a.example/", "expires: 0"),
+        ],
+    )
+    def test_a_fault_is_told_without_it(self, tmp_path: Path, settings: tuple[str, ...]) -> None:
+        (tmp_path / "bad").write_text("s3cret-of-two\nlines-of-s3cret\n")
+        found = faults(tmp_path, self.storage(tmp_path, *settings))
+        assert len(found) == 1 and found[0].startswith("storages.lab")
+        assert "s3cret" not in found[0]
+
+    def test_nor_is_one_quoted_where_the_file_is_not_yaml(self, tmp_path: Path) -> None:
+        text = self.storage(tmp_path, "secret: s3cret-0123456789: x", "url: https://a.example/")
+        assert "not valid YAML" in "".join(faults(tmp_path, text)) and "s3cret" not in "".join(faults(tmp_path, text))

@@ -1,0 +1,39 @@
+"""How long the references are that a header names."""
+
+import io
+import struct
+
+from htsget_flask.formats import bgzf, cram
+from htsget_flask.formats.headers import Header, contigs
+
+
+def reference_lengths(format_name: str, header: Header) -> dict[str, int | None]:
+    """The lengths in bases of the references that a file's header names, in its order; None where it tells none.
+
+    BAM: SAMv1 4.2; CRAM: the LN of @SQ lines (SAMv1 1.3); VCF and BCF: the length of contig lines (VCFv4.3 1.4.7).
+    """
+    if format_name == "CRAM":
+        return {name: _number(length) for name, length in cram.read_sequences(header.raw)}
+    prefix = bgzf.Prefix(io.BytesIO(header.raw))
+    while prefix.extend():
+        pass
+    if format_name == "BAM":
+        return _binary(bytes(prefix.data))
+    text = bytes(prefix.data).decode("utf-8", "replace")
+    return {contig["ID"]: _number(contig.get("length")) for contig in contigs(text)}
+
+
+def _binary(data: bytes) -> dict[str, int | None]:
+    position = 8 + struct.unpack_from("<i", data, 4)[0]
+    lengths: dict[str, int | None] = {}
+    for _ in range(struct.unpack_from("<i", data, position)[0]):
+        (name_length,) = struct.unpack_from("<i", data, position + 4)
+        name = data[position + 8 : position + 8 + name_length].rstrip(b"\0").decode("utf-8", "replace")
+        position += 4 + name_length
+        lengths.setdefault(name, struct.unpack_from("<i", data, position + 4)[0])
+        position += 4
+    return lengths
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() else None

@@ -1,0 +1,93 @@
+"""What there is below the prefixes of the configuration: datasets and reference sequences, remembered for a while."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+from htsget_flask.catalog import Catalog, Source
+from htsget_flask.config import DatasetConfig
+from htsget_flask.formats import FORMATS
+from htsget_flask.storage import Storage
+
+T = TypeVar("T")
+
+_FASTA_SUFFIXES = (".fa", ".fasta", ".fna")
+_COMPRESSED = (".gz", ".bgz")
+# Finding out again may take at most this part of the time: a small folder is read at each question.
+_SHARE = 0.05
+
+
+class Listed(NamedTuple):
+    """A dataset: its id, what people call it, its files in the order of the formats; `text` is what searches see."""
+
+    id: str
+    name: str | None
+    description: str | None
+    sources: Sequence[Source]
+    text: str
+
+
+class Inventory:
+    """The datasets of a catalog, for people who look for one; each worker has its own memory of them."""
+
+    def __init__(self, catalog: Catalog, storages: Mapping[str, Storage]) -> None:
+        self._catalog = catalog
+        self._datasets = _Remembered(self._find_datasets)
+        self._fastas = {name: _Remembered(_fasta_finder(storage)) for name, storage in storages.items()}
+
+    def search(self, text: str) -> Sequence[Listed]:
+        """The datasets in whose id, name or description all words of the text occur, whatever their case."""
+        words = text.casefold().split()
+        return [listed for listed in self._datasets.value() if all(word in listed.text for word in words)]
+
+    def fastas(self, storage_name: str) -> Sequence[str]:
+        """The keys of the storage's FASTA files that have their index beside them."""
+        return self._fastas[storage_name].value()
+
+    def _find_datasets(self) -> list[Listed]:
+        sources: dict[str, list[Source]] = {}
+        for source in self._catalog.sources():
+            sources.setdefault(source.id, []).append(source)
+        order = list(FORMATS)
+        for files in sources.values():
+            files.sort(key=lambda source: order.index(source.form.name))
+        return [self._listed(dataset_id, files) for dataset_id, files in sources.items()]
+
+    def _listed(self, dataset_id: str, sources: list[Source]) -> Listed:
+        entry = self._catalog.entry_of(dataset_id)
+        name = entry.name if isinstance(entry, DatasetConfig) else None
+        description = entry.description if entry is not None else None
+        text = "\n".join(filter(None, (dataset_id, name, description))).casefold()
+        return Listed(dataset_id, name, description, sources, text)
+
+
+def _fasta_finder(storage: Storage) -> Callable[[], list[str]]:
+    def find() -> list[str]:
+        keys = {entry.key for entry in storage.entries()}
+        return sorted(key for key in keys if key + ".fai" in keys and _is_fasta(key, keys))
+
+    return find
+
+
+def _is_fasta(key: str, keys: set[str]) -> bool:
+    stem = next((key.removesuffix(suffix) for suffix in _COMPRESSED if key.endswith(suffix)), key)
+    return stem.endswith(_FASTA_SUFFIXES) and (stem == key or key + ".gzi" in keys)
+
+
+class _Remembered(Generic[T]):
+    """What a slow function returned, for as long as `_SHARE` allows; threads that ask meanwhile wait for one call."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._kept: tuple[float, T] | None = None
+
+    def value(self) -> T:
+        asked = time.monotonic()
+        with self._lock:
+            if self._kept is None or self._kept[0] < asked:
+                value = self._make()
+                made = time.monotonic()
+                self._kept = (made + (made - asked) / _SHARE, value)
+            return self._kept[1]

@@ -1,0 +1,1 @@
+"""The page: the datasets, and igv.js on one of them."""

@@ -1,0 +1,173 @@
+"""One dataset as the page shows it: its files as igv.js tracks, its reference, and why something cannot be shown."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from htsget_flask.catalog import DataFile, Source
+from htsget_flask.config import DatasetConfig, TrackConfig
+from htsget_flask.errors import FileFaultError
+from htsget_flask.examples import example_regions
+from htsget_flask.htsget.opened import OpenFile
+from htsget_flask.page.genomes import Reference, configured_reference, file_url, find_reference, sizes_reference
+from htsget_flask.storage import Stat, VersionError, is_hidden
+from htsget_flask.web import Services, log_fault
+
+# In bases: igv.js would ask for the variants of a whole reference in one ticket.
+_VARIANT_WINDOW = 100_000
+# In pixels: igv.js's own is too low to show a genotype.
+_VARIANT_HEIGHT = 150
+_TOOLS = {"reads": "samtools", "variants": "bcftools"}
+_NO_SEQUENCE = (
+    "The reference sequence of this dataset is not known to this server: bases are not compared with it. A genome in "
+    "the configuration, or an indexed FASTA file beside the data, changes that."
+)
+_NO_LENGTHS = "igv.js needs a reference, and the files' headers tell no lengths: give the dataset a genome."
+
+
+@dataclass(slots=True)
+class _File:
+    """A file of the dataset: `problem` says why igv.js cannot show it."""
+
+    source: Source
+    size: int | None
+    problem: str | None = None
+    lengths: Mapping[str, int | None] = field(default_factory=dict)
+    region: tuple[str, int, int] | None = None
+    index_key: str | None = None
+
+
+def describe(services: Services, base: str, dataset_id: str) -> dict[str, Any]:
+    """All that the page needs to show a dataset, as JSON; `base` is the URL that tickets and files are at.
+
+    Raises:
+        NotFound: when there is no such dataset.
+    """
+    entry = services.catalog.entry_of(dataset_id)
+    files = [_look_at(services, source, stat) for source, stat in services.catalog.files(dataset_id)]
+    genome = entry.genome if entry is not None else None
+    reference = genome if isinstance(genome, str) else configured_reference(genome, base) if genome else None
+    reference = reference or _unconfigured(services, base, dataset_id, files)
+    is_sequence = isinstance(reference, str) or (reference is not None and "indexURL" in reference)
+    region = next((file.region for file in files if file.region is not None), None)
+    name = entry.name if isinstance(entry, DatasetConfig) else None
+    note = None if is_sequence else _NO_SEQUENCE if reference else _NO_LENGTHS
+    return {
+        "id": dataset_id,
+        "name": name,
+        "description": entry.description if entry is not None else None,
+        "reference": reference,
+        "note": note,
+        "locus": None if region is None else _locus(region, files),
+        "files": [
+            _described(services, base, file, name=name or dataset_id, has_sequence=is_sequence) for file in files
+        ],
+        "tracks": [_configured_track(track, base) for track in (entry.tracks if entry is not None else [])],
+    }
+
+
+def sizes(services: Services, dataset_id: str) -> str:
+    """Names and lengths of the references that the headers of a dataset's files tell, as a chrom.sizes table.
+
+    Raises:
+        NotFound: when there is no such dataset.
+    """
+    files = [_look_at(services, source, stat) for source, stat in services.catalog.files(dataset_id)]
+    return "".join(f"{name}\t{length}\n" for name, length in _all_lengths(files).items() if length is not None)
+
+
+def _look_at(services: Services, source: Source, stat: Stat | None) -> _File:
+    if stat is None:
+        return _File(source, None, "The file that the configuration names is not there.")
+    file = _File(source, stat.size)
+    try:
+        with OpenFile(DataFile(source, stat), services.cache, services.sidecars) as opened:
+            file.lengths = opened.reference_lengths
+            index = opened.crai if opened.is_cram else opened.index
+            file.index_key = opened.found_index.key
+            file.region = next(example_regions(opened, index), None)
+    except FileFaultError as fault:
+        log_fault(fault)
+        file.problem = f"It cannot be shown: {fault.reason}."
+    except VersionError:
+        file.problem = "The file is being replaced at this moment; load the page again."
+    return file
+
+
+def _unconfigured(services: Services, base: str, dataset_id: str, files: list[_File]) -> Reference | None:
+    """The FASTA that fits all files, or else what their headers tell."""
+    lengths = _all_lengths(files)
+    for file in files:
+        found = find_reference(services, base, file.source.storage_name, file.source.key, lengths)
+        if found is not None:
+            return found
+    if not any(lengths.values()):
+        return None
+    return sizes_reference(dataset_id, f"{base}page/sizes?{urlencode({'id': dataset_id})}")
+
+
+def _all_lengths(files: list[_File]) -> dict[str, int | None]:
+    """The references of all files; what one tells no length of, another may."""
+    merged: dict[str, int | None] = {}
+    for file in files:
+        for name, length in file.lengths.items():
+            merged[name] = merged.get(name) or length
+    return merged
+
+
+def _locus(region: tuple[str, int, int], files: list[_File]) -> str:
+    """A region, 0-based and half-open, as igv.js writes it, from 1 and with its end."""
+    name, start, end = region
+    length = _all_lengths(files).get(name)
+    return f"{name}:{start + 1}-{end if length is None else min(end, length)}"
+
+
+def _described(services: Services, base: str, file: _File, *, name: str, has_sequence: bool) -> dict[str, Any]:
+    source = file.source
+    form = source.form
+    problem = file.problem
+    if problem is None and form.name == "BCF":
+        problem = "igv.js cannot read BCF."
+    if problem is None and form.name == "CRAM":
+        problem = _cram_problem(services, source, has_sequence=has_sequence)
+    ticket = f"{base}{form.endpoint}/{quote(source.id)}"
+    return {
+        "format": form.name,
+        "endpoint": form.endpoint,
+        "size": file.size,
+        "ticket": ticket,
+        "tool": _TOOLS[form.endpoint],
+        "problem": problem,
+        "track": None if problem else {"name": f"{name} {form.name}", **_track(base, file, ticket)},
+    }
+
+
+def _track(base: str, file: _File, ticket: str) -> dict[str, Any]:
+    """The igv.js track of a file that igv.js can read: over htsget, but for CRAM."""
+    source = file.source
+    if source.form.name == "CRAM":
+        keys = (source.key, file.index_key or "")
+        data, index = (file_url(base, source.storage_name, key) for key in keys)
+        return {"type": "alignment", "format": "cram", "url": data, "indexURL": index}
+    track = {"sourceType": "htsget", "format": source.form.name.lower(), "url": ticket}
+    if source.form.endpoint == "reads":
+        return {"type": "alignment", **track}
+    return {"type": "variant", **track, "visibilityWindow": _VARIANT_WINDOW, "height": _VARIANT_HEIGHT}
+
+
+def _cram_problem(services: Services, source: Source, *, has_sequence: bool) -> str | None:
+    if source.storage_name not in services.config.files.storages or is_hidden(source.key):
+        return "igv.js reads CRAM as a plain file only, and this server does not open it under /files."
+    return None if has_sequence else "igv.js decodes CRAM with its reference sequence: give the dataset a genome."
+
+
+def _configured_track(track: TrackConfig, base: str) -> dict[str, Any]:
+    """A track as igv.js wants it: a storage and keys become URLs."""
+    content: dict[str, Any] = dict(track.model_extra or {})
+    if track.storage is not None and track.key is not None:
+        content["url"] = file_url(base, track.storage, track.key)
+        index = None if track.index is None else file_url(base, track.storage, track.index)
+    else:
+        content["url"], index = track.url, track.index
+    return content if index is None else {**content, "indexURL": index}

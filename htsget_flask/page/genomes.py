@@ -1,0 +1,84 @@
+"""Which reference a dataset is shown on, as igv.js wants to be told it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from htsget_flask.config import GenomeConfig
+from htsget_flask.errors import NotFound, ServiceUnavailable
+from htsget_flask.storage import VersionError
+from htsget_flask.web import Services
+
+_COMPRESSED = (".gz", ".bgz")
+_NAME_COST = 150
+
+Reference = dict[str, Any]
+"""An igv.js reference object."""
+
+
+def file_url(base: str, storage_name: str, key: str) -> str:
+    """The URL of a plain file of a storage that is opened."""
+    return f"{base}files/{quote(storage_name)}/{quote(key)}"
+
+
+def configured_reference(genome: GenomeConfig, base: str) -> Reference:
+    """The reference that a configuration names."""
+    index = genome.index or genome.fasta + ".fai"
+    fasta, storage = genome.fasta, genome.storage
+    name = genome.name or fasta.rpartition("/")[2]
+    if storage is None:
+        return _reference(name, fasta, index, fasta + ".gzi")
+    return _reference(name, *(file_url(base, storage, key) for key in (fasta, index, fasta + ".gzi")))
+
+
+def sizes_reference(name: str, url: str) -> Reference:
+    """A reference that has lengths and no sequence; `url` is that of a table of names and lengths."""
+    return {"id": name, "name": name, "format": "chromsizes", "fastaURL": url, "wholeGenomeView": False}
+
+
+def find_reference(
+    services: Services, base: str, storage_name: str, key: str, lengths: Mapping[str, int | None]
+) -> Reference | None:
+    """The FASTA beside a data file, or in a folder above it, that holds all references which the file's header names.
+
+    `lengths`: of these references, in bases; the sequences' lengths have to agree. The nearest folder wins, then the
+    first name. None where there is none, or where the storage is not opened to browsers.
+    """
+    if storage_name not in services.config.files.storages or not lengths:
+        return None
+    for candidate in _nearest_first(services.inventory.fastas(storage_name), key):
+        present = _fasta_lengths(services, storage_name, candidate + ".fai")
+        if all(name in present and length in (None, present[name]) for name, length in lengths.items()):
+            urls = (file_url(base, storage_name, candidate + suffix) for suffix in ("", ".fai", ".gzi"))
+            return _reference(candidate.rpartition("/")[2], *urls)
+    return None
+
+
+def _reference(name: str, fasta: str, index: str, gzi: str) -> Reference:
+    compressed = {"compressedIndexURL": gzi} if fasta.endswith(_COMPRESSED) else {}
+    return {"id": name, "name": name, "fastaURL": fasta, "indexURL": index, **compressed, "wholeGenomeView": False}
+
+
+def _nearest_first(fastas: Sequence[str], key: str) -> list[str]:
+    above = [fasta for fasta in fastas if key.startswith(fasta[: fasta.rfind("/") + 1])]
+    return sorted(above, key=lambda fasta: (-fasta.count("/"), fasta))
+
+
+def _fasta_lengths(services: Services, storage_name: str, key: str) -> dict[str, int]:
+    """The lengths of the sequences that a .fai names; none where it is gone or is no such table."""
+    storage = services.storages[storage_name]
+
+    def read() -> dict[str, int]:
+        with storage.open(key, etag=stat.etag) as file:
+            rows = (line.split("\t") for line in file.read().decode("utf-8", "replace").splitlines())
+            return {row[0]: int(row[1]) for row in rows if len(row) >= 5 and row[1].isdecimal()}
+
+    try:
+        stat = storage.stat(key)
+        return services.cache.fetch(
+            ("fai", storage_name, key, stat.etag), read, lambda lengths: _NAME_COST * (1 + len(lengths))
+        )
+    except NotFound:
+        return {}
+    except VersionError:
+        raise ServiceUnavailable(f"{key!r} is being replaced; ask again") from None

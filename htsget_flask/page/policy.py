@@ -1,0 +1,79 @@
+"""What the page may load and whom it may ask: igv.js's address and the Content-Security-Policy."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
+
+from htsget_flask.config import Config, DatasetConfig, GenomeConfig, PrefixConfig, is_url
+
+_CDN = "https://cdn.jsdelivr.net/npm/igv@3.8.10/dist/igv.esm.min.js"
+_INTEGRITY = "sha384-lqA549GhtA7chGwVsX0JtBzYKXKrqa7GrV2jfhqtarMvl7VPMCKBvJFvKuu3Lygv"
+# What this service calls the file that the configuration names, from the page's own address.
+LOCAL = "page/igv.js"
+
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+")
+
+
+class IgvJs(NamedTuple):
+    """Where browsers find igv.js: a URL, or a path from the page; and its hash where it is known."""
+
+    url: str
+    integrity: str | None
+
+
+def igv_js(config: Config) -> IgvJs:
+    """The igv.js of the configuration."""
+    configured = config.browser.igv_js
+    if configured is None:
+        return IgvJs(_CDN, _INTEGRITY)
+    return IgvJs(configured if is_url(configured) else LOCAL, None)
+
+
+def wants_genome_list(config: Config) -> bool:
+    """Whether a dataset names a genome that only igv.js's own list knows."""
+    return any(isinstance(entry.genome, str) for entry in config.datasets)
+
+
+def content_security_policy(config: Config, base: str) -> str:
+    """The policy (W3C CSP Level 3): what the page needs, and nothing else.
+
+    `base` is the URL that tickets and files are at. igv.js makes style elements of its own; it reads data
+    from this service, and from wherever the configuration's storages, genomes and tracks are.
+    """
+    source = igv_js(config).url
+    readable = {origin for url in (base, *_outside(config)) for origin in _ORIGIN.findall(url)[:1]}
+    # igv.js's list of genomes decides where they are.
+    anywhere = ["https:"] if wants_genome_list(config) else []
+    policy = {
+        "default-src": ["'none'"],
+        # igv.js decodes CRAM in WebAssembly.
+        "script-src": ["'self'", "'wasm-unsafe-eval'", *([_without_query(source)] if is_url(source) else [])],
+        "style-src": ["'self'", "'unsafe-inline'"],
+        # Its cursors, and the image that a person saves.
+        "img-src": ["data:", "blob:"],
+        "connect-src": ["'self'", *sorted(readable), *anywhere],
+        "base-uri": ["'none'"],
+        "form-action": ["'none'"],
+        "frame-ancestors": ["'none'"],
+    }
+    return "; ".join(f"{directive} {' '.join(sources)}" for directive, sources in policy.items())
+
+
+def _without_query(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}{quote(parts.path, safe='/@%')}"
+
+
+def _outside(config: Config) -> Iterator[str]:
+    """The URLs of the configuration's genomes and tracks, and of web servers that deliver data blocks."""
+    yield from (storage.url for storage in config.storages.values() if storage.url is not None)
+    for entry in config.datasets:
+        yield from filter(is_url, _texts(entry))
+
+
+def _texts(entry: DatasetConfig | PrefixConfig) -> Iterator[str]:
+    if isinstance(entry.genome, GenomeConfig) and entry.genome.storage is None:
+        yield from filter(None, (entry.genome.fasta, entry.genome.index))
+    for track in entry.tracks:
+        yield from (value for value in track.model_dump().values() if isinstance(value, str))

@@ -1,0 +1,99 @@
+"""The page's addresses: itself, its parts, and the JSON that it asks for."""
+
+from typing import Any
+
+import orjson
+from flask import Blueprint, Response, render_template, request, send_file
+
+from htsget_flask.catalog import Source
+from htsget_flask.errors import InvalidInput, NotFound
+from htsget_flask.inventory import Listed
+from htsget_flask.page.datasets import describe, sizes
+from htsget_flask.page.policy import content_security_policy, igv_js, wants_genome_list
+from htsget_flask.web import base_url, services
+
+blueprint = Blueprint(
+    "page", __name__, template_folder="templates", static_folder="static", static_url_path="/page/static"
+)
+
+_PAGE_LENGTH = 50
+
+
+@blueprint.after_request
+def _harden(response: Response) -> Response:
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers.setdefault("Cache-Control", "no-cache")
+    return response
+
+
+@blueprint.get("/")
+def get_page() -> Response:
+    """The page."""
+    config = services().config
+    source = igv_js(config)
+    html = render_template(
+        "page.html", service=config.service, igv_js=source, wants_genome_list=wants_genome_list(config)
+    )
+    policy = content_security_policy(config, base_url(config))
+    return Response(html, mimetype="text/html", headers={"Content-Security-Policy": policy})
+
+
+@blueprint.get("/page/igv.js")
+def get_igv_js() -> Response:
+    """igv.js, where the configuration names a file."""
+    configured = services().config.browser.igv_js
+    if configured is None or igv_js(services().config).url == configured:
+        raise NotFound("igv.js is not served from here")
+    return send_file(configured, mimetype="text/javascript", conditional=True)
+
+
+@blueprint.get("/page/datasets")
+def get_datasets() -> Response:
+    """The datasets that a search finds, a page of them: `search` are words, `offset` counts from 0."""
+    try:
+        offset = max(0, int(request.args.get("offset", "0")))
+    except ValueError:
+        raise InvalidInput("offset must be a number") from None
+    found = services().inventory.search(request.args.get("search", ""))
+    end = offset + _PAGE_LENGTH
+    return _json(
+        {
+            "total": len(found),
+            "next": end if end < len(found) else None,
+            "datasets": [_listed(listed) for listed in found[offset:end]],
+        }
+    )
+
+
+@blueprint.get("/page/dataset")
+def get_dataset() -> Response:
+    """All that the page needs to show the dataset `id`."""
+    present = services()
+    return _json(describe(present, base_url(present.config), request.args.get("id", "")))
+
+
+@blueprint.get("/page/sizes")
+def get_sizes() -> Response:
+    """The lengths of the references of the dataset `id`, for igv.js where there is no sequence."""
+    return Response(sizes(services(), request.args.get("id", "")), mimetype="text/plain")
+
+
+def _listed(listed: Listed) -> dict[str, Any]:
+    return {
+        "id": listed.id,
+        "name": listed.name,
+        "description": listed.description,
+        "files": [{"format": source.form.name, "size": _size(source)} for source in listed.sources],
+    }
+
+
+def _size(source: Source) -> int | None:
+    try:
+        return source.storage.stat(source.key).size
+    except NotFound:
+        return None
+
+
+def _json(content: object) -> Response:
+    return Response(orjson.dumps(content), mimetype="application/json", headers={"Cache-Control": "no-store"})

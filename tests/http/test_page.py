@@ -1,0 +1,342 @@
+"""The page's answers: what may be loaded, what is listed, and what a dataset is shown on."""
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pysam
+import pytest
+
+from htsget_flask.demo import write_demo
+from tests import files
+from tests.client import FlaskHttp, Response
+from tests.http.app import http_for
+
+ROOT = Path(__file__).parents[2]
+OPEN = {"storages": ["data"]}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo")
+    write_demo(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(demo: Path, tmp_path: Path) -> Path:
+    """A copy of the example data that may be changed."""
+    return Path(shutil.copytree(demo, tmp_path / "data", copy_function=shutil.copy2))
+
+
+def policy(http: FlaskHttp) -> dict[str, list[str]]:
+    """The directives of the page's Content-Security-Policy."""
+    directives = [directive.split() for directive in http.get("/").headers["content-security-policy"].split(";")]
+    return {name: sources for name, *sources in directives}
+
+
+def ask(http: FlaskHttp, path: str, **parameters: object) -> Any:
+    answer = http.get(f"{path}?{urlencode(parameters)}")
+    assert answer.status == 200, answer
+    return json.loads(answer.body)
+
+
+def told(http: FlaskHttp, dataset_id: str) -> dict[str, Any]:
+    """What the page is told of a dataset, its files by their formats."""
+    dataset: dict[str, Any] = ask(http, "/page/dataset", id=dataset_id)
+    return {**dataset, "files": {file["format"]: file for file in dataset["files"]}}
+
+
+def named(**settings: object) -> dict[str, Any]:
+    """A dataset of the example's reads, with these settings."""
+    return {"id": "one", "reads": {"BAM": {"storage": "data", "key": "NA00001.bam"}}, **settings}
+
+
+class TestThePageLoadsNothingElse:
+    def test_its_policy(self, demo: Path) -> None:
+        directives = policy(http_for(demo))
+        assert directives["default-src"] == directives["base-uri"] == directives["frame-ancestors"] == ["'none'"]
+        (cdn,) = set(directives["script-src"]) - {"'self'", "'wasm-unsafe-eval'"}
+        assert re.fullmatch(r"https://cdn\.jsdelivr\.net/npm/igv@[0-9.]+/dist/igv\.esm\.min\.js", cdn)
+        assert set(directives["connect-src"]) == {"'self'", "http://localhost"}
+
+    def test_but_what_the_configuration_names(self, demo: Path) -> None:
+        tracks = [
+            {"url": "https://tracks.example:8443/a.bw"},
+            {"url": "https://x.example/a", "indexURL": "https://y.example/b"},
+        ]
+        genome = {"fasta": "https://genomes.example/a.fa"}
+        http = http_for(
+            demo,
+            public_url="https://data.example/prefix",
+            datasets=[named(tracks=tracks, genome=genome)],
+            browser={"igv_js": "https://static.example/igv;x.js?v=1"},
+            storages={
+                "data": {"type": "local", "root": str(demo), "url": "https://raw.example/x/", "secret": "s" * 16}
+            },
+        )
+        directives = policy(http)
+        assert directives["script-src"] == ["'self'", "'wasm-unsafe-eval'", "https://static.example/igv%3Bx.js"]
+        hosts = ("raw.example", "data.example", "genomes.example", "tracks.example:8443", "x.example", "y.example")
+        assert set(directives["connect-src"]) == {"'self'", *(f"https://{host}" for host in hosts)}
+        assert 'data-igv-js="https://static.example/igv;x.js?v=1"' in http.get("/").body.decode()
+        assert 'data-igv-js-integrity=""' in http.get("/").body.decode()
+
+    def test_the_genomes_of_igv_js_are_anywhere(self, demo: Path) -> None:
+        http = http_for(demo, datasets=[named(genome="hg38")])
+        assert "https:" in policy(http)["connect-src"]
+        assert 'data-genome-list="yes"' in http.get("/").body.decode()
+        assert 'data-genome-list="no"' in http_for(demo).get("/").body.decode()
+
+    def test_a_host_cannot_add_to_it(self, demo: Path) -> None:
+        header = {"Host": "x.example;script-src"}
+        answer = http_for(demo).get("/", headers=header)
+        assert answer.status == 400 or ";script-src" not in answer.headers["content-security-policy"].replace("; ", "")
+
+    def test_its_parts(self, demo: Path, tmp_path: Path) -> None:
+        (tmp_path / "my.js").write_text("export default 1;\n")
+        http = http_for(demo, browser={"igv_js": str(tmp_path / "my.js")})
+        page = http.get("/").body.decode()
+        assert 'data-igv-js="page/igv.js"' in page
+        assert "https://" not in page
+        parts = re.findall(r'(?:src|href)="([^"]*page/[^"]*)"', page)
+        assert len(parts) == 2
+        for path, kind in [
+            ("/", "text/html"),
+            ("/page/igv.js", "text/javascript"),
+            *((f"/{part}", "text/") for part in parts),
+        ]:
+            answer = http.get(path)
+            assert answer.status == 200
+            assert answer.headers["content-type"].startswith(kind)
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.headers["referrer-policy"] == "no-referrer"
+            assert answer.headers["cache-control"] == "no-cache"
+        assert http.get("/page/igv.js").body == b"export default 1;\n"
+        assert http.get("/page/static/../views.py").status == 404
+
+    def test_no_file_without_one_that_is_named(self, demo: Path) -> None:
+        assert http_for(demo).get("/page/igv.js").status == 404
+        assert http_for(demo, browser={"igv_js": "https://static.example/igv.js"}).get("/page/igv.js").status == 404
+
+    def test_the_manual_names_its_version(self, demo: Path) -> None:
+        (version,) = re.findall(r"/npm/igv@([0-9.]+)/", http_for(demo).get("/").body.decode())
+        manual = (ROOT / "docs" / "deployment.md").read_text()
+        assert set(re.findall(r"igv[@-]([0-9]+(?:\.[0-9]+)+)", manual)) == {version}
+
+    def test_names_are_escaped(self, demo: Path) -> None:
+        page = http_for(demo, service={"name": "<b>&\"'"}).get("/").body.decode()
+        assert "<b>" not in page
+        assert "<title>&lt;b&gt;&amp;&#34;&#39;</title>" in page
+
+
+class TestThePageCanBeSwitchedOff:
+    @pytest.mark.parametrize("path", ["/", "/page/datasets", "/page/dataset?id=NA00001", "/page/static/page.js"])
+    def test_all_of_it(self, demo: Path, path: str) -> None:
+        assert http_for(demo).get(path).status == 200
+        assert http_for(demo, browser={"enabled": False}).get(path).status == 404
+
+
+class TestDatasetsAreListed:
+    def test_page_by_page(self, tmp_path: Path) -> None:
+        folder = tmp_path / "data"
+        for place in range(120):
+            (folder / f"batch{place // 60}").mkdir(parents=True, exist_ok=True)
+            (folder / f"batch{place // 60}" / f"s{place:03}.bam").write_bytes(b"x" * place)
+        http = http_for(folder)
+        found: list[Any] = []
+        for offset, following in ((0, 50), (50, 100), (100, None)):
+            page = ask(http, "/page/datasets", offset=offset)
+            assert (page["total"], page["next"]) == (120, following)
+            found += page["datasets"]
+        assert [one["id"] for one in found] == [f"batch{place // 60}/s{place:03}" for place in range(120)]
+        assert found[7]["files"] == [{"format": "BAM", "size": 7}]
+        assert ask(http, "/page/datasets", search="S11 Batch1")["total"] == 10
+        assert ask(http, "/page/datasets", search="batch0 s11") == {"total": 0, "next": None, "datasets": []}
+        assert ask(http, "/page/datasets", offset=500)["datasets"] == []
+        assert http.get("/page/datasets?offset=x").status == 400
+
+    def test_by_what_they_are_called(self, demo: Path) -> None:
+        prefix = {"prefix": "all/", "storage": "data", "description": "Everything"}
+        http = http_for(demo, datasets=[named(name="The Sample", description="Of a person"), prefix])
+        for search, ids in (("the sample", ["one"]), ("PERSON", ["one"]), ("everything cohort", ["all/cohort"])):
+            assert [one["id"] for one in ask(http, "/page/datasets", search=search)["datasets"]] == ids
+        (one,) = ask(http, "/page/datasets", search="sample person")["datasets"]
+        assert (one["name"], one["description"]) == ("The Sample", "Of a person")
+
+    def test_also_one_whose_file_is_gone(self, demo: Path) -> None:
+        reads = {"BAM": {"storage": "data", "key": "gone.bam"}}
+        http = http_for(demo, datasets=[{"id": "one", "reads": reads}])
+        (one,) = ask(http, "/page/datasets")["datasets"]
+        assert one["files"] == [{"format": "BAM", "size": None}]
+        assert "is not there" in told(http, "one")["files"]["BAM"]["problem"]
+
+    def test_a_new_one_soon(self, folder: Path) -> None:
+        http = http_for(folder)
+        assert ask(http, "/page/datasets")["total"] == 2
+        shutil.copy2(folder / "NA00001.bam", folder / "another.bam")
+        for _ in range(1000):
+            if ask(http, "/page/datasets")["total"] == 3:
+                break
+        assert ask(http, "/page/datasets", search="another")["total"] == 1
+
+
+class TestADatasetBecomesTracks:
+    def test_reads(self, demo: Path) -> None:
+        dataset = told(http_for(demo, files=OPEN), "NA00001")
+        bam, cram = dataset["files"]["BAM"], dataset["files"]["CRAM"]
+        assert bam["track"] == {
+            "type": "alignment",
+            "name": "NA00001 BAM",
+            "sourceType": "htsget",
+            "format": "bam",
+            "url": "http://localhost/reads/NA00001",
+        }
+        assert cram["track"]["url"] == "http://localhost/files/data/NA00001.cram"
+        assert cram["track"]["indexURL"] == "http://localhost/files/data/NA00001.cram.crai"
+        assert dataset["locus"] == "chr1:1-20000"
+        assert bam["size"] == (demo / "NA00001.bam").stat().st_size
+
+    def test_variants(self, demo: Path) -> None:
+        dataset = told(http_for(demo, files=OPEN, public_url="https://data.example/x"), "cohort")
+        track = dataset["files"]["VCF"]["track"]
+        assert track["url"] == "https://data.example/x/variants/cohort"
+        assert (track["type"], track["sourceType"], track["visibilityWindow"]) == ("variant", "htsget", 100_000)
+        assert dataset["files"]["BCF"]["track"] is None
+
+    def test_where_its_records_are(self, tmp_path: Path) -> None:
+        path = files.bam_contig_without_records(tmp_path)
+        name, _, place = told(http_for(tmp_path), path.name.removesuffix(".bam"))["locus"].rpartition(":")
+        start, end = map(int, place.split("-"))
+        with pysam.AlignmentFile(str(path)) as file:
+            assert next(file.fetch(name, start - 1, end), None) is not None
+            assert end <= file.get_reference_length(name)
+
+    def test_cram_needs_a_storage_that_is_open_and_a_sequence(self, folder: Path) -> None:
+        assert "does not open it" in told(http_for(folder), "NA00001")["files"]["CRAM"]["problem"]
+        (folder / "demo.fa.fai").unlink()
+        assert "give the dataset a genome" in told(http_for(folder, files=OPEN), "NA00001")["files"]["CRAM"]["problem"]
+
+    def test_what_cannot_be_served(self, folder: Path) -> None:
+        (folder / "NA00001.bam.bai").unlink()
+        dataset = told(http_for(folder, files=OPEN), "NA00001")
+        assert dataset["files"]["BAM"]["problem"] == "It cannot be shown: the BAM file has no index."
+        assert dataset["files"]["BAM"]["track"] is None
+        assert dataset["files"]["CRAM"]["problem"] is None
+
+    def test_none_that_does_not_exist(self, demo: Path) -> None:
+        for query in ("?id=nothing", "", "?id=../demo", "?id=NA00001.bam"):
+            assert http_for(demo).get(f"/page/dataset{query}").status == 404
+
+    def test_further_tracks(self, demo: Path) -> None:
+        tracks = [
+            {"storage": "data", "key": "a b.bw", "type": "wig", "color": "red"},
+            {"storage": "data", "key": "x.gff.gz", "index": "x.gff.gz.tbi"},
+            {"url": "https://x.example/a.vcf.gz", "index": "https://x.example/a.vcf.gz.tbi", "name": "A"},
+        ]
+        assert told(http_for(demo, files=OPEN, datasets=[named(tracks=tracks)]), "one")["tracks"] == [
+            {"type": "wig", "color": "red", "url": "http://localhost/files/data/a%20b.bw"},
+            {
+                "url": "http://localhost/files/data/x.gff.gz",
+                "indexURL": "http://localhost/files/data/x.gff.gz.tbi",
+            },
+            {"name": "A", "url": "https://x.example/a.vcf.gz", "indexURL": "https://x.example/a.vcf.gz.tbi"},
+        ]
+
+
+def reference(folder: Path, dataset_id: str = "NA00001", **settings: Any) -> Any:
+    return told(http_for(folder, **{"files": OPEN, **settings}), dataset_id)["reference"]
+
+
+def fasta_of(found: Mapping[str, str]) -> str:
+    assert found["indexURL"] == found["fastaURL"] + ".fai"
+    return found["fastaURL"].removeprefix("http://localhost/files/data/")
+
+
+class TestADatasetIsShownOnItsGenome:
+    def test_that_the_configuration_names(self, demo: Path) -> None:
+        genome = {"storage": "data", "fasta": "ref/a.fa.gz", "name": "Mine"}
+        found = reference(demo, "one", datasets=[named(genome=genome)])
+        url = "http://localhost/files/data/ref/a.fa.gz"
+        assert (found["name"], found["fastaURL"], found["indexURL"]) == ("Mine", url, f"{url}.fai")
+        assert found["compressedIndexURL"] == f"{url}.gzi"
+        found = reference(
+            demo, "one", datasets=[named(genome={"fasta": "https://x.example/a.fa", "index": "https://x.example/b"})]
+        )
+        assert (found["fastaURL"], found["indexURL"]) == ("https://x.example/a.fa", "https://x.example/b")
+        assert "compressedIndexURL" not in found
+        assert reference(demo, "one", datasets=[named(genome="hg38")]) == "hg38"
+
+    def test_below_a_prefix(self, demo: Path) -> None:
+        entry = {"prefix": "", "storage": "data", "genome": "mm39", "tracks": [{"url": "https://x.example/a.bw"}]}
+        dataset = told(http_for(demo, datasets=[entry]), "NA00001")
+        assert dataset["reference"] == "mm39"
+        assert dataset["tracks"] == [{"url": "https://x.example/a.bw"}]
+
+    def test_or_the_fasta_beside_it(self, demo: Path) -> None:
+        assert fasta_of(reference(demo)) == "demo.fa"
+        assert fasta_of(reference(demo, "cohort")) == "demo.fa"
+        assert told(http_for(demo, files=OPEN), "NA00001")["note"] is None
+
+    def test_the_nearest_that_fits(self, folder: Path) -> None:
+        (folder / "a" / "b").mkdir(parents=True)
+        (folder / "z").mkdir()
+        for place in ("a/b/", "a/", "z/"):
+            shutil.copy2(folder / "demo.fa", folder / f"{place}ref.fasta")
+            shutil.copy2(folder / "demo.fa.fai", folder / f"{place}ref.fasta.fai")
+        for suffix in ("", ".bai"):
+            shutil.copy2(folder / f"NA00001.bam{suffix}", folder / f"a/b/x.bam{suffix}")
+        assert fasta_of(reference(folder, "a/b/x")) == "a/b/ref.fasta"
+        fai = folder / "a/b/ref.fasta.fai"
+        fai.write_text(fai.read_text().replace("600000", "600001"))
+        assert fasta_of(reference(folder, "a/b/x")) == "a/ref.fasta"
+        (folder / "a/ref.fasta.fai").write_text("chr1\t600000\t6\t60\t61\n")
+        assert fasta_of(reference(folder, "a/b/x")) == "demo.fa"
+        (folder / "demo.fa.fai").write_text("")
+        assert reference(folder, "a/b/x")["format"] == "chromsizes"
+
+    def test_a_compressed_one(self, folder: Path) -> None:
+        pysam.tabix_compress(str(folder / "demo.fa"), str(folder / "demo.fa.gz"))
+        (folder / "demo.fa.fai").rename(folder / "demo.fa.gz.fai")
+        assert reference(folder)["format"] == "chromsizes"
+        (folder / "demo.fa.gz.fai").unlink()
+        pysam.FastaFile(str(folder / "demo.fa.gz")).close()
+        found = reference(folder)
+        assert fasta_of(found) == "demo.fa.gz"
+        assert found["compressedIndexURL"].endswith("/demo.fa.gz.gzi")
+
+    def test_not_one_that_browsers_cannot_read(self, demo: Path) -> None:
+        assert reference(demo, files={"storages": []})["format"] == "chromsizes"
+
+    def test_or_else_on_the_lengths_in_its_header(self, demo: Path) -> None:
+        http = http_for(demo)
+        dataset = told(http, "NA00001")
+        answer: Response = http.get(dataset["reference"]["fastaURL"])
+        assert answer.body == b"chr1\t600000\nchr2\t300000\nchrM\t16569\n"
+        assert "not known" in dataset["note"]
+
+    def test_or_not_at_all(self, tmp_path: Path) -> None:
+        path = files.vcf_no_contig_lines(tmp_path)
+        dataset = told(http_for(tmp_path), path.name.removesuffix(".vcf.gz"))
+        assert dataset["reference"] is None
+        assert "give the dataset a genome" in dataset["note"]
+
+
+class TestTheSizesOfADataset:
+    def test_of_all_its_files(self, tmp_path: Path) -> None:
+        reads, variants = files.bam_normal(tmp_path), files.vcf_normal(tmp_path)
+        named_files = {
+            "reads": {"BAM": {"storage": "data", "key": reads.name}},
+            "variants": {"VCF": {"storage": "data", "key": variants.name}},
+        }
+        http = http_for(tmp_path, datasets=[{"id": "one", **named_files}])
+        rows = [line.split("\t") for line in http.get("/page/sizes?id=one").body.decode().splitlines()]
+        with pysam.AlignmentFile(str(reads)) as alignments, pysam.VariantFile(str(variants)) as calls:
+            expected = {name: contig.length for name, contig in calls.header.contigs.items()}
+            expected |= dict(zip(alignments.references, alignments.lengths, strict=True))
+        assert {name: int(length) for name, length in rows} == expected
+        assert http.get("/page/sizes?id=two").status == 404

@@ -1,0 +1,225 @@
+"""A real browser, and what igv.js in it has drawn."""
+
+import contextlib
+import http.server
+import os
+import pwd
+import re
+import subprocess
+import tarfile
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from htsget_flask.config import folder_config
+from htsget_flask.page.policy import igv_js
+from tests.live.tools import ROOT, missing, tool
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page, Route
+
+LAPTOP = (1366, 850)
+PHONE = (390, 844)
+SCREENSHOTS = ROOT / "build" / "screenshots"
+
+# The person's own, with a proxy and a registry where there are such: tests have other ones.
+_ENVIRONMENT = dict(os.environ)
+# Nothing is asked that a test did not ask for; root may not run a browser in its sandbox.
+_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+_PATIENCE = 20_000  # ms
+
+_IS_STILL = """() => {
+  const views = globalThis.igvBrowser?.trackViews ?? [];
+  return views.length > 2 && views.every((view) => view.viewports.every((one) => !one.loading));
+}"""
+
+_TRACKS = """() => igvBrowser.trackViews.map((view) => {
+  const [viewport] = view.viewports;
+  const features = viewport.featureCache?.features;
+  const frame = viewport.referenceFrame;
+  const [start, end] = [Math.floor(frame.start), Math.ceil(frame.end)];
+  const first = (one) => (one.pos ? one.pos - 1 : one.start);
+  const isIn = (one) => first(one) >= start && first(one) < end;
+  const all = features?.allAlignments?.() ?? (Array.isArray(features) ? features : []);
+  const canvas = viewport.canvas;
+  let ink = 0;
+  if (canvas && canvas.width && canvas.height) {
+    const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    for (let place = 0; place < pixels.length; place += 4) {
+      const isWhite = pixels[place] + pixels[place + 1] + pixels[place + 2] === 765;
+      if (pixels[place + 3] && !isWhite) ink += 1;
+    }
+  }
+  return {
+    type: view.track.type, name: view.track.name, chr: frame.chr, start, end, ink,
+    count: all.filter(isIn).length, sequence: features?.sequence ?? null,
+    values: all.filter(isIn).map((one) => one.value ?? null),
+  };
+})"""
+
+_ALERTS = """() => [...document.querySelectorAll("*")]
+  .map((one) => one.shadowRoot).filter(Boolean)
+  .flatMap((root) => [...root.querySelectorAll(".igv-ui-alert-dialog-container")])
+  .filter((dialog) => getComputedStyle(dialog).display !== "none")
+  .map((dialog) => dialog.innerText)"""
+
+
+@contextmanager
+def chromium() -> Iterator["Browser"]:
+    """A headless Chromium with an empty profile."""
+    program = tool("chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("playwright is not installed: pip install -e '.[browser]'")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=_ARGUMENTS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def igv_js_file() -> Path:
+    """igv.js of the version that the page loads, from npm; kept below build/."""
+    url = igv_js(folder_config(ROOT)).url
+    found = re.search(r"/igv@([0-9.]+)/(dist/.+)$", url)
+    assert found, url
+    kept = ROOT / "build" / f"igv-{found[1]}" / Path(found[2]).name
+    if kept.is_file():
+        return kept
+    npm = tool("npm")
+    home = {"HOME": pwd.getpwuid(os.getuid()).pw_dir}
+    with tempfile.TemporaryDirectory() as folder:
+        packed = subprocess.run(
+            [npm, "pack", "--silent", f"igv@{found[1]}"],
+            cwd=folder,
+            env={**_ENVIRONMENT, **home},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        archives = list(Path(folder).glob("*.tgz"))
+        if packed.returncode or not archives:
+            missing(f"npm cannot fetch igv {found[1]}: {packed.stderr.decode(errors='replace')[-500:]}")
+        with tarfile.open(archives[0]) as archive:
+            member = archive.extractfile(f"package/{found[2]}")
+            assert member is not None
+            content = member.read()
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = kept.with_suffix(f".{os.getpid()}")
+    unfinished.write_bytes(content)
+    unfinished.replace(kept)
+    return kept
+
+
+class Visit:
+    """A page in the browser, and all that went wrong in it."""
+
+    def __init__(self, context: "BrowserContext", page: "Page") -> None:
+        self.context = context
+        self.page = page
+        self.errors: list[str] = []
+        self.requests: list[str] = []
+        page.set_default_timeout(_PATIENCE)
+        page.on("console", lambda message: self._note(message.type, message.text))
+        page.on("pageerror", lambda error: self._note("error", str(error)))
+        page.on("request", lambda request: self.requests.append(request.url))
+
+    def _note(self, kind: str, text: str) -> None:
+        # Violations of the page's policy are among them.
+        if kind == "error":
+            self.errors.append(text)
+
+    def tracks(self, *types: str) -> dict[str, dict[str, Any]]:
+        """What igv.js holds and has drawn, once it rests: by the tracks' names, or their types where they have none.
+
+        `types` are those of the tracks to wait for, until something is drawn of them.
+        """
+        wanted = "(types) => types.every((type) => igvBrowser.trackViews.some((view) => view.track.type === type"
+        self.page.wait_for_function(_IS_STILL)
+        self.page.wait_for_function(f"{wanted} && view.viewports[0].canvas))", arg=list(types))
+        found = self.page.evaluate(_TRACKS)
+        return {track["name"] or track["type"]: track for track in found}
+
+    def alerts(self) -> list[str]:
+        """What igv.js complains of in dialogs."""
+        found: list[str] = self.page.evaluate(_ALERTS)
+        return found
+
+    def message(self) -> str:
+        """What the page itself has to say, once it says something."""
+        self.page.locator("#message:not([hidden])").wait_for()
+        return str(self.page.locator("#message").inner_text())
+
+    def hosts(self) -> set[str]:
+        """Whom it asked: hosts with their ports."""
+        return {urlsplit(url).netloc for url in self.requests if not url.startswith(("data:", "blob:"))}
+
+    def screenshot(self, name: str) -> None:
+        """Keep what is seen, for people who look at it."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+@contextmanager
+def visit(
+    browser: "Browser",
+    url: str,
+    *,
+    size: tuple[int, int] = LAPTOP,
+    answers: Mapping[str, bytes | None] | None = None,
+    dark: bool = False,
+) -> Iterator[Visit]:
+    """Open a URL in a window of its own, without memories; `answers` are given for URLs elsewhere, None: it is down."""
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]}, color_scheme="dark" if dark else "light"
+    )
+    with contextlib.closing(context):
+        page = context.new_page()
+        for elsewhere, content in (answers or {}).items():
+            page.route(elsewhere, partial(_answer, content))
+        present = Visit(context, page)
+        page.goto(url)
+        yield present
+
+
+def _answer(content: bytes | None, route: "Route") -> None:
+    if content is None:
+        route.abort("connectionrefused")
+        return
+    headers = {"Access-Control-Allow-Origin": "*", "Content-Type": "text/javascript"}
+    route.fulfill(status=200, headers=headers, body=content)
+
+
+@contextmanager
+def static_site(folder: Path) -> Iterator[str]:
+    """The URL of a web server for the files of a folder, on a port of its own."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Keep still."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,224 @@
+"""nginx and Apache in front of gunicorn, with the files of `config/` as they are shipped but for paths and ports."""
+
+import os
+import ssl
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPResponse, HTTPSConnection
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tests.client import Response
+from tests.live.server import Server, begin, end, free_port, running, wait_until
+from tests.live.tools import ROOT, run, tool
+
+_STARTED_WITHIN = 15.0
+_NEEDED = ("mpm_event", "authz_core", "env", "ssl", "socache_shmcb", "headers", "deflate", "filter", "mime")
+
+
+@dataclass(frozen=True)
+class Front:
+    """A web server with TLS, and gunicorn behind it, which also answers by itself; both write to `folder`."""
+
+    url: str
+    plain_port: int
+    certificate: Path
+    behind: Server
+    folder: Path
+    has_parts: bool
+
+    def environment(self) -> dict[str, str]:
+        """What makes clients trust the certificate."""
+        names = ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
+        return dict.fromkeys(names, str(self.certificate))
+
+    def connect(self) -> HTTPSConnection:
+        """A connection to the web server."""
+        context = ssl.create_default_context(cafile=str(self.certificate))
+        return HTTPSConnection(urlsplit(self.url).netloc, timeout=30, context=context)
+
+    def ask(self, method: str, target: str, **headers: str) -> Response:
+        """Ask the web server, over a connection of its own; `_` in the headers' names stands for `-`."""
+        return self._send(method, target, None, {name.replace("_", "-"): value for name, value in headers.items()})
+
+    def get(self, url: str, headers: Mapping[str, str] | None = None) -> Response:
+        """Send a GET request."""
+        return self._send("GET", url, None, headers or {})
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
+        """Send a POST request."""
+        return self._send("POST", url, body, headers or {})
+
+    def _send(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> Response:
+        connection = self.connect()
+        try:
+            connection.request(method, target.removeprefix(self.url), body, headers)
+            return _read(connection.getresponse())
+        finally:
+            connection.close()
+
+    def was_handed_over(self, path: str) -> bool:
+        """Whether gunicorn left the body of its last answer for a path to the web server."""
+        lines = (self.folder / "access").read_text(encoding="utf-8").splitlines()
+        return [line for line in lines if line.startswith(f"{path} ")][-1] != f"{path} - -"
+
+
+def _read(response: HTTPResponse) -> Response:
+    """The answer, in which no header that counts may come twice."""
+    fields = [(name.lower(), value) for name, value in response.getheaders()]
+    names = [name for name, _ in fields if name != "vary"]
+    assert len(names) == len(set(names)), fields
+    return Response(response.status, dict(fields), response.read())
+
+
+@contextmanager
+def gunicorn(folder: Path, socket: Path, config: Path) -> Iterator[Server]:
+    """gunicorn with the settings of `config/` on a socket, and on a port."""
+    port = free_port()
+    command = [tool("gunicorn"), "-c", ROOT / "config" / "gunicorn.conf.py", "--chdir", ROOT, "wsgi:app"]
+    binds = ["--bind", f"unix:{socket}", "--bind", f"127.0.0.1:{port}", "--workers", "1"]
+    log = [
+        "--access-logfile",
+        folder / "access",
+        "--access-logformat",
+        "%(U)s %({x-accel-redirect}o)s %({x-sendfile}o)s",
+    ]
+    environment = {"HTSGET_FLASK_CONFIG": str(config), "XDG_CACHE_HOME": str(folder / "cache")}
+    with running([*command, *binds, *log], folder=folder, port=port, environment=environment) as server:
+        yield server
+
+
+@contextmanager
+def nginx(
+    folder: Path, config: Path, roots: Mapping[str, Path], *, port: int | None = None, secret: str | None = None
+) -> Iterator[Front]:
+    """nginx as in `config/nginx.conf` in front of gunicorn with a configuration; `roots` are the storages' folders."""
+    tool("nginx")
+    certificate, key = _certificate(folder)
+    port, plain_port = port or free_port(), free_port()
+    if secret is not None:
+        (folder / "secret.conf").write_text(f'default "{secret}";', encoding="utf-8")
+    with open_folder() as sockets:
+        socket, parts = sockets / "htsget", sockets / "parts"
+        site = _fitted(
+            "nginx.conf",
+            {
+                "unix:/run/htsget/htsget.sock": f"unix:{socket}",
+                "unix:/run/htsget_parts.sock": f"unix:{parts}",
+                "lab /srv/htsget;": " ".join(f"{name} {root};" for name, root in roots.items()),
+                "/etc/nginx/htsget_secret*": f"{folder}/secret*",
+                "/etc/ssl/certs/htsget.pem": str(certificate),
+                "/etc/ssl/private/htsget.key": str(key),
+                "listen 80;": f"listen 127.0.0.1:{plain_port};",
+                "listen 443 ": f"listen 127.0.0.1:{port} ",
+            },
+        )
+        (folder / "site.conf").write_text(site, encoding="utf-8")
+        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        temporary = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
+        user = f"user {_user()};" if _user() else ""
+        (folder / "main.conf").write_text(
+            f"{user} worker_processes 2; daemon off; pid {folder}/pid; error_log {folder}/errors;\n"
+            # Debian's own settings.
+            "events { worker_connections 768; }\n"
+            "http { sendfile on; tcp_nopush on; gzip on; default_type application/octet-stream; access_log off;\n"
+            f"include /etc/nginx/mime.types; {temporary} include {folder}/site.conf; }}\n",
+            encoding="utf-8",
+        )
+        command = [tool("nginx"), "-p", folder, "-c", folder / "main.conf", "-e", folder / "errors"]
+        with gunicorn(folder, socket, config) as behind:
+            front = Front(f"https://127.0.0.1:{port}", plain_port, certificate, behind, folder, has_parts=True)
+            with _started(command, front):
+                yield front
+
+
+@contextmanager
+def apache(folder: Path, config: Path, roots: Mapping[str, Path]) -> Iterator[Front]:
+    """Apache as in `config/apache.conf` in front of gunicorn; `roots` are the folders of its storages."""
+    tool("apache2")
+    certificate, key = _certificate(folder)
+    port = free_port()
+    modules = Path("/usr/lib/apache2/modules")
+    needed = (*_NEEDED, "proxy", "proxy_http", "xsendfile")
+    for name in needed:
+        if not (modules / f"mod_{name}.so").exists():
+            tool(f"Apache's mod_{name}")
+    with open_folder() as sockets:
+        socket = sockets / "htsget"
+        site = _fitted(
+            "apache.conf",
+            {
+                "unix:/run/htsget/htsget.sock": f"unix:{socket}",
+                "XSendFilePath /srv/htsget": "\n    ".join(f"XSendFilePath {root}" for root in roots.values()),
+                "/etc/ssl/certs/htsget.pem": str(certificate),
+                "/etc/ssl/private/htsget.key": str(key),
+                "<VirtualHost *:443>": f"<VirtualHost 127.0.0.1:{port}>",
+            },
+        )
+        user = f"User {_user()}\nGroup {_user()}\n" if _user() else ""
+        loaded = "".join(f"LoadModule {name}_module {modules}/mod_{name}.so\n" for name in needed)
+        (folder / "main.conf").write_text(
+            f"{loaded}{user}ServerRoot {folder}\nServerName 127.0.0.1\nListen 127.0.0.1:{port} https\n"
+            f"PidFile {folder}/pid\nErrorLog {folder}/errors\nDefaultRuntimeDir {folder}\nMutex file:{folder}\n"
+            f"TypesConfig /etc/mime.types\nAddOutputFilterByType DEFLATE text/plain application/json\n{site}",
+            encoding="utf-8",
+        )
+        command = [tool("apache2"), "-f", folder / "main.conf", "-DFOREGROUND"]
+        with gunicorn(folder, socket, config) as behind:
+            front = Front(f"https://127.0.0.1:{port}", 0, certificate, behind, folder, has_parts=False)
+            with _started(command, front):
+                yield front
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder that everybody may read; its path is short enough for sockets."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
+def _user() -> str:
+    """Whose rights workers take that root starts: those of Debian's web servers."""
+    return "www-data" if os.geteuid() == 0 else ""
+
+
+def _fitted(name: str, replacements: Mapping[str, str]) -> str:
+    """A file of `config/` with its paths and ports replaced; each has to be there."""
+    text = (ROOT / "config" / name).read_text(encoding="utf-8")
+    for old, new in replacements.items():
+        assert old in text, (name, old)
+        text = text.replace(old, new)
+    return text
+
+
+def _certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate that signs itself, and its key."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+    names = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
+    run("openssl", "req", "-x509", *kind, *names, "-keyout", key, "-out", certificate, cwd=folder)
+    return certificate, key
+
+
+@contextmanager
+def _started(command: list[object], front: Front) -> Iterator[None]:
+    """Run a web server until the end of the context."""
+    with (front.folder / "front").open("wb") as output:
+        process = begin(command, cwd=front.folder, stdout=output, stderr=output)
+
+    def answers() -> bool:
+        try:
+            return front.ask("GET", "/health").status == 200
+        except (OSError, HTTPException):
+            return False
+
+    try:
+        started = wait_until(lambda: process.poll() is not None or answers(), seconds=_STARTED_WITHIN)
+        logs = [path for path in (front.folder / "front", front.folder / "errors") if path.exists()]
+        assert started and process.poll() is None, [log.read_text() for log in logs]
+        yield
+    finally:
+        end(process)

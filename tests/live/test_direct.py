@@ -1,0 +1,247 @@
+"""URLs of tickets that point at nginx's own location: what they hold, and who may fetch it."""
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+import pysam
+import pytest
+
+from tests.client import fetch, fetch_ticket
+from tests.live import fronts
+from tests.live.fronts import Front
+from tests.live.server import free_port
+from tests.live.tools import run
+from tests.live.wire import ORIGIN
+
+pytestmark = pytest.mark.live
+
+SECRET = "correct-horse/battery+staple="
+ODD = "sub folder/a $HOME `id` \"b\" 'c' #%41?&+ü;%2F x"
+
+
+@pytest.fixture(scope="module")
+def data(big_folder: Path, demo_folder: Path) -> Iterator[Path]:
+    """A folder of files that nginx may read, with a link and an odd name among them."""
+    with fronts.open_folder() as folder:
+        (folder / ODD).parent.mkdir()
+        for path in demo_folder.iterdir():
+            shutil.copy(path, folder)
+        for suffix in (".bam", ".bam.bai"):
+            for name in ("big", "replaced", ODD):
+                shutil.copy(big_folder / f"big{suffix}", folder / f"{name}{suffix}")
+            (folder / f"linked{suffix}").symlink_to(f"big{suffix}")
+        yield folder
+
+
+def write(folder: Path, data: Path, port: int, secret: str) -> Path:
+    """Write a configuration with direct URLs for all files of a folder."""
+    (folder / "key").write_text(secret + "\n", encoding="ascii")
+    direct = {"url": f"https://127.0.0.1:{port}/raw/lab/", "secret": "file:key", "expires": 60}
+    content = {
+        "trusted_proxies": 1,
+        "storages": {"lab": {"type": "local", "root": str(data), "sendfile": "x-accel", **direct}},
+        "datasets": [{"prefix": "", "storage": "lab"}],
+        "htsget": {"block_size": 4 << 20},
+        "cache": {"folder": str(folder / "cache")},
+    }
+    path = folder / "config.yaml"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def front(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    """nginx that knows the secret."""
+    folder, port = tmp_path_factory.mktemp("direct"), free_port()
+    config = write(folder, data, port, SECRET)
+    with fronts.nginx(folder, config, {"lab": data}, port=port, secret=SECRET) as front:
+        yield front
+    for log in (folder / "stderr", folder / "stdout", folder / "access"):
+        assert SECRET not in log.read_text()
+
+
+def direct_urls(front: Front, path: str) -> list[tuple[str, dict[str, str]]]:
+    """The direct URLs of a ticket, each with its headers."""
+    entries = fetch_ticket(front, path)["htsget"]["urls"]
+    return [(entry["url"], entry["headers"]) for entry in entries if "/raw/" in entry["url"]]
+
+
+def signed(path: str, expires: int, secret: str = SECRET) -> str:
+    """A path with its signature, by nginx's manual."""
+    digest = hashlib.md5(f"{expires}{unquote(path)} {secret}".encode()).digest()
+    return f"{path}?md5={base64.urlsafe_b64encode(digest).decode().rstrip('=')}&expires={expires}"
+
+
+class TestTicketsPointAtNginx:
+    @pytest.mark.parametrize("name", ["big", "linked", ODD])
+    def test_and_hold_the_file(self, front: Front, data: Path, name: str) -> None:
+        assert len(direct_urls(front, f"/reads/{quote(name)}")) > 5
+        is_equal = fetch(front, f"/reads/{quote(name)}") == (data / f"{name}.bam").read_bytes()
+        assert is_equal
+        assert "/raw/" not in (front.folder / "access").read_text()
+
+    def test_for_a_while(self, front: Front) -> None:
+        for url, _ in direct_urls(front, "/reads/big"):
+            assert 50 < int(parse_qs(urlsplit(url).query)["expires"][0]) - time.time() <= 60
+
+    def test_but_not_for_what_is_no_part_of_the_file(self, front: Front) -> None:
+        ticket = fetch_ticket(front, "/reads/NA00001", referenceName="chr1", start=100_000, end=200_000)
+        assert not any("/raw/" in entry["url"] for entry in ticket["htsget"]["urls"])
+
+
+class TestClientsReadThem:
+    @pytest.fixture(autouse=True)
+    def trust(self, front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in front.environment().items():
+            monkeypatch.setenv(name, value)
+
+    @pytest.mark.parametrize(("name", "form"), [("big", "BAM"), ("linked", "BAM"), ("NA00001", "CRAM")])
+    def test_samtools(self, front: Front, data: Path, tmp_path: Path, name: str, form: str) -> None:
+        url = f"{front.url}/reads/{name}?format={form}"
+        assert direct_urls(front, url)
+        answer = run("samtools", "view", url, cwd=tmp_path)
+        is_equal = answer == run("samtools", "view", data / f"{name}.{form.lower()}", cwd=tmp_path)
+        assert is_equal and answer
+
+    def test_samtools_with_a_region(self, front: Front, data: Path, tmp_path: Path) -> None:
+        region = "referenceName=chr1&start=10000000&end=90000000"
+        assert direct_urls(front, f"/reads/big?{region}")
+        answer = run("samtools", "view", f"{front.url}/reads/big?{region}", cwd=tmp_path).splitlines()
+        wanted = run("samtools", "view", data / "big.bam", "chr1:10000001-90000000", cwd=tmp_path).splitlines()
+        assert set(wanted) <= set(answer) and wanted
+
+    def test_bcftools(self, front: Front, data: Path, tmp_path: Path) -> None:
+        answer = run("bcftools", "view", "-H", f"{front.url}/variants/cohort", cwd=tmp_path)
+        is_equal = answer == run("bcftools", "view", "-H", data / "cohort.vcf.gz", cwd=tmp_path)
+        assert is_equal and answer
+
+    def test_pysam(self, front: Front, data: Path) -> None:
+        with pysam.AlignmentFile(f"{front.url}/reads/big") as answer, pysam.AlignmentFile(data / "big.bam") as file:
+            records = [read.to_string() for read in answer.fetch(until_eof=True)]
+            is_equal = records == [read.to_string() for read in file.fetch(until_eof=True)]
+        assert is_equal and records
+
+    def test_the_htsget_client(self, front: Front, data: Path, tmp_path: Path) -> None:
+        run("htsget", f"{front.url}/reads/big", "-O", "big.bam", cwd=tmp_path)
+        is_equal = (tmp_path / "big.bam").read_bytes() == (data / "big.bam").read_bytes()
+        assert is_equal
+
+
+class TestOnlyWhatIsSignedIsServed:
+    LATER = 4_000_000_000
+
+    def test_our_signature_is_that_of_the_manual(self, front: Front) -> None:
+        url, _ = direct_urls(front, f"/reads/{quote(ODD)}")[0]
+        path, expires = urlsplit(url).path, int(parse_qs(urlsplit(url).query)["expires"][0])
+        assert url == front.url + signed(path, expires)
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+    def test_nothing_else(self, front: Front, method: str) -> None:
+        good, other = (signed(f"/raw/lab/{name}.bam", self.LATER) for name in ("big", "linked"))
+        wrong = [
+            good.partition("?")[0],
+            good.partition("&")[0],
+            good.replace("md5=", "md5=A"),
+            good.replace(str(self.LATER), str(self.LATER + 1)),
+            good.replace("big", "linked"),
+            other.replace("linked", "big"),
+            good.replace("/raw/lab/", "/raw/nowhere/"),
+            signed("/raw/lab/big.bam", int(time.time()) - 1),
+            signed("/raw/lab/big.bam", self.LATER, ""),
+            signed("/raw/lab/big.bam", self.LATER, "other"),
+            "/raw/lab/big.bam?md5=&expires=",
+        ]
+        for target in wrong:
+            answer = front.ask(method, target, Origin=ORIGIN)
+            assert answer.status == 403, target
+            assert answer.headers["access-control-allow-origin"] == ORIGIN
+
+    def test_no_path_leads_out(self, front: Front) -> None:
+        for path in ("/raw/lab/../../etc/passwd", "/raw/lab/%2e%2e/%2e%2e/etc/passwd", "/raw/lab/..%2f..%2fetc/passwd"):
+            assert front.ask("GET", signed(path, self.LATER)).status in (400, 403, 404)
+        assert front.ask("GET", signed("/raw/nowhere/etc/passwd", self.LATER)).status == 404
+        assert front.ask("GET", signed("/raw/lab/sub%20folder/", self.LATER)).status in (403, 404)
+
+    def test_without_a_secret_nothing_is(self, data: Path, tmp_path: Path) -> None:
+        port = free_port()
+        config = write(tmp_path, data, port, SECRET)
+        with fronts.nginx(tmp_path, config, {"lab": data}, port=port) as front:
+            for secret in ("", SECRET):
+                assert front.ask("GET", signed("/raw/lab/big.bam", self.LATER, secret)).status == 403
+
+
+class TestRangesOfTheFile:
+    def test_are_those_asked_for(self, front: Front, data: Path) -> None:
+        content = (data / "big.bam").read_bytes()
+        target = signed("/raw/lab/big.bam", 4_000_000_000)
+        for start, end in ((0, 1), (0, len(content)), (1_234_567, 1_234_568), (5, 20_000_001)):
+            answer = front.ask("GET", target, Range=f"bytes={start}-{end - 1}", Origin=ORIGIN)
+            assert answer.status == 206
+            assert answer.headers["content-range"] == f"bytes {start}-{end - 1}/{len(content)}"
+            assert answer.headers["content-type"] == "application/octet-stream"
+            is_equal = answer.body == content[start:end]
+            assert is_equal
+        assert front.ask("HEAD", target).headers["content-length"] == str(len(content))
+        is_equal = front.ask("GET", target).body == content
+        assert is_equal
+        assert front.ask("GET", target, Range="bytes=0-0,5-6").status == 200
+
+    def test_behind_the_end_there_are_none(self, front: Front, data: Path) -> None:
+        size = (data / "big.bam").stat().st_size
+        answer = front.ask("GET", signed("/raw/lab/big.bam", 4_000_000_000), Range=f"bytes={size}-", Origin=ORIGIN)
+        assert (answer.status, answer.headers["content-range"]) == (416, f"bytes */{size}")
+        assert answer.headers["access-control-allow-origin"] == ORIGIN
+
+
+class TestAReplacedFile:
+    def test_is_an_error_not_other_bytes(self, front: Front, data: Path) -> None:
+        urls = direct_urls(front, "/reads/replaced")
+        path = data / "replaced.bam"
+        status = path.stat()
+        for seconds, size in ((1, status.st_size), (0, status.st_size - 1), (-100, status.st_size)):
+            shutil.copy(path, data / "new")
+            os.truncate(data / "new", size)
+            os.utime(data / "new", ns=(0, status.st_mtime_ns + seconds * 10**9))
+            os.replace(data / "new", path)
+            for url, headers in urls:
+                answer = front.get(url, {**headers, "Origin": ORIGIN})
+                assert (answer.status, len(answer.body) < 1000) == (412, True)
+                assert answer.headers["access-control-allow-origin"] == ORIGIN
+        path.unlink()
+        assert {front.get(url, headers).status for url, headers in urls} == {404}
+
+
+class TestPagesOfOtherOrigins:
+    def test_may_send_the_headers(self, front: Front) -> None:
+        url, headers = direct_urls(front, "/reads/big")[0]
+        asked = ",".join(name.lower() for name in headers)
+        assert asked == "if-match,range"
+        answer = front.ask(
+            "OPTIONS",
+            url,
+            Origin=ORIGIN,
+            Access_Control_Request_Method="GET",
+            Access_Control_Request_Headers=asked,
+        )
+        assert (answer.status, answer.body) == (204, b"")
+        assert answer.headers["access-control-allow-origin"] == ORIGIN
+        assert answer.headers["access-control-allow-headers"] == asked
+        assert "GET" in answer.headers["access-control-allow-methods"]
+        assert answer.headers["access-control-max-age"] == "2592000"
+
+    def test_may_read_the_answers(self, front: Front) -> None:
+        url, headers = direct_urls(front, "/reads/big")[0]
+        for more, status in (({}, 206), ({"If-Match": '"other"'}, 412), ({"Range": "bytes=99999999-"}, 416)):
+            answer = front.get(url, {**headers, **more, "Origin": ORIGIN})
+            assert answer.status == status
+            assert answer.headers["access-control-allow-origin"] == ORIGIN
+            exposed = answer.headers["access-control-expose-headers"].lower()
+            assert {"content-range", "content-length", "accept-ranges", "etag"} <= set(exposed.split(", "))
+            assert answer.headers["vary"] == "Origin"

@@ -1,0 +1,411 @@
+"""nginx and Apache in front, as `config/` ships them: what a client gets is what gunicorn alone would send."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tests.client import Response, fetch, fetch_ticket
+from tests.live import fronts
+from tests.live.fronts import Front
+from tests.live.regions import Region, overlapping
+from tests.live.tools import run
+from tests.live.wire import ORIGIN, ask, error
+
+pytestmark = pytest.mark.live
+
+ODD = "sub folder/a $HOME `id` \"b\" 'c' #%41?&+ü;%2F x"
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def data(big_folder: Path, demo_folder: Path) -> Iterator[Path]:
+    """A folder of files that web servers may read, with one that they may not, one that is a link, and odd names."""
+    with fronts.open_folder() as folder:
+        for path in (*demo_folder.iterdir(), *big_folder.iterdir()):
+            # Old enough for its date to be a validator.
+            shutil.copy(path, folder)
+            os.utime(folder / path.name, (1_700_000_000, 1_700_000_000))
+        (folder / ODD).parent.mkdir()
+        for suffix in (".bam", ".bam.bai"):
+            shutil.copy2(folder / f"NA00001{suffix}", folder / f"{ODD}{suffix}")
+            (folder / f"linked{suffix}").symlink_to(f"big{suffix}")
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def nginx(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    folder = tmp_path_factory.mktemp("nginx")
+    config = write(folder, "x-accel", lab=data)
+    with fronts.nginx(folder, config, {"lab": data}) as front:
+        yield front
+
+
+@pytest.fixture(scope="module")
+def apache(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    folder = tmp_path_factory.mktemp("apache")
+    config = write(folder, "x-sendfile", lab=data)
+    with fronts.apache(folder, config, {"lab": data}) as front:
+        yield front
+
+
+@pytest.fixture(scope="module")
+def astray(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    """nginx that sees another folder, as if files had been replaced after gunicorn looked at them."""
+    folder = tmp_path_factory.mktemp("other")
+    with fronts.open_folder() as here, fronts.open_folder() as there:
+        (here / "data").mkdir()
+        shutil.copy(data / "big.bam", here / "missing.bam")
+        for name in ("missing", "older", "shorter", "closed"):
+            shutil.copy(data / "big.bam", here / f"{name}.bam")
+            if name != "missing":
+                shutil.copy2(here / f"{name}.bam", there)
+        os.utime(there / "older.bam", (1_000_000_000, 1_000_000_000))
+        status = os.stat(there / "shorter.bam")
+        os.truncate(there / "shorter.bam", 5_000_000)
+        os.utime(there / "shorter.bam", ns=(status.st_atime_ns, status.st_mtime_ns))
+        (there / "closed.bam").chmod(0)
+        config = write(folder, "x-accel", lab=here)
+        with fronts.nginx(folder, config, {"lab": there}) as front:
+            yield front
+
+
+@pytest.fixture(params=["nginx", "apache"])
+def front(request: pytest.FixtureRequest) -> Front:
+    """Each of the web servers."""
+    front: Front = request.getfixturevalue(request.param)
+    return front
+
+
+def write(folder: Path, sendfile: str, **roots: Path) -> Path:
+    """Write a configuration that serves all files of some storages, each below its name."""
+    content = {
+        "trusted_proxies": 1,
+        "storages": {name: {"type": "local", "root": str(root), "sendfile": sendfile} for name, root in roots.items()},
+        "datasets": [{"prefix": f"{name}/", "storage": name} for name in roots],
+        "files": {"storages": list(roots)},
+        "htsget": {"block_size": 4 << 20},
+        "cache": {"folder": str(folder / "cache")},
+    }
+    path = folder / "config.yaml"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def compare(front: Front, method: str, target: str, **headers: str) -> Response:
+    """Ask the web server and gunicorn alone; all that matters of the answers has to be equal."""
+    behind = ask(front.behind, method, target, **headers)
+    answer = front.ask(method, target, **headers)
+    own = {"server", "date", "connection", "keep-alive"}
+    if answer.status == 206:
+        # It is itself the proof that ranges are accepted.
+        own.add("accept-ranges")
+    assert answer.status == behind.status
+    assert {name: value for name, value in answer.headers.items() if name not in own} == {
+        name: value for name, value in behind.headers.items() if name not in own
+    }
+    # The bytes are compared apart: their difference would take minutes to print.
+    is_equal = answer.body == behind.body
+    assert is_equal
+    return answer
+
+
+def block(front: Front, least: int = 0) -> str:
+    """The path of the first block URL in the large file's ticket with more than so many bytes."""
+    for entry in fetch_ticket(front, "/reads/lab/big")["htsget"]["urls"]:
+        if entry["url"].startswith("https:"):
+            path = str(entry["url"]).removeprefix(front.url)
+            if int(front.ask("HEAD", path).headers["content-length"]) > least:
+                return path
+    raise AssertionError("no such block")
+
+
+class TestTicketsPointAtTheWebServer:
+    def test_with_https_and_its_address(self, front: Front) -> None:
+        for entry in fetch_ticket(front, "/reads/lab/big")["htsget"]["urls"]:
+            assert entry["url"].startswith(("data:", f"{front.url}/blocks/"))
+
+    def test_whatever_the_client_forwards(self, front: Front) -> None:
+        answer = front.ask(
+            "GET",
+            "/reads/lab/big",
+            X_Forwarded_Host="evil.example",
+            X_Forwarded_Proto="http",
+            X_Forwarded_Port="99",
+            X_Forwarded_Prefix="/evil",
+            X_Forwarded_For="1.2.3.4",
+        )
+        assert answer.body == front.ask("GET", "/reads/lab/big").body
+        assert f"{front.url}/blocks/".encode() in answer.body and b"evil" not in answer.body
+
+    def test_by_the_name_that_the_client_used(self, front: Front) -> None:
+        answer = front.ask("GET", "/reads/lab/big", Host="data.example:8443")
+        assert b"https://data.example:8443/blocks/" in answer.body
+
+
+class TestClientsReadThroughIt:
+    @pytest.mark.parametrize("form", ["BAM", "CRAM"])
+    def test_samtools(
+        self, front: Front, data: Path, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name, value in front.environment().items():
+            monkeypatch.setenv(name, value)
+        whole = run("samtools", "view", data / f"NA00001.{form.lower()}", "chr2", cwd=tmp_path)
+        url = f"{front.url}/reads/lab/NA00001?format={form}&referenceName=chr2"
+        answer = run("samtools", "view", url, cwd=tmp_path)
+        assert overlapping(Region("chr2"), answer.splitlines(), "reads") == whole.splitlines() != []
+
+    def test_the_htsget_client(self, front: Front, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in front.environment().items():
+            monkeypatch.setenv(name, value)
+        run("htsget", f"{front.url}/reads/lab/big", "-O", "big.bam", cwd=tmp_path)
+        is_equal = (tmp_path / "big.bam").read_bytes() == (data / "big.bam").read_bytes()
+        assert is_equal
+
+    def test_curl_with_http_2(self, nginx: Front, tmp_path: Path) -> None:
+        options = ("--silent", "--fail", "--http2", "--cacert", nginx.certificate, "--write-out", "%{http_version}")
+        path = block(nginx, 2 << 20)
+        shown = run("curl", *options, "--output", "block", f"{nginx.url}{path}", cwd=tmp_path)
+        assert shown == "2"
+        is_equal = (tmp_path / "block").read_bytes() == ask(nginx.behind, "GET", path).body
+        assert is_equal
+
+    def test_samtools_reads_a_plain_file(
+        self, front: Front, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name, value in front.environment().items():
+            monkeypatch.setenv(name, value)
+        region = "chr1:100000000-101000000"
+        whole = run("samtools", "view", data / "big.bam", region, cwd=tmp_path)
+        assert run("samtools", "view", f"{front.url}/files/lab/big.bam", region, cwd=tmp_path) == whole != ""
+
+
+class TestEveryAnswerIsThatOfGunicornAlone:
+    FILES = ("big.bam", "linked.bam", "NA00001.bam.bai", quote(f"{ODD}.bam"))
+    RANGES = (
+        "bytes=0-0",
+        "bytes=0-99999",
+        "bytes=1-",
+        "bytes=5000000-15000000",
+        "bytes=-1",
+        "bytes=-2000000",
+        "bytes=100-99999999999",
+        "bytes=-99999999999",
+        "bytes=99999999999-",
+        "bytes=-0",
+        "bytes=0-200000,300000-600000",
+        "bytes=200000-1",
+        "bytes=x-1",
+        "Bytes = 0-199999",
+        "records=0-200000",
+        "bytes=",
+    )
+
+    @pytest.mark.parametrize("name", FILES)
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    def test_whole_files(self, front: Front, name: str, method: str) -> None:
+        assert compare(front, method, f"/files/lab/{name}", Origin=ORIGIN).status == 200
+        compare(front, method, f"/files/lab/{name}")
+
+    @pytest.mark.parametrize("value", RANGES)
+    def test_ranges(self, front: Front, value: str) -> None:
+        for path in ("/files/lab/big.bam", block(front, 2 << 20)):
+            assert compare(front, "GET", path, Range=value, Origin=ORIGIN).status in (200, 206, 416)
+            compare(front, "HEAD", path, Range=value)
+
+    def test_preconditions(self, front: Front) -> None:
+        for path in ("/files/lab/big.bam", block(front, 2 << 20)):
+            head = front.ask("HEAD", path).headers
+            etag, modified = head["etag"], head.get("last-modified", "Sun, 01 Jan 2040 00:00:00 GMT")
+            statuses = [
+                compare(front, "GET", path, Origin=ORIGIN, **fields).status
+                for fields in (
+                    {"If_None_Match": etag},
+                    {"If_None_Match": '"other"'},
+                    {"If_Match": etag},
+                    {"If_Match": '"other"'},
+                    {"If_Modified_Since": modified},
+                    {"If_Unmodified_Since": "Sun, 01 Jan 2006 00:00:00 GMT"},
+                    {"If_Range": etag, "Range": "bytes=1000000-1999999"},
+                    {"If_Range": '"other"', "Range": "bytes=1000000-1999999"},
+                    {"If_Range": modified, "Range": "bytes=1000000-1999999"},
+                    {"If_None_Match": etag, "Range": "bytes=0-1"},
+                )
+            ]
+            assert statuses[:4] == [304, 200, 200, 412]
+            assert statuses[6:8] == [206, 200]
+
+    def test_blocks(self, front: Front) -> None:
+        for entry in fetch_ticket(front, "/reads/lab/big")["htsget"]["urls"]:
+            if entry["url"].startswith("https:"):
+                path = entry["url"].removeprefix(front.url)
+                assert compare(front, "GET", path, Origin=ORIGIN).status == 200
+                compare(front, "HEAD", path)
+
+    def test_the_file_of_a_ticket(self, front: Front, data: Path) -> None:
+        is_equal = fetch(front, "/reads/lab/big") == (data / "big.bam").read_bytes()
+        assert is_equal
+
+    @pytest.mark.parametrize(
+        "target",
+        [
+            "/reads/none",
+            "/nowhere",
+            "/files/lab/none",
+            "/files/other/big.bam",
+            "/reads//lab/big",
+            "/reads/lab%2Fbig?class=header",
+            "/reads/lab/big%23",
+            "/reads/lab/none%2F..%2Fbig",
+            "/files/lab/..%2F..%2Fetc/passwd",
+            "/files/lab//big.bam",
+            "/_whole/lab/big.bam",
+            "/_part/lab/big.bam",
+            "/health",
+            "/reads/service-info",
+            f"/reads/lab/{quote(ODD)}?class=header",
+            f"/reads/lab/{quote(ODD, safe='')}?class=header",
+            f"/reads/lab/big?referenceName={'x' * 8000}",
+        ],
+    )
+    @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "DELETE"])
+    def test_other_paths(self, front: Front, method: str, target: str) -> None:
+        asked = {"Access_Control_Request_Method": "GET", "Access_Control_Request_Headers": "range,x-other"}
+        host = {"Host": "data.example", "X_Forwarded_Proto": "https"}
+        behind = ask(front.behind, method, target, Origin=ORIGIN, **asked, **host)
+        answer = front.ask(method, target, Origin=ORIGIN, **asked, Host="data.example")
+        assert (answer.status, answer.body) == (behind.status, behind.body)
+        assert answer.headers["access-control-allow-origin"] == ORIGIN
+        for name in behind.headers:
+            if name.startswith("access-control") or name in ("vary", "allow", "content-type", "cache-control"):
+                assert answer.headers[name] == behind.headers[name]
+
+
+class TestWhoSendsWhat:
+    def test_whole_files_are_sent_by_the_web_server(self, front: Front) -> None:
+        for headers in ({}, {"Range": "bytes=1000-999999"}, {"Origin": ORIGIN}):
+            assert front.ask("GET", "/files/lab/big.bam", **headers).status in (200, 206)
+            assert front.was_handed_over("/files/lab/big.bam")
+
+    def test_but_not_what_is_conditional_or_small(self, front: Front) -> None:
+        for headers in (
+            {"If_None_Match": '"other"'},
+            {"Range": "bytes=0-99"},
+            {"Range": "bytes=0-1000000,2000000-3000000"},
+            {"Range": "bytes=0-1000000", "If_Range": "Sun, 01 Jan 2006 00:00:00 GMT"},
+        ):
+            assert front.ask("GET", "/files/lab/big.bam", **headers).status in (200, 206)
+            assert not front.was_handed_over("/files/lab/big.bam")
+
+    def test_large_blocks_are_sent_by_nginx(self, front: Front) -> None:
+        path = block(front, 2 << 20)
+        assert front.ask("GET", path).status == 200
+        assert front.was_handed_over(path) == front.has_parts
+        assert front.ask("GET", path, Range="bytes=100-2000000").status == 206
+        assert not front.was_handed_over(path)
+
+    def test_nobody_else_is_told_where_files_lie(self, front: Front) -> None:
+        answer = ask(front.behind, "GET", "/files/lab/big.bam", X_Sendfile_Type="X-Other")
+        assert not any(name.startswith(("x-accel", "x-sendfile")) for name in answer.headers)
+        answer = front.ask("GET", "/files/lab/big.bam", X_Sendfile_Type="X-Other")
+        assert not any(name.startswith(("x-accel", "x-sendfile")) for name in answer.headers)
+        assert front.was_handed_over("/files/lab/big.bam")
+
+    def test_nothing_is_written_to_disk_on_its_way(self, nginx: Front) -> None:
+        path = block(nginx, 2 << 20)
+        connection = nginx.connect()
+        try:
+            connection.request("GET", path, headers={"Range": "bytes=1-"})
+            response = connection.getresponse()
+            assert len(response.read(1)) == 1
+            assert list((nginx.folder / "proxy").rglob("*")) == []
+            assert len(response.read()) > 2 << 20
+        finally:
+            connection.close()
+        assert "buffered to a temporary file" not in (nginx.folder / "errors").read_text()
+
+
+class TestLongRequests:
+    def test_a_body_that_is_too_long_is_told_by_us(self, front: Front) -> None:
+        body = b'{"regions": [' + b" " * (2 << 20) + b"]}"
+        answer = front.post("/reads/lab/big", body, {**JSON, "Origin": ORIGIN})
+        assert (answer.status, error(answer)) == (413, "PayloadTooLarge")
+        assert "1048576 bytes" in json.loads(answer.body)["htsget"]["message"]
+        assert answer.headers["access-control-allow-origin"] == ORIGIN
+
+    def test_one_that_is_longer_by_nginx_in_the_same_form(self, nginx: Front) -> None:
+        answer = nginx.post("/reads/lab/big", b" " * (9 << 20), {**JSON, "Origin": ORIGIN})
+        assert answer.status == 413
+        assert json.loads(answer.body)["htsget"]["error"] == "PayloadTooLarge"
+        assert answer.headers["access-control-allow-origin"] == ORIGIN
+
+    def test_a_long_body_passes(self, front: Front) -> None:
+        regions = [{"referenceName": "chr1", "start": 100 * n, "end": 100 * n + 50} for n in range(10_000)]
+        body = json.dumps({"regions": regions}).encode()
+        assert 500_000 < len(body) < 1 << 20
+        answer = front.post("/reads/lab/NA00001", body, JSON)
+        assert answer.status == 200
+
+
+class TestWhatNginxCannotSendIsSentByGunicorn:
+    @pytest.mark.parametrize("name", ["missing", "older", "shorter", "closed"])
+    def test_blocks(self, astray: Front, name: str) -> None:
+        if name == "closed" and os.geteuid() != 0:
+            pytest.skip("only root's nginx has other rights than gunicorn")
+        handed_over = 0
+        for entry in fetch_ticket(astray, f"/reads/lab/{name}")["htsget"]["urls"]:
+            if entry["url"].startswith("https:"):
+                path = entry["url"].removeprefix(astray.url)
+                compare(astray, "GET", path, Origin=ORIGIN)
+                handed_over += f"{path} /_part/lab/{name}.bam" in (astray.folder / "access").read_text()
+        assert handed_over > 5
+
+    @pytest.mark.parametrize("name", ["missing", "closed"])
+    def test_whole_files(self, astray: Front, name: str) -> None:
+        if name == "closed" and os.geteuid() != 0:
+            pytest.skip("only root's nginx has other rights than gunicorn")
+        compare(astray, "GET", f"/files/lab/{name}.bam", Origin=ORIGIN)
+        compare(astray, "GET", f"/files/lab/{name}.bam", Range="bytes=1000000-3000000")
+
+    @pytest.mark.parametrize("name", ["older", "shorter"])
+    def test_another_version_does_not_have_the_validators_of_this_one(self, astray: Front, name: str) -> None:
+        path = f"/files/lab/{name}.bam"
+        ours = ask(astray.behind, "HEAD", path).headers
+        for headers in ({}, {"Range": "bytes=1000000-3000000"}):
+            answer = astray.ask("GET", path, **headers)
+            assert answer.headers["etag"] not in (ours["etag"], "")
+            if name == "older":
+                assert answer.headers["last-modified"] == "Sun, 09 Sep 2001 01:46:40 GMT"
+            assert len(answer.body) == int(answer.headers["content-length"])
+
+
+class TestWhenGunicornIsDown:
+    def test_nginx_says_so(self, data: Path, tmp_path: Path) -> None:
+        config = write(tmp_path, "x-accel", lab=data)
+        with fronts.nginx(tmp_path, config, {"lab": data}) as front:
+            front.behind.process.terminate()
+            front.behind.process.wait(15)
+            answer = front.ask("GET", "/reads/lab/big", Origin=ORIGIN)
+            assert answer.status == 503
+            assert json.loads(answer.body)["htsget"]["error"] == "ServiceUnavailable"
+            assert (answer.headers["retry-after"], answer.headers["access-control-allow-origin"]) == ("5", ORIGIN)
+
+
+class TestPlainHttp:
+    def test_is_sent_to_https(self, nginx: Front, tmp_path: Path) -> None:
+        url = f"http://127.0.0.1:{nginx.plain_port}/reads/lab%2Fbig?class=header"
+        shown = run(
+            "curl",
+            "--silent",
+            "--output",
+            "/dev/null",
+            "--write-out",
+            "%{http_code} %{redirect_url}",
+            url,
+            cwd=tmp_path,
+        )
+        assert shown == "308 https://127.0.0.1/reads/lab%2Fbig?class=header"

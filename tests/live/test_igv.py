@@ -1,0 +1,174 @@
+"""igv.js in another site's page, with real CORS: it reads every kind of track and genome that it can read from us."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pysam
+import pytest
+
+from tests.live.browser import Visit, chromium, igv_js_file, static_site, visit
+from tests.live.conftest import Serve
+from tests.live.server import Server
+from tests.live.test_page import reads, variants
+from tests.live.tools import missing, write_config
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = pytest.mark.live
+
+NAME, START, END = "chr1", 30_000, 33_000
+BIN = 100  # bases
+
+PAGE = """<!doctype html><meta charset="utf-8"><title>Another site</title><link rel="icon" href="data:,">
+<div id="igv"></div>
+<script type="module">
+  import igv from "./igv.esm.min.js";
+  const settings = {loadDefaultGenomes: false, search: false};
+  globalThis.igvBrowser = await igv.createBrowser(document.getElementById("igv"), {...settings, ...%s});
+</script>
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def folder(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example data, with their reference compressed too, and a bigWig of made-up values."""
+    folder = tmp_path_factory.mktemp("tracks") / "data"
+    shutil.copytree(demo_folder, folder, copy_function=shutil.copy2)
+    pysam.tabix_compress(str(folder / "demo.fa"), str(folder / "packed.fa.gz"))
+    pysam.FastaFile(str(folder / "packed.fa.gz")).close()  # makes .fai and .gzi
+    write_bigwig(folder / "values.bw", folder / "demo.fa.fai")
+    return folder
+
+
+def write_bigwig(path: Path, fai: Path) -> None:
+    """Write a bigWig that has one value for each `BIN` bases of the first reference."""
+    try:
+        import pyBigWig
+    except ImportError:
+        missing("pyBigWig is not installed: pip install -e '.[browser]'")
+    sizes = [(row[0], int(row[1])) for row in (line.split("\t") for line in fai.read_text().splitlines())]
+    name, length = sizes[0]
+    starts = list(range(0, length - BIN, BIN))
+    file = pyBigWig.open(str(path), "w")
+    file.addHeader(sizes)
+    file.addEntries(name, starts, values=[float(value(start)) for start in starts], span=BIN, step=BIN)
+    file.close()
+
+
+def value(start: int) -> int:
+    return 1 + start // BIN % 17
+
+
+@pytest.fixture(scope="module")
+def server(serve: Serve, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Server:
+    path = tmp_path_factory.mktemp("igv") / "config.yaml"
+    settings = ("files: {storages: [here]}", "browser: {enabled: false}")
+    return serve("--config", write_config(path, folder, *settings))
+
+
+@contextmanager
+def elsewhere(browser: "Browser", folder: Path, settings: dict[str, Any]) -> Iterator[Visit]:
+    """igv.js with these settings, in a page that another server delivers."""
+    shutil.copy(igv_js_file(), folder)
+    (folder / "index.html").write_text(PAGE % json.dumps(settings), encoding="utf-8")
+    with static_site(folder) as url, visit(browser, f"{url}/") as present:
+        yield present
+
+
+def is_sound(present: Visit, server: Server) -> bool:
+    assert present.errors == []
+    assert present.alerts() == []
+    assert present.hosts() == {urlsplit(present.page.url).netloc, urlsplit(server.url).netloc}
+    return True
+
+
+class TestIgvReadsFromAnotherOrigin:
+    def test_all_kinds_of_tracks(self, browser: "Browser", server: Server, folder: Path, tmp_path: Path) -> None:
+        files = f"{server.url}/files/here"
+        height = {"height": 60}
+        settings = {
+            "reference": {"id": "demo", "fastaURL": f"{files}/demo.fa", "indexURL": f"{files}/demo.fa.fai"},
+            "locus": f"{NAME}:{START + 1}-{END}",
+            "tracks": [
+                {
+                    "name": "htsget BAM",
+                    "type": "alignment",
+                    "sourceType": "htsget",
+                    "format": "bam",
+                    "url": f"{server.url}/reads/NA00001",
+                    **height,
+                },
+                {
+                    "name": "htsget VCF",
+                    "type": "variant",
+                    "sourceType": "htsget",
+                    "format": "vcf",
+                    "url": f"{server.url}/variants/cohort",
+                    "visibilityWindow": 100_000,
+                },
+                plain("BAM", "alignment", f"{files}/NA00001.bam", ".bai"),
+                plain("CRAM", "alignment", f"{files}/NA00001.cram", ".crai"),
+                plain("VCF", "variant", f"{files}/cohort.vcf.gz", ".tbi"),
+                {
+                    "name": "bigWig",
+                    "type": "wig",
+                    "format": "bigwig",
+                    "url": f"{files}/values.bw",
+                    "windowFunction": "none",
+                },
+            ],
+        }
+        with elsewhere(browser, tmp_path, settings) as present:
+            tracks = present.tracks("alignment", "variant", "wig")
+            present.screenshot("another-site")
+            assert is_sound(present, server)
+        (start, end) = (tracks["htsget BAM"]["start"], tracks["htsget BAM"]["end"])
+        count = reads(folder / "NA00001.bam", NAME, start, end)
+        assert count > 100
+        assert [tracks[name]["count"] for name in ("htsget BAM", "BAM", "CRAM")] == [count] * 3
+        count = variants(folder / "cohort.vcf.gz", NAME, start, end)
+        assert count > 3
+        assert [tracks[name]["count"] for name in ("htsget VCF", "VCF")] == [count] * 2
+        expected = [value(place) for place in range(start, end, BIN)]
+        assert tracks["bigWig"]["values"] == expected
+        assert holds_sequence(tracks["sequence"], folder)
+        for name in ("sequence", "htsget BAM", "BAM", "CRAM", "htsget VCF", "VCF", "bigWig"):
+            assert tracks[name]["ink"] > 100, name
+
+    def test_a_compressed_genome(self, browser: "Browser", server: Server, folder: Path, tmp_path: Path) -> None:
+        url = f"{server.url}/files/here/packed.fa.gz"
+        reference = {
+            "id": "packed",
+            "fastaURL": url,
+            "indexURL": f"{url}.fai",
+            "compressedIndexURL": f"{url}.gzi",
+        }
+        with elsewhere(browser, tmp_path, {"reference": reference, "locus": "chr2:150001-150100"}) as present:
+            track = present.tracks("sequence")["sequence"]
+            assert track["ink"] > 100
+            assert holds_sequence(track, folder)
+            assert is_sound(present, server)
+
+
+def holds_sequence(track: dict[str, Any], folder: Path) -> bool:
+    """Whether the sequence that is shown is the reference's."""
+    with pysam.FastaFile(str(folder / "demo.fa")) as fasta:
+        expected = fasta.fetch(track["chr"], track["start"], track["end"]).upper()
+    assert len(expected) >= 100
+    return expected in track["sequence"].upper()
+
+
+def plain(name: str, kind: str, url: str, suffix: str) -> dict[str, object]:
+    return {"name": name, "type": kind, "format": name.lower(), "url": url, "indexURL": url + suffix, "height": 60}

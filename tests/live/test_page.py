@@ -1,0 +1,365 @@
+"""The page, in a real browser with igv.js: what it draws is what pysam reads."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pysam
+import pytest
+import yaml
+
+from htsget_flask.config import folder_config
+from htsget_flask.page.policy import igv_js
+from tests.live.browser import LAPTOP, PHONE, Visit, chromium, igv_js_file, visit
+from tests.live.conftest import Serve
+from tests.live.server import Server
+from tests.live.tools import lines, write_config
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = pytest.mark.live
+
+ODD = "a b#c%2F&é <img src=x onerror=evil=1>"
+_COLOUR_IN_IGV = """() => {
+  const input = document.querySelector("#igv > div").shadowRoot.querySelector("input");
+  return getComputedStyle(input).color;
+}"""
+LOCUS = ("chr1", 20_000, 24_000)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def server(serve: Serve, demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """A server of the example data, with igv.js of its own and its files opened."""
+    path = tmp_path_factory.mktemp("page") / "config.yaml"
+    settings = (f"browser: {{igv_js: '{igv_js_file()}'}}", "files: {storages: [here]}")
+    return serve("--config", write_config(path, demo_folder, *settings))
+
+
+def reads(path: Path, name: str, start: int, end: int, reference: Path | None = None) -> int:
+    """How many reads start in a region that igv.js shows: neither duplicates nor what failed the vendor's checks."""
+    with pysam.AlignmentFile(str(path), reference_filename=str(reference) if reference else None) as file:
+        found = file.fetch(name, start, end)
+        shown = (read for read in found if not (read.is_unmapped or read.is_duplicate or read.is_qcfail))
+        return sum(start <= read.reference_start for read in shown)
+
+
+def variants(path: Path, name: str, start: int, end: int) -> int:
+    with pysam.VariantFile(str(path)) as file:
+        return sum(start <= record.start for record in file.fetch(name, start, end))
+
+
+def is_sound(present: Visit, *servers: Server) -> bool:
+    """Whether nothing went wrong, and nobody else was asked for anything."""
+    assert present.errors == []
+    assert present.alerts() == []
+    assert present.hosts() == {f"{server.host}:{server.port}" for server in servers}
+    return True
+
+
+class TestItShowsTheExampleData:
+    def test_the_list(self, browser: "Browser", server: Server) -> None:
+        with visit(browser, server.url) as present:
+            links = present.page.locator("#datasets a")
+            links.first.wait_for()
+            assert [text.split("\n")[0] for text in links.all_inner_texts()] == ["NA00001", "cohort"]
+            assert re.search(r"BAM 6\.\d MB, CRAM 2\.\d MB", links.first.inner_text())
+            assert present.page.locator("#found").inner_text() == "2 datasets"
+            assert "datasets" in present.page.title() or present.page.title() == "htsget_flask"
+            assert is_sound(present, server)
+
+    def test_reads_over_htsget(self, browser: "Browser", server: Server, demo_folder: Path) -> None:
+        with visit(browser, server.url) as present:
+            present.page.get_by_role("link", name="NA00001").click()
+            track = present.tracks("alignment")["NA00001 BAM"]
+            assert track["ink"] > 10_000
+            count = reads(demo_folder / "NA00001.bam", track["chr"], track["start"], track["end"])
+            assert track["count"] == count > 1000
+            assert not any("/files/" in url and ".bam" in url for url in present.requests)
+            assert any("/reads/NA00001?" in url for url in present.requests)
+            assert is_sound(present, server)
+
+    def test_variants_over_htsget(self, browser: "Browser", server: Server, demo_folder: Path) -> None:
+        with visit(browser, f"{server.url}/?dataset=cohort") as present:
+            track = present.tracks("variant")["cohort VCF"]
+            assert track["ink"] > 500
+            count = variants(demo_folder / "cohort.vcf.gz", track["chr"], track["start"], track["end"])
+            assert track["count"] == count > 50
+            assert any("/variants/cohort?" in url for url in present.requests)
+            with present.page.expect_download() as saved:
+                present.page.evaluate("() => igvBrowser.savePNGtoFile('view.png')")
+            assert Path(saved.value.path()).read_bytes().startswith(b"\x89PNG")
+            assert "igv.js cannot read BCF" in present.page.locator("#files").inner_text()
+            assert is_sound(present, server)
+            present.screenshot("variants")
+
+    def test_cram_as_a_plain_file(self, browser: "Browser", server: Server, demo_folder: Path) -> None:
+        name, start, end = LOCUS
+        with visit(browser, f"{server.url}/?dataset=NA00001&formats=CRAM&locus={name}:{start + 1}-{end}") as present:
+            track = present.tracks("alignment")["NA00001 CRAM"]
+            assert track["ink"] > 10_000
+            assert track["count"] == reads(demo_folder / "NA00001.cram", name, track["start"], track["end"]) > 100
+            assert any(url.endswith("/files/here/NA00001.cram") for url in present.requests)
+            assert is_sound(present, server)
+
+    def test_the_reference_sequence(self, browser: "Browser", server: Server, demo_folder: Path) -> None:
+        with visit(browser, f"{server.url}/?dataset=NA00001&locus=chr2:1001-1100") as present:
+            track = present.tracks("sequence", "alignment")["sequence"]
+            with pysam.FastaFile(str(demo_folder / "demo.fa")) as fasta:
+                expected = fasta.fetch("chr2", track["start"], track["end"])
+            assert expected in (track["sequence"] or "").upper()
+            assert is_sound(present, server)
+
+
+class TestTheConfigurationDecides:
+    def test_on_names_genome_and_tracks(
+        self, browser: "Browser", serve: Serve, demo_folder: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "more").mkdir()
+        (tmp_path / "more" / "genes.bed").write_text("chr1\t30100\t30200\tone\nchr1\t30400\t30900\ttwo\n")
+        content = {
+            "storages": {
+                "demo": {"type": "local", "root": str(demo_folder)},
+                "more": {"type": "local", "root": str(tmp_path / "more")},
+            },
+            "files": {"storages": ["demo", "more"]},
+            "browser": {"igv_js": str(igv_js_file())},
+            "datasets": [
+                {
+                    "id": "both",
+                    "name": "Reads and variants",
+                    "description": "Of one person",
+                    "reads": {"BAM": {"storage": "demo", "key": "NA00001.bam"}},
+                    "variants": {"VCF": {"storage": "demo", "key": "cohort.vcf.gz"}},
+                    "genome": "toy",
+                    "tracks": [{"storage": "more", "key": "genes.bed", "name": "Genes", "type": "annotation"}],
+                }
+            ],
+        }
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(content), encoding="utf-8")
+        server = serve("--config", path)
+        fasta = f"{server.url}/files/demo/demo.fa"
+        genomes = [{"id": "toy", "name": "Toy", "fastaURL": fasta, "indexURL": f"{fasta}.fai"}]
+        answers = {"https://igv.org/genomes/genomes3.json": json.dumps(genomes).encode()}
+        with visit(browser, f"{server.url}/?dataset=both&locus=chr1:30001-31000", answers=answers) as present:
+            tracks = present.tracks("alignment", "variant", "annotation")
+            assert tracks["Genes"]["count"] == 2
+            name, start, end = (tracks["Genes"][part] for part in ("chr", "start", "end"))
+            assert tracks["Reads and variants BAM"]["count"] == reads(demo_folder / "NA00001.bam", name, start, end)
+            assert tracks["Reads and variants VCF"]["count"] == variants(
+                demo_folder / "cohort.vcf.gz", name, start, end
+            )
+            assert present.page.get_by_role("heading", level=2).inner_text() == "Reads and variants"
+            assert present.page.locator("#description").inner_text() == "Of one person"
+            assert present.hosts() == {f"{server.host}:{server.port}", "igv.org"}
+            assert present.errors == present.alerts() == []
+            present.screenshot("reads-and-variants")
+
+
+class TestAPersonFindsADataset:
+    def test_by_its_name(self, browser: "Browser", server: Server) -> None:
+        with visit(browser, server.url) as present:
+            present.page.get_by_label("Search datasets").fill("COH")
+            present.page.get_by_text("1 dataset found").wait_for()
+            assert present.page.locator("#datasets a").count() == 1
+            assert present.page.url.endswith("?search=COH")
+            present.page.reload()
+            present.page.get_by_text("1 dataset found").wait_for()
+            present.page.get_by_label("Search datasets").fill("nothing like it")
+            present.page.get_by_text("No dataset has “nothing like it”").wait_for()
+            assert present.page.locator("#datasets a").count() == 0
+            assert is_sound(present, server)
+
+    def test_with_the_keyboard(self, browser: "Browser", server: Server) -> None:
+        with visit(browser, server.url) as present:
+            present.page.locator("#datasets a").first.wait_for()
+            present.page.get_by_label("Search datasets").focus()
+            present.page.keyboard.press("Tab")
+            present.page.keyboard.press("Enter")
+            present.page.get_by_role("heading", name="NA00001").wait_for()
+            present.page.wait_for_function("() => document.activeElement.id === 'name'")
+            assert present.page.locator("[aria-current=page]").get_attribute("data-id") == "NA00001"
+
+    def test_and_goes_back(self, browser: "Browser", server: Server) -> None:
+        with visit(browser, server.url) as present:
+            for name in ("NA00001", "cohort"):
+                present.page.get_by_role("link", name=name).click()
+                present.page.get_by_role("heading", name=name).wait_for()
+            present.page.go_back()
+            present.page.get_by_role("heading", name="NA00001").wait_for()
+            present.page.go_back()
+            present.page.get_by_text("Choose a dataset").wait_for()
+            assert not present.page.locator("#dataset").is_visible()
+
+
+class TestAViewCanBeShared:
+    def test_the_address_and_the_commands_follow(
+        self, browser: "Browser", server: Server, demo_folder: Path, tmp_path: Path
+    ) -> None:
+        with visit(browser, f"{server.url}/?dataset=NA00001") as present:
+            present.context.grant_permissions(["clipboard-read", "clipboard-write"])
+            present.tracks("alignment")
+            present.page.evaluate("() => igvBrowser.search('chr2:5,001-6,000')")
+            present.page.wait_for_url(re.compile(r"locus=chr2:5001-6000"))
+            command = copied(present, "Copy the samtools command")
+            present.page.locator("summary").click()
+            (track,) = json.loads(copied(present, "Copy the igv.js tracks"))
+            address = present.page.url
+        url = f"{server.url}/reads/NA00001"
+        assert command == f'samtools view "{url}?format=BAM&referenceName=chr2&start=5000&end=6000"'
+        expected = lines("samtools", "view", demo_folder / "NA00001.bam", "chr2:5001-6000", cwd=tmp_path)
+        assert set(expected) <= set(lines(*shlex.split(command), cwd=tmp_path))
+        assert track["url"] == url
+        assert (track["sourceType"], track["format"], track["type"]) == ("htsget", "bam", "alignment")
+        with visit(browser, address) as present:
+            shown = present.tracks("alignment")["NA00001 BAM"]
+            assert (shown["chr"], shown["start"], shown["end"]) == ("chr2", 5000, 6000)
+            assert shown["count"] == reads(demo_folder / "NA00001.bam", "chr2", 5000, 6000)
+            assert is_sound(present, server)
+
+    def test_with_the_formats(self, browser: "Browser", server: Server) -> None:
+        with visit(browser, f"{server.url}/?dataset=NA00001") as present:
+            present.tracks("alignment")
+            present.page.get_by_label("CRAM").check()
+            present.page.wait_for_url(re.compile(r"formats=BAM,CRAM"))
+            present.page.wait_for_function(
+                "() => igvBrowser.trackViews.filter((view) => view.track.type === 'alignment').length === 2"
+            )
+            present.page.get_by_label("BAM").uncheck()
+            present.page.wait_for_url(re.compile(r"formats=CRAM"))
+            assert present.page.locator("#commands pre").first.inner_text().count("format=CRAM") == 1
+
+
+def copied(present: Visit, button: str) -> str:
+    """What a button puts on the clipboard."""
+    found = present.page.get_by_role("button", name=button)
+    found.click()
+    present.page.wait_for_function(
+        "(name) => document.querySelector(name).textContent === 'Copied'", arg=f'[aria-label="{button}"]'
+    )
+    text: str = present.page.evaluate("() => navigator.clipboard.readText()")
+    return text
+
+
+class TestItFitsTheScreen:
+    @pytest.mark.parametrize(("name", "size", "dark"), [("laptop", LAPTOP, False), ("phone", PHONE, True)])
+    def test_nothing_hangs_over(
+        self, browser: "Browser", server: Server, name: str, size: tuple[int, int], dark: bool
+    ) -> None:
+        width = "() => document.documentElement.scrollWidth"
+        with visit(browser, server.url, size=size, dark=dark) as present:
+            present.page.locator("#datasets a").first.wait_for()
+            assert present.page.evaluate(width) <= size[0]
+            present.screenshot(f"list-{name}")
+            present.page.get_by_role("link", name="NA00001").click()
+            present.tracks("alignment")
+            present.page.evaluate("() => igvBrowser.search('chr1:20,001-22,000')")
+            present.tracks("alignment")
+            assert present.page.evaluate(width) <= size[0]
+            assert present.page.locator("nav").is_visible() == (size is LAPTOP)
+            # igv.js draws on white also where the page is dark.
+            assert present.page.evaluate(_COLOUR_IN_IGV) == "rgb(0, 0, 0)"
+            present.screenshot(f"reads-{name}")
+            if size is PHONE:
+                present.page.get_by_role("link", name="All datasets").click()
+                present.page.locator("#datasets a").first.wait_for()
+
+
+class TestIgvJsComesFromWhereItIsSaid:
+    def test_the_hash_is_that_of_the_package(self, browser: "Browser", demo_server: Server) -> None:
+        url = igv_js(folder_config(Path.cwd())).url
+        with visit(
+            browser, f"{demo_server.url}/?dataset=NA00001", answers={url: igv_js_file().read_bytes()}
+        ) as present:
+            assert present.tracks("alignment")["NA00001 BAM"]["count"] > 1000
+            assert present.hosts() == {f"127.0.0.1:{demo_server.port}", "cdn.jsdelivr.net"}
+            assert present.errors == []
+
+    def test_and_nothing_else_is_run(self, browser: "Browser", demo_server: Server) -> None:
+        url = igv_js(folder_config(Path.cwd())).url
+        changed = igv_js_file().read_bytes() + b"\nglobalThis.evil = true;"
+        with visit(browser, f"{demo_server.url}/?dataset=NA00001", answers={url: changed}) as present:
+            assert "igv.js could not be loaded" in present.message()
+            assert present.page.evaluate("() => globalThis.evil") is None
+
+    def test_where_it_cannot_be_reached(self, browser: "Browser", demo_server: Server) -> None:
+        url = igv_js(folder_config(Path.cwd())).url
+        with visit(browser, f"{demo_server.url}/?dataset=NA00001", answers={url: None}) as present:
+            message = present.message()
+            assert url in message and "browser.igv_js" in message
+            assert "samtools view" in present.page.locator("#commands").inner_text()
+
+
+@pytest.fixture(scope="module")
+def spoilt(serve: Serve, demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """No reference sequence, no index of one file, another file cut short, names that are no names for HTML."""
+    folder = tmp_path_factory.mktemp("spoilt")
+    for suffix in (".bam", ".bam.bai"):
+        shutil.copy2(demo_folder / f"NA00001{suffix}", folder / f"plain{suffix}")
+        shutil.copy2(demo_folder / f"NA00001{suffix}", folder / f"{ODD}{suffix}")
+    shutil.copy2(demo_folder / "NA00001.bam", folder / "unindexed.bam")
+    shutil.copy2(demo_folder / "NA00001.cram", folder / "closed.cram")
+    shutil.copy2(demo_folder / "NA00001.cram.crai", folder / "closed.cram.crai")
+    (folder / "short.bam").write_bytes((demo_folder / "NA00001.bam").read_bytes()[:100])
+    os.utime(folder / "plain.bam.bai")
+    path = tmp_path_factory.mktemp("config") / "config.yaml"
+    return serve("--config", write_config(path, folder, f"browser: {{igv_js: '{igv_js_file()}'}}"))
+
+
+class TestItSaysWhatCannotBeShown:
+    @pytest.mark.parametrize(
+        ("dataset", "problem"),
+        [
+            ("unindexed", "the BAM file has no index"),
+            ("short", "truncated"),
+            ("closed", "does not open it under /files"),
+        ],
+    )
+    def test_why(self, browser: "Browser", spoilt: Server, dataset: str, problem: str) -> None:
+        with visit(browser, f"{spoilt.url}/?dataset={dataset}") as present:
+            assert "none of this dataset's files" in present.message()
+            assert problem in present.page.locator("#files").inner_text()
+            assert is_sound(present, spoilt)
+
+    def test_that_there_is_no_such_dataset(self, browser: "Browser", spoilt: Server) -> None:
+        with visit(browser, f"{spoilt.url}/?dataset=nowhere") as present:
+            assert present.message() == "“nowhere” cannot be shown: there is no dataset 'nowhere'."
+
+    def test_that_there_are_none(self, browser: "Browser", serve: Serve, tmp_path: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        server = serve(tmp_path / "empty")
+        with visit(browser, server.url) as present:
+            present.page.get_by_text("There are no datasets yet").wait_for()
+            assert is_sound(present, server)
+
+    def test_that_there_is_no_sequence(self, browser: "Browser", spoilt: Server, demo_folder: Path) -> None:
+        with visit(browser, f"{spoilt.url}/?dataset=plain&locus=chr1:20001-24000") as present:
+            track = present.tracks("alignment")["plain BAM"]
+            assert track["count"] == reads(demo_folder / "NA00001.bam", "chr1", track["start"], track["end"])
+            assert track["ink"] > 10_000
+            assert "is not known to this server" in present.page.locator("#note").inner_text()
+            present.errors = [error for error in present.errors if not error.startswith("No sequence for: ")]
+            assert is_sound(present, spoilt)
+
+    def test_names_are_only_names(self, browser: "Browser", spoilt: Server) -> None:
+        with visit(browser, spoilt.url) as present:
+            present.page.get_by_text(ODD).click()
+            assert present.tracks("alignment")[f"{ODD} BAM"]["count"] > 1000
+            assert present.page.get_by_role("heading", level=2).inner_text() == ODD
+            present.page.reload()
+            assert present.tracks("alignment")[f"{ODD} BAM"]["count"] > 1000
+            # igv.js itself takes a track's name for HTML; the policy keeps it from running.
+            assert present.page.evaluate("() => globalThis.evil") is None
+            assert present.hosts() == {f"{spoilt.host}:{spoilt.port}"}

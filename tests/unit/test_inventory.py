@@ -1,0 +1,69 @@
+"""What is below the prefixes is looked up seldom, and by one thread at a time."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from htsget_flask.catalog import Catalog
+from htsget_flask.config import PrefixConfig
+from htsget_flask.inventory import Inventory
+from htsget_flask.storage import Entry
+from htsget_flask.storage.local import LocalStorage
+
+
+class Slow(LocalStorage):
+    """A storage whose listing takes a while."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.walks = 0
+        self.walking = threading.Lock()
+
+    def entries(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
+        assert self.walking.acquire(blocking=False), "two at a time"
+        time.sleep(0.05)
+        self.walks += 1
+        yield from super().entries(prefix, after=after)
+        self.walking.release()
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Slow:
+    for name in ("a.bam", "b.cram", "b.bam", "r.fa", "r.fa.fai", "no.fa", "p.fna.gz", "p.fna.gz.fai", "p.fna.gz.gzi"):
+        (tmp_path / name).touch()
+    return Slow(tmp_path)
+
+
+@pytest.fixture
+def inventory(storage: Slow) -> Inventory:
+    storages: Mapping[str, Slow] = {"data": storage}
+    return Inventory(Catalog([PrefixConfig(prefix="", storage="data")], storages), storages)
+
+
+class TestALookLasts:
+    def test_for_all_threads(self, inventory: Inventory, storage: Slow) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda _: len(inventory.search("")), range(50)))
+        assert found == [2] * 50
+        assert storage.walks == 1
+
+    def test_but_not_a_failed_one(self, inventory: Inventory, storage: Slow, tmp_path: Path) -> None:
+        moved = tmp_path.rename(tmp_path.with_name("moved"))
+        with pytest.raises(FileNotFoundError):
+            inventory.search("")
+        storage.walking = threading.Lock()
+        moved.rename(tmp_path)
+        assert len(inventory.search("")) == 2
+
+
+class TestWhatThereIs:
+    def test_files_come_in_the_order_of_formats(self, inventory: Inventory) -> None:
+        (found,) = inventory.search("b")[-1:]
+        assert [source.form.name for source in found.sources] == ["BAM", "CRAM"]
+
+    def test_fastas_with_their_indexes(self, inventory: Inventory) -> None:
+        assert inventory.fastas("data") == ["p.fna.gz", "r.fa"]
