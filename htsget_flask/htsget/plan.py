@@ -20,8 +20,10 @@ _LONGEST_CUT = 4 << 20
 _LONGEST_SUGGESTED = 100
 
 
-def plan(query: Query, file: OpenFile, *, block_size: int) -> list[DataBlock]:
+def plan(query: Query, file: OpenFile, *, block_size: int, is_signed: bool = False) -> list[DataBlock]:
     """The data blocks that answer a query: the header, the records in file order each once, the end of file.
+
+    Where clients fetch ranges from elsewhere, with signed URLs, as much as possible is plain ranges of the file.
 
     Raises:
         NotFound: for a reference that the file does not know.
@@ -31,7 +33,7 @@ def plan(query: Query, file: OpenFile, *, block_size: int) -> list[DataBlock]:
     file.header  # noqa: B018 - a file without a readable header gets no ticket
     if query.header_only:
         return blocks
-    for piece in _pieces(query.regions, file):
+    for piece in _pieces(query.regions, file, MAX_BLOCK_SIZE if is_signed else _LONGEST_CUT):
         if isinstance(piece, ByteRange) and piece.end // block_size > piece.start // block_size:
             blocks += [DataBlock(part, "body") for part in _split(piece, file, block_size)]
         else:
@@ -40,13 +42,13 @@ def plan(query: Query, file: OpenFile, *, block_size: int) -> list[DataBlock]:
     return blocks
 
 
-def _pieces(regions: Sequence[Region] | None, file: OpenFile) -> Sequence[Piece]:
+def _pieces(regions: Sequence[Region] | None, file: OpenFile, longest_cut: int) -> Sequence[Piece]:
     if file.is_cram:
         return list(_containers(regions, file))
     if regions is None or len(regions) > 1:
-        return list(_bgzf_pieces(_chunks(regions, file), file))
+        return list(_bgzf_pieces(_chunks(regions, file), file, longest_cut))
     return file.kept_plan(
-        ("pieces", *_windows(regions[0], file)), lambda: list(_bgzf_pieces(_chunks(regions, file), file))
+        ("pieces", *_windows(regions[0], file)), lambda: list(_bgzf_pieces(_chunks(regions, file), file, longest_cut))
     )
 
 
@@ -57,11 +59,11 @@ def _windows(region: Region, file: OpenFile) -> tuple[str, int, int | None]:
     return name, start >> shift, None if end is None else (end - 1) >> shift if end > start else -1
 
 
-def _bgzf_pieces(chunks: Sequence[Chunk], file: OpenFile) -> Iterator[Piece]:
+def _bgzf_pieces(chunks: Sequence[Chunk], file: OpenFile, longest_cut: int) -> Iterator[Piece]:
     for chunk in chunks:
         (first, first_cut), (last, last_cut) = split_offset(chunk.begin), split_offset(chunk.end)
         if first_cut or last_cut:
-            if last - first <= _LONGEST_CUT:
+            if last - first <= longest_cut:
                 # Looked at when it is cut: to open the file for each ticket would take as long as all the rest.
                 yield chunk
                 continue

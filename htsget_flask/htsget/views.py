@@ -158,15 +158,16 @@ def _ticket(present: Services, endpoint: str, dataset_id: str, query: Query) -> 
 def _ticket_of(present: Services, endpoint: str, dataset_id: str, query: Query, max_age: float) -> bytes:
     options = present.config.htsget
     file = present.catalog.locate(endpoint, dataset_id, query.format, max_age=max_age)
+    signed = file.source.storage.signed_url(file.source.key, file.stat)
     locate = partial(
         _block_url,
-        file.source.storage.signed_url(file.source.key, file.stat),
+        signed,
         f"{base_url(present.config)}blocks/{file.stat.etag}/",
         f"/{endpoint}/{file.source.form.name}/{quote(dataset_id)}",
     )
     never_inline = options.never_inline if file.source.never_inline is None else file.source.never_inline
     with OpenFile(file, present.cache, present.sidecars, max_age=max_age) as opened:
-        blocks = plan(query, opened, block_size=options.block_size)
+        blocks = plan(query, opened, block_size=options.block_size, is_signed=signed is not None)
         return ticket(opened, blocks, inline_limit=0 if never_inline else options.inline_limit, locate=locate)
 
 
