@@ -9,6 +9,7 @@ from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import UnsupportedMediaType
 
 from htsget_flask import __version__
+from htsget_flask.delivery import send_bytes, send_range
 from htsget_flask.errors import Gone, InvalidInput, NotFound, ServiceUnavailable
 from htsget_flask.formats import ENDPOINTS, FORMATS
 from htsget_flask.formats.binning import Chunk
@@ -19,7 +20,7 @@ from htsget_flask.htsget.query import PARAMETERS, Query, parse_get, parse_post
 from htsget_flask.htsget.ticket import MEDIA_TYPE, ticket
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import SignedUrl, VersionError
-from htsget_flask.web import Services, base_url, send_bytes, send_range, services
+from htsget_flask.web import Services, base_url, services
 
 HTSGET_VERSION = "1.3.0"
 
