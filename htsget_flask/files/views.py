@@ -6,11 +6,12 @@ from urllib.parse import quote
 from flask import Blueprint, Response, request
 from werkzeug.http import http_date
 
+from htsget_flask.delivery import OCTETS, send_range
 from htsget_flask.errors import FileFaultError, NotFound, ServiceUnavailable
 from htsget_flask.files.listing import list_files, page_json, parse_listing
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import Stat, Storage, VersionError, is_hidden
-from htsget_flask.web import OCTETS, base_url, send_range, services
+from htsget_flask.web import base_url, services
 
 blueprint = Blueprint("files", __name__, url_prefix="/files")
 

@@ -167,6 +167,10 @@ class OpenFile:
             ("block end", coffset), lambda: coffset + bgzf.read_block_size(self._open(), coffset), lambda _: 0
         )
 
+    def prove(self, coffset: int) -> None:
+        """Look whether a BGZF block starts where the index says: the first time that any is asked for."""
+        self._fetch(("proven", self.found_index), lambda: self.block_end(coffset), lambda _: 0)
+
     def container_end(self, start: int) -> int:
         """The byte offset behind the CRAM container at `start`, which is thereby known to be one."""
         return self._fetch(
@@ -273,15 +277,20 @@ class OpenFile:
 
         def make() -> IndexT:
             try:
-                index = self._load(found, kind, read)
-                check(index)
+                return self._load(found, kind, read, check)
             except FormatError as error:
                 raise FileFaultError(str(error), location=self.source.storage.location(found.key)) from error
-            return index
 
         return self._fetch(("index", found), make, _private_bytes)
 
-    def _load(self, found: FoundIndex, kind: type[IndexT], read: Callable[[bytes], IndexT]) -> IndexT:
+    def _load(
+        self,
+        found: FoundIndex,
+        kind: type[IndexT],
+        read: Callable[[bytes], IndexT],
+        check: Callable[[IndexT], None],
+    ) -> IndexT:
+        """The index, of its sidecar or read; it is checked once for these versions of data and index."""
         location = self.source.storage.location(found.key)
         path = self._sidecars / hashlib.sha256(location.encode("utf-8", "surrogateescape")).hexdigest()[:40]
         names = ",".join(field.name for field in fields(kind))
@@ -290,6 +299,7 @@ class OpenFile:
         if arrays is None:
             with self.source.storage.open(found.key, etag=found.stat.etag) as file:
                 index = read(file.read())
+            check(index)
             try:
                 sidecar.store(path, version, index.arrays())
             except OSError as error:

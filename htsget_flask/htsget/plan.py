@@ -20,8 +20,10 @@ _LONGEST_CUT = 4 << 20
 _LONGEST_SUGGESTED = 100
 
 
-def plan(query: Query, file: OpenFile, *, block_size: int) -> list[DataBlock]:
+def plan(query: Query, file: OpenFile, *, block_size: int, is_signed: bool = False) -> list[DataBlock]:
     """The data blocks that answer a query: the header, the records in file order each once, the end of file.
+
+    Where clients fetch ranges from elsewhere, with signed URLs, as much as possible is plain ranges of the file.
 
     Raises:
         NotFound: for a reference that the file does not know.
@@ -31,7 +33,7 @@ def plan(query: Query, file: OpenFile, *, block_size: int) -> list[DataBlock]:
     file.header  # noqa: B018 - a file without a readable header gets no ticket
     if query.header_only:
         return blocks
-    for piece in _pieces(query.regions, file):
+    for piece in _pieces(query.regions, file, MAX_BLOCK_SIZE if is_signed else _LONGEST_CUT):
         if isinstance(piece, ByteRange) and piece.end // block_size > piece.start // block_size:
             blocks += [DataBlock(part, "body") for part in _split(piece, file, block_size)]
         else:
@@ -40,13 +42,13 @@ def plan(query: Query, file: OpenFile, *, block_size: int) -> list[DataBlock]:
     return blocks
 
 
-def _pieces(regions: Sequence[Region] | None, file: OpenFile) -> Sequence[Piece]:
+def _pieces(regions: Sequence[Region] | None, file: OpenFile, longest_cut: int) -> Sequence[Piece]:
     if file.is_cram:
         return list(_containers(regions, file))
     if regions is None or len(regions) > 1:
-        return list(_bgzf_pieces(_chunks(regions, file), file))
+        return list(_bgzf_pieces(_chunks(regions, file), file, longest_cut))
     return file.kept_plan(
-        ("pieces", *_windows(regions[0], file)), lambda: list(_bgzf_pieces(_chunks(regions, file), file))
+        ("pieces", *_windows(regions[0], file)), lambda: list(_bgzf_pieces(_chunks(regions, file), file, longest_cut))
     )
 
 
@@ -57,26 +59,31 @@ def _windows(region: Region, file: OpenFile) -> tuple[str, int, int | None]:
     return name, start >> shift, None if end is None else (end - 1) >> shift if end > start else -1
 
 
-def _bgzf_pieces(chunks: Sequence[Chunk], file: OpenFile) -> Iterator[Piece]:
+def _bgzf_pieces(chunks: Sequence[Chunk], file: OpenFile, longest_cut: int) -> Iterator[Piece]:
     for chunk in chunks:
         (first, first_cut), (last, last_cut) = split_offset(chunk.begin), split_offset(chunk.end)
-        # Edges are looked at even where nothing is cut: only there an index of another file would show.
-        following = file.block_end(first)
-        if first < last < following:
-            raise _misfit(file)
-        if last_cut or last < file.stat.size:
-            file.block_end(last)
-        if not (first_cut or last_cut):
-            yield ByteRange(first, last)
-        elif last - first <= _LONGEST_CUT:
-            yield chunk
-        else:
+        if first_cut or last_cut:
+            if last - first <= longest_cut:
+                # Looked at when it is cut: to open the file for each ticket would take as long as all the rest.
+                yield chunk
+                continue
             if first_cut:
-                yield Chunk(chunk.begin, virtual_offset(following, 0))
-                first = following
-            yield ByteRange(first, last)
+                first = file.block_end(first)
+                yield Chunk(chunk.begin, virtual_offset(first, 0))
+            yield from _range(first, last, file)
             if last_cut:
                 yield Chunk(virtual_offset(last, 0), chunk.end)
+        else:
+            yield from _range(first, last, file)
+
+
+def _range(first: int, last: int, file: OpenFile) -> Iterator[ByteRange]:
+    """The BGZF blocks from `first` to `last`; only where an index of another file is told that they are some."""
+    if file.block_end(first) > last:
+        raise _misfit(file)
+    if last < file.stat.size:
+        file.block_end(last)
+    yield ByteRange(first, last)
 
 
 def _chunks(regions: Sequence[Region] | None, file: OpenFile) -> list[Chunk]:
@@ -93,7 +100,10 @@ def _chunks(regions: Sequence[Region] | None, file: OpenFile) -> list[Chunk]:
         if reference_id is not None:
             windows = _windows(region, file)
             find = partial(index.chunks, reference_id, region.start, region.end)
-            chunks += file.kept_plan(("chunks", *windows), find)
+            found = file.kept_plan(("chunks", *windows), find)
+            if found:
+                file.prove(found[0].begin >> 16)
+            chunks += found
     return merge_chunks(chunks, max_gap=_MAX_GAP)
 
 

@@ -9,6 +9,7 @@ from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import UnsupportedMediaType
 
 from htsget_flask import __version__
+from htsget_flask.delivery import send_bytes, send_range
 from htsget_flask.errors import Gone, InvalidInput, NotFound, ServiceUnavailable
 from htsget_flask.formats import ENDPOINTS, FORMATS
 from htsget_flask.formats.binning import Chunk
@@ -19,7 +20,7 @@ from htsget_flask.htsget.query import PARAMETERS, Query, parse_get, parse_post
 from htsget_flask.htsget.ticket import MEDIA_TYPE, ticket
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import SignedUrl, VersionError
-from htsget_flask.web import Services, base_url, send_bytes, send_range, services
+from htsget_flask.web import Services, base_url, services
 
 HTSGET_VERSION = "1.3.0"
 
@@ -158,15 +159,16 @@ def _ticket(present: Services, endpoint: str, dataset_id: str, query: Query) -> 
 def _ticket_of(present: Services, endpoint: str, dataset_id: str, query: Query, max_age: float) -> bytes:
     options = present.config.htsget
     file = present.catalog.locate(endpoint, dataset_id, query.format, max_age=max_age)
+    signed = file.source.storage.signed_url(file.source.key, file.stat)
     locate = partial(
         _block_url,
-        file.source.storage.signed_url(file.source.key, file.stat),
+        signed,
         f"{base_url(present.config)}blocks/{file.stat.etag}/",
         f"/{endpoint}/{file.source.form.name}/{quote(dataset_id)}",
     )
     never_inline = options.never_inline if file.source.never_inline is None else file.source.never_inline
     with OpenFile(file, present.cache, present.sidecars, max_age=max_age) as opened:
-        blocks = plan(query, opened, block_size=options.block_size)
+        blocks = plan(query, opened, block_size=options.block_size, is_signed=signed is not None)
         return ticket(opened, blocks, inline_limit=0 if never_inline else options.inline_limit, locate=locate)
 
 

@@ -137,6 +137,9 @@ class TestTheImage:
         with container(image, tmp_path) as server:
             is_equal = fetch(server.http, "/reads/NA00001") == (demo_folder / "NA00001.bam").read_bytes()
             assert is_equal
+            # What is not Python has to be in the package too.
+            for part in ("/", "/page/static/page.js", "/page/static/page.css"):
+                assert server.http.get(part).status == 200
             assert self.is_healthy(image, server.port)
         assert not self.is_healthy(image, server.port)
 

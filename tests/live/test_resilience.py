@@ -420,10 +420,13 @@ class TestStrangeRequestsAreRefused:
             "%00",
             "0-5%0a",
             "0.5-3",
-            "0.5-5",
-            "99999999.0-",
-            "999999999999999.0-",
-            "99999999999999999999.0-",
+            "0.5-0.3",
+            "0.5-0.5",
+            "0.0-0.65536",
+            "0.1-99999999.0",
+            "99999999.0-99999999.5",
+            "0.0-999999999999999.0",
+            "0.0-99999999999999999999.0",
         ],
     )
     def test_block_urls_that_no_ticket_holds(self, server: Server, piece: str) -> None:
@@ -431,7 +434,7 @@ class TestStrangeRequestsAreRefused:
         answer = get(server, f"{urlsplit(before).path}/{piece}/reads/BAM/big", "Host: x")
         assert (answer.status, error(answer)) == (404, "NotFound")
 
-    @pytest.mark.parametrize("piece", ["1.0-5", "0.0-65000", "0.1-"])
+    @pytest.mark.parametrize("piece", ["1.0-1.5", "0.0-0.65000", "0.1-3.0", "0.1-9.1"])
     def test_block_urls_that_only_a_wrong_index_gives(self, server: Server, piece: str) -> None:
         before = block_url(server).rpartition("/reads/BAM/")[0].rpartition("/")[0]
         answer = get(server, f"{urlsplit(before).path}/{piece}/reads/BAM/big", "Host: x")

@@ -7,11 +7,11 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from htsget_flask.config import (
+from htsget_flask.config import ConfigError, default_cache_folder, folder_config, read_config
+from htsget_flask.config.models import (
     BrowserConfig,
     CacheConfig,
     Config,
-    ConfigError,
     CorsConfig,
     DatasetConfig,
     FileConfig,
@@ -23,9 +23,6 @@ from htsget_flask.config import (
     PrefixConfig,
     ServiceConfig,
     TrackConfig,
-    default_cache_folder,
-    folder_config,
-    read_config,
 )
 
 ROOT = Path(__file__).parents[2]

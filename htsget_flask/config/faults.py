@@ -1,0 +1,81 @@
+"""Faults between the parts of a configuration, found in its raw content: told together with those of single values."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from htsget_flask.config.models import IN_FILE, is_secret, is_url
+
+
+def cross_faults(content: Any, base: Path) -> Iterator[str]:
+    """Each fault as a sentence, with its path; relative paths in the content count from `base`."""
+    if not isinstance(content, dict):
+        return
+    storages = content.get("storages")
+    storages = storages if isinstance(storages, dict) else {}
+    yield from _storages_faults(storages, base)
+    opened = _setting(content, "files", "storages")
+    opened = opened if isinstance(opened, list) else []
+    for place, name in enumerate(opened):
+        yield from _storage_fault(f"files.storages[{place}]", name, storages)
+    igv_js = _setting(content, "browser", "igv_js")
+    if isinstance(igv_js, str) and not is_url(igv_js) and not (base / igv_js).is_file():
+        yield f"browser.igv_js: there is no file {base / igv_js}"
+    datasets = content.get("datasets")
+    for place, dataset in enumerate(datasets if isinstance(datasets, list) else []):
+        if not isinstance(dataset, dict):
+            continue
+        path = f"datasets[{place}]"
+        if "prefix" not in dataset and not (dataset.get("reads") or dataset.get("variants")):
+            yield f"{path}: names no file: give it reads or variants"
+        named = [(path, dataset)]
+        for kind in ("reads", "variants"):
+            files = dataset.get(kind)
+            if isinstance(files, dict):
+                named += [(f"{path}.{kind}.{form}", file) for form, file in files.items() if isinstance(file, dict)]
+        for where, entry in named:
+            yield from _storage_fault(f"{where}.storage", entry.get("storage"), storages)
+        yield from _shown_faults(path, dataset, opened)
+
+
+def _storages_faults(storages: dict[Any, Any], base: Path) -> Iterator[str]:
+    for name, storage in storages.items():
+        root = storage.get("root") if isinstance(storage, dict) else None
+        if isinstance(root, str) and not (base / root).is_dir():
+            yield f"storages.{name}.root: there is no folder {base / root}"
+        secret = storage.get("secret") if isinstance(storage, dict) else None
+        if isinstance(secret, str) and secret.startswith(IN_FILE) and not secret_in(base, secret):
+            yield f"storages.{name}.secret: the file cannot be read, or does not hold a secret alone"
+        if not isinstance(name, str) or not name or "/" in name:
+            yield f"storages.{name}: a storage's name must not be empty or contain '/'"
+
+
+def _setting(content: dict[Any, Any], section: str, name: str) -> Any:
+    present = content.get(section)
+    return present.get(name) if isinstance(present, dict) else None
+
+
+def _shown_faults(path: str, dataset: dict[Any, Any], opened: list[Any]) -> Iterator[str]:
+    """Faults of what browsers read as plain files."""
+    tracks = dataset.get("tracks")
+    tracks = tracks if isinstance(tracks, list) else []
+    shown = {f"{path}.genome": dataset.get("genome")}
+    shown |= {f"{path}.tracks[{place}]": track for place, track in enumerate(tracks)}
+    for where, entry in shown.items():
+        name = entry.get("storage") if isinstance(entry, dict) else None
+        if isinstance(name, str) and name not in opened:
+            yield f"{where}.storage: browsers cannot read {name!r}: it is not among files.storages"
+
+
+def secret_in(base: Path, text: str) -> str:
+    """The secret in the file that a setting names; empty when it holds none."""
+    try:
+        found = (base / text.removeprefix(IN_FILE)).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return found if is_secret(found) else ""
+
+
+def _storage_fault(where: str, name: Any, storages: dict[Any, Any]) -> Iterator[str]:
+    if isinstance(name, str) and name not in storages:
+        yield f"{where}: there is no storage {name!r} (known: {', '.join(map(str, storages)) or 'none'})"

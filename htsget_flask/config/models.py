@@ -1,0 +1,257 @@
+"""The settings, as pydantic models; docs/configuration.md tells of each."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    model_validator,
+)
+
+KIB, MIB = 1 << 10, 1 << 20
+# What stands before the path of a file that holds a secret.
+IN_FILE = "file:"
+
+# Of the kinds of a genome, as pydantic puts them into the paths of faults.
+GENOME_TAGS = ("genome id", "genome files")
+
+# What needs no quoting in the configuration of a web server, and cannot be guessed.
+_SECRET = re.compile(r"[A-Za-z0-9_.+/=-]{16,256}")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+        raise ValueError("must be an absolute http or https URL without query and fragment")
+    return value.rstrip("/") + "/"
+
+
+def is_url(value: str) -> bool:
+    """Whether the text is an absolute http or https URL, and not a path or key."""
+    parts = urlsplit(value)
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
+
+
+def _relative_key(value: str) -> str:
+    if any(segment in ("", ".", "..") for segment in value.split("/")):
+        raise ValueError("must be a relative path without empty, '.' or '..' segments")
+    return value
+
+
+def is_secret(text: str) -> bool:
+    """Whether the text may be a secret."""
+    return _SECRET.fullmatch(text) is not None
+
+
+def _secret(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text.startswith(IN_FILE) and not is_secret(text):
+        raise ValueError(f"must be {IN_FILE} and a path, or 16 to 256 letters, digits and characters of _-.+/=")
+    return value
+
+
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+Key = Annotated[str, AfterValidator(_relative_key)]
+Secret = Annotated[SecretStr, AfterValidator(_secret)]
+
+
+class LocalStorageConfig(_Model):
+    """A folder of this machine."""
+
+    type: Literal["local"]
+    root: Path = Field(description="The folder; a relative one counts from the configuration file's own folder.")
+    sendfile: Literal["x-accel", "x-sendfile"] | None = Field(
+        None, description="How a web server in front takes over the sending of files: that of nginx, or of Apache."
+    )
+    url: BaseUrl | None = Field(None, description="Where a web server serves the folder to signed URLs.")
+    secret: Secret | None = Field(None, description="What URLs are signed with, or `file:` and the file that holds it.")
+    expires: int = Field(86_400, ge=1, description="Seconds for which a signed URL is good.")
+
+    @model_validator(mode="after")
+    def _signs_as_a_whole(self) -> "LocalStorageConfig":
+        if (self.url is None) != (self.secret is None):
+            raise ValueError("url and secret go together")
+        return self
+
+
+class FileConfig(_Model):
+    """One data file."""
+
+    storage: str
+    key: Key
+    index: Key | None = Field(None, description="The index's key; by default it is looked for beside the data file.")
+
+
+class GenomeConfig(_Model):
+    """A reference for the page: an indexed FASTA, by URLs, or by keys where a storage is named."""
+
+    fasta: str
+    index: str | None = Field(None, description="By default the FASTA's URL or key with .fai behind it.")
+    name: str | None = None
+    storage: str | None = None
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "GenomeConfig":
+        for place in filter(None, (self.fasta, self.index)):
+            _check_place(place, self.storage)
+        return self
+
+
+class TrackConfig(_Model, extra="allow"):
+    """A further igv.js track for the page: its data by URL, or by key in a storage; all else is for igv.js."""
+
+    url: str | None = None
+    storage: str | None = None
+    key: str | None = None
+    index: str | None = None
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "TrackConfig":
+        if (self.url is None) == (self.key is None) or (self.key is None) != (self.storage is None):
+            raise ValueError("needs a url, or a storage and a key in it")
+        for place in filter(None, (self.url, self.key, self.index)):
+            _check_place(place, self.storage)
+        return self
+
+
+def _check_place(place: str, storage: str | None) -> None:
+    if storage is not None:
+        _relative_key(place)
+    elif not is_url(place):
+        raise ValueError(f"{place!r} must be an absolute http or https URL, or a storage be named that holds it")
+
+
+def _kind_of_genome(value: Any) -> str:
+    return GENOME_TAGS[not isinstance(value, str)]
+
+
+Genome = Annotated[
+    Annotated[str, Tag(GENOME_TAGS[0])] | Annotated[GenomeConfig, Tag(GENOME_TAGS[1])],
+    Discriminator(_kind_of_genome),
+]
+
+
+class PrefixConfig(_Model):
+    """All datasets whose ids start with `prefix`: what follows it is the key, without the format's suffix."""
+
+    prefix: str
+    storage: str
+    never_inline: bool | None = None
+    description: str | None = None
+    genome: Genome | None = Field(None, description="What the page shows the data on: a FASTA, or an igv.js genome id.")
+    tracks: list[TrackConfig] = []
+
+
+class DatasetConfig(_Model):
+    """One dataset, its files named one by one."""
+
+    id: str = Field(min_length=1)
+    reads: dict[Literal["BAM", "CRAM"], FileConfig] = {}
+    variants: dict[Literal["VCF", "BCF"], FileConfig] = {}
+    never_inline: bool | None = None
+    name: str | None = None
+    description: str | None = None
+    genome: Genome | None = Field(None, description="What the page shows the data on: a FASTA, or an igv.js genome id.")
+    tracks: list[TrackConfig] = []
+
+
+def _kind_of_dataset(value: Any) -> str:
+    if isinstance(value, dict):
+        return "prefix" if "prefix" in value and "id" not in value else "id"
+    return "prefix" if isinstance(value, PrefixConfig) else "id"
+
+
+DatasetEntry = Annotated[
+    Annotated[PrefixConfig, Tag("prefix")] | Annotated[DatasetConfig, Tag("id")], Discriminator(_kind_of_dataset)
+]
+
+
+class HtsgetConfig(_Model):
+    """How tickets are made."""
+
+    inline_limit: int = Field(256 * KIB, ge=0, description="Most bytes that one ticket carries inline, before base64.")
+    block_size: int = Field(128 * MIB, ge=MIB, description="Most bytes of a file behind one block URL.")
+    never_inline: bool = Field(False, description="Put all data behind http URLs, for clients that refuse data: URLs.")
+    strict_header_class: bool = Field(True, description="Refuse class=header together with other parameters.")
+    max_post_bytes: int = Field(MIB, ge=1, description="Longest POST body accepted.")
+    max_regions: int = Field(10_000, ge=1, description="Most regions accepted in one POST.")
+
+
+class FilesConfig(_Model):
+    """Plain files, below /files."""
+
+    storages: list[str] = Field([], description="Storages all of whose files may be fetched.")
+    listing: bool = Field(False, description="Tell which files these storages hold.")
+
+
+class BrowserConfig(_Model):
+    """The page with igv.js, at the service's root."""
+
+    enabled: bool = True
+    igv_js: str | None = Field(None, description="igv.js: a URL or a file; by default a pinned version from its CDN.")
+
+
+class CacheConfig(_Model):
+    """What is kept to answer faster."""
+
+    max_bytes: int = Field(256 * MIB, ge=0, description="Memory per worker for headers, indexes and edge blocks.")
+    folder: Path | None = Field(
+        None,
+        description="Where parsed indexes are kept between runs; by default below the user's cache folder.",
+    )
+
+
+class CorsConfig(_Model):
+    """Which web pages may read the answers."""
+
+    origins: str | list[str] = Field("*", description="Origins allowed, or * for all.")
+
+
+class OrganizationConfig(_Model):
+    """Who runs the service."""
+
+    name: str = "unnamed"
+    url: BaseUrl = "https://example.org/"
+
+
+class ServiceConfig(_Model):
+    """What GA4GH service-info tells of the service."""
+
+    id: str = "org.example.htsget"
+    name: str = "htsget_flask"
+    description: str | None = None
+    organization: OrganizationConfig = OrganizationConfig()
+    contact_url: str | None = None
+    documentation_url: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+    environment: str | None = None
+
+
+class Config(_Model):
+    """The whole configuration."""
+
+    public_url: BaseUrl | None = Field(
+        None, description="What tickets point at; by default the address that the request itself used."
+    )
+    trusted_proxies: int = Field(0, ge=0, description="How many proxies in front set X-Forwarded-* headers.")
+    storages: dict[str, LocalStorageConfig] = Field(min_length=1)
+    datasets: list[DatasetEntry] = Field(min_length=1, description="First match wins.")
+    htsget: HtsgetConfig = HtsgetConfig()
+    browser: BrowserConfig = BrowserConfig()
+    files: FilesConfig = FilesConfig()
+    cache: CacheConfig = CacheConfig()
+    cors: CorsConfig = CorsConfig()
+    service: ServiceConfig = ServiceConfig()

@@ -1,0 +1,121 @@
+"""The configuration: read from a YAML file, or made for a folder, with all its faults at once."""
+
+import io
+import os
+import tempfile
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import SecretStr, ValidationError
+
+from htsget_flask.config.faults import cross_faults, secret_in
+from htsget_flask.config.models import GENOME_TAGS, IN_FILE, Config, is_url
+
+
+class ConfigError(Exception):
+    """The configuration is not valid; the text has one line per fault, each with its path in the file."""
+
+
+def folder_config(folder: Path) -> Config:
+    """The configuration that serves all files below a folder: its storage is named `data`, its ids are the paths.
+
+    The files can be fetched as they are, and are listed.
+
+    Raises:
+        ConfigError: when there is no such folder.
+    """
+    return _validated(
+        {
+            "storages": {"data": {"type": "local", "root": str(folder)}},
+            "datasets": [{"prefix": "", "storage": "data"}],
+            "files": {"storages": ["data"], "listing": True},
+        },
+        base=Path.cwd(),
+        source=str(folder),
+    )
+
+
+def read_config(path: Path) -> Config:
+    """The configuration in a YAML file.
+
+    Raises:
+        ConfigError: with all faults at once.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    try:
+        # As a stream: of a string, an error would quote the line, and that may be the one with a secret.
+        content = yaml.load(io.StringIO(text), _Loader)  # noqa: S506 - a SafeLoader, stricter
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    return _validated({} if content is None else content, base=path.resolve().parent, source=str(path))
+
+
+def default_cache_folder() -> Path:
+    """The folder of this user for what can be made again."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    if os.path.isabs(home):
+        return Path(home, "htsget_flask")
+    return Path(tempfile.gettempdir(), f"htsget_flask-{os.getuid()}")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key may stand only once: of two, the first would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _validated(content: Any, *, base: Path, source: str) -> Config:
+    faults = []
+    config = None
+    try:
+        config = Config.model_validate(content)
+    except ValidationError as error:
+        faults = [f"{_dotted(fault['loc'])}: {_sentence(fault)}" for fault in error.errors()]
+    faults += cross_faults(content, base)
+    if config is None or faults:
+        raise ConfigError("\n".join(f"{source}: {fault}" for fault in faults))
+    storages = {}
+    for name, storage in config.storages.items():
+        storages[name] = storage.model_copy(update={"root": base / storage.root})
+        if storage.secret is not None and storage.secret.get_secret_value().startswith(IN_FILE):
+            secret = SecretStr(secret_in(base, storage.secret.get_secret_value()))
+            storages[name] = storages[name].model_copy(update={"secret": secret})
+    cache = config.cache
+    if cache.folder is not None:
+        cache = cache.model_copy(update={"folder": base / cache.folder})
+    browser = config.browser
+    if browser.igv_js is not None and not is_url(browser.igv_js):
+        browser = browser.model_copy(update={"igv_js": str(base / browser.igv_js)})
+    return config.model_copy(update={"storages": storages, "cache": cache, "browser": browser})
+
+
+def _sentence(fault: Any) -> str:
+    if fault["type"] == "extra_forbidden":
+        return "there is no such setting"
+    if fault["type"] == "missing":
+        return "is missing"
+    return str(fault["msg"]).removeprefix("Value error, ")
+
+
+def _dotted(location: tuple[int | str, ...]) -> str:
+    """The path as a person writes it; the tags that pydantic puts in for the kinds of a dataset are not in the file."""
+    parts: list[str] = []
+    for place, part in enumerate(location):
+        if (place == 2 and location[0] == "datasets" and part in ("prefix", "id")) or part in GENOME_TAGS:
+            continue
+        parts.append(f"[{part}]" if isinstance(part, int) else f".{part}" if parts else part)
+    return "".join(parts).replace(".[key]", " (the name)") or "the file"

@@ -1,0 +1,165 @@
+"""Bytes of files and of memory as conditional and partial answers (RFC 9110)."""
+
+import errno
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import BinaryIO
+
+from flask import Response, request
+from werkzeug.http import parse_range_header, quote_etag
+from werkzeug.wsgi import wrap_file
+
+from htsget_flask.front import hand_over
+from htsget_flask.preconditions import failed_precondition, range_is_meant
+from htsget_flask.ranges import ByteRange
+from htsget_flask.web import error_response
+
+log = logging.getLogger(__name__)
+
+OCTETS = "application/octet-stream"
+
+_SMALL = 64 << 10
+_PIECE = 1 << 20
+# A suffix of length 0 cannot be satisfied (RFC 9110 14.1.2); werkzeug takes it for malformed.
+_NO_BYTES = re.compile(r"\s*bytes\s*=\s*-0+\s*", re.IGNORECASE)
+
+
+def send_bytes(data: bytes, *, etag: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Bytes at hand, as a conditional and ranged answer."""
+    response, span = _conditional(len(data), etag, headers)
+    if span is not None and request.method != "HEAD":
+        response.set_data(data[span.start : span.end])
+    return response
+
+
+def send_range(
+    file: BinaryIO,
+    span: ByteRange,
+    *,
+    etag: str,
+    headers: Mapping[str, str] | None = None,
+    before: bytes = b"",
+    after: bytes = b"",
+) -> Response:
+    """A range of a file as a resource of its own, as a conditional and ranged answer; closes the file.
+
+    `before` and `after` are bytes of the resource that are not the file's. The file is unbuffered: a server that can
+    hands its descriptor to the kernel, already at the right offset. Or the web server in front is told to send it.
+    """
+    try:
+        response, part = _conditional(len(before) + len(span) + len(after), etag, headers)
+        if part is None or request.method == "HEAD":
+            file.close()
+            return response
+        if len(part) > _SMALL and not (before or after) and hand_over(response, file, span):
+            file.close()
+            return response
+        start, end = part.start - len(before), part.end - len(before)
+        before, after = before[part.start : part.end], after[max(0, start - len(span)) : max(0, end - len(span))]
+        start, end = min(max(0, start), len(span)), min(max(0, end), len(span))
+        file.seek(span.start + start)
+        pieces = _Pieces(file, before, end - start, after)
+        if len(part) <= _SMALL:
+            with file:
+                response.set_data(b"".join(pieces))
+        elif not before and not after and request.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/"):
+            response.response = wrap_file(request.environ, _Sent(file, span.start + end), _PIECE)  # type: ignore[arg-type]
+            response.direct_passthrough = True
+        else:
+            response.response = pieces
+            response.direct_passthrough = True
+    except BaseException:
+        file.close()
+        raise
+    return response
+
+
+class _Sent:
+    """A file that the kernel sends: when it was cut short meanwhile, the connection has to end, or the client waits."""
+
+    def __init__(self, file: BinaryIO, end: int) -> None:
+        self.fileno = file.fileno
+        self._file = file
+        self._end = end
+
+    def read(self, size: int) -> bytes:
+        """What is left, at most `size` bytes: gunicorn reads where the kernel cannot send, as with TLS."""
+        return self._file.read(max(0, min(size, self._end - self._file.tell())))
+
+    def close(self) -> None:
+        with self._file:
+            size = os.fstat(self._file.fileno()).st_size
+        if size < self._end:
+            log.error("a file was cut short while it was sent: %d bytes are missing", self._end - size)
+            raise ConnectionResetError(errno.ECONNRESET, "the file was cut short")
+
+
+class _Pieces:
+    """Bytes of the next `length` of a file piece by piece, between others: what no kernel sends in one go."""
+
+    def __init__(self, file: BinaryIO, before: bytes, length: int, after: bytes) -> None:
+        self._file = file
+        self._before = before
+        self._left = length
+        self._after = after
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._before
+        while self._left:
+            data = self._file.read(min(_PIECE, self._left))
+            if not data:
+                raise OSError(f"the file ended {self._left} bytes early")
+            self._left -= len(data)
+            yield data
+        yield self._after
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _conditional(length: int, etag: str, headers: Mapping[str, str] | None) -> tuple[Response, ByteRange | None]:
+    """The response without its body, and which part of a resource of `length` bytes that body is.
+
+    None for a body that is not sent. Last-Modified, where `headers` has it, is a validator too. RFC 9110: preconditions
+    come before Range (section 13.2.2); a Range of another unit, malformed or of several parts is ignored (14.2), one
+    that lies behind the end is answered with 416.
+    """
+    fields = {"Content-Type": OCTETS, "Accept-Ranges": "bytes", "ETag": quote_etag(etag), **(headers or {})}
+    last_modified = fields.get("Last-Modified")
+    status = failed_precondition(request.headers, etag=etag, last_modified=last_modified)
+    if status == 412:
+        return error_response("InvalidInput", "the precondition failed", 412), None
+    if status == 304:
+        return Response(status=304, headers=fields), None
+    span = _requested(length, etag, last_modified)
+    if span is None:
+        fields["Content-Length"] = str(length)
+        return Response(headers=fields), ByteRange(0, length)
+    if span.start >= length:
+        response = error_response("InvalidRange", "the range lies behind the end", 416)
+        response.headers["Content-Range"] = f"bytes */{length}"
+        response.headers["Accept-Ranges"] = "bytes"
+        return response, None
+    fields["Content-Range"] = f"bytes {span.start}-{span.end - 1}/{length}"
+    fields["Content-Length"] = str(len(span))
+    return Response(status=206, headers=fields), span
+
+
+def _requested(length: int, etag: str, last_modified: str | None) -> ByteRange | None:
+    """The part that the request's Range names, clipped to the resource; None when it names none that is heeded."""
+    asked = request.headers.get("Range")
+    if request.method != "GET" or asked is None:
+        return None
+    if not range_is_meant(request.headers, etag=etag, last_modified=last_modified):
+        return None
+    if _NO_BYTES.fullmatch(asked):
+        return ByteRange(length, length)
+    wanted = parse_range_header(asked)
+    if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:
+        return None
+    start, end = wanted.ranges[0]
+    if start < 0:
+        return ByteRange(max(0, length + start), length) if length else None
+    return ByteRange(start, max(start, length if end is None else min(end, length)))
