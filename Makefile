@@ -15,7 +15,7 @@ serve: $(VENV)/serve.stamp
 	$(BIN)/htsget-flask serve $(DIR) --port $(PORT)
 
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadscope
 
 check: $(VENV)/test.stamp
 	$(BIN)/ruff check

@@ -177,8 +177,8 @@ def throughput(report: Report, sizes: Sizes, sample: Sample) -> None:
             usage, bodies = _ticket_round(sample, server, places)
             _check_all(sample, server, places, bodies)
             new.append(usage)
-        _report_throughput(report, "edges cached", floors[::2], warm, 0.75)
-        _report_throughput(report, "edges never seen", floors[1::2], new, 0.5)
+        _report_throughput(report, "asked before", floors[::2], warm, 0.75)
+        _report_throughput(report, "never asked", floors[1::2], new, 0.5)
         _many_regions(report, sizes, sample, server)
         _delivered_bytes(report, sample, server, known)
 
