@@ -1,6 +1,6 @@
 """From the ids that clients say to the files that storages hold; the first matching entry of the configuration wins."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from htsget_flask.config import DatasetConfig, PrefixConfig
@@ -127,13 +127,21 @@ class Catalog:
                 )
         raise NotFound(self._absence(endpoint, dataset_id, entry))
 
-    def sources(self) -> Iterator[Source]:
-        """All files of all datasets: those that the configuration names, and those found below its prefixes."""
+    def sources(self, *, on_fault: Callable[[OSError], None] | None = None) -> Iterator[Source]:
+        """All files of all datasets: those that the configuration names, and those found below its prefixes.
+
+        Where a storage cannot be listed `on_fault` is told, and the others go on; without it the error propagates.
+        """
         ordered: list[tuple[int, _PrefixEntry | _DatasetEntry]] = [*self._prefixes, *self._named.values()]
         for _, entry in sorted(ordered, key=lambda item: item[0]):
-            for source in entry.existing():
-                if self._entry(source.id) is entry:
-                    yield source
+            try:
+                for source in entry.existing():
+                    if self._entry(source.id) is entry:
+                        yield source
+            except OSError as error:
+                if on_fault is None:
+                    raise
+                on_fault(error)
 
     def files(self, dataset_id: str) -> list[tuple[Source, Stat | None]]:
         """All files of a dataset, whatever their endpoint; None: the configuration names one that is not there.

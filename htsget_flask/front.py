@@ -13,7 +13,7 @@ from htsget_flask.storage.handover import SharedFile
 
 # What the web server tells of the file itself.
 _LEFT_OUT: Mapping[str, str | None] = {"Content-Range": None, "Content-Length": None}
-_PLAIN_RANGE = re.compile(r"bytes=([0-9]+-[0-9]*|-[0-9]+)")
+_PLAIN_RANGE = re.compile(r"bytes=([0-9]{1,18}-[0-9]{0,18}|-[0-9]{1,18})")
 
 
 def hand_over(response: Response, file: BinaryIO, span: ByteRange) -> bool:

@@ -1,5 +1,6 @@
 """What there is below the prefixes of the configuration: datasets and reference sequences, remembered for a while."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,10 +11,11 @@ from htsget_flask.config import DatasetConfig
 from htsget_flask.formats import FORMATS
 from htsget_flask.storage import Storage
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _FASTA_SUFFIXES = (".fa", ".fasta", ".fna")
-_COMPRESSED = (".gz", ".bgz")
+COMPRESSED = (".gz", ".bgz")
 # Finding out again may take at most this part of the time: a small folder is read at each question.
 _SHARE = 0.05
 
@@ -28,6 +30,13 @@ class Listed(NamedTuple):
     text: str
 
 
+class Found(NamedTuple):
+    """Datasets that a search found; unless `is_complete` a storage could not be listed, and there may be more."""
+
+    datasets: Sequence[Listed]
+    is_complete: bool
+
+
 class Inventory:
     """The datasets of a catalog, for people who look for one; each worker has its own memory of them."""
 
@@ -36,23 +45,29 @@ class Inventory:
         self._datasets = _Remembered(self._find_datasets)
         self._fastas = {name: _Remembered(_fasta_finder(storage)) for name, storage in storages.items()}
 
-    def search(self, text: str) -> Sequence[Listed]:
+    def search(self, text: str) -> Found:
         """The datasets in whose id, name or description all words of the text occur, whatever their case."""
-        words = text.casefold().split()
-        return [listed for listed in self._datasets.value() if all(word in listed.text for word in words)]
+        words = set(text.casefold().split())
+        known = self._datasets.value()
+        return Found(
+            [listed for listed in known.datasets if all(word in listed.text for word in words)], known.is_complete
+        )
 
     def fastas(self, storage_name: str) -> Sequence[str]:
         """The keys of the storage's FASTA files that have their index beside them."""
         return self._fastas[storage_name].value()
 
-    def _find_datasets(self) -> list[Listed]:
+    def _find_datasets(self) -> Found:
+        faults: list[OSError] = []
         sources: dict[str, list[Source]] = {}
-        for source in self._catalog.sources():
+        for source in self._catalog.sources(on_fault=faults.append):
             sources.setdefault(source.id, []).append(source)
+        for fault in faults:
+            _log_fault(fault)
         order = list(FORMATS)
         for files in sources.values():
             files.sort(key=lambda source: order.index(source.form.name))
-        return [self._listed(dataset_id, files) for dataset_id, files in sources.items()]
+        return Found([self._listed(dataset_id, files) for dataset_id, files in sources.items()], not faults)
 
     def _listed(self, dataset_id: str, sources: list[Source]) -> Listed:
         entry = self._catalog.entry_of(dataset_id)
@@ -62,16 +77,25 @@ class Inventory:
         return Listed(dataset_id, name, description, sources, text)
 
 
+def _log_fault(error: OSError) -> None:
+    """A storage that cannot be listed does not take the others with it; its keeper is told."""
+    log.error("a storage cannot be listed: %s", error)
+
+
 def _fasta_finder(storage: Storage) -> Callable[[], list[str]]:
     def find() -> list[str]:
-        keys = {entry.key for entry in storage.entries()}
+        try:
+            keys = {entry.key for entry in storage.entries()}
+        except OSError as error:
+            _log_fault(error)
+            return []
         return sorted(key for key in keys if key + ".fai" in keys and _is_fasta(key, keys))
 
     return find
 
 
 def _is_fasta(key: str, keys: set[str]) -> bool:
-    stem = next((key.removesuffix(suffix) for suffix in _COMPRESSED if key.endswith(suffix)), key)
+    stem = next((key.removesuffix(suffix) for suffix in COMPRESSED if key.endswith(suffix)), key)
     return stem.endswith(_FASTA_SUFFIXES) and (stem == key or key + ".gzi" in keys)
 
 

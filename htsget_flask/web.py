@@ -82,6 +82,7 @@ def register(app: Flask, config: Config) -> None:
     )
     after = app.after_request_funcs[None]
     after[:] = [_for_browsers(function) for function in after]
+    app.after_request(_as_it_says)
     app.add_url_rule("/health", "health", _health)
 
 
@@ -92,6 +93,12 @@ def _for_browsers(function: AfterRequest) -> AfterRequest:
         return function(response) if "HTTP_ORIGIN" in request.environ else response
 
     return after
+
+
+def _as_it_says(response: Response) -> Response:
+    """No browser is to take data for something else: what is in a file may be a script."""
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
 
 
 def _health() -> Response:

@@ -7,8 +7,11 @@ from typing import Any
 from htsget_flask.config.models import IN_FILE, is_secret, is_url
 
 
-def cross_faults(content: Any, base: Path) -> Iterator[str]:
-    """Each fault as a sentence, with its path; relative paths in the content count from `base`."""
+def cross_faults(content: Any, base: Path, file: Path | None) -> Iterator[str]:
+    """Each fault as a sentence, with its path; relative paths in the content count from `base`.
+
+    `file` is the one that the content was read from.
+    """
     if not isinstance(content, dict):
         return
     storages = content.get("storages")
@@ -18,6 +21,7 @@ def cross_faults(content: Any, base: Path) -> Iterator[str]:
     opened = opened if isinstance(opened, list) else []
     for place, name in enumerate(opened):
         yield from _storage_fault(f"files.storages[{place}]", name, storages)
+        yield from _exposed_fault(f"files.storages[{place}]", name, storages, base, file)
     igv_js = _setting(content, "browser", "igv_js")
     if isinstance(igv_js, str) and not is_url(igv_js) and not (base / igv_js).is_file():
         yield f"browser.igv_js: there is no file {base / igv_js}"
@@ -48,6 +52,19 @@ def _storages_faults(storages: dict[Any, Any], base: Path) -> Iterator[str]:
             yield f"storages.{name}.secret: the file cannot be read, or does not hold a secret alone"
         if not isinstance(name, str) or not name or "/" in name:
             yield f"storages.{name}: a storage's name must not be empty or contain '/'"
+
+
+def _exposed_fault(where: str, name: Any, storages: dict[Any, Any], base: Path, file: Path | None) -> Iterator[str]:
+    """Whether a storage all of whose files may be fetched holds the configuration, or a secret of it."""
+    storage = storages.get(name) if isinstance(name, str) else None
+    root = storage.get("root") if isinstance(storage, dict) else None
+    if not isinstance(root, str):
+        return
+    settings = [entry.get("secret") for entry in storages.values() if isinstance(entry, dict)]
+    named = [text for text in settings if isinstance(text, str) and text.startswith(IN_FILE)]
+    for path in (file, *(base / text.removeprefix(IN_FILE) for text in named)):
+        if path is not None and path.resolve().is_relative_to((base / root).resolve()):
+            yield f"{where}: {path} lies in this storage, and could be fetched: keep it elsewhere"
 
 
 def _setting(content: dict[Any, Any], section: str, name: str) -> Any:

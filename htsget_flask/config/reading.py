@@ -52,7 +52,7 @@ def read_config(path: Path) -> Config:
         content = yaml.load(io.StringIO(text), _Loader)  # noqa: S506 - a SafeLoader, stricter
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
-    return _validated({} if content is None else content, base=path.resolve().parent, source=str(path))
+    return _validated({} if content is None else content, base=path.resolve().parent, source=str(path), file=path)
 
 
 def default_cache_folder() -> Path:
@@ -78,14 +78,14 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _validated(content: Any, *, base: Path, source: str) -> Config:
+def _validated(content: Any, *, base: Path, source: str, file: Path | None = None) -> Config:
     faults = []
     config = None
     try:
         config = Config.model_validate(content)
     except ValidationError as error:
         faults = [f"{_dotted(fault['loc'])}: {_sentence(fault)}" for fault in error.errors()]
-    faults += cross_faults(content, base)
+    faults += cross_faults(content, base, file)
     if config is None or faults:
         raise ConfigError("\n".join(f"{source}: {fault}" for fault in faults))
     storages = {}

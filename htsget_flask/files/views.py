@@ -71,7 +71,6 @@ def _opened(name: str) -> Storage:
 def _headers(key: str, stat: Stat) -> dict[str, str]:
     headers = {
         "Content-Type": _TEXT if key.endswith(_TEXT_SUFFIXES) else OCTETS,
-        "X-Content-Type-Options": "nosniff",
         "Cache-Control": "no-cache",
         "Vary": "Origin",
     }

@@ -196,7 +196,10 @@ class OpenFile:
                 before, middle, after = self._parts(piece)
                 file = self._open()
                 file.seek(middle.start)
-                return before + file.read(len(middle)) + after
+                whole = file.read(len(middle))
+                if len(whole) < len(middle):
+                    raise FormatError("the file was cut short while it was read")
+                return before + whole + after
 
     def parts(self, chunk: Chunk) -> Parts:
         """What a chunk consists of, its edges cut and kept."""
@@ -228,7 +231,10 @@ class OpenFile:
 
     def _open(self) -> BinaryIO:
         if self._bytes is None:
-            self._bytes = self.source.storage.open(self.source.key, etag=self.stat.etag)
+            try:
+                self._bytes = self.source.storage.open(self.source.key, etag=self.stat.etag)
+            except OSError as error:
+                raise FileFaultError(f"it cannot be read: {error.strerror}", location=self.source.location) from error
         return self._bytes
 
     def _parts(self, chunk: Chunk) -> Parts:
@@ -238,10 +244,12 @@ class OpenFile:
         before, after = b"", b""
         if first_cut:
             before, first = self._cut(first, first_cut, None)
-        if first > last:
+        if (first if first_cut else self.block_end(first)) > last:
             raise FormatError("the index does not fit the data: it is of another file")
         if last_cut:
             after, _ = self._cut(last, 0, last_cut)
+        elif last < self.stat.size:
+            self.block_end(last)
         return Parts(before, ByteRange(first, last), after)
 
     def _cut(self, coffset: int, start: int, end: int | None) -> tuple[bytes, int]:

@@ -73,17 +73,20 @@ def sizes(services: Services, dataset_id: str) -> str:
     Raises:
         NotFound: when there is no such dataset.
     """
-    files = [_look_at(services, source, stat) for source, stat in services.catalog.files(dataset_id)]
+    files = [_look_at(services, source, stat, deep=False) for source, stat in services.catalog.files(dataset_id)]
     return "".join(f"{name}\t{length}\n" for name, length in _all_lengths(files).items() if length is not None)
 
 
-def _look_at(services: Services, source: Source, stat: Stat | None) -> _File:
+def _look_at(services: Services, source: Source, stat: Stat | None, *, deep: bool = True) -> _File:
+    """A file's header and, where looked at `deep`, its index."""
     if stat is None:
         return _File(source, None, "The file that the configuration names is not there.")
     file = _File(source, stat.size)
     try:
         with OpenFile(DataFile(source, stat), services.cache, services.sidecars) as opened:
             file.lengths = opened.reference_lengths
+            if not deep:
+                return file
             index = opened.crai if opened.is_cram else opened.index
             file.index_key = opened.found_index.key
             file.region = next(example_regions(opened, index), None)

@@ -6,10 +6,10 @@ from urllib.parse import quote
 
 from htsget_flask.config import GenomeConfig
 from htsget_flask.errors import NotFound, ServiceUnavailable
+from htsget_flask.inventory import COMPRESSED
 from htsget_flask.storage import VersionError
 from htsget_flask.web import Services
 
-_COMPRESSED = (".gz", ".bgz")
 _NAME_COST = 150
 
 Reference = dict[str, Any]
@@ -55,7 +55,7 @@ def find_reference(
 
 
 def _reference(name: str, fasta: str, index: str, gzi: str) -> Reference:
-    compressed = {"compressedIndexURL": gzi} if fasta.endswith(_COMPRESSED) else {}
+    compressed = {"compressedIndexURL": gzi} if fasta.endswith(COMPRESSED) else {}
     return {"id": name, "name": name, "fastaURL": fasta, "indexURL": index, **compressed, "wholeGenomeView": False}
 
 

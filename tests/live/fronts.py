@@ -106,7 +106,7 @@ def nginx(
             "nginx.conf",
             {
                 "unix:/run/htsget/htsget.sock": f"unix:{socket}",
-                "unix:/run/htsget_parts.sock": f"unix:{parts}",
+                "unix:/run/htsget_parts/htsget_parts.sock": f"unix:{parts}",
                 "lab /srv/htsget;": " ".join(f"{name} {root};" for name, root in roots.items()),
                 "/etc/nginx/htsget_secret*": f"{folder}/secret*",
                 "/etc/ssl/certs/htsget.pem": str(certificate),

@@ -90,7 +90,7 @@ class TestEverySettingIsDocumented:
 class TestTheExamplesAreValid:
     def test_example(self) -> None:
         config = read_config(ROOT / "config" / "example.yaml")
-        assert config.storages["lab"].root == ROOT / "config"
+        assert config.storages["lab"].root == ROOT / "config" / "lab"
 
     def test_minimal(self, tmp_path: Path) -> None:
         text = (ROOT / "config" / "minimal.yaml").read_text()
@@ -240,6 +240,24 @@ class TestSecrets:
             found = config.storages["lab"].secret
             assert found is not None and found.get_secret_value() == self.SECRET
             assert self.SECRET not in repr(config) + str(config) + config.model_dump_json()
+
+    def test_none_lies_where_all_may_fetch_it(self, tmp_path: Path) -> None:
+        data = tmp_path / "data"
+        data.mkdir()
+        (data / "key").write_text(self.SECRET)
+        (tmp_path / "key").write_text(self.SECRET)
+        settings = ("url: https://a.example/", "secret: 'file:data/key'")
+        opened = "files: {storages: [lab]}\n"
+        path = tmp_path / "config.yaml"
+        path.write_text(self.storage(data, *settings))
+        assert read_config(path)
+        (found,) = faults(tmp_path, self.storage(data, *settings) + opened)
+        assert found.startswith("files.storages[0]: ") and str(data / "key") in found
+        settings = ("url: https://a.example/", "secret: file:key")
+        path.write_text(self.storage(data, *settings) + opened)
+        assert read_config(path)
+        # The configuration itself, and the key, both lie in the folder above.
+        assert len(faults(tmp_path, self.storage(tmp_path, *settings) + opened)) == 2
 
     @pytest.mark.parametrize(
         "settings",

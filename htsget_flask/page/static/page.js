@@ -103,7 +103,8 @@ async function list(offset = 0) {
   else part("datasets").replaceChildren(...items);
   part("more").hidden = found.next === null;
   part("more").onclick = () => list(found.next);
-  part("found").textContent = described(found.total, words);
+  const missing = found.isComplete ? "" : " Some cannot be listed at the moment; the server's log says why.";
+  part("found").textContent = described(found.total, words) + missing;
   mark();
 }
 
