@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flask import Flask
+from flask import Flask, Request, Response
+from flask.sessions import SessionInterface, SessionMixin
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from htsget_flask.cache import ByteCache
@@ -53,8 +54,23 @@ def _local(name: str, config: LocalStorageConfig) -> LocalStorage:
     return LocalStorage(config.root, handover=ways[config.sendfile], signer=signer)
 
 
+class _NoSession(SessionInterface):
+    """Nobody has a session here: one empty one does for all requests."""
+
+    def __init__(self) -> None:
+        self._none = self.null_session_class()
+
+    def open_session(self, app: Flask, request: Request) -> SessionMixin:
+        return self._none
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        pass
+
+
 class _App(Flask):
     """Flask without views of its own kind for asyncio: asking every function whether it is one costs 4 us a time."""
+
+    session_interface = _NoSession()
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         return func

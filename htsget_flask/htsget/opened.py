@@ -207,9 +207,13 @@ class OpenFile:
             ("parts", chunk), lambda: self._parts(chunk), lambda parts: len(parts.before) + len(parts.after)
         )
 
-    def kept_plan(self, query: object, make: Callable[[], list[V]]) -> list[V]:
-        """What answers a query of the index (chunks, pieces), made once for each version of data and index."""
-        return self._fetch((self.found_index, query), make, lambda parts: _PIECE_COST * len(parts))
+    def kept_chunks(self, query: object, make: Callable[[], list[Chunk]]) -> list[Chunk]:
+        """What the index answers to a query, found once for each version of data and index."""
+        return self._fetch((self.found_index, "chunks", query), make, lambda chunks: _PIECE_COST * len(chunks))
+
+    def kept_answer(self, query: object, make: Callable[[], bytes]) -> bytes:
+        """A part of a ticket, made once for each version of data and index."""
+        return self._fetch((self.found_index, "answer", query), make, len)
 
     def kept(self, piece: Literal, make: Callable[[bytes], V], size_of: Callable[[V], int]) -> V:
         """What `make` makes of the bytes that a piece stands for, made once."""

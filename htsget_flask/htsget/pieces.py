@@ -23,13 +23,6 @@ Literal = Chunk | Whole
 Piece = ByteRange | Literal
 
 
-class DataBlock(typing.NamedTuple):
-    """One entry of a ticket before it is located."""
-
-    piece: Piece
-    class_: Class
-
-
 class BlockUrl(typing.NamedTuple):
     """Where a data block is fetched, with which header fields."""
 

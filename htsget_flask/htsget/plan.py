@@ -1,14 +1,14 @@
 """From a query to data blocks: which pieces of a file, joined, are a valid file with all records asked for."""
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from functools import partial
 
 from htsget_flask.errors import FileFaultError, NotFound
 from htsget_flask.formats.bgzf import MAX_BLOCK_SIZE, split_offset, virtual_offset
 from htsget_flask.formats.binning import Chunk, merge_chunks
 from htsget_flask.htsget.opened import OpenFile
-from htsget_flask.htsget.pieces import DataBlock, Piece, Whole
+from htsget_flask.htsget.pieces import Piece, Whole
 from htsget_flask.htsget.query import UNPLACED, Query, Region
 from htsget_flask.ranges import ByteRange, coalesce
 
@@ -20,8 +20,8 @@ _LONGEST_CUT = 4 << 20
 _LONGEST_SUGGESTED = 100
 
 
-def plan(query: Query, file: OpenFile, *, block_size: int, is_signed: bool = False) -> list[DataBlock]:
-    """The data blocks that answer a query: the header, the records in file order each once, the end of file.
+def plan(query: Query, file: OpenFile, *, block_size: int, is_signed: bool = False) -> Iterator[Piece]:
+    """The pieces that answer a query, behind the header: the records in file order each once, the end of file.
 
     Where clients fetch ranges from elsewhere, with signed URLs, as much as possible is plain ranges of the file.
 
@@ -29,27 +29,27 @@ def plan(query: Query, file: OpenFile, *, block_size: int, is_signed: bool = Fal
         NotFound: for a reference that the file does not know.
         FileFaultError: when the file or its index is not fit for it.
     """
-    blocks = [DataBlock(Whole.HEADER, "header")]
-    file.header  # noqa: B018 - a file without a readable header gets no ticket
     if query.header_only:
-        return blocks
+        return
     for piece in _pieces(query.regions, file, MAX_BLOCK_SIZE if is_signed else _LONGEST_CUT):
         if isinstance(piece, ByteRange) and piece.end // block_size > piece.start // block_size:
-            blocks += [DataBlock(part, "body") for part in _split(piece, file, block_size)]
+            yield from _split(piece, file, block_size)
         else:
-            blocks.append(DataBlock(piece, "body"))
-    blocks.append(DataBlock(Whole.END_OF_FILE, "body"))
-    return blocks
+            yield piece
+    yield Whole.END_OF_FILE
 
 
-def _pieces(regions: Sequence[Region] | None, file: OpenFile, longest_cut: int) -> Sequence[Piece]:
+def question(query: Query, file: OpenFile) -> Hashable:
+    """What decides over a plan, beside the versions of data and index; None where it is not worth keeping."""
+    if query.header_only or file.is_cram or query.regions is None or len(query.regions) > 1:
+        return None
+    return _windows(query.regions[0], file)
+
+
+def _pieces(regions: Sequence[Region] | None, file: OpenFile, longest_cut: int) -> Iterator[Piece]:
     if file.is_cram:
-        return list(_containers(regions, file))
-    if regions is None or len(regions) > 1:
-        return list(_bgzf_pieces(_chunks(regions, file), file, longest_cut))
-    return file.kept_plan(
-        ("pieces", *_windows(regions[0], file)), lambda: list(_bgzf_pieces(_chunks(regions, file), file, longest_cut))
-    )
+        return _containers(regions, file)
+    return _bgzf_pieces(_chunks(regions, file), file, longest_cut)
 
 
 def _windows(region: Region, file: OpenFile) -> tuple[str, int, int | None]:
@@ -100,7 +100,7 @@ def _chunks(regions: Sequence[Region] | None, file: OpenFile) -> list[Chunk]:
         if reference_id is not None:
             windows = _windows(region, file)
             find = partial(index.chunks, reference_id, region.start, region.end)
-            found = file.kept_plan(("chunks", *windows), find)
+            found = file.kept_chunks(windows, find)
             if found:
                 file.prove(found[0].begin >> 16)
             chunks += found

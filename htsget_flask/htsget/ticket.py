@@ -1,6 +1,6 @@
 """From data blocks to the ticket: what is small goes inline, the rest gets a URL."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import NamedTuple, TypeGuard
 
 import orjson
@@ -9,7 +9,7 @@ import pybase64
 from htsget_flask.formats.bgzf import MAX_BLOCK_SIZE
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.htsget.opened import OpenFile
-from htsget_flask.htsget.pieces import BlockUrl, Class, DataBlock, Literal, Piece, Whole
+from htsget_flask.htsget.pieces import BlockUrl, Class, Literal, Piece, Whole
 
 MEDIA_TYPE = "application/vnd.ga4gh.htsget.v1.3.0+json; charset=utf-8"
 
@@ -22,36 +22,52 @@ class _Inline(NamedTuple):
 
 
 def ticket(
-    file: OpenFile, blocks: Sequence[DataBlock], *, inline_limit: int, locate: Callable[[Piece], BlockUrl]
+    file: OpenFile,
+    body: Callable[[], Iterable[Piece]],
+    *,
+    inline_limit: int,
+    locate: Callable[[Piece], BlockUrl],
+    kept_as: Hashable = None,
 ) -> bytes:
-    """The ticket as JSON; `locate` tells where to fetch what is not inline.
+    """The ticket as JSON: the header, and what `body` makes; `locate` tells where to fetch what is not inline.
 
     Header, end of file and chunks of some BGZF blocks are inline as long as their sum is at most `inline_limit` bytes;
-    the end of file does not count, unless the limit is 0.
+    the end of file does not count, unless the limit is 0. `kept_as` is what decides over all but the header, where that
+    may be kept for the next ticket.
     """
-    entries = b",".join(_entries(file, blocks, inline_limit, locate))
-    return b'{"htsget":{"format":"%s","urls":[%s]}}' % (file.source.form.name.encode(), entries)
+    header, room = _header(file, inline_limit, locate)
+
+    def entries() -> bytes:
+        return b"".join(_body(file, body(), room, inline_limit, locate))
+
+    rest = entries() if kept_as is None else file.kept_answer(kept_as, entries)
+    return b'{"htsget":{"format":"%s","urls":[%s%s]}}' % (file.source.form.name.encode(), header, rest)
 
 
-def _entries(
-    file: OpenFile, blocks: Sequence[DataBlock], inline_limit: int, locate: Callable[[Piece], BlockUrl]
+def _header(file: OpenFile, inline_limit: int, locate: Callable[[Piece], BlockUrl]) -> tuple[bytes, int]:
+    """The header's entry, and how many bytes inline there is room for behind it."""
+    entry, size = file.kept(Whole.HEADER, _inline_header, _size)
+    if size <= inline_limit:
+        return entry, inline_limit - size
+    return _located(locate(Whole.HEADER), "header"), inline_limit
+
+
+def _body(
+    file: OpenFile, pieces: Iterable[Piece], room: int, inline_limit: int, locate: Callable[[Piece], BlockUrl]
 ) -> Iterator[bytes]:
-    room = inline_limit
-    for piece, class_ in blocks:
+    """The entries behind the header, each with the comma before it."""
+    for piece in pieces:
         # Once a piece did not fit the rest is not even made: a request for many regions has hundreds of edges.
-        if not _is_short(piece) or not (room or (inline_limit and piece is Whole.END_OF_FILE)):
-            yield _located(locate(piece), class_)
-            continue
-        make = _inline_header if class_ == "header" else _inline_body
-        entry, size = file.kept(piece, make, _size)
-        if not size:
-            continue
-        if size <= room or piece is Whole.END_OF_FILE:
-            room -= min(room, size)
-            yield entry
-        else:
-            room = room if class_ == "header" else 0
-            yield _located(locate(piece), class_)
+        if _is_short(piece) and (room or (inline_limit and piece is Whole.END_OF_FILE)):
+            entry, size = file.kept(piece, _inline_body, _size)
+            if not size:
+                continue
+            if size <= room or piece is Whole.END_OF_FILE:
+                room -= min(room, size)
+                yield b"," + entry
+                continue
+            room = 0
+        yield b"," + _located(locate(piece), "body")
 
 
 def _is_short(piece: Piece) -> TypeGuard[Literal]:

@@ -15,7 +15,7 @@ from htsget_flask.formats import ENDPOINTS, FORMATS
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.htsget.pieces import BlockUrl, Piece, Whole, parse, spell
-from htsget_flask.htsget.plan import plan
+from htsget_flask.htsget.plan import plan, question
 from htsget_flask.htsget.query import PARAMETERS, Query, parse_get, parse_post
 from htsget_flask.htsget.ticket import MEDIA_TYPE, ticket
 from htsget_flask.ranges import ByteRange
@@ -160,16 +160,19 @@ def _ticket_of(present: Services, endpoint: str, dataset_id: str, query: Query, 
     options = present.config.htsget
     file = present.catalog.locate(endpoint, dataset_id, query.format, max_age=max_age)
     signed = file.source.storage.signed_url(file.source.key, file.stat)
-    locate = partial(
-        _block_url,
-        signed,
-        f"{base_url(present.config)}blocks/{file.stat.etag}/",
-        f"/{endpoint}/{file.source.form.name}/{quote(dataset_id)}",
-    )
+    before = f"{base_url(present.config)}blocks/{file.stat.etag}/"
+    after = f"/{endpoint}/{file.source.form.name}/{quote(dataset_id)}"
     never_inline = options.never_inline if file.source.never_inline is None else file.source.never_inline
     with OpenFile(file, present.cache, present.sidecars, max_age=max_age) as opened:
-        blocks = plan(query, opened, block_size=options.block_size, is_signed=signed is not None)
-        return ticket(opened, blocks, inline_limit=0 if never_inline else options.inline_limit, locate=locate)
+        # Signed URLs are good for a time, and so is not kept what holds them.
+        asked = None if signed else question(query, opened)
+        return ticket(
+            opened,
+            partial(plan, query, opened, block_size=options.block_size, is_signed=signed is not None),
+            inline_limit=0 if never_inline else options.inline_limit,
+            locate=partial(_block_url, signed, before, after),
+            kept_as=asked and (asked, before, after),
+        )
 
 
 def _end(piece: Piece) -> int:
