@@ -62,19 +62,16 @@ def _windows(region: Region, file: OpenFile) -> tuple[str, int, int | None]:
 def _bgzf_pieces(chunks: Sequence[Chunk], file: OpenFile, longest_cut: int) -> Iterator[Piece]:
     for chunk in chunks:
         (first, first_cut), (last, last_cut) = split_offset(chunk.begin), split_offset(chunk.end)
-        if first_cut or last_cut:
-            if last - first <= longest_cut:
-                # Looked at when it is cut: to open the file for each ticket would take as long as all the rest.
-                yield chunk
-                continue
-            if first_cut:
-                first = file.block_end(first)
-                yield Chunk(chunk.begin, virtual_offset(first, 0))
-            yield from _range(first, last, file)
-            if last_cut:
-                yield Chunk(virtual_offset(last, 0), chunk.end)
-        else:
-            yield from _range(first, last, file)
+        if (first_cut or last_cut) and last - first <= longest_cut:
+            # Looked at when it is cut: to open the file for each ticket would take as long as all the rest.
+            yield chunk
+            continue
+        if first_cut:
+            first = file.block_end(first)
+            yield Chunk(chunk.begin, virtual_offset(first, 0))
+        yield from _range(first, last, file)
+        if last_cut:
+            yield Chunk(virtual_offset(last, 0), chunk.end)
 
 
 def _range(first: int, last: int, file: OpenFile) -> Iterator[ByteRange]:
