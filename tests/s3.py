@@ -106,9 +106,11 @@ class S3Server:
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }
 
-    def client(self, credentials: Credentials = OWNER, *, endpoint: str | None = None) -> "S3Client":
+    def client(
+        self, credentials: Credentials = OWNER, *, endpoint: str | None = None, read_timeout: float = 10
+    ) -> "S3Client":
         """A client that never tries twice, to arrange and to look; closed with the server. `endpoint` is a proxy's."""
-        client = boto3.session.Session().client(
+        client = self._session.client(
             "s3",
             region_name=REGION,
             endpoint_url=endpoint or self.endpoint,
@@ -118,7 +120,7 @@ class S3Server:
                 signature_version="s3v4",
                 s3={"addressing_style": "path"},
                 connect_timeout=5,
-                read_timeout=10,
+                read_timeout=read_timeout,
                 retries={"total_max_attempts": 1},
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
@@ -126,6 +128,11 @@ class S3Server:
         )
         self._clients.append(client)
         return client
+
+    @cached_property
+    def _session(self) -> boto3.session.Session:
+        """What boto3 reads once for all clients."""
+        return boto3.session.Session()
 
     @cached_property
     def owner(self) -> "S3Client":
