@@ -94,8 +94,9 @@ class RemoteFile(io.RawIOBase):
         held, window = self._window
         reads_on = bool(window) and start == held + len(window)
         self._length = min(_LONGEST_WINDOW, self._length * _GROWTH) if reads_on else EDGE
-        span = ByteRange(start, min(self._size, max(end, start + self._length)))
-        self._window = (start, self._fetch(span))
+        # At its end a file is read backwards.
+        first = max(0, min(start, self._size - self._length))
+        self._window = (first, self._fetch(ByteRange(first, min(self._size, max(end, start + self._length)))))
 
     def _fetch(self, span: ByteRange) -> bytes:
         return b"".join(self._stream(span))
