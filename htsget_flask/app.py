@@ -16,6 +16,7 @@ from htsget_flask.config import (
     Config,
     ConfigError,
     LocalStorageConfig,
+    S3StorageConfig,
     default_cache_folder,
     folder_config,
     read_config,
@@ -24,6 +25,7 @@ from htsget_flask.files.views import blueprint as files
 from htsget_flask.htsget.views import blueprint as htsget
 from htsget_flask.inventory import Inventory
 from htsget_flask.page.views import blueprint as page
+from htsget_flask.storage import Storage
 from htsget_flask.storage.handover import XAccel, XSendfile
 from htsget_flask.storage.local import LocalStorage
 from htsget_flask.storage.signed import UrlSigner
@@ -34,7 +36,7 @@ CONFIG_VARIABLE = "HTSGET_FLASK_CONFIG"
 
 def create_services(config: Config) -> Services:
     """What requests are answered from, made of the configuration."""
-    storages = {name: _local(name, storage) for name, storage in config.storages.items()}
+    storages = {name: _storage(name, storage) for name, storage in config.storages.items()}
     catalog = Catalog(config.datasets, storages)
     return Services(
         config=config,
@@ -44,6 +46,15 @@ def create_services(config: Config) -> Services:
         cache=ByteCache(config.cache.max_bytes),
         sidecars=config.cache.folder or default_cache_folder(),
     )
+
+
+def _storage(name: str, config: LocalStorageConfig | S3StorageConfig) -> Storage:
+    if isinstance(config, LocalStorageConfig):
+        return _local(name, config)
+    # boto3 takes long to import, and much memory.
+    from htsget_flask.storage.connection import connect  # noqa: PLC0415
+
+    return connect(name, **config.model_dump(exclude={"type"}))
 
 
 def _local(name: str, config: LocalStorageConfig) -> LocalStorage:

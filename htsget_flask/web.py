@@ -17,7 +17,14 @@ from werkzeug.wsgi import get_input_stream
 from htsget_flask.cache import ByteCache
 from htsget_flask.catalog import Catalog
 from htsget_flask.config import Config
-from htsget_flask.errors import FileFaultError, InternalServerError, InvalidInput, ServiceError
+from htsget_flask.errors import (
+    FileFaultError,
+    InternalServerError,
+    InvalidInput,
+    ServiceError,
+    ServiceUnavailable,
+    StorageError,
+)
 from htsget_flask.inventory import Inventory
 from htsget_flask.storage import Storage
 
@@ -67,6 +74,7 @@ def register(app: Flask, config: Config) -> None:
     """Install the error handlers, CORS and the health check on the application."""
     app.register_error_handler(ServiceError, _answer)
     app.register_error_handler(FileFaultError, _file_fault)
+    app.register_error_handler(StorageError, _storage_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
     CORS(
@@ -122,6 +130,12 @@ def _file_fault(error: FileFaultError) -> Response:
     arguments = request.view_args or {}
     identifier = arguments.get("dataset_id") or arguments.get("key", "")
     return _answer(InternalServerError(f"{identifier!r} cannot be served: {error.reason}"))
+
+
+def _storage_error(error: StorageError) -> Response:
+    log.error("%s", error)
+    kind = ServiceUnavailable if error.is_passing else InternalServerError
+    return _answer(kind(error.reason))
 
 
 def _http_error(error: HTTPException) -> Response:

@@ -7,6 +7,7 @@ from htsget_flask.config.models import (
     HtsgetConfig,
     LocalStorageConfig,
     PrefixConfig,
+    S3StorageConfig,
     TrackConfig,
     is_url,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "HtsgetConfig",
     "LocalStorageConfig",
     "PrefixConfig",
+    "S3StorageConfig",
     "TrackConfig",
     "default_cache_folder",
     "folder_config",
