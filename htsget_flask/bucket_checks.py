@@ -35,6 +35,7 @@ _ADVICE = {
     "403": _PERMISSION,
     "InvalidAccessKeyId": _CREDENTIALS,
     "SignatureDoesNotMatch": _CREDENTIALS,
+    "InvalidToken": _CREDENTIALS,
     "ExpiredToken": "renew them",
     "ExpiredTokenException": "renew them",
     "InvalidObjectState": "restore it",
@@ -86,12 +87,18 @@ class _Check:
     def run(self) -> BucketReport:
         """Ask all of them, up to one whose failure leaves the others without an answer."""
         self._client.meta.events.register("response-received.s3", self._note_time)
+        storage = self._storage
+        presigner = Presigner(
+            self._client, self._credentials, storage.bucket, storage=self._name, expires=storage.expires
+        )
         try:
+            if not storage.proxy:
+                self._tell_lifetime(presigner)
             key = self._find()
             found = None if key is None else self._look_at(key)
             self._tell_versions(found)
-            if not self._storage.proxy:
-                self._tell_of_urls(key, found)
+            if not storage.proxy:
+                self._tell_of_urls(presigner, key, found)
         except StorageError as error:
             self._report.error(f"{error}; {_advice(error.__cause__)}")
         self._tell_skew()
@@ -136,13 +143,9 @@ class _Check:
             keeps = found.version_id is not None
         self._report.facts.append("keeps versions" if keeps else "keeps no versions")
 
-    def _tell_of_urls(self, key: str | None, found: Object | None) -> None:
+    def _tell_of_urls(self, presigner: Presigner, key: str | None, found: Object | None) -> None:
         storage, report = self._storage, self._report
-        presigner = Presigner(
-            self._client, self._credentials, storage.bucket, storage=self._name, expires=storage.expires
-        )
         signed = presigner.sign(key or f"{storage.prefix}any", found or Object(0, 0, '"any"', None))
-        self._tell_lifetime(presigner.lifetime())
         origins = page_origins(self._config, self._name)
         try:
             answered = probe(
@@ -164,8 +167,8 @@ class _Check:
                 " where the server knows none, let a proxy before it answer so, or set `proxy: true`"
             )
 
-    def _tell_lifetime(self, lifetime: int) -> None:
-        wanted, credentials = self._storage.expires, self._credentials
+    def _tell_lifetime(self, presigner: Presigner) -> None:
+        wanted, credentials, lifetime = self._storage.expires, self._credentials, presigner.lifetime()
         if lifetime < wanted:
             self._report.warning(
                 f"the credentials end in {timedelta(seconds=lifetime)}, and with them the URLs that are signed now,"
