@@ -26,18 +26,15 @@ if TYPE_CHECKING:
 _MOST_SKEW, _USUAL_SKEW = 15 * 60, 60
 _LOOKED_AT = 100
 
+_BUCKET = "correct `bucket`, or `endpoint_url` and `region`, which tell where it is looked for"
 _CREDENTIALS = "correct the credentials where boto3 finds them (AWS_ACCESS_KEY_ID, a profile, a role)"
 _PERMISSION = "allow s3:GetObject, and s3:GetObjectVersion where the bucket keeps versions"
 _CONNECTION = "see whether `endpoint_url` and `region` are right, and whether this machine can reach it"
 _ADVICE = {
-    "NoSuchBucket": "correct `bucket`, or `endpoint_url` and `region`, which tell where it is looked for",
-    "AccessDenied": _PERMISSION,
-    "403": _PERMISSION,
-    "InvalidAccessKeyId": _CREDENTIALS,
-    "SignatureDoesNotMatch": _CREDENTIALS,
-    "InvalidToken": _CREDENTIALS,
-    "ExpiredToken": "renew them",
-    "ExpiredTokenException": "renew them",
+    **dict.fromkeys(("NoSuchBucket", "404"), _BUCKET),
+    **dict.fromkeys(("AccessDenied", "403"), _PERMISSION),
+    **dict.fromkeys(("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"), _CREDENTIALS),
+    **dict.fromkeys(("ExpiredToken", "ExpiredTokenException"), "renew them"),
     "InvalidObjectState": "restore it",
     "RequestTimeTooSkewed": "set this machine's clock",
 }
