@@ -35,6 +35,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/serve.stamp: setup.cfg setup.py | $(BIN)/python
+	@echo "installing into $(VENV) ..."
 	@$(INSTALL) -e .
 	touch $@
 
@@ -43,6 +44,7 @@ $(VENV)/rclone.stamp: | $(VENV)/serve.stamp
 	touch $@
 
 $(VENV)/test.stamp: setup.cfg setup.py | $(BIN)/python
+	@echo "installing into $(VENV) ..."
 	@$(INSTALL) -e ".[test]"
 	touch $@ $(VENV)/serve.stamp $(VENV)/rclone.stamp
 
