@@ -21,6 +21,7 @@ from htsget_flask.config.models import (
     LocalStorageConfig,
     OrganizationConfig,
     PrefixConfig,
+    S3StorageConfig,
     ServiceConfig,
     TrackConfig,
 )
@@ -29,6 +30,7 @@ ROOT = Path(__file__).parents[2]
 MODELS: dict[str, type[BaseModel]] = {
     "": Config,
     "storages.<name>.": LocalStorageConfig,
+    "storages.<name>. ": S3StorageConfig,
     "datasets[].": PrefixConfig,
     "datasets[]. ": DatasetConfig,
     "datasets[].reads.<format>.": FileConfig,
@@ -105,6 +107,17 @@ class TestTheExamplesAreValid:
         path.write_text(text.replace("/data", str(tmp_path)))
         # A folder of one's own is opened as it is; a configuration has to say so.
         assert read_config(path) == folder_config(tmp_path).model_copy(update={"files": FilesConfig()})
+
+    def test_s3(self) -> None:
+        text = (ROOT / "config" / "s3.yaml").read_text()
+        config = read_config(ROOT / "config" / "s3.yaml")
+        storage = config.storages["cohort"]
+        assert isinstance(storage, S3StorageConfig)
+        assert (storage.bucket, storage.prefix, storage.region) == ("my-bucket", "cohort/", "eu-central-1")
+        # What stands there in comments is valid too.
+        proposed = re.findall(r"^    # (\w+: \S+)$", text, re.M)
+        assert len(proposed) == 4
+        S3StorageConfig.model_validate({**storage.model_dump(), **yaml.safe_load("\n".join(proposed))})
 
     def test_gunicorn(self) -> None:
         values: dict[str, Any] = {}
