@@ -3,15 +3,16 @@
 import time
 from urllib.parse import quote
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Request, Response, request
 from werkzeug.http import http_date
 
+from htsget_flask.answers import Answer
 from htsget_flask.delivery import OCTETS, send_range
 from htsget_flask.errors import FileFaultError, NotFound, ServiceUnavailable
 from htsget_flask.files.listing import list_files, page_json, parse_listing
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import Stat, Storage, VersionError, is_hidden
-from htsget_flask.web import base_url, services
+from htsget_flask.web import AnswerView, Services, base_url, services
 
 blueprint = Blueprint("files", __name__, url_prefix="/files")
 
@@ -19,36 +20,38 @@ blueprint = Blueprint("files", __name__, url_prefix="/files")
 # and browsers show it, however long it is.
 _TEXT_SUFFIXES = (".fai", ".dict", ".txt", ".md5")
 _TEXT = "text/plain; charset=utf-8"
-# A replaced file may take the place of this one in the middle of an answer, but not more often than clients ask.
-_ATTEMPTS = 3
+# The version of a file is first what it was this many seconds ago: to open it tells whether that still holds. Then it
+# is looked at; a replaced file may take its place meanwhile, but not more often than clients ask.
+_MAX_AGES = (1.0, 0, 0)
 # A date is a validator of bytes only when no other version can have it: the second has to be over, and file systems
 # stamp by a clock that lags a little.
 _SETTLED = 2.0
 
 
 @blueprint.get("/<storage_name>/<path:key>")
-def get_file(storage_name: str, key: str) -> Response:
+@AnswerView
+def get_file(present: Services, asked: Request, storage_name: str, key: str) -> Answer:
     """A file's bytes, whole or in part (RFC 9110 sections 13 and 14)."""
-    storage = _opened(storage_name)
+    storage = _opened(present, storage_name)
     if is_hidden(key):
         raise NotFound("no such file")
-    for _ in range(_ATTEMPTS):
+    for max_age in _MAX_AGES:
         try:
-            stat = storage.stat(key)
+            stat = storage.stat(key, max_age=max_age)
             file = storage.open(key, etag=stat.etag)
         except VersionError:
             continue
         except OSError as error:
             raise FileFaultError(f"it cannot be read: {error.strerror}", location=storage.location(key)) from error
-        return send_range(file, ByteRange(0, stat.size), etag=stat.etag, headers=_headers(key, stat))
+        return send_range(asked.environ, file, ByteRange(0, stat.size), etag=stat.etag, headers=_headers(key, stat))
     raise ServiceUnavailable(f"{key!r} is being replaced; ask again")
 
 
 @blueprint.get("/<storage_name>/", strict_slashes=False)
 def get_listing(storage_name: str) -> Response:
     """The files of a storage, page by page, where the configuration lets them be listed."""
-    storage = _opened(storage_name)
     present = services()
+    storage = _opened(present, storage_name)
     if not present.config.files.listing:
         raise NotFound("files are not listed here")
     wanted = parse_listing(request.args)
@@ -56,13 +59,12 @@ def get_listing(storage_name: str) -> Response:
         page = list_files(storage, wanted)
     except OSError as error:
         raise FileFaultError(f"it cannot be listed: {error.strerror}", location=storage.location("")) from error
-    base = f"{base_url(present.config)}files/{quote(storage_name)}/"
+    base = f"{base_url(present.config, request)}files/{quote(storage_name)}/"
     return Response(page_json(page, base), content_type="application/json", headers={"Cache-Control": "no-store"})
 
 
-def _opened(name: str) -> Storage:
+def _opened(present: Services, name: str) -> Storage:
     """A storage whose files may be fetched; another one is like one that does not exist."""
-    present = services()
     if name not in present.config.files.storages:
         raise NotFound("no such file")
     return present.storages[name]
