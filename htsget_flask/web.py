@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import update_wrapper
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 import orjson
@@ -22,6 +22,9 @@ from htsget_flask.config import Config
 from htsget_flask.errors import FileFaultError, InternalServerError, InvalidInput, ServiceError
 from htsget_flask.inventory import Inventory
 from htsget_flask.storage import Storage
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 log = logging.getLogger(__name__)
 AfterRequest = Callable[[Any], Any]
@@ -52,7 +55,7 @@ def services() -> Services:
 
 
 class AnswerView:
-    """A view that needs nothing of Flask's but what it is given, and can be called with Flask or without."""
+    """A view that is given the services and the WSGI environment, and so can be called with Flask or without."""
 
     def __init__(self, answer: Callable[..., Answer]) -> None:
         update_wrapper(self, answer)
@@ -63,15 +66,17 @@ class AnswerView:
         failure: Exception | None = request.environ.pop(_FAILURE, None)
         if failure is not None:
             raise failure
-        answer = self._answer(services(), request, **arguments)
+        answer = self._answer(services(), request.environ, **arguments)
         return Response(answer.body, answer.status, answer.fields, direct_passthrough=True)
 
-    def without_flask(self, present: Services, asked: Request, arguments: Mapping[str, str]) -> Answer | None:
+    def without_flask(
+        self, present: Services, environ: "WSGIEnvironment", arguments: Mapping[str, str]
+    ) -> Answer | None:
         """The answer to a request; None where it failed: Flask is then to tell of that."""
         try:
-            return self._answer(present, asked, **arguments)
+            return self._answer(present, environ, **arguments)
         except Exception as error:
-            asked.environ[_FAILURE] = error
+            environ[_FAILURE] = error
             return None
 
 

@@ -1,9 +1,10 @@
 """The endpoint of plain files."""
 
 import time
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from flask import Blueprint, Request, Response, request
+from flask import Blueprint, Response, request
 from werkzeug.http import http_date
 
 from htsget_flask.answers import Answer
@@ -13,6 +14,9 @@ from htsget_flask.files.listing import list_files, page_json, parse_listing
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import Stat, Storage, VersionError, is_hidden
 from htsget_flask.web import AnswerView, Services, base_url, services
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 blueprint = Blueprint("files", __name__, url_prefix="/files")
 
@@ -30,7 +34,7 @@ _SETTLED = 2.0
 
 @blueprint.get("/<storage_name>/<path:key>")
 @AnswerView
-def get_file(present: Services, asked: Request, storage_name: str, key: str) -> Answer:
+def get_file(present: Services, environ: "WSGIEnvironment", storage_name: str, key: str) -> Answer:
     """A file's bytes, whole or in part (RFC 9110 sections 13 and 14)."""
     storage = _opened(present, storage_name)
     if is_hidden(key):
@@ -43,7 +47,7 @@ def get_file(present: Services, asked: Request, storage_name: str, key: str) -> 
             continue
         except OSError as error:
             raise FileFaultError(f"it cannot be read: {error.strerror}", location=storage.location(key)) from error
-        return send_range(asked.environ, file, ByteRange(0, stat.size), etag=stat.etag, headers=_headers(key, stat))
+        return send_range(environ, file, ByteRange(0, stat.size), etag=stat.etag, headers=_headers(key, stat))
     raise ServiceUnavailable(f"{key!r} is being replaced; ask again")
 
 

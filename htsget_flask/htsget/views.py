@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 from flask import Blueprint, Request, Response, jsonify, request
@@ -22,6 +22,9 @@ from htsget_flask.htsget.ticket import MEDIA_TYPE, ticket
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import SignedUrl, VersionError
 from htsget_flask.web import AnswerView, Services, base_url, services
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 HTSGET_VERSION = "1.3.0"
 
@@ -51,8 +54,9 @@ def _for_each_endpoint(rule: str, methods: list[str]) -> Callable[[View], View]:
 
 @_for_each_endpoint("/{}/<path:dataset_id>", methods=["GET"])
 @AnswerView
-def get_ticket(present: Services, asked: Request, endpoint: str, dataset_id: str) -> Answer:
+def get_ticket(present: Services, environ: "WSGIEnvironment", endpoint: str, dataset_id: str) -> Answer:
     """The ticket that a GET request asks for."""
+    asked = Request(environ)
     strict = present.config.htsget.strict_header_class
     query = parse_get(asked.args, endpoint, strict_header_class=strict)
     return _ticket(present, asked, endpoint, dataset_id, query)
@@ -60,9 +64,9 @@ def get_ticket(present: Services, asked: Request, endpoint: str, dataset_id: str
 
 @_for_each_endpoint("/{}/<path:dataset_id>", methods=["POST"])
 @AnswerView
-def post_ticket(present: Services, asked: Request, endpoint: str, dataset_id: str) -> Answer:
+def post_ticket(present: Services, environ: "WSGIEnvironment", endpoint: str, dataset_id: str) -> Answer:
     """The ticket that a POST request asks for."""
-    options = present.config.htsget
+    asked, options = Request(environ), present.config.htsget
     # Clients that probe with a form's type have to fall back to GET: a ticket would mislead them.
     if asked.mimetype != "application/json":
         raise UnsupportedMediaType("the body's Content-Type must be application/json")
@@ -82,13 +86,18 @@ def post_ticket(present: Services, asked: Request, endpoint: str, dataset_id: st
 @_for_each_endpoint("/blocks/<etag>/<piece>/{}/<format_name>/<path:dataset_id>", methods=["GET"])
 @AnswerView
 def get_block(
-    present: Services, asked: Request, etag: str, piece: str, endpoint: str, format_name: str, dataset_id: str
+    present: Services,
+    environ: "WSGIEnvironment",
+    etag: str,
+    piece: str,
+    endpoint: str,
+    format_name: str,
+    dataset_id: str,
 ) -> Answer:
     """Exactly the bytes of one data block, of the version of the file that its ticket was made for."""
     wanted = parse(piece)
     if wanted is None or format_name not in FORMATS:
         raise NotFound("there is no such data block")
-    environ = asked.environ
     file = present.catalog.locate(endpoint, dataset_id, format_name)
     try:
         if file.stat.etag != etag:
