@@ -98,7 +98,10 @@ def serving(folder: Path, sizes: Sizes) -> Iterator[Setting]:
         proxy.latency = LATENCY
         local = {"type": "local", "root": str(data)}
         remote = {
-            **{"type": "s3", "bucket": bucket, "endpoint_url": proxy.url, "addressing_style": "path"},
+            "type": "s3",
+            "bucket": bucket,
+            "endpoint_url": proxy.url,
+            "addressing_style": "path",
             # Longer than this takes: whether a memory ends in the middle of a round is chance.
             "revalidate": 3600,
         }
