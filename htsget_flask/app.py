@@ -24,6 +24,9 @@ from htsget_flask.files.views import blueprint as files
 from htsget_flask.htsget.views import blueprint as htsget
 from htsget_flask.inventory import Inventory
 from htsget_flask.page.views import blueprint as page
+from htsget_flask.refget.library import Library
+from htsget_flask.refget.views import EXTENSION as REFGET
+from htsget_flask.refget.views import blueprint as refget
 from htsget_flask.storage.handover import XAccel, XSendfile
 from htsget_flask.storage.local import LocalStorage
 from htsget_flask.storage.signed import UrlSigner
@@ -44,6 +47,18 @@ def create_services(config: Config) -> Services:
         cache=ByteCache(config.cache.max_bytes),
         sidecars=config.cache.folder or default_cache_folder(),
     )
+
+
+def create_library(services: Services) -> Library:
+    """The reference sequences of the configuration; none was looked up yet."""
+    return Library(services.config.refget, services.storages, services.sidecars)
+
+
+def begin(app: Flask) -> None:
+    """Do in the background what would make the first requests wait."""
+    library = app.extensions.get(REFGET)
+    if library is not None:
+        library.begin()
 
 
 def _local(name: str, config: LocalStorageConfig) -> LocalStorage:
@@ -95,6 +110,9 @@ def create_app(config: Config) -> Flask:
     register(app, config)
     app.register_blueprint(htsget)
     app.register_blueprint(files)
+    if config.refget.fastas or config.refget.store:
+        app.extensions[REFGET] = create_library(app.extensions[EXTENSION])
+        app.register_blueprint(refget)
     if config.browser.enabled:
         app.register_blueprint(page)
     if config.trusted_proxies:

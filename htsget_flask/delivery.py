@@ -53,27 +53,37 @@ def send_range(
         if part is None or request.method == "HEAD":
             file.close()
             return response
-        if len(part) > _SMALL and not (before or after) and hand_over(response, file, span):
-            file.close()
-            return response
-        start, end = part.start - len(before), part.end - len(before)
-        before, after = before[part.start : part.end], after[max(0, start - len(span)) : max(0, end - len(span))]
-        start, end = min(max(0, start), len(span)), min(max(0, end), len(span))
-        file.seek(span.start + start)
-        pieces = _Pieces(file, before, end - start, after)
-        if len(part) <= _SMALL:
-            with file:
-                response.set_data(b"".join(pieces))
-        elif not before and not after and request.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/"):
-            response.response = wrap_file(request.environ, _Sent(file, span.start + end), _PIECE)  # type: ignore[arg-type]
-            response.direct_passthrough = True
-        else:
-            response.response = pieces
-            response.direct_passthrough = True
+        attach(response, file, span, part, before=before, after=after)
     except BaseException:
         file.close()
         raise
     return response
+
+
+def attach(
+    response: Response, file: BinaryIO, span: ByteRange, part: ByteRange, *, before: bytes = b"", after: bytes = b""
+) -> None:
+    """Give an answer its body: a part of what a range of the file is, between other bytes; closes the file.
+
+    The answer's header fields are complete; `part` counts from the first byte of `before`.
+    """
+    if len(part) > _SMALL and not (before or after) and hand_over(response, file, span):
+        file.close()
+        return
+    start, end = part.start - len(before), part.end - len(before)
+    before, after = before[part.start : part.end], after[max(0, start - len(span)) : max(0, end - len(span))]
+    start, end = min(max(0, start), len(span)), min(max(0, end), len(span))
+    file.seek(span.start + start)
+    pieces = _Pieces(file, before, end - start, after)
+    if len(part) <= _SMALL:
+        with file:
+            response.set_data(b"".join(pieces))
+    elif not before and not after and request.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/"):
+        response.response = wrap_file(request.environ, _Sent(file, span.start + end), _PIECE)  # type: ignore[arg-type]
+        response.direct_passthrough = True
+    else:
+        response.response = pieces
+        response.direct_passthrough = True
 
 
 class _Sent:

@@ -14,6 +14,7 @@ from flask_cors import CORS
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.wsgi import get_input_stream
 
+from htsget_flask import __version__
 from htsget_flask.cache import ByteCache
 from htsget_flask.catalog import Catalog
 from htsget_flask.config import Config
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 AfterRequest = Callable[[Any], Any]
 
 EXTENSION = "htsget_flask"
+SEQUENCES = "/sequence/"
 ERROR_MEDIA_TYPE = "application/vnd.ga4gh.htsget.v1.3.0+json; charset=utf-8"
 
 _MAX_AGE = 2_592_000
@@ -120,7 +122,7 @@ def log_fault(error: FileFaultError) -> None:
 def _file_fault(error: FileFaultError) -> Response:
     log_fault(error)
     arguments = request.view_args or {}
-    identifier = arguments.get("dataset_id") or arguments.get("key", "")
+    identifier = arguments.get("dataset_id") or arguments.get("sequence_id") or arguments.get("key", "")
     return _answer(InternalServerError(f"{identifier!r} cannot be served: {error.reason}"))
 
 
@@ -158,6 +160,28 @@ def _unexpected(error: Exception) -> Response:
 
 
 def error_response(name: str, message: str, status: int) -> Response:
-    """An error in htsget's form."""
+    """An error in htsget's form; refget has none of its own, and its clients read text."""
+    if request.path.startswith(SEQUENCES):
+        return Response(f"{message}\n", status, content_type="text/plain; charset=utf-8")
     body = orjson.dumps({"htsget": {"error": name, "message": message}})
     return Response(body, status, content_type=ERROR_MEDIA_TYPE)
+
+
+def describe_service(suffix: str) -> dict[str, object]:
+    """What GA4GH service-info tells of each of the services, but for its type."""
+    service = services().config.service
+    optional = {
+        "description": service.description,
+        "contactUrl": service.contact_url,
+        "documentationUrl": service.documentation_url,
+        "createdAt": service.created_at,
+        "updatedAt": service.updated_at,
+        "environment": service.environment,
+    }
+    return {
+        "id": f"{service.id}.{suffix}",
+        "name": f"{service.name} {suffix}",
+        "version": __version__,
+        "organization": {"name": service.organization.name, "url": service.organization.url},
+        **{name: value for name, value in optional.items() if value is not None},
+    }

@@ -7,6 +7,8 @@ from htsget_flask.config.models import (
     HtsgetConfig,
     LocalStorageConfig,
     PrefixConfig,
+    RefgetConfig,
+    RefgetFastaConfig,
     TrackConfig,
     is_url,
 )
@@ -20,6 +22,8 @@ __all__ = [
     "HtsgetConfig",
     "LocalStorageConfig",
     "PrefixConfig",
+    "RefgetConfig",
+    "RefgetFastaConfig",
     "TrackConfig",
     "default_cache_folder",
     "folder_config",

@@ -1,0 +1,248 @@
+"""The endpoints of sequences, their metadata, and what service-info tells of them."""
+
+import errno
+import json
+import logging
+import os
+from collections.abc import Iterator
+from typing import BinaryIO, cast
+
+from flask import Blueprint, Response, current_app, request
+from werkzeug.exceptions import BadRequest
+
+from htsget_flask.delivery import attach
+from htsget_flask.errors import FileFaultError, FormatError, NotFound, ServiceUnavailable
+from htsget_flask.preconditions import failed_precondition, range_is_meant
+from htsget_flask.ranges import ByteRange
+from htsget_flask.refget.asked import (
+    JSON_TYPES,
+    TEXT_TYPES,
+    VERSIONS,
+    Part,
+    bounded_part,
+    check_limit,
+    choose_type,
+    parse_bounds,
+    ranged_part,
+)
+from htsget_flask.refget.digests import spelled
+from htsget_flask.refget.library import Library
+from htsget_flask.refget.sequences import Fasta, Found, Stored
+from htsget_flask.storage import VersionError
+from htsget_flask.web import SEQUENCES, describe_service, error_response
+
+log = logging.getLogger(__name__)
+
+EXTENSION = "htsget_flask.refget"
+
+blueprint = Blueprint("refget", __name__, url_prefix=SEQUENCES.rstrip("/"))
+
+# A digest names its sequence for good; what a CURIE names is the configuration's choice.
+_FOR_GOOD = "public, max-age=31536000, immutable"
+_FOR_NOW = "no-cache"
+_SMALL = 64 << 10
+_ALGORITHMS = ("md5", "trunc512", "ga4gh")
+# A file may be replaced once more while its new version is looked up.
+_ATTEMPTS = 3
+
+
+def library() -> Library:
+    """The sequences of the application that handles the present request."""
+    return cast(Library, current_app.extensions[EXTENSION])
+
+
+@blueprint.get("/service-info", strict_slashes=False)
+def service_info() -> Response:
+    """What GA4GH service-info tells of refget: `refget` is of its version 2, `service` of its version 1."""
+    media_type = choose_type(request.headers.get("Accept"), JSON_TYPES)
+    config = library().config
+    common = {
+        "circular_supported": config.circular_supported,
+        "subsequence_limit": config.subsequence_limit,
+        "algorithms": _ALGORITHMS,
+    }
+    curies = [alias for fasta in config.fastas for given in fasta.aliases.values() for alias in given]
+    named = [fasta.namespace for fasta in config.fastas if fasta.namespace is not None]
+    namespaces = sorted({*named, *(curie.partition(":")[0] for curie in curies)})
+    content = {
+        **describe_service("refget"),
+        "type": {"group": "org.ga4gh", "artifact": "refget", "version": VERSIONS[0]},
+        "refget": {**common, "identifier_types": namespaces},
+        "service": {**common, "supported_api_versions": sorted(VERSIONS)},
+    }
+    return _json(content, media_type, {"Cache-Control": _FOR_NOW})
+
+
+@blueprint.get("/<sequence_id>/metadata", strict_slashes=False)
+def get_metadata(sequence_id: str) -> Response:
+    """What is known of a sequence."""
+    found = library().find(sequence_id)
+    media_type = choose_type(request.headers.get("Accept"), JSON_TYPES)
+    parts = [alias.partition(":") for alias in found.aliases]
+    metadata = {
+        "id": found.md5,
+        **spelled(found.digests),
+        "length": found.length,
+        "aliases": [{"alias": name, "naming_authority": namespace} for namespace, _, name in parts],
+    }
+    # The aliases are the configuration's choice.
+    return _json({"metadata": metadata}, media_type, {"Cache-Control": _FOR_NOW})
+
+
+@blueprint.get("/<sequence_id>", strict_slashes=False)
+def get_sequence(sequence_id: str) -> Response:
+    """The letters of a sequence, all or a part of them."""
+    present = library()
+    for _ in range(_ATTEMPTS):
+        found = present.find(sequence_id)
+        try:
+            return _sequence(present, sequence_id, found)
+        except VersionError:
+            looking = present.begin(at_once=True)
+            if looking is not None:
+                looking.join(1)
+    raise ServiceUnavailable("the file of the sequence is being replaced; ask again")
+
+
+def _sequence(present: Library, sequence_id: str, found: Found) -> Response:
+    headers = request.headers
+    fields = {
+        "Content-Type": f"{choose_type(headers.get('Accept'), TEXT_TYPES)}; charset=us-ascii",
+        "Vary": "Accept, Origin",
+        "Cache-Control": _FOR_NOW,
+    }
+    # What the configuration chose for a CURIE may be another sequence tomorrow.
+    is_digest = sequence_id not in found.aliases
+    if is_digest:
+        fields |= {"Cache-Control": _FOR_GOOD, "ETag": f'"{found.md5}"'}
+    start, end = parse_bounds(request.args) if request.query_string else (None, None)
+    span = headers.get("Range") if request.method == "GET" else None
+    if span is not None and "If-Range" in headers:
+        is_meant = is_digest and range_is_meant(headers, etag=found.md5, last_modified=None)
+        span = span if is_meant else None
+    has_bounds = start is not None or end is not None
+    part, status = Part(0, found.length), 200
+    if span is not None:
+        if has_bounds:
+            raise BadRequest("start and end do not go together with Range")
+        part, status = ranged_part(span, found.length), 206
+        fields["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{found.length}"
+    elif has_bounds:
+        options = present.config
+        part = bounded_part(
+            start,
+            end,
+            found.length,
+            is_circular=found.is_circular,
+            circular_supported=options.circular_supported,
+        )
+    if span is not None or has_bounds:
+        check_limit(part, found.length, present.config.subsequence_limit)
+    fields["Accept-Ranges"] = "none" if has_bounds else "bytes"
+    if is_digest:
+        failed = failed_precondition(headers, etag=found.md5, last_modified=None)
+        if failed == 412:
+            return error_response("InvalidInput", "the precondition failed", 412)
+        if failed == 304:
+            return Response(status=304, headers=fields)
+    parts = [part] if part.start <= part.end else [Part(part.start, found.length), Part(0, part.end)]
+    fields["Content-Length"] = str(sum(there - here for here, there in parts))
+    response = Response(status=status, headers=fields)
+    if request.method != "HEAD":
+        return _filled(response, found, parts, has_bounds=has_bounds)
+    return response
+
+
+def _filled(response: Response, found: Found, parts: list[Part], *, has_bounds: bool) -> Response:
+    """The answer with these parts of the sequence as its body, or one that tells where it is."""
+    source = found.source
+    if isinstance(source, Stored) and response.status_code == 200 and not has_bounds:
+        url = _direct_url(source, found)
+        if url is not None:
+            return Response(status=302, headers={"Location": url, "Cache-Control": "no-store", "Vary": "Accept"})
+    file = _opened(found)
+    try:
+        if isinstance(source, Stored) and len(parts) == 1:
+            part = ByteRange(*parts[0])
+            # A Range is of the whole sequence, which a web server in front may cut itself.
+            whole = part if has_bounds else ByteRange(0, found.length)
+            attach(response, file, whole, ByteRange(0, len(part)) if has_bounds else part)
+            return response
+        body = _Letters(file, found, parts)
+        if sum(there - here for here, there in parts) <= _SMALL:
+            with file:
+                response.set_data(b"".join(body.pieces()))
+        else:
+            response.response = body
+            response.direct_passthrough = True
+    except FormatError as error:
+        file.close()
+        raise FileFaultError(str(error), location=found.source.location(found.md5)) from error
+    except BaseException:
+        file.close()
+        raise
+    return response
+
+
+def _direct_url(store: Stored, found: Found) -> str | None:
+    """Where a client may fetch the whole sequence itself, if it is told no more than the URL."""
+    key = store.key(found.md5)
+    try:
+        signed = store.storage.signed_url(key, store.storage.stat(key))
+    except NotFound:
+        return None
+    return signed.url if signed is not None and not signed.headers else None
+
+
+def _opened(found: Found) -> BinaryIO:
+    """The file that the sequence is in.
+
+    Raises:
+        VersionError: when a FASTA file was replaced or removed.
+        FileFaultError: when it cannot be read.
+    """
+    location = found.source.location(found.md5)
+    try:
+        file = found.source.open(found.md5)
+    except NotFound:
+        if isinstance(found.source, Fasta):
+            raise VersionError from None
+        raise FileFaultError("a sequence of the store's list is not there", location=location) from None
+    except OSError as error:
+        raise FileFaultError(f"it cannot be read: {error.strerror}", location=location) from error
+    if isinstance(found.source, Stored) and file.seek(0, os.SEEK_END) != found.length:
+        file.close()
+        raise FileFaultError("a sequence of the store is not whole", location=location)
+    return file
+
+
+class _Letters:
+    """Parts of a sequence, piece by piece; closes the file."""
+
+    def __init__(self, file: BinaryIO, found: Found, parts: list[Part]) -> None:
+        self._file = file
+        self._found = found
+        self._parts = parts
+
+    def pieces(self) -> Iterator[bytes]:
+        """The letters of all parts."""
+        for start, end in self._parts:
+            yield from self._found.source.letters(self._file, self._found.layout, start, end)
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self.pieces()
+        except (FormatError, OSError) as error:
+            log.error("%s: %s, while it was sent", self._found.source.location(self._found.md5), error)
+            # The client is to see that the answer is not whole.
+            raise ConnectionResetError(errno.ECONNRESET, "the sequence cannot be read") from error
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _json(content: dict[str, object], media_type: str, headers: dict[str, str]) -> Response:
+    # ASCII, whatever the names.
+    body = json.dumps(content)
+    fields = {"Vary": "Accept, Origin", **headers}
+    return Response(body, headers=fields, content_type=f"{media_type}; charset=us-ascii")
