@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,10 +27,14 @@ _PATIENCE = 2.0
 # After a look the next one waits so long, and so that all of them together take at most this part of the time.
 _REST = 5.0
 _SHARE = 0.05
+# An example is looked for in so many FASTA files, digested if they are of at most so many bytes.
+_MOST_TRIED = 20
+_QUICK = 16 << 20
+_NOTHING = None, None
 
 
 class Known(NamedTuple):
-    """What was found out of a source of sequences: how many `sequences`, None where it cannot be served; its `faults`."""
+    """What was found out of a source of sequences: how many it has, None where it cannot be served; its faults."""
 
     location: str
     sequences: int | None
@@ -86,6 +91,24 @@ class Library:
             if self._is_unsure:
                 raise ServiceUnavailable("not all sequences can be looked up now; ask again")
         raise NotFound(f"there is no sequence {text[:200]!r}")
+
+    def has(self, text: str) -> bool:
+        """Whether an identifier names a sequence that is known by now."""
+        return self._sequences.find(text) is not None
+
+    def example(self) -> str | None:
+        """The MD5 of a sequence, if one is found quickly."""
+        stored = self._look_at_store([])
+        if stored is not None and len(stored.lengths):
+            return str(stored.md5[0].tobytes().hex())
+        for version in islice(self._versions([]), _MOST_TRIED):
+            try:
+                fasta, _ = self._kept(version) or (self._digested(version) if version.stat.size <= _QUICK else _NOTHING)
+            except (OSError, VersionError, NotFound):
+                continue
+            if fasta is not None and len(fasta.table):
+                return fasta.table.digests(0).md5.hex()
+        return None
 
     def begin(self, *, at_once: bool = False) -> threading.Thread | None:
         """Look in the background which sequences there are, unless that was done just now; the thread that does it.

@@ -8,6 +8,7 @@ import numpy as np
 
 from htsget_flask.errors import FormatError
 from htsget_flask.refget.digests import MD5_SIZE, TRUNC512_SIZE, Digester
+from htsget_flask.refget.letters import line_letters
 from htsget_flask.refget.table import Bytes, Integers, Table
 from htsget_flask.refget.texts import Blocks
 
@@ -163,12 +164,12 @@ class _Sequence:
 
     def _feed_rows(self, text: Bytes, at: int) -> None:
         """Whole lines, if they are what they should be: faster by far than byte by byte."""
-        rows = text.reshape(-1, self._width)
-        letters = rows[:, : self._bases] & _UPPER
+        letters = line_letters(text.data, len(text) // self._width, self._bases, self._width)
+        ends = text.reshape(-1, self._width)[:, self._bases :] & _UPPER
         follows = self.length % self._bases == 0 and self.length // self._bases * self._width == at - self.start
-        if follows and (letters - _A).max() < _LETTERS and not _are_letters(rows[:, self._bases :] & _UPPER).any():
+        if follows and letters.min() >= _A and letters.max() < _A + _LETTERS and not _are_letters(ends).any():
             self.length += letters.size
-            self.digester.update(letters.ravel().data)
+            self.digester.update(letters.data)
         else:
             self._feed_any(text, at)
 
