@@ -16,6 +16,7 @@ from htsget_flask.config import (
     Config,
     ConfigError,
     LocalStorageConfig,
+    S3StorageConfig,
     default_cache_folder,
     folder_config,
     read_config,
@@ -27,6 +28,7 @@ from htsget_flask.page.views import blueprint as page
 from htsget_flask.refget.library import Library
 from htsget_flask.refget.views import EXTENSION as REFGET
 from htsget_flask.refget.views import blueprint as refget
+from htsget_flask.storage import Storage
 from htsget_flask.storage.handover import XAccel, XSendfile
 from htsget_flask.storage.local import LocalStorage
 from htsget_flask.storage.signed import UrlSigner
@@ -37,7 +39,7 @@ CONFIG_VARIABLE = "HTSGET_FLASK_CONFIG"
 
 def create_services(config: Config) -> Services:
     """What requests are answered from, made of the configuration."""
-    storages = {name: _local(name, storage) for name, storage in config.storages.items()}
+    storages = {name: _storage(name, storage) for name, storage in config.storages.items()}
     catalog = Catalog(config.datasets, storages)
     return Services(
         config=config,
@@ -59,6 +61,15 @@ def begin(app: Flask) -> None:
     library = app.extensions.get(REFGET)
     if library is not None:
         library.begin()
+
+
+def _storage(name: str, config: LocalStorageConfig | S3StorageConfig) -> Storage:
+    if isinstance(config, LocalStorageConfig):
+        return _local(name, config)
+    # boto3 takes long to import, and much memory.
+    from htsget_flask.storage.connection import connect  # noqa: PLC0415
+
+    return connect(name, **config.model_dump(exclude={"type"}))
 
 
 def _local(name: str, config: LocalStorageConfig) -> LocalStorage:

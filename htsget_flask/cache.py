@@ -43,6 +43,9 @@ class ByteCache:
         """The bytes held, as their makers declared them."""
         return self._bytes
 
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._entries
+
     def fetch(self, key: Hashable, make: Callable[[], V], size_of: Callable[[V], int]) -> V:
         """The value of `key`, made when it is not there; one larger than the whole cache is returned but not kept."""
         entry = self._entries.get(key)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from htsget_flask.config import DatasetConfig, PrefixConfig
-from htsget_flask.errors import FileFaultError, NotFound, UnsupportedFormat
+from htsget_flask.errors import FileFaultError, NotFound, StorageError, UnsupportedFormat
 from htsget_flask.formats import ENDPOINTS, FORMATS, Format
 from htsget_flask.storage import Stat, Storage
 
@@ -24,6 +24,12 @@ class Source(NamedTuple):
     def index_keys(self) -> Sequence[str]:
         """Where the index may lie, in the order of preference."""
         return (self.index_key,) if self.index_key else self.form.index_keys(self.key)
+
+    @property
+    def family(self) -> str:
+        """A prefix of the usual keys of the dataset's data and indexes, which are looked for together."""
+        suffix = next((suffix for suffix in self.form.suffixes if self.key.endswith(suffix)), None)
+        return self.key if suffix is None else self.key.removesuffix(suffix) + "."
 
     @property
     def location(self) -> str:
@@ -102,10 +108,10 @@ class Catalog:
             else:
                 self._named.setdefault(config.id, (place, _DatasetEntry(config, storages)))
 
-    def locate(self, endpoint: str, dataset_id: str, format_name: str | None, *, max_age: float = 0) -> DataFile:
+    def locate(self, endpoint: str, dataset_id: str, format_name: str | None, *, fresh: bool = True) -> DataFile:
         """The file of a dataset in a format; without one in the first that it has, the specification's default first.
 
-        Its version may be what it was `max_age` seconds ago.
+        Unless it has to be `fresh` its version may be one that the storage remembers.
 
         Raises:
             NotFound: when there is no such dataset at the endpoint.
@@ -117,7 +123,7 @@ class Catalog:
             sources = entry.sources(dataset_id, endpoint)
             for source in sources:
                 if format_name in (None, source.form.name):
-                    stat = _stat(source, optional=isinstance(entry, _PrefixEntry), max_age=max_age)
+                    stat = _stat(source, optional=isinstance(entry, _PrefixEntry), fresh=fresh)
                     if stat is not None:
                         return DataFile(source, stat)
             present = [source.form.name for source in self._present(entry, dataset_id, endpoint)]
@@ -127,7 +133,7 @@ class Catalog:
                 )
         raise NotFound(self._absence(endpoint, dataset_id, entry))
 
-    def sources(self, *, on_fault: Callable[[OSError], None] | None = None) -> Iterator[Source]:
+    def sources(self, *, on_fault: Callable[[OSError | StorageError], None] | None = None) -> Iterator[Source]:
         """All files of all datasets: those that the configuration names, and those found below its prefixes.
 
         Where a storage cannot be listed `on_fault` is told, and the others go on; without it the error propagates.
@@ -138,7 +144,7 @@ class Catalog:
                 for source in entry.existing():
                     if self._entry(source.id) is entry:
                         yield source
-            except OSError as error:
+            except (OSError, StorageError) as error:
                 if on_fault is None:
                     raise
                 on_fault(error)
@@ -194,9 +200,10 @@ class Catalog:
         return message
 
 
-def _stat(source: Source, *, optional: bool, max_age: float = 0) -> Stat | None:
+def _stat(source: Source, *, optional: bool, fresh: bool = False) -> Stat | None:
+    storage = source.storage
     try:
-        return source.storage.stat(source.key, max_age=max_age)
+        return storage.stat(source.key, max_age=0 if fresh else storage.max_age, family=source.family)
     except NotFound:
         if optional:
             return None

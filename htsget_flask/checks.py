@@ -19,7 +19,7 @@ from flask.testing import FlaskClient
 
 from htsget_flask.app import create_app, create_library, create_services
 from htsget_flask.catalog import DataFile, Source
-from htsget_flask.config import Config
+from htsget_flask.config import Config, LocalStorageConfig
 from htsget_flask.errors import FileFaultError, ServiceError
 from htsget_flask.examples import example_regions
 from htsget_flask.formats import cram
@@ -100,8 +100,11 @@ def check(config: Config, library: Library, *, deep: bool) -> Iterator[Report]:
 
 def _without_web_server(config: Config) -> Config:
     """The configuration with all data behind this service itself: only that is asked here."""
-    alone = {"sendfile": None, "url": None}
-    storages = {name: storage.model_copy(update=alone) for name, storage in config.storages.items()}
+    local, elsewhere = {"sendfile": None, "url": None}, {"proxy": True}
+    storages = {
+        name: storage.model_copy(update=local if isinstance(storage, LocalStorageConfig) else elsewhere)
+        for name, storage in config.storages.items()
+    }
     return config.model_copy(update={"storages": storages})
 
 

@@ -5,15 +5,19 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import BinaryIO
 
 from flask import Response, request
 from werkzeug.http import parse_range_header, quote_etag
 from werkzeug.wsgi import wrap_file
 
+from htsget_flask.errors import StorageError
 from htsget_flask.front import hand_over
 from htsget_flask.preconditions import failed_precondition, range_is_meant
 from htsget_flask.ranges import ByteRange
+from htsget_flask.storage import VersionError
+from htsget_flask.storage.remote import RemoteFile
 from htsget_flask.web import error_response
 
 log = logging.getLogger(__name__)
@@ -73,12 +77,16 @@ def attach(
     start, end = part.start - len(before), part.end - len(before)
     before, after = before[part.start : part.end], after[max(0, start - len(span)) : max(0, end - len(span))]
     start, end = min(max(0, start), len(span)), min(max(0, end), len(span))
-    file.seek(span.start + start)
-    pieces = _Pieces(file, before, end - start, after)
+    pieces = _Pieces(file, before, _read(file, ByteRange(span.start + start, span.start + end)), after)
     if len(part) <= _SMALL:
         with file:
             response.set_data(b"".join(pieces))
-    elif not before and not after and request.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/"):
+    elif (
+        not before
+        and not after
+        and not isinstance(file, RemoteFile)
+        and request.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/")
+    ):
         response.response = wrap_file(request.environ, _Sent(file, span.start + end), _PIECE)  # type: ignore[arg-type]
         response.direct_passthrough = True
     else:
@@ -106,23 +114,45 @@ class _Sent:
             raise ConnectionResetError(errno.ECONNRESET, "the file was cut short")
 
 
-class _Pieces:
-    """Bytes of the next `length` of a file piece by piece, between others: what no kernel sends in one go."""
+def _read(file: BinaryIO, span: ByteRange) -> Iterator[bytes]:
+    """A range of a file piece by piece; the file's offset is at its start when this returns."""
+    if isinstance(file, RemoteFile):
+        stream = file.stream(span)
+        # What is wrong with the storage shows before the answer has begun.
+        return chain((next(stream, b""),), _rest(stream))
+    file.seek(span.start)
+    return _pieces(file, len(span))
 
-    def __init__(self, file: BinaryIO, before: bytes, length: int, after: bytes) -> None:
+
+def _rest(stream: Iterator[bytes]) -> Iterator[bytes]:
+    try:
+        yield from stream
+    except (StorageError, VersionError) as error:
+        log.error("a file was cut short while it was sent: %s", error)
+        raise ConnectionResetError(errno.ECONNRESET, "the file was cut short") from None
+
+
+def _pieces(file: BinaryIO, left: int) -> Iterator[bytes]:
+    while left:
+        data = file.read(min(_PIECE, left))
+        if not data:
+            raise OSError(f"the file ended {left} bytes early")
+        left -= len(data)
+        yield data
+
+
+class _Pieces:
+    """Bytes of a file piece by piece, between others: what no kernel sends in one go."""
+
+    def __init__(self, file: BinaryIO, before: bytes, middle: Iterator[bytes], after: bytes) -> None:
         self._file = file
         self._before = before
-        self._left = length
+        self._middle = middle
         self._after = after
 
     def __iter__(self) -> Iterator[bytes]:
         yield self._before
-        while self._left:
-            data = self._file.read(min(_PIECE, self._left))
-            if not data:
-                raise OSError(f"the file ended {self._left} bytes early")
-            self._left -= len(data)
-            yield data
+        yield from self._middle
         yield self._after
 
     def close(self) -> None:

@@ -85,3 +85,16 @@ class FileFaultError(Exception):
         super().__init__(f"{location}: {reason}")
         self.reason = reason
         self.location = location
+
+
+class StorageError(Exception):
+    """A storage does not answer as it should.
+
+    `reason` is a sentence fit for a client that names the storage; `is_passing`: the same request may succeed later.
+    `detail` is for the log: what the storage itself said, with no secret.
+    """
+
+    def __init__(self, reason: str, *, is_passing: bool, detail: str) -> None:
+        super().__init__(f"{reason} ({detail})")
+        self.reason = reason
+        self.is_passing = is_passing

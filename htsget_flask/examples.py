@@ -6,7 +6,7 @@ from itertools import islice
 from urllib.parse import quote, urlencode
 
 from htsget_flask.catalog import DataFile, Source
-from htsget_flask.errors import FileFaultError, ServiceError
+from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.formats import ENDPOINTS
 from htsget_flask.formats.binning import first_bin
 from htsget_flask.formats.crai import Crai
@@ -27,7 +27,7 @@ def example_urls(services: Services, base: str) -> Iterator[str]:
     Then, where files are listed, a listing, and the first letters of a reference sequence.
     """
     sources: list[Source] = []
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, StorageError):
         sources += islice(services.catalog.sources(), _LOOKED_AT)
     for endpoint in ENDPOINTS:
         for source in sources:
@@ -55,7 +55,7 @@ def _query(source: Source, services: Services) -> str | None:
                 for name, start, end in regions:
                     return "?" + urlencode({"referenceName": name, "start": start, "end": end})
             return ""
-    except (ServiceError, FileFaultError, OSError):
+    except (ServiceError, FileFaultError, StorageError, OSError):
         return None
 
 

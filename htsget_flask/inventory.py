@@ -8,6 +8,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from htsget_flask.catalog import Catalog, Source
 from htsget_flask.config import DatasetConfig
+from htsget_flask.errors import StorageError
 from htsget_flask.formats import FORMATS
 from htsget_flask.formats.fasta import COMPRESSED, is_fasta
 from htsget_flask.storage import Storage
@@ -57,7 +58,7 @@ class Inventory:
         return self._fastas[storage_name].value()
 
     def _find_datasets(self) -> Found:
-        faults: list[OSError] = []
+        faults: list[OSError | StorageError] = []
         sources: dict[str, list[Source]] = {}
         for source in self._catalog.sources(on_fault=faults.append):
             sources.setdefault(source.id, []).append(source)
@@ -76,7 +77,7 @@ class Inventory:
         return Listed(dataset_id, name, description, sources, text)
 
 
-def _log_fault(error: OSError) -> None:
+def _log_fault(error: OSError | StorageError) -> None:
     """A storage that cannot be listed does not take the others with it; its keeper is told."""
     log.error("a storage cannot be listed: %s", error)
 
@@ -85,7 +86,7 @@ def _fasta_finder(storage: Storage) -> Callable[[], list[str]]:
     def find() -> list[str]:
         try:
             keys = {entry.key for entry in storage.entries()}
-        except OSError as error:
+        except (OSError, StorageError) as error:
             _log_fault(error)
             return []
         return sorted(

@@ -18,7 +18,14 @@ from htsget_flask import __version__
 from htsget_flask.cache import ByteCache
 from htsget_flask.catalog import Catalog
 from htsget_flask.config import Config
-from htsget_flask.errors import FileFaultError, InternalServerError, InvalidInput, ServiceError
+from htsget_flask.errors import (
+    FileFaultError,
+    InternalServerError,
+    InvalidInput,
+    ServiceError,
+    ServiceUnavailable,
+    StorageError,
+)
 from htsget_flask.inventory import Inventory
 from htsget_flask.storage import Storage
 
@@ -69,6 +76,7 @@ def register(app: Flask, config: Config) -> None:
     """Install the error handlers, CORS and the health check on the application."""
     app.register_error_handler(ServiceError, _answer)
     app.register_error_handler(FileFaultError, _file_fault)
+    app.register_error_handler(StorageError, _storage_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
     CORS(
@@ -124,6 +132,12 @@ def _file_fault(error: FileFaultError) -> Response:
     arguments = request.view_args or {}
     identifier = arguments.get("dataset_id") or arguments.get("sequence_id") or arguments.get("key", "")
     return _answer(InternalServerError(f"{identifier!r} cannot be served: {error.reason}"))
+
+
+def _storage_error(error: StorageError) -> Response:
+    log.error("%s", error)
+    kind = ServiceUnavailable if error.is_passing else InternalServerError
+    return _answer(kind(error.reason))
 
 
 def _http_error(error: HTTPException) -> Response:

@@ -1,9 +1,12 @@
 """What holds for all tests: they write to temporary folders only, and ask nothing of any network."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
+
+from tests.s3 import KINDS, S3Server, serving_s3
 
 # Each would change what the server under test, or a client of it, does.
 _VARIABLES = (
@@ -27,6 +30,32 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("REF_PATH", os.devnull)
         patch.setenv("REF_CACHE", os.devnull)
         for name in list(os.environ):
-            if name in _VARIABLES or name.lower().endswith("_proxy"):
+            if name in _VARIABLES or name.startswith("AWS_") or name.lower().endswith("_proxy"):
                 patch.delenv(name)
+        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+            patch.setenv(name, os.devnull)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         yield
+
+
+@pytest.fixture(scope="session")
+def _start_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], S3Server]]:
+    """How to get the S3 server of a kind, which is started once."""
+    servers: dict[str, S3Server] = {}
+    with ExitStack() as stack:
+
+        def start(name: str) -> S3Server:
+            if name not in servers:
+                servers[name] = stack.enter_context(serving_s3(KINDS[name], tmp_path_factory.mktemp(name)))
+            return servers[name]
+
+        yield start
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def s3_server(request: pytest.FixtureRequest, _start_s3: Callable[[str], S3Server]) -> S3Server:
+    """A real S3 server: one of each kind, or those that a test names.
+
+    To name them: `@pytest.mark.parametrize("s3_server", ["versitygw"], indirect=True)`.
+    """
+    return _start_s3(request.param)

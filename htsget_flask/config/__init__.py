@@ -9,6 +9,7 @@ from htsget_flask.config.models import (
     PrefixConfig,
     RefgetConfig,
     RefgetFastaConfig,
+    S3StorageConfig,
     TrackConfig,
     is_url,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "PrefixConfig",
     "RefgetConfig",
     "RefgetFastaConfig",
+    "S3StorageConfig",
     "TrackConfig",
     "default_cache_folder",
     "folder_config",

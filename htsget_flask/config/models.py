@@ -1,6 +1,7 @@
 """The settings, as pydantic models; docs/configuration.md tells of each."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -8,11 +9,13 @@ from urllib.parse import urlsplit
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
     SecretStr,
     Tag,
+    field_validator,
     model_validator,
 )
 
@@ -20,10 +23,12 @@ KIB, MIB = 1 << 10, 1 << 20
 # What stands before the path of a file that holds a secret.
 IN_FILE = "file:"
 
-# Of the kinds of a genome, as pydantic puts them into the paths of faults.
+# Of the kinds of a genome, and of other settings that have kinds, as pydantic puts them into the paths of faults.
 GENOME_TAGS = ("genome id", "genome files")
+KIND_TAGS: Mapping[str | int, tuple[str, ...]] = {"storages": ("local", "s3"), "datasets": ("prefix", "id")}
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,100}", re.ASCII)
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}|arn:[A-Za-z0-9:/._-]{3,1000}")
 # What needs no quoting in the configuration of a web server, and cannot be guessed.
 _SECRET = re.compile(r"[A-Za-z0-9_.+/=-]{16,256}")
 
@@ -51,6 +56,17 @@ def _relative_key(value: str) -> str:
     return value
 
 
+def _folder(value: str) -> str:
+    """A prefix of keys: empty, or a relative path with a slash at its end."""
+    return value and _relative_key(value.removesuffix("/")) + "/"
+
+
+def _bucket_name(value: str) -> str:
+    if not _BUCKET.fullmatch(value):
+        raise ValueError("must be the name of a bucket, or the ARN of an access point")
+    return value
+
+
 def is_secret(text: str) -> bool:
     """Whether the text may be a secret."""
     return _SECRET.fullmatch(text) is not None
@@ -65,13 +81,21 @@ def _secret(value: SecretStr) -> SecretStr:
 
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 Key = Annotated[str, AfterValidator(_relative_key)]
+BucketName = Annotated[str, AfterValidator(_bucket_name)]
+Folder = Annotated[str, AfterValidator(_folder)]
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
+
+
+def _known_type(value: Any) -> Any:
+    if value != "local":
+        raise ValueError("must be local or s3")
+    return value
 
 
 class LocalStorageConfig(_Model):
     """A folder of this machine."""
 
-    type: Literal["local"]
+    type: Annotated[Literal["local"], BeforeValidator(_known_type)]
     root: Path = Field(description="The folder; a relative one counts from the configuration file's own folder.")
     sendfile: Literal["x-accel", "x-sendfile"] | None = Field(
         None, description="How a web server in front takes over the sending of files: that of nginx, or of Apache."
@@ -85,6 +109,41 @@ class LocalStorageConfig(_Model):
         if (self.url is None) != (self.secret is None):
             raise ValueError("url and secret go together")
         return self
+
+
+class S3StorageConfig(_Model):
+    """A bucket of S3, or of a server that speaks its protocol; credentials are found in boto3's usual places."""
+
+    type: Literal["s3"]
+    bucket: BucketName
+    prefix: Folder = Field("", description="The folder in the bucket that keys are relative to.")
+    endpoint_url: str | None = Field(None, description="The server's URL, where it is not that of AWS.")
+    region: str | None = Field(None, description="By default the one that boto3 finds.")
+    addressing_style: Literal["auto", "path", "virtual"] = Field(
+        "auto", description="Whether URLs have the bucket in their path, or in the host's name."
+    )
+    anonymous: bool = Field(False, description="Ask without credentials, for buckets that are open to all.")
+    proxy: bool = Field(False, description="Deliver all bytes through this server, for clients that cannot reach S3.")
+    expires: int = Field(86_400, ge=4, le=604_800, description="Seconds for which a presigned URL is good.")
+    revalidate: float = Field(60, ge=0, description="Seconds for which an object's version is not asked for again.")
+    connect_timeout: float = Field(3, gt=0, description="Seconds to wait for a connection.")
+    read_timeout: float = Field(10, gt=0, description="Seconds to wait for the next bytes.")
+    max_attempts: int = Field(4, ge=1, description="How often a request is made, while its failure may pass.")
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _is_url(cls, value: str | None) -> str | None:
+        return None if value is None else _base_url(value).rstrip("/")
+
+
+def _kind_of_storage(value: Any) -> str:
+    return "s3" if (value.get("type") if isinstance(value, dict) else getattr(value, "type", None)) == "s3" else "local"
+
+
+StorageConfig = Annotated[
+    Annotated[LocalStorageConfig, Tag("local")] | Annotated[S3StorageConfig, Tag("s3")],
+    Discriminator(_kind_of_storage),
+]
 
 
 class FileConfig(_Model):
@@ -298,7 +357,7 @@ class Config(_Model):
         None, description="What tickets point at; by default the address that the request itself used."
     )
     trusted_proxies: int = Field(0, ge=0, description="How many proxies in front set X-Forwarded-* headers.")
-    storages: dict[str, LocalStorageConfig] = Field(min_length=1)
+    storages: dict[str, StorageConfig] = Field(min_length=1)
     datasets: list[DatasetEntry] = Field(min_length=1, description="First match wins.")
     htsget: HtsgetConfig = HtsgetConfig()
     refget: RefgetConfig = RefgetConfig()

@@ -11,7 +11,7 @@ import yaml
 from pydantic import SecretStr, ValidationError
 
 from htsget_flask.config.faults import cross_faults, secret_in
-from htsget_flask.config.models import GENOME_TAGS, IN_FILE, Config, is_url
+from htsget_flask.config.models import GENOME_TAGS, IN_FILE, KIND_TAGS, Config, LocalStorageConfig, is_url
 
 
 class ConfigError(Exception):
@@ -91,6 +91,9 @@ def _validated(content: Any, *, base: Path, source: str, file: Path | None = Non
         raise ConfigError("\n".join(f"{source}: {fault}" for fault in faults))
     storages = {}
     for name, storage in config.storages.items():
+        storages[name] = storage
+        if not isinstance(storage, LocalStorageConfig):
+            continue
         storages[name] = storage.model_copy(update={"root": base / storage.root})
         if storage.secret is not None and storage.secret.get_secret_value().startswith(IN_FILE):
             secret = SecretStr(secret_in(base, storage.secret.get_secret_value()))
@@ -113,10 +116,10 @@ def _sentence(fault: Any) -> str:
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:
-    """The path as a person writes it; the tags that pydantic puts in for the kinds of a dataset are not in the file."""
+    """The path as a person writes it; the tags that pydantic puts in for kinds are not in the file."""
     parts: list[str] = []
     for place, part in enumerate(location):
-        if (place == 2 and location[0] == "datasets" and part in ("prefix", "id")) or part in GENOME_TAGS:
+        if (place == 2 and part in KIND_TAGS.get(location[0], ())) or part in GENOME_TAGS:
             continue
         parts.append(f"[{part}]" if isinstance(part, int) else f".{part}" if parts else part)
     return "".join(parts).replace(".[key]", " (the name)") or "the file"

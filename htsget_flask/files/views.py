@@ -32,15 +32,18 @@ def get_file(storage_name: str, key: str) -> Response:
     storage = _opened(storage_name)
     if is_hidden(key):
         raise NotFound("no such file")
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
         try:
-            stat = storage.stat(key)
+            stat = storage.stat(key, max_age=storage.max_age if storage.is_remote and not attempt else 0)
+            elsewhere = storage.redirect_url(key, stat) if request.method == "GET" else None
+            if elsewhere is not None:
+                return _redirect(elsewhere)
             file = storage.open(key, etag=stat.etag)
+            return send_range(file, ByteRange(0, stat.size), etag=stat.etag, headers=_headers(key, stat))
         except VersionError:
             continue
         except OSError as error:
             raise FileFaultError(f"it cannot be read: {error.strerror}", location=storage.location(key)) from error
-        return send_range(file, ByteRange(0, stat.size), etag=stat.etag, headers=_headers(key, stat))
     raise ServiceUnavailable(f"{key!r} is being replaced; ask again")
 
 
@@ -58,6 +61,11 @@ def get_listing(storage_name: str) -> Response:
         raise FileFaultError(f"it cannot be listed: {error.strerror}", location=storage.location("")) from error
     base = f"{base_url(present.config)}files/{quote(storage_name)}/"
     return Response(page_json(page, base), content_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+def _redirect(url: str) -> Response:
+    """To where the storage itself answers: ranges and conditions go along."""
+    return Response(status=307, headers={"Location": url, "Cache-Control": "no-store", "Vary": "Origin"})
 
 
 def _opened(name: str) -> Storage:

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,7 @@ from htsget_flask.formats.records import is_unplaced, may_start
 from htsget_flask.htsget.pieces import Literal, Whole
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import Stat, VersionError
+from htsget_flask.storage.remote import EDGE, RemoteFile
 
 log = logging.getLogger(__name__)
 V = TypeVar("V")
@@ -38,6 +39,9 @@ _OVERHEAD = 512
 _MAPPED_COST = 64 << 10
 _REFERENCE_COST = 150
 _PIECE_COST = 150
+# So many requests of one ticket are under way at once.
+_MOST_AHEAD = 16
+_END_BEHIND = "end behind"
 # Part of a sidecar's version, as are the arrays' names: to be raised when the arrays change their meaning.
 _SIDECAR_VERSION = 1
 
@@ -60,19 +64,20 @@ class Parts(NamedTuple):
 class OpenFile:
     """One version of a data file during one request; a context manager that closes what it opened.
 
-    Everything that is wrong with the file or its index raises FileFaultError. The index's version may be what it was
-    `max_age` seconds ago; VersionError says that such memories of data and index do not go together.
+    Everything that is wrong with the file or its index raises FileFaultError. Unless it has to be `fresh` the index's
+    version may be one that the storage remembers; VersionError says that data and index do not go together.
     """
 
-    def __init__(self, file: DataFile, cache: ByteCache, sidecars: Path, *, max_age: float = 0) -> None:
+    def __init__(self, file: DataFile, cache: ByteCache, sidecars: Path, *, fresh: bool = True) -> None:
         self.source = file.source
         self.stat = file.stat
         self.is_cram = file.source.form.name == "CRAM"
-        self._max_age = max_age
+        self._fresh = fresh
         self._cache = cache
         self._sidecars = sidecars
         self._version = (file.source.storage_name, file.source.key, file.stat.etag)
         self._bytes: BinaryIO | None = None
+        self._expected: list[int] = []
         self._header: Header | None = None
         self._found_index: FoundIndex | None = None
 
@@ -134,9 +139,9 @@ class OpenFile:
 
     @property
     def found_index(self) -> FoundIndex:
-        """The first index under a usual name that is not older than its data.
+        """The first index under a usual name that is not older than its data, where the storage tells ages.
 
-        Ages count in whole seconds, as for htslib: tools write data and index within one.
+        They count in whole seconds, as for htslib: tools write data and index within one.
         """
         if self._found_index is None:
             self._found_index = self._find_index()
@@ -144,27 +149,36 @@ class OpenFile:
 
     def _find_index(self) -> FoundIndex:
         older = None
+        storage = self.source.storage
         for key in self.source.index_keys:
             try:
-                stat = self.source.storage.stat(key, max_age=self._max_age)
+                stat = storage.stat(key, max_age=0 if self._fresh else storage.max_age, family=self.source.family)
             except NotFound:
                 continue
-            if int(stat.modified) >= int(self.stat.modified):
+            if storage.is_remote or int(stat.modified) >= int(self.stat.modified):
                 return FoundIndex(key, stat)
             older = older or key
-        if self._max_age:
+        if not self._fresh:
             raise VersionError(self.source.key)
         if older is not None:
             raise FileFaultError(
                 f"the index of the {self.source.form.name} file is older than its data",
-                location=self.source.storage.location(older),
+                location=storage.location(older),
             )
         raise FileFaultError(f"the {self.source.form.name} file has no index", location=self.source.location)
+
+    def expect(self, offsets: Sequence[int]) -> None:
+        """Tell where BGZF blocks or CRAM containers start that are looked at next, in this order.
+
+        Where each read is a request the first that has to be made takes others with it.
+        """
+        if self.source.storage.is_remote:
+            self._expected = [offset for offset in offsets if (self._version, (_END_BEHIND, offset)) not in self._cache]
 
     def block_end(self, coffset: int) -> int:
         """The byte offset behind the BGZF block at `coffset`, which is thereby known to be one."""
         return self._fetch(
-            ("block end", coffset), lambda: coffset + bgzf.read_block_size(self._open(), coffset), lambda _: 0
+            (_END_BEHIND, coffset), lambda: coffset + bgzf.read_block_size(self._reach(coffset), coffset), lambda _: 0
         )
 
     def prove(self, coffset: int) -> None:
@@ -174,8 +188,8 @@ class OpenFile:
     def container_end(self, start: int) -> int:
         """The byte offset behind the CRAM container at `start`, which is thereby known to be one."""
         return self._fetch(
-            ("container end", start),
-            lambda: cram.read_container(self._open(), start, self.header.raw[4]).end,
+            (_END_BEHIND, start),
+            lambda: cram.read_container(self._reach(start), start, self.header.raw[4]).end,
             lambda _: 0,
         )
 
@@ -249,6 +263,16 @@ class OpenFile:
                 raise FileFaultError(f"it cannot be read: {error.strerror}", location=self.source.location) from error
         return self._bytes
 
+    def _reach(self, offset: int) -> BinaryIO:
+        """The file, in which what is at the offset, and what is expected behind it, is under way."""
+        file = self._open()
+        if offset in self._expected and isinstance(file, RemoteFile):
+            place = self._expected.index(offset)
+            ahead = self._expected[place : place + _MOST_AHEAD]
+            del self._expected[: place + _MOST_AHEAD]
+            file.prefetch([ByteRange(start, start + EDGE) for start in ahead])
+        return file
+
     def _parts(self, chunk: Chunk) -> Parts:
         (first, first_cut), (last, last_cut) = bgzf.split_offset(chunk.begin), bgzf.split_offset(chunk.end)
         if first == last:
@@ -266,7 +290,8 @@ class OpenFile:
 
     def _cut(self, coffset: int, start: int, end: int | None) -> tuple[bytes, int]:
         """Bytes `start` to `end` of a BGZF block's data, as BGZF blocks anew, and where the next block starts."""
-        data, size = bgzf.read_block(self._open(), coffset)
+        data, size = bgzf.read_block(self._reach(coffset), coffset)
+        self._fetch((_END_BEHIND, coffset), lambda: coffset + size, lambda _: 0)
         end = len(data) if end is None else end
         limit = self.header.reference_limit
         for edge in (start, end):

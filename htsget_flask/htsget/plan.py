@@ -31,7 +31,7 @@ def plan(query: Query, file: OpenFile, *, block_size: int, is_signed: bool = Fal
     """
     if query.header_only:
         return
-    for piece in _pieces(query.regions, file, MAX_BLOCK_SIZE if is_signed else _LONGEST_CUT):
+    for piece in _pieces(query.regions, file, is_signed=is_signed):
         if isinstance(piece, ByteRange) and piece.end // block_size > piece.start // block_size:
             yield from _split(piece, file, block_size)
         else:
@@ -46,10 +46,22 @@ def question(query: Query, file: OpenFile) -> Hashable:
     return _windows(query.regions[0], file)
 
 
-def _pieces(regions: Sequence[Region] | None, file: OpenFile, longest_cut: int) -> Iterator[Piece]:
+def _pieces(regions: Sequence[Region] | None, file: OpenFile, *, is_signed: bool) -> Iterator[Piece]:
     if file.is_cram:
         return _containers(regions, file)
-    return _bgzf_pieces(_chunks(regions, file), file, longest_cut)
+    chunks = _chunks(regions, file, is_signed=is_signed)
+    if is_signed:
+        file.expect([offset for chunk in chunks for offset in _edges(chunk, file)])
+        return _bgzf_pieces(chunks, file, MAX_BLOCK_SIZE)
+    return _bgzf_pieces(chunks, file, _LONGEST_CUT)
+
+
+def _edges(chunk: Chunk, file: OpenFile) -> Iterator[int]:
+    """The BGZF blocks at a chunk's ends, which are read to cut it."""
+    (first, _), (last, last_cut) = split_offset(chunk.begin), split_offset(chunk.end)
+    yield first
+    if last > first and (last_cut or last < file.stat.size):
+        yield last
 
 
 def _windows(region: Region, file: OpenFile) -> tuple[str, int, int | None]:
@@ -83,7 +95,7 @@ def _range(first: int, last: int, file: OpenFile) -> Iterator[ByteRange]:
     yield ByteRange(first, last)
 
 
-def _chunks(regions: Sequence[Region] | None, file: OpenFile) -> list[Chunk]:
+def _chunks(regions: Sequence[Region] | None, file: OpenFile, *, is_signed: bool) -> list[Chunk]:
     if regions is None:
         return merge_chunks([Chunk(file.header.end, virtual_offset(file.tail, 0))])
     chunks: list[Chunk] = []
@@ -98,7 +110,8 @@ def _chunks(regions: Sequence[Region] | None, file: OpenFile) -> list[Chunk]:
             windows = _windows(region, file)
             find = partial(index.chunks, reference_id, region.start, region.end)
             found = file.kept_chunks(windows, find)
-            if found:
+            # Else each chunk is looked at where it is cut.
+            if found and not is_signed:
                 file.prove(found[0].begin >> 16)
             chunks += found
     return merge_chunks(chunks, max_gap=_MAX_GAP)
@@ -120,7 +133,9 @@ def _containers(regions: Sequence[Region] | None, file: OpenFile) -> Iterator[Pi
         if places:
             last_end = file.container_end(int(index.containers[-1]))
             ranges += index.byte_ranges(places, last_end)
-    for containers in coalesce(ranges):
+    merged = coalesce(ranges)
+    file.expect([containers.start for containers in merged])
+    for containers in merged:
         if file.container_end(containers.start) > containers.end or containers.end > file.stat.size:
             raise _misfit(file)
         yield containers
@@ -141,14 +156,15 @@ def _reference_id(name: str, file: OpenFile) -> int | None:
 
 
 def _split(span: ByteRange, file: OpenFile, block_size: int) -> Iterator[ByteRange]:
-    """The range in parts of about `block_size` bytes, cut where BGZF blocks start (in CRAM anywhere).
+    """The range in parts of about `block_size` bytes, cut where BGZF blocks start.
 
-    Cuts stand at the same places whatever range is asked for: they are looked up once per file.
+    In CRAM, and where to look for them takes a request each, it is cut anywhere. Cuts stand at the same places
+    whatever range is asked for: they are looked up once per file.
     """
     start = span.start
     target = start - start % block_size + block_size
     while target < span.end:
-        cut = target if file.is_cram else file.block_start(target)
+        cut = target if file.is_cram or file.source.storage.is_remote else file.block_start(target)
         if start < cut < span.end:
             yield ByteRange(start, cut)
             start = cut

@@ -25,8 +25,6 @@ HTSGET_VERSION = "1.3.0"
 
 blueprint = Blueprint("htsget", __name__)
 
-# So long tickets may be made for a file that was replaced: their blocks then answer that it is gone.
-_MAX_AGE = 1.0
 # The URL of a data block names all that decides over its bytes: they may be kept for as long as a view is looked at.
 _BLOCK_HEADERS = {"Cache-Control": "private, max-age=3600, immutable", "Vary": "Origin"}
 
@@ -82,8 +80,11 @@ def get_block(etag: str, piece: str, endpoint: str, format_name: str, dataset_id
     if wanted is None or format_name not in FORMATS:
         raise NotFound("there is no such data block")
     present = services()
-    file = present.catalog.locate(endpoint, dataset_id, format_name)
+    # What is read from the file is proven to be of this version; what is kept of it is not.
+    file = present.catalog.locate(endpoint, dataset_id, format_name, fresh=isinstance(wanted, Whole))
     try:
+        if file.stat.etag != etag:
+            file = present.catalog.locate(endpoint, dataset_id, format_name)
         if file.stat.etag != etag:
             raise VersionError
         if _end(wanted) > file.stat.size:
@@ -146,31 +147,33 @@ def registry_entry(service_id: str) -> Response:
 
 
 def _ticket(present: Services, endpoint: str, dataset_id: str, query: Query) -> Response:
-    for max_age in (_MAX_AGE, 0):
+    # For a while tickets may be made for a file that was replaced: their blocks then answer that it is gone.
+    for fresh in (False, True):
         try:
-            body = _ticket_of(present, endpoint, dataset_id, query, max_age)
+            body = _ticket_of(present, endpoint, dataset_id, query, fresh=fresh)
             return Response(body, content_type=MEDIA_TYPE, headers={"Cache-Control": "no-store"})
         except VersionError:
             continue
     raise ServiceUnavailable(f"{dataset_id!r} is being replaced; ask again")
 
 
-def _ticket_of(present: Services, endpoint: str, dataset_id: str, query: Query, max_age: float) -> bytes:
+def _ticket_of(present: Services, endpoint: str, dataset_id: str, query: Query, *, fresh: bool) -> bytes:
     options = present.config.htsget
-    file = present.catalog.locate(endpoint, dataset_id, query.format, max_age=max_age)
-    signed = file.source.storage.signed_url(file.source.key, file.stat)
+    file = present.catalog.locate(endpoint, dataset_id, query.format, fresh=fresh)
     before = f"{base_url(present.config)}blocks/{file.stat.etag}/"
     after = f"/{endpoint}/{file.source.form.name}/{quote(dataset_id)}"
     never_inline = options.never_inline if file.source.never_inline is None else file.source.never_inline
-    with OpenFile(file, present.cache, present.sidecars, max_age=max_age) as opened:
-        # Signed URLs are good for a time, and so is not kept what holds them.
-        asked = None if signed else question(query, opened)
+    with OpenFile(file, present.cache, present.sidecars, fresh=fresh) as opened:
+        # Before a URL is signed: who reads an object learns the id of its version.
+        opened.header  # noqa: B018
+        signed = file.source.storage.signed_url(file.source.key, file.stat)
+        asked = question(query, opened)
         return ticket(
             opened,
             partial(plan, query, opened, block_size=options.block_size, is_signed=signed is not None),
             inline_limit=0 if never_inline else options.inline_limit,
             locate=partial(_block_url, signed, before, after),
-            kept_as=asked and (asked, before, after),
+            kept_as=asked and (asked, before, after, signed and signed.url),
         )
 
 

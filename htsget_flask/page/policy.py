@@ -1,11 +1,12 @@
 """What the page may load and whom it may ask: igv.js's address and the Content-Security-Policy."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from htsget_flask.config import Config, DatasetConfig, GenomeConfig, PrefixConfig, is_url
+from htsget_flask.storage import Storage
 
 _CDN = "https://cdn.jsdelivr.net/npm/igv@3.8.10/dist/igv.esm.min.js"
 _INTEGRITY = "sha384-lqA549GhtA7chGwVsX0JtBzYKXKrqa7GrV2jfhqtarMvl7VPMCKBvJFvKuu3Lygv"
@@ -35,14 +36,14 @@ def wants_genome_list(config: Config) -> bool:
     return any(isinstance(entry.genome, str) for entry in config.datasets)
 
 
-def content_security_policy(config: Config, base: str) -> str:
+def content_security_policy(config: Config, base: str, storages: Iterable[Storage]) -> str:
     """The policy (W3C CSP Level 3): what the page needs, and nothing else.
 
     `base` is the URL that tickets and files are at. igv.js makes style elements of its own; it reads data
     from this service, and from wherever the configuration's storages, genomes and tracks are.
     """
     source = igv_js(config).url
-    readable = {origin for url in (base, *_outside(config)) for origin in _ORIGIN.findall(url)[:1]}
+    readable = {origin for url in (base, *_outside(config, storages)) for origin in _ORIGIN.findall(url)[:1]}
     # igv.js's list of genomes decides where they are.
     anywhere = ["https:"] if wants_genome_list(config) else []
     policy = {
@@ -65,9 +66,9 @@ def _without_query(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{quote(parts.path, safe='/@%')}"
 
 
-def _outside(config: Config) -> Iterator[str]:
-    """The URLs of the configuration's genomes and tracks, and of web servers that deliver data blocks."""
-    yield from (storage.url for storage in config.storages.values() if storage.url is not None)
+def _outside(config: Config, storages: Iterable[Storage]) -> Iterator[str]:
+    """The URLs of the configuration's genomes and tracks, and of what delivers the storages' bytes."""
+    yield from filter(None, (storage.origin for storage in storages))
     for entry in config.datasets:
         yield from filter(is_url, _texts(entry))
 

@@ -35,7 +35,7 @@ def get_page() -> Response:
     html = render_template(
         "page.html", service=config.service, igv_js=source, wants_genome_list=wants_genome_list(config)
     )
-    policy = content_security_policy(config, base_url(config))
+    policy = content_security_policy(config, base_url(config), services().storages.values())
     return Response(html, mimetype="text/html", headers={"Content-Security-Policy": policy})
 
 

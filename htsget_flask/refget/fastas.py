@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 
-from htsget_flask.errors import FileFaultError, FormatError, NotFound
+from htsget_flask.errors import FileFaultError, FormatError, NotFound, StorageError
 from htsget_flask.refget.scanning import scan
 from htsget_flask.refget.sequences import Fasta
 from htsget_flask.refget.table import BESIDE, Table, kept_path, load_table, store_table
@@ -92,8 +92,8 @@ def oddities(fasta: Fasta) -> Iterator[str]:
             content = file.read()
     except (NotFound, VersionError):
         return
-    except OSError as error:
-        yield f"its .fai cannot be read: {error.strerror}"
+    except (OSError, StorageError) as error:
+        yield f"its .fai cannot be read: {error}"
         return
     fault = _fai_fault(content, fasta.table)
     if fault is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from htsget_flask.config import RefgetConfig, RefgetFastaConfig
-from htsget_flask.errors import FileFaultError, NotFound, ServiceUnavailable
+from htsget_flask.errors import FileFaultError, NotFound, ServiceUnavailable, StorageError
 from htsget_flask.formats.fasta import is_fasta
 from htsget_flask.refget.digests import parse_identifier
 from htsget_flask.refget.fastas import keep_table, known_table, make_table, oddities
@@ -31,6 +31,8 @@ _SHARE = 0.05
 _MOST_TRIED = 20
 _QUICK = 16 << 20
 _NOTHING = None, None
+
+_UNREADABLE = (OSError, StorageError, VersionError, NotFound)
 
 
 class Known(NamedTuple):
@@ -104,7 +106,7 @@ class Library:
         for version in islice(self._versions([]), _MOST_TRIED):
             try:
                 fasta, _ = self._kept(version) or (self._digested(version) if version.stat.size <= _QUICK else _NOTHING)
-            except (OSError, VersionError, NotFound):
+            except _UNREADABLE:
                 continue
             if fasta is not None and len(fasta.table):
                 return fasta.table.digests(0).md5.hex()
@@ -152,7 +154,7 @@ class Library:
             if fastas[version] is None:
                 try:
                     fastas[version] = self._digested(version)
-                except (OSError, VersionError, NotFound) as error:
+                except _UNREADABLE as error:
                     failed.append(_unreadable(self._location(version), error))
                 self._publish(stored, fastas)
         self._is_unsure = bool(failed)
@@ -177,7 +179,7 @@ class Library:
                     if (entry.storage, key) not in seen:
                         seen.add((entry.storage, key))
                         yield _Version(place, key, stat)
-            except (OSError, NotFound) as error:
+            except _UNREADABLE as error:
                 failed.append(_unreadable(storage.location(entry.key or ""), error))
 
     def _entries(self, entry: RefgetFastaConfig, storage: Storage) -> Iterator[tuple[str, Stat]]:
@@ -198,7 +200,7 @@ class Library:
             if self._stored is None or self._stored[0] != stat:
                 with storage.open(key, etag=stat.etag) as file:
                     self._stored = stat, read_store(storage, store.prefix, file.read())
-        except (OSError, VersionError, NotFound) as error:
+        except _UNREADABLE as error:
             failed.append(_unreadable(storage.location(key), error))
         return None if self._stored is None else self._stored[1]
 

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, current_app, request
 from werkzeug.exceptions import BadRequest
 
 from htsget_flask.delivery import attach
-from htsget_flask.errors import FileFaultError, FormatError, NotFound, ServiceUnavailable
+from htsget_flask.errors import FileFaultError, FormatError, NotFound, ServiceUnavailable, StorageError
 from htsget_flask.preconditions import failed_precondition, range_is_meant
 from htsget_flask.ranges import ByteRange
 from htsget_flask.refget.asked import (
@@ -185,13 +185,14 @@ def _filled(response: Response, found: Found, parts: list[Part], *, has_bounds: 
 
 
 def _direct_url(store: Stored, found: Found) -> str | None:
-    """Where a client may fetch the whole sequence itself, if it is told no more than the URL."""
-    key = store.key(found.md5)
+    """Where a client may fetch the whole sequence itself."""
+    storage, key = store.storage, store.key(found.md5)
+    if not storage.is_remote:
+        return None
     try:
-        signed = store.storage.signed_url(key, store.storage.stat(key))
+        return storage.redirect_url(key, storage.stat(key, max_age=storage.max_age))
     except NotFound:
         return None
-    return signed.url if signed is not None and not signed.headers else None
 
 
 def _opened(found: Found) -> BinaryIO:
@@ -232,7 +233,7 @@ class _Letters:
     def __iter__(self) -> Iterator[bytes]:
         try:
             yield from self.pieces()
-        except (FormatError, OSError) as error:
+        except (FormatError, StorageError, VersionError, OSError) as error:
             log.error("%s: %s, while it was sent", self._found.source.location(self._found.md5), error)
             # The client is to see that the answer is not whole.
             raise ConnectionResetError(errno.ECONNRESET, "the sequence cannot be read") from error

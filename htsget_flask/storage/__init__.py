@@ -41,17 +41,36 @@ class VersionError(Exception):
 class Storage(Protocol):
     """Files by key, a relative path with `/` between its segments.
 
-    An absent key raises NotFound; every other fault (a broken disk, a denied permission) propagates as what it is.
+    An absent key raises NotFound, a storage elsewhere that does not answer StorageError; every other fault (a broken
+    disk, a denied permission) propagates as what it is. `max_age`: so many seconds old what is remembered of a file's
+    version may be, where that does no harm. `is_remote`: whether each read is a request to somewhere else, and
+    `Stat.modified` the time of an upload, which tells nothing of the age of the content.
     """
 
-    def stat(self, key: str, *, max_age: float = 0) -> Stat:
-        """The present version of a file, or the one that was present at most `max_age` seconds ago."""
+    max_age: float
+    is_remote: bool
+
+    @property
+    def origin(self) -> str | None:
+        """The origin (RFC 6454) of signed URLs; None where there are none."""
+
+    def stat(self, key: str, *, max_age: float = 0, family: str | None = None) -> Stat:
+        """The present version of a file, or the one that was present at most `max_age` seconds ago.
+
+        `family` is a prefix of this key and of those that will be asked for next: one look may do for all.
+        """
 
     def open(self, key: str, *, etag: str | None = None) -> BinaryIO:
-        """The file's bytes, seekable and unbuffered; VersionError when `etag` is given and is not the present one."""
+        """The file's bytes, seekable and unbuffered; VersionError when `etag` is given and is not the present one.
+
+        Of a remote storage it is a `remote.RemoteFile`, and VersionError may come from reading it.
+        """
 
     def signed_url(self, key: str, version: Stat) -> SignedUrl | None:
         """Where clients may fetch this version of the file themselves; None: this server delivers the bytes."""
+
+    def redirect_url(self, key: str, version: Stat) -> str | None:
+        """The like for clients that send no header fields but a Range; another version may have taken its place."""
 
     def entries(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
         """The files whose keys start with `prefix` and come behind `after`, in the order of their keys' code points.

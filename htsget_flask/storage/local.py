@@ -29,14 +29,21 @@ class LocalStorage:
     them from one.
     """
 
+    # Not the system call is dear but that it hands the interpreter to another thread.
+    max_age = 1.0
+    is_remote = False
+
     def __init__(self, root: Path, *, handover: Handover | None = None, signer: UrlSigner | None = None) -> None:
         self._root = os.path.realpath(root)
         self._handover = handover
         self._signer = signer
         self._seen: dict[str, tuple[float, Stat]] = {}
 
-    def stat(self, key: str, *, max_age: float = 0) -> Stat:
-        # Not the system call is dear but that it hands the interpreter to another thread.
+    @property
+    def origin(self) -> str | None:
+        return None if self._signer is None else self._signer.origin
+
+    def stat(self, key: str, *, max_age: float = 0, family: str | None = None) -> Stat:
         if max_age:
             seen = self._seen.get(key)
             if seen is not None and time.monotonic() - seen[0] <= max_age:
@@ -74,6 +81,9 @@ class LocalStorage:
         path = os.fsencode(os.path.relpath(self._resolve(key)[0], self._root))
         modified = int(version.etag.partition("-")[0], 16)
         return self._signer.sign(path, etag=static_etag(modified, version.size))
+
+    def redirect_url(self, key: str, version: Stat) -> str | None:
+        return None
 
     def entries(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
         folder = prefix[: prefix.rfind("/") + 1]

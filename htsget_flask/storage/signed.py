@@ -15,8 +15,10 @@ class UrlSigner:
     """
 
     def __init__(self, base: str, *, secret: str, lifetime: int) -> None:
+        parts = urlsplit(base)
+        self.origin = f"{parts.scheme}://{parts.netloc}"
         self._base = base
-        self._path = unquote_to_bytes(urlsplit(base).path)
+        self._path = unquote_to_bytes(parts.path)
         self._secret = secret.encode()
         self._lifetime = lifetime
 

@@ -87,10 +87,17 @@ class TestEverySettingIsDocumented:
         assert {name for _, name in settings()} <= set(names(example))
 
 
+def local(config: Config, name: str) -> LocalStorageConfig:
+    """The settings of a storage in a folder."""
+    storage = config.storages[name]
+    assert isinstance(storage, LocalStorageConfig)
+    return storage
+
+
 class TestTheExamplesAreValid:
     def test_example(self) -> None:
         config = read_config(ROOT / "config" / "example.yaml")
-        assert config.storages["lab"].root == ROOT / "config" / "lab"
+        assert local(config, "lab").root == ROOT / "config" / "lab"
 
     def test_minimal(self, tmp_path: Path) -> None:
         text = (ROOT / "config" / "minimal.yaml").read_text()
@@ -200,7 +207,7 @@ class TestPathsAreResolved:
             "storages: {a: {type: local, root: data}}\ndatasets: [{prefix: '', storage: a}]\ncache: {folder: kept}\n"
         )
         config = read_config(path)
-        assert config.storages["a"].root == tmp_path / "data"
+        assert local(config, "a").root == tmp_path / "data"
         assert config.cache.folder == tmp_path / "kept"
 
     def test_of_igv_js(self, tmp_path: Path) -> None:
@@ -237,7 +244,7 @@ class TestSecrets:
         for secret in ("file:key", f"file:{tmp_path / 'key'}", self.SECRET):
             path.write_text(self.storage(tmp_path, "url: https://a.example/raw", f"secret: '{secret}'"))
             config = read_config(path)
-            found = config.storages["lab"].secret
+            found = local(config, "lab").secret
             assert found is not None and found.get_secret_value() == self.SECRET
             assert self.SECRET not in repr(config) + str(config) + config.model_dump_json()
 

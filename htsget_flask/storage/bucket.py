@@ -1,0 +1,284 @@
+"""An S3 bucket's objects: requests that are repeated where that helps, and what their failures mean."""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import urllib3.exceptions
+from botocore import exceptions as faults
+from botocore.parsers import ResponseParserError
+
+from htsget_flask.errors import NotFound, StorageError
+from htsget_flask.ranges import ByteRange
+from htsget_flask.storage import VersionError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+T = TypeVar("T")
+
+_PIECE = 1 << 20
+# Seconds before the second attempt; each further one waits up to twice as long as the one before.
+_FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
+
+_PASSING = (
+    faults.ConnectionError,
+    faults.HTTPClientError,
+    faults.ResponseStreamingError,
+    faults.IncompleteReadError,
+    faults.ReadTimeoutError,
+    faults.MetadataRetrievalError,
+    faults.CredentialRetrievalError,
+    ResponseParserError,
+    urllib3.exceptions.HTTPError,
+    OSError,
+)
+_PASSING_CODES = frozenset(
+    {
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "RequestThrottled",
+        "RequestLimitExceeded",
+        "TooManyRequests",
+        "TooManyRequestsException",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "InternalError",
+        "ServiceUnavailable",
+        "OperationAborted",
+    }
+)
+_NO_OBJECT = frozenset({"NoSuchKey", "NoSuchVersion"})
+_OTHER_VERSION = frozenset({"PreconditionFailed", "InvalidRange", "412", "416"})
+# Another attempt helps where the credentials are being renewed.
+_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
+# What is wrong with the storage {}, to its clients.
+_REASONS = {
+    "AccessDenied": "the storage {} does not let this server read it",
+    "AllAccessDisabled": "the storage {} does not let this server read it",
+    "403": "the storage {} does not let this server read it",
+    "NoSuchBucket": "the bucket of the storage {} does not exist",
+    "InvalidObjectState": "the file is in the archive of the storage {}, and has to be restored first",
+    "RequestTimeTooSkewed": "the clocks of this server and of the storage {} do not agree",
+    "InvalidAccessKeyId": "the storage {} does not know this server's credentials",
+    "SignatureDoesNotMatch": "the storage {} does not accept this server's credentials",
+    **dict.fromkeys(_EXPIRED, "this server's credentials for the storage {} have expired"),
+}
+
+
+class Object(NamedTuple):
+    """One version of an object: `etag` as S3 writes it, with its quotes; `version_id` where it is known to have one."""
+
+    size: int
+    modified: float
+    etag: str
+    version_id: str | None
+
+
+class Batch(NamedTuple):
+    """Objects by key, in the order of their keys; unless `is_complete` there are more behind the last one."""
+
+    objects: Mapping[str, Object]
+    is_complete: bool
+
+
+class NotAllowedError(Exception):
+    """Listing is not allowed to this server, which may still read objects."""
+
+
+class Bucket:
+    """Objects of a bucket by their full keys; safe for threads, as is the client.
+
+    What may pass is tried `max_attempts` times, with random waits between them, before it raises StorageError; an
+    absent object is NotFound, and nothing else is. `storage` is what messages call it.
+    """
+
+    def __init__(self, client: "S3Client", name: str, *, storage: str, max_attempts: int, revalidate: float) -> None:
+        self._client = client
+        self.name = name
+        self._storage = storage
+        self._max_attempts = max_attempts
+        self._revalidate = revalidate
+        self._bucket_seen = -revalidate
+
+    def head(self, key: str) -> Object:
+        """An object's present version."""
+
+        def ask() -> Any:
+            return self._client.head_object(Bucket=self.name, Key=key)
+
+        try:
+            answer = self._attempted(ask)
+        except _NoBodyError:
+            # The answer to a HEAD does not say what was not found.
+            self._prove_bucket()
+            raise NotFound("no such file") from None
+        return Object(
+            answer["ContentLength"], _seconds(answer["LastModified"]), _quoted(answer["ETag"]), _version_id(answer)
+        )
+
+    def batch(self, prefix: str, *, after: str | None = None, limit: int) -> Batch:
+        """At most `limit` objects whose keys start with `prefix` and come behind `after`.
+
+        Raises:
+            NotAllowedError: where this server may not list the bucket.
+        """
+        behind: dict[str, Any] = {} if after is None else {"StartAfter": after}
+
+        def ask() -> Any:
+            return self._client.list_objects_v2(Bucket=self.name, Prefix=prefix, MaxKeys=limit, **behind)
+
+        try:
+            answer = self._attempted(ask)
+        except StorageError as error:
+            cause = error.__cause__
+            if isinstance(cause, faults.ClientError) and _code(cause) in ("AccessDenied", "403"):
+                raise NotAllowedError from error
+            raise
+        self._bucket_seen = time.monotonic()
+        found = {
+            entry["Key"]: Object(entry["Size"], _seconds(entry["LastModified"]), _quoted(entry["ETag"]), None)
+            for entry in answer.get("Contents", ())
+        }
+        return Batch(found, not answer["IsTruncated"])
+
+    def stream(
+        self, key: str, version: Object, span: ByteRange, *, on_answer: Callable[[Object], None] | None = None
+    ) -> Iterator[bytes]:
+        """A range of an object, piece by piece; where the connection is cut it goes on from there.
+
+        `on_answer` is told the version with its id.
+
+        Raises:
+            VersionError: when another version has taken its place.
+        """
+        position, failures = span.start, 0
+        while position < span.end:
+            try:
+                answer = self._get(key, version, ByteRange(position, span.end))
+                if on_answer is not None:
+                    on_answer(version._replace(version_id=_version_id(answer)))
+                with closing(answer["Body"]) as body:
+                    while position < span.end:
+                        data = body.read(min(_PIECE, span.end - position))
+                        if not data:
+                            raise _CutShortError
+                        position += len(data)
+                        failures = 0
+                        yield data
+            except Exception as error:
+                failures += 1
+                self._wait_or_raise(error, failures)
+
+    def _get(self, key: str, version: Object, span: ByteRange) -> Any:
+        wanted = f"bytes={span.start}-{span.end - 1}"
+        answer = self._client.get_object(Bucket=self.name, Key=key, Range=wanted, IfMatch=version.etag)
+        # Not every server heeds these fields.
+        expected = f"bytes {span.start}-{span.end - 1}/{version.size}"
+        is_whole = len(span) == version.size == answer["ContentLength"]
+        if _quoted(answer["ETag"]) != version.etag:
+            answer["Body"].close()
+            raise VersionError(key)
+        if not is_whole and answer.get("ContentRange") != expected:
+            answer["Body"].close()
+            raise StorageError(
+                f"the storage {self._storage!r} does not answer with the range asked for",
+                is_passing=False,
+                detail=f"{answer.get('ContentRange')} instead of {expected}",
+            )
+        return answer
+
+    def _prove_bucket(self) -> None:
+        if time.monotonic() - self._bucket_seen < self._revalidate:
+            return
+        try:
+            self._attempted(lambda: self._client.head_bucket(Bucket=self.name))
+        except _NoBodyError as error:
+            raise self._fault("NoSuchBucket", error.__cause__, is_passing=False) from error.__cause__
+        except StorageError as error:
+            # It may be forbidden to look at a bucket that exists.
+            if error.is_passing:
+                raise
+        self._bucket_seen = time.monotonic()
+
+    def _attempted(self, ask: Callable[[], T]) -> T:
+        failures = 0
+        while True:
+            try:
+                return ask()
+            except Exception as error:
+                failures += 1
+                self._wait_or_raise(error, failures)
+
+    def _wait_or_raise(self, error: Exception, failures: int) -> None:
+        """Wait for the next attempt where one may help; else raise what the failure means."""
+        if not isinstance(error, (*_PASSING, faults.ClientError, faults.BotoCoreError)):
+            raise error
+        code = _code(error) if isinstance(error, faults.ClientError) else type(error).__name__
+        if code in _NO_OBJECT:
+            raise NotFound("no such file") from None
+        if code == "404":
+            raise _NoBodyError from error
+        if code in _OTHER_VERSION:
+            raise VersionError(code) from None
+        is_passing = isinstance(error, _PASSING) and not isinstance(error, faults.SSLError)
+        if isinstance(error, faults.ClientError):
+            is_passing = code in _PASSING_CODES or _status(error) >= 500 or _status(error) == 429
+        if failures < self._max_attempts and (is_passing or code in _EXPIRED):
+            # Not for safety: so that not all clients of a busy storage ask again at the same moment.
+            time.sleep(random.uniform(0, min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (failures - 1))))  # noqa: S311
+            return
+        raise self._fault(code, error, is_passing=is_passing) from error
+
+    def _fault(self, code: str, error: BaseException | None, *, is_passing: bool) -> StorageError:
+        name = repr(self._storage)
+        usual = f"the storage {name} does not answer now" if is_passing else f"the storage {name} cannot be read"
+        reason = _REASONS[code].format(name) if code in _REASONS else usual
+        return StorageError(reason, is_passing=is_passing, detail=_detail(code, error))
+
+
+class _NoBodyError(Exception):
+    """404 without saying what was not found."""
+
+
+class _CutShortError(faults.HTTPClientError):
+    """The connection ended before the body did."""
+
+    fmt = "the connection was closed in mid-body"
+
+
+def _code(error: faults.ClientError) -> str:
+    """What S3 calls the failure; its HTTP status where it did not say."""
+    return str(error.response.get("Error", {}).get("Code") or _status(error))
+
+
+def _status(error: faults.ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _detail(code: str, error: BaseException | None) -> str:
+    """The failure for the log. Messages of S3 may quote what was signed, others a URL: they stay out."""
+    if isinstance(error, faults.ClientError):
+        metadata: Mapping[str, Any] = error.response.get("ResponseMetadata", {})
+        return f"{error.operation_name}: {code}, status {_status(error)}, request id {metadata.get('RequestId')}"
+    return code
+
+
+def _quoted(etag: str) -> str:
+    """An ETag with its quotes, which some servers leave out in lists."""
+    return etag if etag.startswith('"') else f'"{etag}"'
+
+
+def _seconds(date: datetime) -> float:
+    """Lists have fractions of a second, other answers have not."""
+    return float(int(date.timestamp()))
+
+
+def _version_id(answer: Mapping[str, Any]) -> str | None:
+    """The version's id; `null` is that of objects which are replaced without trace."""
+    version_id = answer.get("VersionId")
+    return None if version_id in (None, "null") else str(version_id)

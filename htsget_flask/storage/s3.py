@@ -1,0 +1,208 @@
+"""Objects of an S3 bucket, which clients fetch by presigned URLs."""
+
+import hashlib
+import re
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
+from typing import BinaryIO, NamedTuple, cast
+
+from htsget_flask.errors import NotFound, StorageError
+from htsget_flask.ranges import ByteRange
+from htsget_flask.storage import Entry, SignedUrl, Stat, VersionError, is_hidden, is_key, validate_key
+from htsget_flask.storage.bucket import Bucket, NotAllowedError, Object
+from htsget_flask.storage.presigned import Presigner
+from htsget_flask.storage.remote import RemoteFile
+
+# Seconds for which it is remembered that nothing is there: who has just written a file looks for it.
+_ABSENCE = 5.0
+_MOST_SEEN = 10_000
+_MOST_IN_FAMILY = 100
+_MOST_LISTED = 1000
+
+_PLAIN_ETAG = re.compile(r'"([A-Za-z0-9_.-]{1,128})"')
+
+
+class _Seen(NamedTuple):
+    """What was there, and when; None is nothing."""
+
+    time: float
+    object: Object | None
+
+
+class _Family(NamedTuple):
+    """A look at all keys with a prefix: up to `last`, or at all of them."""
+
+    time: float
+    last: str | None
+    is_empty: bool
+
+
+class S3Storage:
+    """The objects of a bucket whose keys start with `prefix`, which is empty or ends with a slash.
+
+    Clients fetch them with URLs of the presigner; without one this server delivers all bytes. Versions are remembered
+    for `revalidate` seconds by those who allow it. `executor` runs the requests that are made ahead.
+    """
+
+    is_remote = True
+
+    def __init__(
+        self, bucket: Bucket, prefix: str, *, presigner: Presigner | None, executor: Executor, revalidate: float
+    ) -> None:
+        self.max_age = revalidate
+        self._bucket = bucket
+        self._prefix = prefix
+        self._presigner = presigner
+        self._executor = executor
+        self._absence = min(_ABSENCE, revalidate)
+        self._seen: dict[str, _Seen] = {}
+        self._families: dict[str, _Family] = {}
+        self._has_versions = False
+        self._may_list_from = 0.0
+
+    @property
+    def origin(self) -> str | None:
+        return None if self._presigner is None else self._presigner.origin()
+
+    def stat(self, key: str, *, max_age: float = 0, family: str | None = None) -> Stat:
+        validate_key(key)
+        if family is not None and not key.startswith(family):
+            family = None
+        found = self._remembered(key, max_age, family) if max_age else None
+        return _stat(self._present(found or self._look_for(key, family)))
+
+    def open(self, key: str, *, etag: str | None = None) -> BinaryIO:
+        validate_key(key)
+        version = self._version(key, etag)
+
+        def stream(span: ByteRange) -> Iterator[bytes]:
+            return self._bucket.stream(self._prefix + key, version, span, on_answer=learn)
+
+        def learn(answered: Object) -> None:
+            if answered.version_id is not None:
+                self._has_versions = True
+                seen = self._seen.get(key)
+                if seen is not None and seen.object == version:
+                    self._seen[key] = seen._replace(object=answered)
+
+        return cast(BinaryIO, RemoteFile(version.size, stream, self._executor))
+
+    def signed_url(self, key: str, version: Stat) -> SignedUrl | None:
+        if self._presigner is None:
+            return None
+        found = self._version(key, version.etag)
+        if found.version_id is None and self._has_versions:
+            found = self._present(self._look_at(key))
+            if _stat(found).etag != version.etag:
+                raise VersionError(key)
+        return self._presigner.sign(self._prefix + key, found)
+
+    def redirect_url(self, key: str, version: Stat) -> str | None:
+        if self._presigner is None:
+            return None
+        return self._presigner.sign(self._prefix + key, self._version(key, version.etag), with_headers=False).url
+
+    def entries(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
+        if not (is_key(prefix) or is_key(prefix + "x")) or (after > prefix and not after.startswith(prefix)):
+            return
+        behind = after if after.startswith(prefix) and is_key(after) else None
+        while True:
+            start = None if behind is None else self._prefix + behind
+            try:
+                batch = self._bucket.batch(self._prefix + prefix, after=start, limit=_MOST_LISTED)
+            except NotAllowedError as error:
+                raise cast(StorageError, error.__cause__) from None
+            for full_key, found in batch.objects.items():
+                behind = full_key[len(self._prefix) :]
+                if behind > after and is_key(behind) and not is_hidden(behind):
+                    yield Entry(behind, _stat(found))
+            if batch.is_complete or not batch.objects:
+                return
+
+    def location(self, key: str) -> str:
+        return f"s3://{self._bucket.name}/{self._prefix}{key}"
+
+    def _version(self, key: str, etag: str | None) -> Object:
+        """The version with this etag, or the present one."""
+        # Whatever the age of what is remembered: another version does not answer to its ETag.
+        seen = self._seen.get(key)
+        if etag is not None and seen is not None and seen.object is not None and _stat(seen.object).etag == etag:
+            return seen.object
+        found = self._present(self._look_at(key))
+        if etag is not None and _stat(found).etag != etag:
+            raise VersionError(key)
+        return found
+
+    def _remembered(self, key: str, max_age: float, family: str | None) -> _Seen | None:
+        now = time.monotonic()
+        seen = self._seen.get(key)
+        if seen is not None and now - seen.time <= (max_age if seen.object else min(max_age, self._absence)):
+            return seen
+        looked = None if family is None else self._families.get(family)
+        if looked is None or (looked.last is not None and key > looked.last):
+            return None
+        # An index that a tool chose not to write is not looked for again and again where the data is known.
+        if now - looked.time > (min(max_age, self._absence) if looked.is_empty else max_age):
+            return None
+        return _Seen(looked.time, None)
+
+    def _look_for(self, key: str, family: str | None) -> _Seen:
+        if family is None or time.monotonic() < self._may_list_from:
+            return self._look_at(key)
+        try:
+            looked, objects = self._look_at_family(family)
+        except NotAllowedError:
+            self._may_list_from = time.monotonic() + self.max_age
+            return self._look_at(key)
+        if looked.last is not None and key > looked.last:
+            return self._look_at(key)
+        return _Seen(looked.time, objects.get(key))
+
+    def _look_at(self, key: str) -> _Seen:
+        self._make_room()
+        try:
+            found = self._bucket.head(self._prefix + key)
+        except NotFound:
+            seen = _Seen(time.monotonic(), None)
+        else:
+            self._has_versions = self._has_versions or found.version_id is not None
+            seen = _Seen(time.monotonic(), found)
+        self._seen[key] = seen
+        return seen
+
+    def _look_at_family(self, family: str) -> tuple[_Family, Mapping[str, Object]]:
+        self._make_room()
+        batch = self._bucket.batch(self._prefix + family, limit=_MOST_IN_FAMILY)
+        now = time.monotonic()
+        objects = {}
+        for full_key, found in batch.objects.items():
+            key = full_key[len(self._prefix) :]
+            before = self._seen.get(key)
+            # A list does not tell the ids of versions: they stay what they were.
+            known = before.object if before is not None else None
+            same = known is not None and known._replace(version_id=None) == found
+            objects[key] = known if known is not None and same else found
+            self._seen[key] = _Seen(now, objects[key])
+        looked = _Family(now, None if batch.is_complete else max(objects, default=None), not objects)
+        self._families[family] = looked
+        return looked, objects
+
+    def _make_room(self) -> None:
+        if len(self._seen) >= _MOST_SEEN:
+            self._seen.clear()
+        if len(self._families) >= _MOST_SEEN:
+            self._families.clear()
+
+    @staticmethod
+    def _present(seen: _Seen) -> Object:
+        if seen.object is None:
+            raise NotFound("no such file")
+        return seen.object
+
+
+def _stat(found: Object) -> Stat:
+    plain = _PLAIN_ETAG.fullmatch(found.etag)
+    # Part of URLs, where not all may stand that a server of another make puts between the quotes.
+    etag = plain[1] if plain else hashlib.sha256(found.etag.encode()).hexdigest()[:32]
+    return Stat(found.size, found.modified, etag)

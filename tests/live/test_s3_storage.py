@@ -1,0 +1,41 @@
+"""The S3 storage keeps the contract of all storages, with real servers."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+
+import pytest
+
+from htsget_flask.storage import Storage
+from htsget_flask.storage.bucket import Bucket
+from htsget_flask.storage.s3 import S3Storage
+from tests.contract import StorageContract
+from tests.s3 import S3Server
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture(scope="module")
+def bucket(s3_server: S3Server) -> str:
+    return s3_server.create_bucket()
+
+
+@pytest.fixture(scope="module")
+def executor() -> Iterator[Executor]:
+    with ThreadPoolExecutor(2) as executor:
+        yield executor
+
+
+class TestS3Storage(StorageContract):
+    @pytest.fixture
+    def folder(self) -> str:
+        return f"a folder/é/{uuid.uuid4().hex}/"
+
+    @pytest.fixture
+    def storage(self, s3_server: S3Server, bucket: str, folder: str, executor: Executor) -> Storage:
+        objects = Bucket(s3_server.owner, bucket, storage="cohort", max_attempts=1, revalidate=0)
+        return S3Storage(objects, folder, presigner=None, executor=executor, revalidate=0)
+
+    @pytest.fixture
+    def put(self, s3_server: S3Server, bucket: str, folder: str) -> Callable[[str, bytes], None]:
+        return lambda key, content: s3_server.put(bucket, folder + key, content)
