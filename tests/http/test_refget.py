@@ -158,8 +158,10 @@ class TestRequestsAreRefusedInOrder:
             "md5:" + MD5[:-1],
             "%00",
             "ä",
-        ]
-        + [expected(LINEAR).ga4gh.swapcase().replace("GA4GH:sq", "ga4gh:SQ"), "ga4gh:" + MD5, "INSDC:L1.2"],
+            expected(LINEAR).ga4gh.swapcase().replace("GA4GH:sq", "ga4gh:SQ"),
+            "ga4gh:" + MD5,
+            "INSDC:L1.2",
+        ],
     )
     @pytest.mark.parametrize("path", ["", "/", "/metadata", "?start=x"])
     def test_unknown(self, http: FlaskHttp, name: str, path: str) -> None:
@@ -189,8 +191,6 @@ class TestRequestsAreRefusedInOrder:
             "start=1.0",
             "start=+5",
             "start=0x1",
-        ]
-        + [
             "start=4294967296",
             "end=4294967296",
             "end=" + "9" * 5000,
@@ -198,8 +198,9 @@ class TestRequestsAreRefusedInOrder:
             "start=²",
             "start=1%00",
             "end=1e3",
-        ]
-        + ["start=999999999&end=x", "start=5&end=1&end=1"],
+            "start=999999999&end=x",
+            "start=5&end=1&end=1",
+        ],
     )
     def test_malformed_bounds(self, http: FlaskHttp, query: str) -> None:
         assert http.get(f"/sequence/{MD5}?{query}").status == 400
@@ -216,9 +217,18 @@ class TestRequestsAreRefusedInOrder:
             "bytes=-",
             "bytes=",
             "x",
-        ]
-        + ["bytes=0-1,3-4", "bytes=0-0,", "bytes 0-1", "bytes=1 - 2", "bytes=0-4294967296", "bytes=4294967296-"]
-        + ["bytes=-4294967296", "0-5", "bytes=²-3", "items=0-5", "bytes=" + "9" * 5000 + "-"],
+            "bytes=0-1,3-4",
+            "bytes=0-0,",
+            "bytes 0-1",
+            "bytes=1 - 2",
+            "bytes=0-4294967296",
+            "bytes=4294967296-",
+            "bytes=-4294967296",
+            "0-5",
+            "bytes=²-3",
+            "items=0-5",
+            "bytes=" + "9" * 5000 + "-",
+        ],
     )
     def test_malformed_range(self, http: FlaskHttp, value: str) -> None:
         assert http.get(f"/sequence/{MD5}", {"Range": value.encode().decode("latin-1")}).status == 400
@@ -250,8 +260,9 @@ class TestRequestsAreRefusedInOrder:
             ("-7", 493, 500),
             ("-999", 0, 500),
             ("499-499", 499, 500),
-        ]
-        + [("0-0", 0, 1), ("0000000000000007-08", 7, 9)],
+            ("0-0", 0, 1),
+            ("0000000000000007-08", 7, 9),
+        ],
     )
     def test_satisfiable_range(self, http: FlaskHttp, value: str, start: int, end: int) -> None:
         answer = http.get(f"/sequence/{CIRCLE_MD5}", {"Range": f"Bytes={value}"})

@@ -16,7 +16,7 @@ from tests.live.conftest import Serve
 from tests.live.server import Server, serving
 from tests.live.tools import ROOT, missing, real_data, run, tool
 from tests.live.wire import ask
-from tests.sequences import expected, some_letters
+from tests.sequences import expected, fasta, some_letters
 
 pytestmark = pytest.mark.live
 
@@ -38,8 +38,16 @@ def clients() -> Path:
         if not (complete.is_file() and complete.read_text() == " ".join(CLIENTS)):
             shutil.rmtree(kept, ignore_errors=True)
             for command in (
-                [sys.executable, "-m", "venv", kept],
-                [kept / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *CLIENTS],
+                [sys.executable, "-m", "venv", str(kept)],
+                [
+                    str(kept / "bin" / "python"),
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--disable-pip-version-check",
+                    *CLIENTS,
+                ],
             ):
                 made = subprocess.run(command, capture_output=True, timeout=180, env=environment, check=False)
                 if made.returncode:
@@ -76,7 +84,7 @@ def suite_server(request: pytest.FixtureRequest, serve: Serve, tmp_path_factory:
 class TestTheComplianceSuite:
     def test_passes(self, suite_server: Server, clients: Path, tmp_path: Path) -> None:
         command = [
-            clients / "refget-compliance",
+            str(clients / "refget-compliance"),
             "report",
             "-s",
             f"{suite_server.url}/",
@@ -108,7 +116,7 @@ class TestTheComplianceSuite:
             with pysam.FastaFile(str(self.copied(suite_server, f"{name}.faa"))) as oracle:
                 letters = oracle.fetch(text[name]).encode()
             for identifier in (sums["md5"], sums["sha512"], sums["ga4gh"], sums["ga4gh"].removeprefix("ga4gh:")):
-                answer = ask(suite_server, "GET", f"/sequence/{identifier}", {"Accept": "text/plain, */*;q=0.5"})
+                answer = ask(suite_server, "GET", f"/sequence/{identifier}", Accept="text/plain, */*;q=0.5")
                 assert (answer.status, answer.body) == (200, letters)
             metadata = json.loads(ask(suite_server, "GET", f"/sequence/{sums['ga4gh']}/metadata").body)["metadata"]
             assert (metadata["md5"], metadata["ga4gh"], metadata["length"]) == (
@@ -117,8 +125,8 @@ class TestTheComplianceSuite:
                 len(letters),
             )
         for identifier, md5 in {"insdc:BK006935.2": I_MD5, "insdc:NC_001422.1": NC_MD5}.items():
-            accept = {"Accept": "application/vnd.ga4gh.refget.v2.0.0+json, application/vnd.ga4gh.refget.v1.0.0+json"}
-            answer = ask(suite_server, "GET", f"/sequence/{identifier}/metadata", accept)
+            accept = "application/vnd.ga4gh.refget.v2.0.0+json, application/vnd.ga4gh.refget.v1.0.0+json"
+            answer = ask(suite_server, "GET", f"/sequence/{identifier}/metadata", Accept=accept)
             metadata = json.loads(answer.body)["metadata"]
             authority, _, alias = identifier.partition(":")
             assert (metadata["md5"], metadata["aliases"]) == (md5, [{"alias": alias, "naming_authority": authority}])
@@ -164,12 +172,9 @@ class TestSamtoolsDecodesCramThroughIt:
         options = ["-C", "-T", demo_folder / "demo.fa", "--output-fmt-option", "embed_ref=0", "-o", path]
         run("samtools", "view", *options, demo_folder / "NA00001.bam", "chrM", "chr2:1-20000", cwd=tmp_path)
         header = run("samtools", "view", "-H", "--no-PG", path, cwd=tmp_path)
-        (tmp_path / "header").write_text(
-            "".join(
-                "\t".join(field for field in line.split("\t") if not field.startswith("UR:"))
-                for line in header.splitlines(True)
-            )
-        )
+        fields = [line.split("\t") for line in header.splitlines()]
+        lines = ["\t".join(field for field in line if not field.startswith("UR:")) + "\n" for line in fields]
+        (tmp_path / "header").write_text("".join(lines))
         run("samtools", "reheader", "-i", tmp_path / "header", path, cwd=tmp_path)
         return path
 
@@ -179,7 +184,7 @@ class TestSamtoolsDecodesCramThroughIt:
             "REF_CACHE": os.devnull,
             **{name: str(value) for name, value in places.items()},
         }
-        command = [tool("samtools"), "view", cram]
+        command = [tool("samtools"), "view", str(cram)]
         return subprocess.run(
             command, cwd=cwd, env={**os.environ, **variables}, capture_output=True, timeout=60, check=False
         )
@@ -226,50 +231,53 @@ def same_reads(found: list[str], right: set[str]) -> bool:
     return bool(found) and {core(line) for line in found} == {core(line) for line in right}
 
 
+LONG = some_letters("long", 3_000_000, b"ACGTacgt")
+
+
+@pytest.fixture(scope="module")
+def long_fasta(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A FASTA file with one sequence that no answer has in one piece."""
+    path = tmp_path_factory.mktemp("long") / "long.fa"
+    path.write_bytes(fasta({"long": LONG}, width=70))
+    return path
+
+
+@pytest.fixture(scope="module", params=["wrapped", "compressed", "store"])
+def long_server(
+    request: pytest.FixtureRequest, serve: Serve, long_fasta: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Server:
+    """A server of the sequence in one layout."""
+    served = tmp_path_factory.mktemp("served")
+    if request.param == "store":
+        run("htsget-flask", "refget", "ingest", long_fasta, served, cwd=served)
+    elif request.param == "compressed":
+        shutil.copyfile(long_fasta, served / "long.fa")
+        run("bgzip", served / "long.fa", cwd=served)
+    else:
+        shutil.copyfile(long_fasta, served / "long.fa")
+    config = served.with_suffix(".yaml")
+    source = "store: {storage: here}" if request.param == "store" else "fastas: [{storage: here, prefix: ''}]"
+    config.write_text(
+        f"storages: {{here: {{type: local, root: '{served}'}}}}\n"
+        f"datasets: [{{prefix: '', storage: here}}]\nrefget: {{{source}}}\n"
+    )
+    return serve("--config", config)
+
+
 class TestLongSequencesAreStreamed:
-    TEXT = some_letters("long", 3_000_000, b"ACGTacgt")
-
-    @pytest.fixture(scope="class")
-    def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        folder = tmp_path_factory.mktemp("long")
-        lines = (self.TEXT[start : start + 70] for start in range(0, len(self.TEXT), 70))
-        (folder / "long.fa").write_bytes(b">long\n" + b"\n".join(lines) + b"\n")
-        return folder
-
-    @pytest.fixture(scope="class", params=["wrapped", "compressed", "store"])
-    def server(
-        self, request: pytest.FixtureRequest, serve: Serve, folder: Path, tmp_path_factory: pytest.TempPathFactory
-    ) -> Server:
-        """A server of the sequence in one layout."""
-        served = tmp_path_factory.mktemp("served")
-        if request.param == "store":
-            run("htsget-flask", "refget", "ingest", folder / "long.fa", served, cwd=served)
-        elif request.param == "compressed":
-            shutil.copyfile(folder / "long.fa", served / "long.fa")
-            run("bgzip", served / "long.fa", cwd=served)
-        else:
-            shutil.copyfile(folder / "long.fa", served / "long.fa")
-        config = served.with_suffix(".yaml")
-        source = "store: {storage: here}" if request.param == "store" else "fastas: [{storage: here, prefix: ''}]"
-        config.write_text(
-            f"storages: {{here: {{type: local, root: '{served}'}}}}\n"
-            f"datasets: [{{prefix: '', storage: here}}]\nrefget: {{{source}}}\n"
-        )
-        return serve("--config", config)
-
-    def test_whole_and_in_part(self, server: Server) -> None:
-        right = expected(self.TEXT)
+    def test_whole_and_in_part(self, long_server: Server) -> None:
+        right = expected(LONG)
         for identifier in (right.md5, right.ga4gh):
-            answer = ask(server, "GET", f"/sequence/{identifier}")
+            answer = ask(long_server, "GET", f"/sequence/{identifier}")
             assert (answer.status, answer.body == right.letters) == (200, True)
         for start, end in ((5, 2_999_995), (1_000_000, 1_000_001), (7, 200_007)):
-            answer = ask(server, "GET", f"/sequence/{right.md5}?start={start}&end={end}")
+            answer = ask(long_server, "GET", f"/sequence/{right.md5}?start={start}&end={end}")
             assert (answer.status, answer.body == right.letters[start:end]) == (200, True)
-            answer = ask(server, "GET", f"/sequence/{right.md5}", {"Range": f"bytes={start}-{end - 1}"})
+            answer = ask(long_server, "GET", f"/sequence/{right.md5}", Range=f"bytes={start}-{end - 1}")
             assert (answer.status, answer.body == right.letters[start:end]) == (206, True)
 
-    def test_the_log_is_empty(self, server: Server) -> None:
-        assert server.log() == ""
+    def test_the_log_is_empty(self, long_server: Server) -> None:
+        assert long_server.log() == ""
 
 
 class TestTheStartTellsOfFaults:

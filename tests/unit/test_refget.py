@@ -4,7 +4,6 @@ import io
 import subprocess
 import sys
 import threading
-import time
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from werkzeug.exceptions import HTTPException, NotAcceptable
 
 from htsget_flask.config import RefgetConfig
 from htsget_flask.errors import FileFaultError, NotFound, ServiceUnavailable
-from htsget_flask.refget import fastas, library
+from htsget_flask.refget import library
 from htsget_flask.refget.asked import JSON_TYPES, TEXT_TYPES, Part, bounded_part, choose_type, ranged_part
 from htsget_flask.refget.digests import parse_identifier
 from htsget_flask.refget.fastas import make_table
@@ -28,7 +27,7 @@ from htsget_flask.refget.preparing import index_fastas, ingest_fastas
 from htsget_flask.refget.scanning import scan
 from htsget_flask.refget.sequences import Stored
 from htsget_flask.refget.store import read_store
-from htsget_flask.refget.table import BESIDE, Table
+from htsget_flask.refget.table import BESIDE, Table, store_table
 from htsget_flask.refget.texts import Blocks, PlainText
 from htsget_flask.storage.local import LocalStorage
 from tests.sequences import expected, fasta, some_letters, write_compressed
@@ -272,14 +271,13 @@ class TestDigestsAreComputedOnce:
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, scans: list[str]
     ) -> None:
         (folder / "a.fa").write_bytes(fasta({"a": b"ACGT"}))
-        store = fastas.store_table
 
         def refusing(path: Path, *arguments: Any) -> None:
             if path.parent == folder:
                 raise PermissionError(13, "denied", str(path))
-            store(path, *arguments)
+            store_table(path, *arguments)
 
-        monkeypatch.setattr(fastas, "store_table", refusing)
+        monkeypatch.setattr("htsget_flask.refget.fastas.store_table", refusing)
         (kept,) = run_index(folder / "a.fa", folder.parent / "cache")
         assert kept is not None
         assert folder.parent / "cache" in kept.parents
@@ -580,8 +578,13 @@ class TestTheServerIsNotHeldUp:
         assert not (folder.parent / "cache").exists()
 
     def test_misses_do_not_look_again_and_again(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        looks = []
-        monkeypatch.setattr(Library, "_versions", lambda *_: looks.append(time.monotonic()) or iter(()))
+        looks: list[None] = []
+
+        def noted(*_: object) -> Iterator[None]:
+            looks.append(None)
+            return iter(())
+
+        monkeypatch.setattr(Library, "_versions", noted)
         sequences = library_of(folder)
         for _ in range(50):
             with pytest.raises(NotFound):
