@@ -86,9 +86,7 @@ def parse_bounds(arguments: "MultiDict[str, str]") -> tuple[int | None, int | No
     return values[0], values[1]
 
 
-def bounded_part(
-    start: int | None, end: int | None, length: int, *, is_circular: bool, circular_supported: bool
-) -> Part:
+def bounded_part(start: int | None, end: int | None, length: int, is_circular: bool, circular_supported: bool) -> Part:
     """The part that `start` and `end` ask for.
 
     Raises:

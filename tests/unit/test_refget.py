@@ -185,7 +185,7 @@ class TestPartsAreSlices:
     def test_bounds(self, length: int, start: int | None, end: int | None, is_circular: bool) -> None:
         text = bytes(range(65, 65 + length))
         try:
-            part = bounded_part(start, end, length, is_circular=is_circular, circular_supported=True)
+            part = bounded_part(start, end, length, is_circular, True)
         except HTTPException as error:
             assert error.code == 416
             is_out = (start is not None and start >= length) or (end is not None and end > length)
@@ -217,7 +217,7 @@ class TestPartsAreSlices:
             assert text[part.start : part.end] == text[first : None if last is None else last + 1] != b""
 
     def test_a_part_is_half_open(self) -> None:
-        assert bounded_part(2, 5, 10, is_circular=False, circular_supported=True) == Part(2, 5)
+        assert bounded_part(2, 5, 10, False, True) == Part(2, 5)
         assert ranged_part("bytes=2-5", 10) == Part(2, 6)
 
 
