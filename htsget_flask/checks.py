@@ -17,7 +17,7 @@ import numpy as np
 import pysam
 from flask.testing import FlaskClient
 
-from htsget_flask.app import create_app, create_library, create_services
+from htsget_flask.app import create_app, create_services
 from htsget_flask.catalog import DataFile, Source
 from htsget_flask.config import Config, LocalStorageConfig
 from htsget_flask.errors import FileFaultError, ServiceError
@@ -25,6 +25,7 @@ from htsget_flask.examples import example_regions
 from htsget_flask.formats import cram
 from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.refget.library import Known, Library
+from htsget_flask.refget.views import library
 from htsget_flask.storage.local import LocalStorage
 from htsget_flask.web import EXTENSION, Services
 
@@ -68,14 +69,14 @@ class Report:
 
 def check_sequences(config: Config) -> tuple[Library, list[Known]]:
     """The reference sequences of the configuration, and what was found of the files that they are in."""
-    library = create_library(create_services(config))
-    return library, library.look()
+    sequences = library(create_services(config))
+    return sequences, sequences.look()
 
 
-def check(config: Config, library: Library, *, deep: bool) -> Iterator[Report]:
+def check(config: Config, sequences: Library, *, deep: bool) -> Iterator[Report]:
     """Report on each file of the configuration's datasets, as they are looked at.
 
-    `library` holds the references that are at hand. With `deep`, tickets for some regions of each file are followed and
+    `sequences` are the references that are at hand. With `deep`, tickets for some regions of each file are followed and
     their records compared with pysam's own.
     """
     app = create_app(_without_web_server(config))
@@ -88,7 +89,7 @@ def check(config: Config, library: Library, *, deep: bool) -> Iterator[Report]:
             with OpenFile(DataFile(source, stat), services.cache, services.sidecars) as file:
                 _check_file(file, report)
                 if file.is_cram and report.can_be_served:
-                    _check_references(file, library, report)
+                    _check_references(file, sequences, report)
                 if deep and report.can_be_served:
                     _compare(app.test_client(), file, report)
         except FileFaultError as error:
@@ -125,13 +126,13 @@ def _check_file(file: OpenFile, report: Report) -> None:
         report.error(f"{error.reason}; {_mend(error)}")
 
 
-def _check_references(file: OpenFile, library: Library, report: Report) -> None:
+def _check_references(file: OpenFile, sequences: Library, report: Report) -> None:
     """Whether those who read a CRAM file can have the references of its records."""
     index, checksums = file.crai, cram.read_checksums(file.header.raw)
     embedded, missing, at_hand = 0, [], 0
     for reference_id in np.unique(index.references[index.references >= 0]).tolist():
         name, md5 = checksums[reference_id] if reference_id < len(checksums) else ("?", None)
-        if md5 is not None and library.has(md5):
+        if md5 is not None and sequences.has(md5):
             at_hand += 1
             continue
         places = index.places[index.references == reference_id]

@@ -12,7 +12,7 @@ from htsget_flask.formats.binning import first_bin
 from htsget_flask.formats.crai import Crai
 from htsget_flask.formats.index import Index
 from htsget_flask.htsget.opened import OpenFile
-from htsget_flask.refget.library import Library
+from htsget_flask.refget.views import library
 from htsget_flask.web import Services
 
 _WINDOW = 20_000
@@ -39,7 +39,7 @@ def example_urls(services: Services, base: str) -> Iterator[str]:
     files = services.config.files
     if files.listing:
         yield from (f"{base}files/{quote(name)}/" for name in files.storages[:1])
-    sequence = Library(services.config.refget, services.storages, services.sidecars).example()
+    sequence = library(services).example()
     if sequence is not None:
         yield f"{base}sequence/{sequence}?start=0&end={_LETTERS}"
 

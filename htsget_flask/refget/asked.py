@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
+from urllib.parse import parse_qsl
 
-from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest, NotAcceptable, RequestedRangeNotSatisfiable
 from werkzeug.exceptions import NotImplemented as NotSupported
 
@@ -71,15 +71,16 @@ def _exactness(media_range: str, media_type: str) -> int:
     return int(media_range == "*/*")
 
 
-def parse_bounds(arguments: "MultiDict[str, str]") -> tuple[int | None, int | None]:
-    """The `start` and `end` of a request, None where one is not given.
+def parse_bounds(query: str) -> tuple[int | None, int | None]:
+    """The `start` and `end` of a query string, None where one is not given.
 
     Raises:
         BadRequest: when one is not a number of 32 bits, or is given twice.
     """
     values: list[int | None] = []
+    arguments = parse_qsl(query, keep_blank_values=True)
     for name in ("start", "end"):
-        given = arguments.getlist(name)
+        given = [value for key, value in arguments if key == name]
         if len(given) > 1:
             raise BadRequest(f"{name} is given {len(given)} times")
         values.append(_number(given[0], name) if given else None)

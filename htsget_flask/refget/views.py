@@ -5,11 +5,12 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from typing import BinaryIO, Literal, cast
+from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
-from flask import Blueprint, Response, current_app, request
-from werkzeug.exceptions import BadRequest
+from flask import Blueprint
+from werkzeug.exceptions import BadRequest, PreconditionFailed
 
+from htsget_flask.answers import Answer, answer_with
 from htsget_flask.config import RefgetConfig
 from htsget_flask.delivery import attach
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, ServiceUnavailable, StorageError
@@ -30,11 +31,14 @@ from htsget_flask.refget.digests import spelled
 from htsget_flask.refget.library import Library
 from htsget_flask.refget.sequences import Fasta, Found, Stored
 from htsget_flask.storage import VersionError
-from htsget_flask.web import SEQUENCES, describe_service, error_response
+from htsget_flask.web import SEQUENCES, AnswerView, Services, describe_service
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 log = logging.getLogger(__name__)
 
-EXTENSION = "htsget_flask.refget"
+EXTENSION = "refget"
 
 blueprint = Blueprint("refget", __name__, url_prefix=SEQUENCES.rstrip("/"))
 
@@ -45,22 +49,23 @@ _SMALL = 64 << 10
 _ALGORITHMS = ("md5", "trunc512", "ga4gh")
 # A file may be replaced once more while its new version is looked up.
 _ATTEMPTS = 3
-_CONDITIONS = ("HTTP_IF_NONE_MATCH", "HTTP_IF_MATCH")
+_REDIRECT_HEADERS = {"Content-Length": "0", "Cache-Control": "no-store", "Vary": "Accept, Origin"}
 
 Form = Literal["whole", "range", "bounds"]
 """How a part is asked for: not at all, by Range, or by `start` and `end`."""
 
 
-def library() -> Library:
-    """The sequences of the application that handles the present request."""
-    return cast(Library, current_app.extensions[EXTENSION])
+def library(present: Services) -> Library:
+    """The sequences of an application."""
+    return cast(Library, present.extensions[EXTENSION])
 
 
 @blueprint.get("/service-info", strict_slashes=False)
-def service_info() -> Response:
+@AnswerView
+def service_info(present: Services, environ: "WSGIEnvironment") -> Answer:
     """What GA4GH service-info tells of refget: `refget` is of its version 2, `service` of its version 1."""
-    media_type = choose_type(request.headers.get("Accept"), JSON_TYPES)
-    config = library().config
+    media_type = choose_type(environ.get("HTTP_ACCEPT"), JSON_TYPES)
+    config = present.config.refget
     common = {
         "circular_supported": config.circular_supported,
         "subsequence_limit": config.subsequence_limit,
@@ -70,19 +75,20 @@ def service_info() -> Response:
     named = [fasta.namespace for fasta in config.fastas if fasta.namespace is not None]
     namespaces = sorted({*named, *(curie.partition(":")[0] for curie in curies)})
     content = {
-        **describe_service("refget"),
+        **describe_service(present.config, "refget"),
         "type": {"group": "org.ga4gh", "artifact": "refget", "version": VERSIONS[0]},
         "refget": {**common, "identifier_types": namespaces},
         "service": {**common, "supported_api_versions": sorted(VERSIONS)},
     }
-    return _json(content, media_type, {"Cache-Control": _FOR_NOW})
+    return _json(content, media_type)
 
 
 @blueprint.get("/<sequence_id>/metadata", strict_slashes=False)
-def get_metadata(sequence_id: str) -> Response:
+@AnswerView
+def get_metadata(present: Services, environ: "WSGIEnvironment", sequence_id: str) -> Answer:
     """What is known of a sequence."""
-    found = library().find(sequence_id)
-    media_type = choose_type(request.headers.get("Accept"), JSON_TYPES)
+    found = library(present).find(sequence_id)
+    media_type = choose_type(environ.get("HTTP_ACCEPT"), JSON_TYPES)
     parts = [alias.partition(":") for alias in found.aliases]
     metadata = {
         "id": found.md5,
@@ -90,32 +96,30 @@ def get_metadata(sequence_id: str) -> Response:
         "length": found.length,
         "aliases": [{"alias": name, "naming_authority": namespace} for namespace, _, name in parts],
     }
-    # The aliases are the configuration's choice.
-    return _json({"metadata": metadata}, media_type, {"Cache-Control": _FOR_NOW})
+    return _json({"metadata": metadata}, media_type)
 
 
 @blueprint.get("/<sequence_id>", strict_slashes=False)
-def get_sequence(sequence_id: str) -> Response:
+@AnswerView
+def get_sequence(present: Services, environ: "WSGIEnvironment", sequence_id: str) -> Answer:
     """The letters of a sequence, all or a part of them."""
-    present = library()
+    sequences = library(present)
     for _ in range(_ATTEMPTS):
-        found = present.find(sequence_id)
+        found = sequences.find(sequence_id)
         try:
-            return _sequence(present, sequence_id, found)
+            return _sequence(present.config.refget, environ, sequence_id, found)
         except VersionError:
-            looking = present.begin(at_once=True)
+            looking = sequences.begin(at_once=True)
             if looking is not None:
                 looking.join(1)
     raise ServiceUnavailable("the file of the sequence is being replaced; ask again")
 
 
-def _sequence(present: Library, sequence_id: str, found: Found) -> Response:
-    # Of the environment: to look in it for a header field takes a tenth of what it takes through `request.headers`.
-    environ = request.environ
+def _sequence(config: RefgetConfig, environ: "WSGIEnvironment", sequence_id: str, found: Found) -> Answer:
     media_type = choose_type(environ.get("HTTP_ACCEPT"), TEXT_TYPES)
     # What the configuration chose for a CURIE may be another sequence tomorrow.
     is_digest = sequence_id not in found.aliases
-    part, form = _wanted(present.config, found, is_digest=is_digest)
+    part, form = _wanted(config, environ, found, is_digest=is_digest)
     fields = {
         "Content-Type": f"{media_type}; charset=us-ascii",
         "Vary": "Accept, Origin",
@@ -124,29 +128,28 @@ def _sequence(present: Library, sequence_id: str, found: Found) -> Response:
     }
     if is_digest:
         fields["ETag"] = f'"{found.md5}"'
-        if any(name in environ for name in _CONDITIONS):
-            failed = failed_precondition(request.headers, etag=found.md5, last_modified=None)
-            if failed == 412:
-                return error_response("InvalidInput", "the precondition failed", 412)
-            if failed == 304:
-                return Response(status=304, headers=fields)
+        failed = failed_precondition(environ, etag=found.md5, last_modified=None)
+        if failed == 412:
+            raise PreconditionFailed("the precondition failed")
+        if failed == 304:
+            del fields["Content-Type"]
+            return Answer(304, fields)
     parts = [part] if part.start <= part.end else [Part(part.start, found.length), Part(0, part.end)]
     fields["Content-Length"] = str(sum(there - here for here, there in parts))
     if form == "range":
         fields["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{found.length}"
-    response = Response(status=206 if form == "range" else 200, headers=fields)
-    if request.method != "HEAD":
-        return _filled(response, found, parts, form=form)
-    return response
+    answer = Answer(206 if form == "range" else 200, fields)
+    if environ["REQUEST_METHOD"] != "HEAD":
+        return _filled(environ, answer, found, parts, form=form)
+    return answer
 
 
-def _wanted(config: RefgetConfig, found: Found, *, is_digest: bool) -> tuple[Part, Form]:
+def _wanted(config: RefgetConfig, environ: "WSGIEnvironment", found: Found, *, is_digest: bool) -> tuple[Part, Form]:
     """Which part of the sequence the request asks for, and in which of the forms."""
-    environ = request.environ
-    start, end = parse_bounds(request.args) if environ.get("QUERY_STRING") else (None, None)
-    span = environ.get("HTTP_RANGE") if request.method == "GET" else None
+    start, end = parse_bounds(environ["QUERY_STRING"]) if environ.get("QUERY_STRING") else (None, None)
+    span = environ.get("HTTP_RANGE") if environ["REQUEST_METHOD"] == "GET" else None
     if span is not None and "HTTP_IF_RANGE" in environ:
-        is_meant = is_digest and range_is_meant(request.headers, etag=found.md5, last_modified=None)
+        is_meant = is_digest and range_is_meant(environ, etag=found.md5, last_modified=None)
         span = span if is_meant else None
     if start is None and end is None:
         if span is None:
@@ -160,37 +163,36 @@ def _wanted(config: RefgetConfig, found: Found, *, is_digest: bool) -> tuple[Par
     return part, cast(Form, form)
 
 
-def _filled(response: Response, found: Found, parts: list[Part], *, form: Form) -> Response:
+def _filled(environ: "WSGIEnvironment", answer: Answer, found: Found, parts: list[Part], *, form: Form) -> Answer:
     """The answer with these parts of the sequence as its body, or one that tells where it is."""
     source = found.source
     if isinstance(source, Stored) and form == "whole":
         url = _direct_url(source, found)
         if url is not None:
-            return Response(status=302, headers={"Location": url, "Cache-Control": "no-store", "Vary": "Accept"})
+            return Answer(302, {"Location": url, **_REDIRECT_HEADERS})
     file = _opened(found)
     try:
         if isinstance(source, Stored) and len(parts) == 1:
             part = ByteRange(*parts[0])
             if form == "bounds":
-                attach(response, file, part, ByteRange(0, len(part)))
+                attach(environ, answer, file, part, ByteRange(0, len(part)))
             else:
                 # A Range is of the whole sequence: a web server in front may cut it itself.
-                attach(response, file, ByteRange(0, found.length), part)
-            return response
+                attach(environ, answer, file, ByteRange(0, found.length), part)
+            return answer
         body = _Letters(file, found, parts)
         if sum(there - here for here, there in parts) <= _SMALL:
             with file:
-                response.set_data(b"".join(body.pieces()))
+                answer.body = (b"".join(body.pieces()),)
         else:
-            response.response = body
-            response.direct_passthrough = True
+            answer.body = body
     except FormatError as error:
         file.close()
         raise FileFaultError(str(error), location=found.source.location(found.md5)) from error
     except BaseException:
         file.close()
         raise
-    return response
+    return answer
 
 
 def _direct_url(store: Stored, found: Found) -> str | None:
@@ -251,8 +253,12 @@ class _Letters:
         self._file.close()
 
 
-def _json(content: dict[str, object], media_type: str, headers: dict[str, str]) -> Response:
+def _json(content: dict[str, object], media_type: str) -> Answer:
+    fields = {
+        "Content-Type": f"{media_type}; charset=us-ascii",
+        "Vary": "Accept, Origin",
+        # The configuration's choice is in it.
+        "Cache-Control": _FOR_NOW,
+    }
     # ASCII, whatever the names.
-    body = json.dumps(content)
-    fields = {"Vary": "Accept, Origin", **headers}
-    return Response(body, headers=fields, content_type=f"{media_type}; charset=us-ascii")
+    return answer_with(json.dumps(content).encode("ascii"), fields)
