@@ -1,7 +1,7 @@
 """The command `htsget-flask`: it parses and calls."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,8 +12,9 @@ from htsget_flask import __version__
 from htsget_flask.app import create_services
 from htsget_flask.config import Config, ConfigError, default_cache_folder, folder_config, read_config
 from htsget_flask.demo import write_demo
-from htsget_flask.errors import FileFaultError
+from htsget_flask.errors import FileFaultError, StorageError
 from htsget_flask.examples import example_urls
+from htsget_flask.findings import Findings
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -75,20 +76,31 @@ def demo(folder: Path) -> None:
 @_dataset_options
 @click.option("--deep", is_flag=True, help="Follow tickets for some regions and compare their records with pysam's.")
 def check(folder: Path | None, config_path: Path | None, deep: bool) -> None:
-    """Tell for each file below DIR, or of a configuration, whether it can be served, and how to mend it if not."""
+    """Tell for each file below DIR, or of a configuration, whether it can be served, and how to mend it if not.
+
+    Buckets are looked at first.
+    """
+    from htsget_flask.bucket_checks import check_buckets  # noqa: PLC0415 - as below; and boto3 takes long to import
     from htsget_flask.checks import check as check_files  # noqa: PLC0415 - pysam is of no use to the server
-    from htsget_flask.checks import check_sequences  # noqa: PLC0415
+    from htsget_flask.references import check_sequences  # noqa: PLC0415
 
     config = _config(folder, config_path)
-    library, sources = check_sequences(config)
-    count, failed = len(sources), 0
+    faults: list[OSError | StorageError] = []
+    failed = failed_buckets = 0
+    library, sources = check_sequences(create_services(config))
     for known in sources:
         failed += known.sequences is None
         status = "FAILED" if known.sequences is None else "ok"
         click.echo(f"{status:6} sequences of {known.location} ({known.sequences or 0:,})")
-        for fault in known.faults:
-            click.echo(f"       {'error' if known.sequences is None else 'warning'}: {fault} [{known.location}]")
-    for report in check_files(config, library, deep=deep):
+        for told in known.faults:
+            click.echo(f"       {'error' if known.sequences is None else 'warning'}: {told} [{known.location}]")
+    count = len(sources)
+    for bucket in check_buckets(config):
+        failed_buckets += not bucket.can_be_served
+        _tell(bucket, f"{bucket.location} storage {bucket.storage_name}", bucket.facts, bucket.location)
+        if bucket.cors_rules is not None:
+            click.echo(f"       {bucket.cors_rules}")
+    for report in check_files(config, library, deep=deep, on_fault=faults.append):
         count += 1
         failed += not report.can_be_served
         facts = ["?" if report.size is None else _size(report.size), f"index {report.index_key or 'none'}"]
@@ -96,14 +108,21 @@ def check(folder: Path | None, config_path: Path | None, deep: bool) -> None:
             facts.append(f"references: {report.references}")
         if report.compared:
             facts.append(f"{report.compared:,} records compared")
-        status = "ok" if report.can_be_served else "FAILED"
         source = report.source
-        click.echo(f"{status:6} /{source.form.endpoint}/{source.id} {source.form.name} ({', '.join(facts)})")
-        for finding in report.findings:
-            click.echo(f"       {finding.severity}: {finding.message} [{source.location}]")
+        _tell(report, f"/{source.form.endpoint}/{source.id} {source.form.name}", facts, source.location)
+    for fault in faults:
+        click.echo(f"FAILED {fault}: its files were not looked at")
     click.echo(f"{count} files, {failed} of them cannot be served")
-    if failed or not count:
+    if failed or failed_buckets or faults or not count:
         raise SystemExit(1)
+
+
+def _tell(found: Findings, title: str, facts: Sequence[str], location: str) -> None:
+    status = "ok" if found.can_be_served else "FAILED"
+    told = f" ({', '.join(facts)})" if facts else ""
+    click.echo(f"{status:6} {title}{told}")
+    for finding in found.findings:
+        click.echo(f"       {finding.severity}: {finding.message} [{location}]")
 
 
 @main.command()

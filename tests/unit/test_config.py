@@ -24,6 +24,7 @@ from htsget_flask.config.models import (
     RefgetConfig,
     RefgetFastaConfig,
     RefgetStoreConfig,
+    S3StorageConfig,
     ServiceConfig,
     TrackConfig,
 )
@@ -32,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 MODELS: dict[str, type[BaseModel]] = {
     "": Config,
     "storages.<name>.": LocalStorageConfig,
+    "storages.<name>. ": S3StorageConfig,
     "datasets[].": PrefixConfig,
     "datasets[]. ": DatasetConfig,
     "datasets[].reads.<format>.": FileConfig,
@@ -137,6 +139,17 @@ class TestTheExamplesAreValid:
         assert read_config(path) == folder_config(tmp_path).model_copy(
             update={"files": FilesConfig(), "refget": RefgetConfig()}
         )
+
+    def test_s3(self) -> None:
+        text = (ROOT / "config" / "s3.yaml").read_text()
+        config = read_config(ROOT / "config" / "s3.yaml")
+        storage = config.storages["cohort"]
+        assert isinstance(storage, S3StorageConfig)
+        assert (storage.bucket, storage.prefix, storage.region) == ("my-bucket", "cohort/", "eu-central-1")
+        # What stands there in comments is valid too.
+        proposed = re.findall(r"^    # (\w+: \S+)$", text, re.M)
+        assert len(proposed) == 4
+        S3StorageConfig.model_validate({**storage.model_dump(), **yaml.safe_load("\n".join(proposed))})
 
     def test_gunicorn(self) -> None:
         values: dict[str, Any] = {}
