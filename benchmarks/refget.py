@@ -167,13 +167,13 @@ def slices(report: Report, scale: Scale, case: Case, server: Process, floor: Pro
         started = drive(floor.port, [get("/")] * scale.slices, connections=CONNECTIONS).seconds
         places = [rng.randrange(case.flat.size - SLICE) for _ in range(scale.slices)]
         requests = [get(f"/sequence/{case.md5}?start={place}&end={place + SLICE}") for place in places]
-        load = drive(server.port, requests, connections=CONNECTIONS)
-        for place, body in zip(places, load.bodies, strict=True):
+        seconds, bodies, _ = drive(server.port, requests, connections=CONNECTIONS)
+        for place, body in zip(places, bodies, strict=True):
             if body != case.flat.content[place : place + SLICE].tobytes():
                 raise AssertionError(f"the slice at {place} is not that of the sequence")
         if not warm_up:
-            ratios.append(started / load.seconds)
-            rates.append(scale.slices / load.seconds)
+            ratios.append(started / seconds)
+            rates.append(scale.slices / seconds)
     report.add(
         Measure(f"{name}, 1 kb slices", median_of(rates), "/s"),
         Measure(f"{name}, 1 kb slices: throughput / empty route", median_of(ratios), at_least=_LEAST_OF_FLOOR),

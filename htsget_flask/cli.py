@@ -86,20 +86,20 @@ def check(folder: Path | None, config_path: Path | None, deep: bool) -> None:
 
     config = _config(folder, config_path)
     faults: list[OSError | StorageError] = []
-    failed = failed_buckets = 0
+    failed_elsewhere = 0
+    for bucket in check_buckets(config):
+        failed_elsewhere += not bucket.can_be_served
+        _tell(bucket, f"{bucket.location} storage {bucket.storage_name}", bucket.facts, bucket.location)
+        if bucket.cors_rules is not None:
+            click.echo(f"       {bucket.cors_rules}")
     library, sources = check_sequences(create_services(config))
+    count, failed = len(sources), 0
     for known in sources:
         failed += known.sequences is None
         status = "FAILED" if known.sequences is None else "ok"
         click.echo(f"{status:6} sequences of {known.location} ({known.sequences or 0:,})")
-        for told in known.faults:
-            click.echo(f"       {'error' if known.sequences is None else 'warning'}: {told} [{known.location}]")
-    count = len(sources)
-    for bucket in check_buckets(config):
-        failed_buckets += not bucket.can_be_served
-        _tell(bucket, f"{bucket.location} storage {bucket.storage_name}", bucket.facts, bucket.location)
-        if bucket.cors_rules is not None:
-            click.echo(f"       {bucket.cors_rules}")
+        for remark in known.faults:
+            click.echo(f"       {'error' if known.sequences is None else 'warning'}: {remark} [{known.location}]")
     for report in check_files(config, library, deep=deep, on_fault=faults.append):
         count += 1
         failed += not report.can_be_served
@@ -113,7 +113,7 @@ def check(folder: Path | None, config_path: Path | None, deep: bool) -> None:
     for fault in faults:
         click.echo(f"FAILED {fault}: its files were not looked at")
     click.echo(f"{count} files, {failed} of them cannot be served")
-    if failed or failed_buckets or faults or not count:
+    if failed or failed_elsewhere or faults or not count:
         raise SystemExit(1)
 
 
