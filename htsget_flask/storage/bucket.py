@@ -52,11 +52,13 @@ _PASSING_CODES = frozenset(
         "OperationAborted",
     }
 )
-_NO_OBJECT = frozenset({"NoSuchKey", "NoSuchVersion"})
-_OTHER_VERSION = frozenset({"PreconditionFailed", "InvalidRange", "412", "416"})
+# Since it was looked at the object was replaced, or deleted.
+_OTHER_VERSION = frozenset({"PreconditionFailed", "InvalidRange", "412", "416", "NoSuchKey", "NoSuchVersion"})
 # Another attempt helps where the credentials are being renewed.
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
 # What is wrong with the storage {}, to its clients.
+NO_CREDENTIALS = "this server has no credentials for the storage {}"
+EXPIRED_CREDENTIALS = "this server's credentials for the storage {} have expired"
 _REASONS = {
     "AccessDenied": "the storage {} does not let this server read it",
     "AllAccessDisabled": "the storage {} does not let this server read it",
@@ -66,7 +68,8 @@ _REASONS = {
     "RequestTimeTooSkewed": "the clocks of this server and of the storage {} do not agree",
     "InvalidAccessKeyId": "the storage {} does not know this server's credentials",
     "SignatureDoesNotMatch": "the storage {} does not accept this server's credentials",
-    **dict.fromkeys(_EXPIRED, "this server's credentials for the storage {} have expired"),
+    **dict.fromkeys(("NoCredentialsError", "PartialCredentialsError"), NO_CREDENTIALS),
+    **dict.fromkeys(_EXPIRED, EXPIRED_CREDENTIALS),
 }
 
 
@@ -154,7 +157,7 @@ class Bucket:
         `on_answer` is told the version with its id.
 
         Raises:
-            VersionError: when another version has taken its place.
+            VersionError: when another version has taken its place, or none.
         """
         position, failures = span.start, 0
         while position < span.end:
@@ -216,11 +219,10 @@ class Bucket:
 
     def _wait_or_raise(self, error: Exception, failures: int) -> None:
         """Wait for the next attempt where one may help; else raise what the failure means."""
-        if not isinstance(error, (*_PASSING, faults.ClientError, faults.BotoCoreError)):
+        # A bare RuntimeError is how botocore says that the credentials it was given anew are over already.
+        if not isinstance(error, (*_PASSING, faults.ClientError, faults.BotoCoreError)) and type(error) is not RuntimeError:
             raise error
-        code = _code(error) if isinstance(error, faults.ClientError) else type(error).__name__
-        if code in _NO_OBJECT:
-            raise NotFound("no such file") from None
+        code = _code(error)
         if code == "404":
             raise _NoBodyError from error
         if code in _OTHER_VERSION:
@@ -251,8 +253,10 @@ class _CutShortError(faults.HTTPClientError):
     fmt = "the connection was closed in mid-body"
 
 
-def _code(error: faults.ClientError) -> str:
+def _code(error: Exception) -> str:
     """What S3 calls the failure; its HTTP status where it did not say."""
+    if not isinstance(error, faults.ClientError):
+        return "ExpiredToken" if type(error) is RuntimeError else type(error).__name__
     return str(error.response.get("Error", {}).get("Code") or _status(error))
 
 
