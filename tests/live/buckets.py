@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from flask import Flask
@@ -13,6 +13,7 @@ from flask import Flask
 from htsget_flask.app import create_app
 from htsget_flask.config import Config
 from tests.client import FlaskHttp, LiveHttp, Response, Ticket
+from tests.faulty import Request
 from tests.live.server import Server, serving
 from tests.s3 import OWNER, Credentials, S3Server
 
@@ -105,3 +106,12 @@ def parameter(url: str, name: str) -> str:
     """The value of a parameter of a URL."""
     (value,) = parse_qs(urlsplit(url).query)[name]
     return value
+
+
+def kind(request: Request) -> str:
+    """What a request to a bucket in a path asks for: LIST, or a method and the name of an object without its folder."""
+    parts = urlsplit(request.target)
+    _, _, key = parts.path.removeprefix("/").partition("/")
+    if not key:
+        return "LIST" if "list-type=2" in parts.query else f"{request.method} bucket"
+    return f"{request.method} {unquote(key).rpartition('/')[2]}"
