@@ -112,12 +112,18 @@ class Bucket:
         """An object's present version."""
 
         def ask() -> Any:
-            return self._client.head_object(Bucket=self.name, Key=key)
+            try:
+                return self._client.head_object(Bucket=self.name, Key=key)
+            except faults.ClientError as error:
+                if _status(error) in (400, 403):
+                    # The answer to a HEAD does not say why; that to a GET does.
+                    self._client.get_object(Bucket=self.name, Key=key, Range="bytes=0-0")["Body"].close()
+                raise
 
         try:
             answer = self._attempted(ask)
         except _NoBodyError:
-            # The answer to a HEAD does not say what was not found.
+            # Nor what was not found.
             self._prove_bucket()
             raise NotFound("no such file") from None
         return Object(
@@ -171,7 +177,8 @@ class Bucket:
                         if not data:
                             raise _CutShortError
                         position += len(data)
-                        failures = 0
+                        # Who gets a few bytes at a time would ask for ever.
+                        failures = 0 if len(data) == _PIECE else failures
                         yield data
             except Exception as error:
                 failures += 1
@@ -182,7 +189,7 @@ class Bucket:
         answer = self._client.get_object(Bucket=self.name, Key=key, Range=wanted, IfMatch=version.etag)
         # Not every server heeds these fields.
         expected = f"bytes {span.start}-{span.end - 1}/{version.size}"
-        is_whole = len(span) == version.size == answer["ContentLength"]
+        is_whole = len(span) == version.size == answer.get("ContentLength")
         if _quoted(answer["ETag"]) != version.etag:
             answer["Body"].close()
             raise VersionError(key)
