@@ -68,6 +68,7 @@ _REASONS = {
     "RequestTimeTooSkewed": "the clocks of this server and of the storage {} do not agree",
     "InvalidAccessKeyId": "the storage {} does not know this server's credentials",
     "SignatureDoesNotMatch": "the storage {} does not accept this server's credentials",
+    "InvalidToken": "the storage {} does not accept this server's credentials",
     **dict.fromkeys(("NoCredentialsError", "PartialCredentialsError"), NO_CREDENTIALS),
     **dict.fromkeys(_EXPIRED, EXPIRED_CREDENTIALS),
 }
