@@ -228,7 +228,10 @@ class Bucket:
     def _wait_or_raise(self, error: Exception, failures: int) -> None:
         """Wait for the next attempt where one may help; else raise what the failure means."""
         # A bare RuntimeError is how botocore says that the credentials it was given anew are over already.
-        if not isinstance(error, (*_PASSING, faults.ClientError, faults.BotoCoreError)) and type(error) is not RuntimeError:
+        if (
+            not isinstance(error, (*_PASSING, faults.ClientError, faults.BotoCoreError))
+            and type(error) is not RuntimeError
+        ):
             raise error
         code = _code(error)
         if code == "404":

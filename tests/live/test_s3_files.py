@@ -91,7 +91,11 @@ class TestFilesAreRedirected:
         location = answer.headers["location"]
         is_equal = redirecting.get(location).body == content
         assert is_equal
-        for asked, part in (("bytes=5-9", content[5:10]), ("bytes=-9", content[-9:]), ("bytes=1000000-1999999", content[1_000_000:2_000_000])):
+        for asked, part in (
+            ("bytes=5-9", content[5:10]),
+            ("bytes=-9", content[-9:]),
+            ("bytes=1000000-1999999", content[1_000_000:2_000_000]),
+        ):
             found = redirecting.get(location, {"Range": asked})
             assert found.status == 206
             assert found.headers["content-range"].endswith(f"/{len(content)}")
@@ -126,7 +130,13 @@ class TestFilesComeThroughThisServer:
         assert (whole.status, whole.headers["content-length"]) == (200, str(len(content)))
         is_equal = whole.body == content
         assert is_equal
-        for start, end in ((0, 1), (5, 10), (len(content) - 9, len(content)), (1_000_000, 4_000_001), (0, len(content))):
+        for start, end in (
+            (0, 1),
+            (5, 10),
+            (len(content) - 9, len(content)),
+            (1_000_000, 4_000_001),
+            (0, len(content)),
+        ):
             answer = proxying.get(url(key), {"Range": f"bytes={start}-{end - 1}"})
             assert answer.status == 206
             assert answer.headers["content-range"] == f"bytes {start}-{end - 1}/{len(content)}"
@@ -211,9 +221,7 @@ def resident(server: Server) -> int:
 
 
 class TestALargeFileIsStreamed:
-    def test_only_as_far_as_the_client_reads(
-        self, live: Server, proxy: FaultyProxy, big_folder: Path
-    ) -> None:
+    def test_only_as_far_as_the_client_reads(self, live: Server, proxy: FaultyProxy, big_folder: Path) -> None:
         size = (big_folder / "big.bam").stat().st_size
         proxy.clear()
         with connection_to(live) as connection:
@@ -307,9 +315,7 @@ class TestIgvReadsABucketFromAnotherOrigin:
 
 
 class TestOurOwnPageShowsABucket:
-    def test_by_its_policy(
-        self, browser: "Browser", signing: Server, versitygw: S3Server, demo_folder: Path
-    ) -> None:
+    def test_by_its_policy(self, browser: "Browser", signing: Server, versitygw: S3Server, demo_folder: Path) -> None:
         policy = signing.http.get("/").headers["content-security-policy"]
         (connect,) = [part for part in policy.split("; ") if part.startswith("connect-src ")]
         assert versitygw.endpoint in connect.split()

@@ -7,6 +7,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -25,7 +26,7 @@ DEMO = [
     ("variants/{}/cohort", "VCF", ["cohort.vcf.gz", "cohort.vcf.gz.tbi"]),
     ("variants/{}/cohort", "BCF", ["cohort.bcf", "cohort.bcf.csi"]),
 ]
-REGION = {"referenceName": "chr1", "start": 100_000, "end": 150_000}
+REGION: dict[str, Any] = {"referenceName": "chr1", "start": 100_000, "end": 150_000}
 
 
 @pytest.fixture(scope="module")
@@ -119,9 +120,7 @@ class TestAColdTicketTakesFewRequests:
         fetch_ticket(http, f"/{path.format(folder)}", format=form, **{"class": "header"})
         assert asked(proxy) == {"LIST": 1, f"GET {names[0]}": 1}
 
-    def test_of_a_header_of_megabytes(
-        self, http: BucketHttp, proxy: FaultyProxy, put: Put, tmp_path: Path
-    ) -> None:
+    def test_of_a_header_of_megabytes(self, http: BucketHttp, proxy: FaultyProxy, put: Put, tmp_path: Path) -> None:
         rng = random.Random("header")
         lines = ["@CO\t" + files.random_text(rng, 10_000) for _ in range(800)]
         header = files.bam_header([files.Reference("chr1", 1_000_000)], lines)
@@ -135,9 +134,7 @@ class TestAColdTicketTakesFewRequests:
         assert len(spans) <= 5
         assert [before[1] for before in spans[:-1]] == [behind[0] for behind in spans[1:]]
 
-    def test_of_a_large_index(
-        self, http: BucketHttp, proxy: FaultyProxy, put: Put, tmp_path: Path
-    ) -> None:
+    def test_of_a_large_index(self, http: BucketHttp, proxy: FaultyProxy, put: Put, tmp_path: Path) -> None:
         path = files.bam_long_contig(tmp_path)
         folder = put(path, Path(f"{path}.csi"))
         fetch_ticket(http, f"/reads/{folder}/{path.stem}", referenceName="long")
@@ -202,7 +199,9 @@ class TestWhatIsAbsentIsLookedForOnce:
     ) -> None:
         bucket, http = versioned
         folder = uuid.uuid4().hex
-        assert http.get(f"/reads/{folder}/NA00001").status == http.get(f"/files/cohort/{folder}/NA00001.bam").status == 404
+        assert (
+            http.get(f"/reads/{folder}/NA00001").status == http.get(f"/files/cohort/{folder}/NA00001.bam").status == 404
+        )
         versitygw.put(bucket, f"{folder}/NA00001.bam", demo_folder / "NA00001.bam")
         time.sleep(1.1)
         assert http.get(f"/reads/{folder}/NA00001").status == 200

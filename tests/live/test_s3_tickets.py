@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ from tests.live.regions import Region as Place
 from tests.live.regions import overlapping
 from tests.live.server import Server
 from tests.live.tools import lines, run, view
-from tests.s3 import KINDS, RCLONE, S3Server, serving_s3
+from tests.s3 import KINDS, S3Server, serving_s3
 
 pytestmark = pytest.mark.live
 
@@ -62,7 +63,7 @@ MIB = 1 << 20
 class Buckets:
     """One bucket that keeps versions and one that does not, and for each the three ways to serve it.
 
-    `ways`: the usual one, with nothing inline, and all bytes by this server; those of the bucket without versions first.
+    `ways`: the usual one, with nothing inline, and all bytes by this server; first for the bucket without versions.
     """
 
     def __init__(self, server: S3Server) -> None:
@@ -103,7 +104,9 @@ class Case:
 
     def fetch(self, http: BucketHttp, *regions: Region) -> bytes:
         """What a ticket for some regions names, joined: by GET for one, by POST for more."""
-        listed = [{"referenceName": name, "start": start, "end": end} for name, start, end in regions]
+        listed: list[dict[str, Any]] = [
+            {"referenceName": name, "start": start, "end": end} for name, start, end in regions
+        ]
         if len(listed) == 1:
             return fetch(http, self.ticket_path, format=self.format, **listed[0])
         return fetch(http, self.ticket_path, method="POST", json={"format": self.format, "regions": listed})
@@ -185,7 +188,9 @@ class TestDataAreFetchedFromTheBucket:
         bucket = versitygw.create_bucket({"a.bam": path})
         http = application(versitygw, bucket, htsget={"block_size": MIB, "never_inline": True})
         ticket = fetch_ticket(http, "/reads/a")
-        spans = [tuple(map(int, headers["Range"].removeprefix("bytes=").split("-"))) for _, headers in presigned(ticket)]
+        spans = [
+            tuple(map(int, headers["Range"].removeprefix("bytes=").split("-"))) for _, headers in presigned(ticket)
+        ]
         assert len(spans) > path.stat().st_size // MIB
         assert all(last - first < MIB for first, last in spans)
         is_equal = b"".join(fetch_blocks(http, ticket)) == path.read_bytes()
@@ -345,9 +350,7 @@ class TestUrlsAreGoodForAWhile:
         for name, value in {**server.environment(), "AWS_CREDENTIAL_EXPIRATION": end}.items():
             monkeypatch.setenv(name, value)
 
-    def test_not_longer_than_those_of_a_process(
-        self, versitygw: S3Server, bucket: str, tmp_path: Path
-    ) -> None:
+    def test_not_longer_than_those_of_a_process(self, versitygw: S3Server, bucket: str, tmp_path: Path) -> None:
         owner = versitygw.environment()
         given = {
             "Version": 1,
