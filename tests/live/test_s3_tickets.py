@@ -41,13 +41,11 @@ NAMES = [
     "bam_straddling",
     "bam_tiny_blocks",
     "bam_big_header",
-    "bam_no_eof",
     "bam_odd_names",
     "bam_long_reads",
     "bam_empty",
     "cram_2_1_short_length",
     "cram_multi_ref_multi_slice",
-    "cram_big_header",
     "cram_no_eof",
     "vcf_mid_line_blocks",
     "vcf_no_contig_lines",
@@ -56,7 +54,7 @@ NAMES = [
     "bcf_sparse_idx",
 ]
 DEMO = [("NA00001.bam", "BAM"), ("NA00001.cram", "CRAM"), ("cohort.vcf.gz", "VCF"), ("cohort.bcf", "BCF")]
-REGIONS = int(os.environ.get("HTSGET_FLASK_TEST_REGIONS", "12"))
+REGIONS = int(os.environ.get("HTSGET_FLASK_TEST_REGIONS", "10"))
 MIB = 1 << 20
 
 
@@ -140,7 +138,7 @@ def case(
 class TestTicketsHoldWhatTheFileHolds:
     def test_whole_and_header(self, case: Case, tmp_path: Path) -> None:
         everything, header = truth(case.path, case.format, None), file_header(case.path, case.format)
-        for http in case.ways[:: 5 if case.is_large else 1]:
+        for http in case.ways[:: 5 if case.is_large else 2]:
             body = fetch(http, case.ticket_path, format=case.format)
             is_equal = records(body, case.format, tmp_path) == everything
             assert is_equal
