@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from htsget_flask.config import GenomeConfig
 from htsget_flask.errors import NotFound, ServiceUnavailable
-from htsget_flask.inventory import COMPRESSED
+from htsget_flask.formats.fasta import COMPRESSED
 from htsget_flask.storage import VersionError
 from htsget_flask.web import Services
 

@@ -35,7 +35,7 @@ def get_page() -> Response:
     html = render_template(
         "page.html", service=config.service, igv_js=source, wants_genome_list=wants_genome_list(config)
     )
-    policy = content_security_policy(config, base_url(config), services().storages.values())
+    policy = content_security_policy(config, base_url(config, request), services().storages.values())
     return Response(html, mimetype="text/html", headers={"Content-Security-Policy": policy})
 
 
@@ -74,7 +74,7 @@ def get_datasets() -> Response:
 def get_dataset() -> Response:
     """All that the page needs to show the dataset `id`."""
     present = services()
-    return _json(describe(present, base_url(present.config), request.args.get("id", "")))
+    return _json(describe(present, base_url(present.config, request), request.args.get("id", "")))
 
 
 @blueprint.get("/page/sizes")

@@ -58,7 +58,7 @@ class Presigner:
             parameters["VersionId"] = version.version_id
         elif with_headers:
             parameters["IfMatch"] = headers["If-Match"] = version.etag
-        lifetime = self._lifetime()
+        lifetime = self.lifetime()
         signed = SignedUrl(self._url(parameters, lifetime), headers)
         if len(self._kept) >= _MOST_KEPT:
             self._kept.clear()
@@ -79,7 +79,7 @@ class Presigner:
         except _FAULTS as error:
             raise self._fault(error) from error
 
-    def _lifetime(self) -> int:
+    def lifetime(self) -> int:
         """Seconds for which a URL signed now is good."""
         credentials = self._credentials
         if not isinstance(credentials, RefreshableCredentials):
