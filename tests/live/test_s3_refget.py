@@ -17,8 +17,6 @@ LETTERS = {"one": some_letters("one", 700_001), "two": some_letters("two", 40)}
 ONE: Expected = expected(LETTERS["one"])
 
 
-
-
 @contextmanager
 def no_progress(label: str, length: int) -> Iterator[Callable[[int], None]]:
     """Shows nothing."""
