@@ -449,7 +449,7 @@ class TestManyTickets:
             cohort.bucket,
             endpoint=proxy.url,
             storage={"read_timeout": 1, "max_attempts": 8},
-            cache={"max_bytes": 2 << 20},
+            cache={"max_bytes": 3 << 20},
             htsget={"inline_limit": 1 << 20},
         )
         made = [fault for name, fault in FAULTS.items() if name != "stall in body"]
