@@ -1,4 +1,4 @@
-"""An S3 bucket's objects: requests that are repeated where that helps, and what their failures mean."""
+"""An S3 bucket's objects, by requests that are repeated where that helps."""
 
 import random
 import time
@@ -7,13 +7,12 @@ from contextlib import closing
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-import urllib3.exceptions
 from botocore import exceptions as faults
-from botocore.parsers import ResponseParserError
 
 from htsget_flask.errors import NotFound, StorageError
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import VersionError
+from htsget_flask.storage.failures import EXPIRED, code_of, explained, is_of_s3, may_pass, status_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -24,54 +23,8 @@ _PIECE = 1 << 20
 # Seconds before the second attempt; each further one waits up to twice as long as the one before.
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 
-_PASSING = (
-    faults.ConnectionError,
-    faults.HTTPClientError,
-    faults.ResponseStreamingError,
-    faults.IncompleteReadError,
-    faults.ReadTimeoutError,
-    faults.MetadataRetrievalError,
-    faults.CredentialRetrievalError,
-    ResponseParserError,
-    urllib3.exceptions.HTTPError,
-    OSError,
-)
-_PASSING_CODES = frozenset(
-    {
-        "SlowDown",
-        "Throttling",
-        "ThrottlingException",
-        "RequestThrottled",
-        "RequestLimitExceeded",
-        "TooManyRequests",
-        "TooManyRequestsException",
-        "RequestTimeout",
-        "RequestTimeoutException",
-        "InternalError",
-        "ServiceUnavailable",
-        "OperationAborted",
-    }
-)
 # Since it was looked at the object was replaced, or deleted.
 _OTHER_VERSION = frozenset({"PreconditionFailed", "InvalidRange", "412", "416", "NoSuchKey", "NoSuchVersion"})
-# Another attempt helps where the credentials are being renewed.
-_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
-# What is wrong with the storage {}, to its clients.
-NO_CREDENTIALS = "this server has no credentials for the storage {}"
-EXPIRED_CREDENTIALS = "this server's credentials for the storage {} have expired"
-_REASONS = {
-    "AccessDenied": "the storage {} does not let this server read it",
-    "AllAccessDisabled": "the storage {} does not let this server read it",
-    "403": "the storage {} does not let this server read it",
-    "NoSuchBucket": "the bucket of the storage {} does not exist",
-    "InvalidObjectState": "the file is in the archive of the storage {}, and has to be restored first",
-    "RequestTimeTooSkewed": "the clocks of this server and of the storage {} do not agree",
-    "InvalidAccessKeyId": "the storage {} does not know this server's credentials",
-    "SignatureDoesNotMatch": "the storage {} does not accept this server's credentials",
-    "InvalidToken": "the storage {} does not accept this server's credentials",
-    **dict.fromkeys(("NoCredentialsError", "PartialCredentialsError"), NO_CREDENTIALS),
-    **dict.fromkeys(_EXPIRED, EXPIRED_CREDENTIALS),
-}
 
 
 class Object(NamedTuple):
@@ -116,7 +69,7 @@ class Bucket:
             try:
                 return self._client.head_object(Bucket=self.name, Key=key)
             except faults.ClientError as error:
-                if _status(error) in (400, 403):
+                if status_of(error) in (400, 403):
                     # The answer to a HEAD does not say why; that to a GET does.
                     self._client.get_object(Bucket=self.name, Key=key, Range="bytes=0-0")["Body"].close()
                 raise
@@ -145,10 +98,10 @@ class Bucket:
         try:
             answer = self._attempted(ask)
         except _NoBodyError as error:
-            raise self._fault("NoSuchBucket", error.__cause__, is_passing=False) from error.__cause__
+            raise explained(error, self._storage, code="NoSuchBucket") from error.__cause__
         except StorageError as error:
             cause = error.__cause__
-            if isinstance(cause, faults.ClientError) and _code(cause) in ("AccessDenied", "403"):
+            if isinstance(cause, faults.ClientError) and code_of(cause) in ("AccessDenied", "403"):
                 raise NotAllowedError from error
             raise
         self._bucket_seen = time.monotonic()
@@ -185,7 +138,10 @@ class Bucket:
                         yield data
             except Exception as error:
                 failures += 1
-                self._wait_or_raise(error, failures)
+                try:
+                    self._wait_or_raise(error, failures)
+                except _NoBodyError:
+                    raise VersionError(key) from None
 
     def _get(self, key: str, version: Object, span: ByteRange) -> Any:
         wanted = f"bytes={span.start}-{span.end - 1}"
@@ -211,7 +167,7 @@ class Bucket:
         try:
             self._attempted(lambda: self._client.head_bucket(Bucket=self.name))
         except _NoBodyError as error:
-            raise self._fault("NoSuchBucket", error.__cause__, is_passing=False) from error.__cause__
+            raise explained(error, self._storage, code="NoSuchBucket") from error.__cause__
         except StorageError as error:
             # It may be forbidden to look at a bucket that exists.
             if error.is_passing:
@@ -229,31 +185,18 @@ class Bucket:
 
     def _wait_or_raise(self, error: Exception, failures: int) -> None:
         """Wait for the next attempt where one may help; else raise what the failure means."""
-        # A bare RuntimeError is how botocore says that the credentials it was given anew are over already.
-        if (
-            not isinstance(error, (*_PASSING, faults.ClientError, faults.BotoCoreError))
-            and type(error) is not RuntimeError
-        ):
+        if not is_of_s3(error):
             raise error
-        code = _code(error)
+        code = code_of(error)
         if code == "404":
             raise _NoBodyError from error
         if code in _OTHER_VERSION:
             raise VersionError(code) from None
-        is_passing = isinstance(error, _PASSING) and not isinstance(error, faults.SSLError)
-        if isinstance(error, faults.ClientError):
-            is_passing = code in _PASSING_CODES or _status(error) >= 500 or _status(error) == 429
-        if failures < self._max_attempts and (is_passing or code in _EXPIRED):
+        if failures < self._max_attempts and (may_pass(error) or code in EXPIRED):
             # Not for safety: so that not all clients of a busy storage ask again at the same moment.
             time.sleep(random.uniform(0, min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (failures - 1))))  # noqa: S311
             return
-        raise self._fault(code, error, is_passing=is_passing) from error
-
-    def _fault(self, code: str, error: BaseException | None, *, is_passing: bool) -> StorageError:
-        name = repr(self._storage)
-        usual = f"the storage {name} does not answer now" if is_passing else f"the storage {name} cannot be read"
-        reason = _REASONS[code].format(name) if code in _REASONS else usual
-        return StorageError(reason, is_passing=is_passing, detail=_detail(code, error))
+        raise explained(error, self._storage) from error
 
 
 class _NoBodyError(Exception):
@@ -264,25 +207,6 @@ class _CutShortError(faults.HTTPClientError):
     """The connection ended before the body did."""
 
     fmt = "the connection was closed in mid-body"
-
-
-def _code(error: Exception) -> str:
-    """What S3 calls the failure; its HTTP status where it did not say."""
-    if not isinstance(error, faults.ClientError):
-        return "ExpiredToken" if type(error) is RuntimeError else type(error).__name__
-    return str(error.response.get("Error", {}).get("Code") or _status(error))
-
-
-def _status(error: faults.ClientError) -> int:
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-
-def _detail(code: str, error: BaseException | None) -> str:
-    """The failure for the log. Messages of S3 may quote what was signed, others a URL: they stay out."""
-    if isinstance(error, faults.ClientError):
-        metadata: Mapping[str, Any] = error.response.get("ResponseMetadata", {})
-        return f"{error.operation_name}: {code}, status {_status(error)}, request id {metadata.get('RequestId')}"
-    return code
 
 
 def _quoted(etag: str) -> str:

@@ -10,7 +10,8 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 
 from htsget_flask.errors import StorageError
 from htsget_flask.storage import SignedUrl
-from htsget_flask.storage.bucket import EXPIRED_CREDENTIALS, NO_CREDENTIALS, Object
+from htsget_flask.storage.bucket import Object
+from htsget_flask.storage.failures import EXPIRED_CREDENTIALS, NO_CREDENTIALS
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
