@@ -1,5 +1,6 @@
 """The configuration, which every other module takes as given; only this package knows pydantic and YAML."""
 
+from htsget_flask.config.access import AuthConfig, ClaimConfig, RuleConfig, SignerConfig
 from htsget_flask.config.models import (
     Config,
     DatasetConfig,
@@ -9,11 +10,13 @@ from htsget_flask.config.models import (
     PrefixConfig,
     S3StorageConfig,
     TrackConfig,
-    is_url,
 )
 from htsget_flask.config.reading import ConfigError, default_cache_folder, folder_config, read_config
+from htsget_flask.config.values import is_url
 
 __all__ = [
+    "AuthConfig",
+    "ClaimConfig",
     "Config",
     "ConfigError",
     "DatasetConfig",
@@ -21,7 +24,9 @@ __all__ = [
     "HtsgetConfig",
     "LocalStorageConfig",
     "PrefixConfig",
+    "RuleConfig",
     "S3StorageConfig",
+    "SignerConfig",
     "TrackConfig",
     "default_cache_folder",
     "folder_config",

@@ -9,8 +9,9 @@ from htsget_flask.formats.bgzf import MAX_BLOCK_SIZE, split_offset, virtual_offs
 from htsget_flask.formats.binning import Chunk, merge_chunks
 from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.htsget.pieces import Piece, Whole
-from htsget_flask.htsget.query import UNPLACED, Query, Region
+from htsget_flask.htsget.query import UNPLACED, Query
 from htsget_flask.ranges import ByteRange, coalesce
+from htsget_flask.regions import Region
 
 # A gap between two chunks costs at most this many bytes; two edge blocks and one more request cost about as much.
 _MAX_GAP = MAX_BLOCK_SIZE

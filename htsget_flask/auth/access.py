@@ -1,0 +1,185 @@
+"""What one request may do: views ask it for each thing that they answer with."""
+
+import re
+import secrets
+from collections.abc import Sequence
+
+from htsget_flask.auth.audit import Audit
+from htsget_flask.auth.caller import Caller
+from htsget_flask.auth.decision import Authorizer, Decision
+from htsget_flask.auth.links import Links, names_signature
+from htsget_flask.auth.tokens import Authenticator
+from htsget_flask.errors import InvalidAuthentication, NotFound, PermissionDenied, ServiceError
+from htsget_flask.regions import Region, overlap
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
+
+
+class Access:
+    """What a request may do where there is no access control: everything."""
+
+    is_limited = False
+
+    @property
+    def was_decided(self) -> bool:
+        """Whether a decision was made, which allowed something or showed what is allowed."""
+        return True
+
+    def require(
+        self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
+    ) -> tuple[Region, ...] | None:
+        """Go on only if the request may have this; the regions that it is limited to, None for no limit.
+
+        Raises:
+            InvalidAuthentication: when there is no token, and one may help.
+            PermissionDenied: when the token's bearer may not have it; NotFound where that is hidden.
+        """
+        return None
+
+    def may(self, endpoint: str, resource_id: str) -> bool:
+        """Whether the request may have this as a whole, for what it is shown a list of."""
+        return True
+
+    def may_some(self, endpoint: str, resource_id: str) -> bool:
+        """Whether the request may have this, or regions of it."""
+        return True
+
+    def listed(self, endpoint: str, resource_id: str | None, reason: str) -> None:
+        """Put on record that the request was shown what it may see of a list."""
+
+    def query(self, *parts: str) -> str:
+        """What goes behind the URL of a thing, named by these parts, that may then be had without a token."""
+        return ""
+
+
+class Gate:
+    """Access control of an application: makes an `Access` of each request."""
+
+    def __init__(
+        self, authenticator: Authenticator, authorizer: Authorizer, links: Links, audit: Audit, *, hides: bool
+    ) -> None:
+        self._authenticator = authenticator
+        self._authorizer = authorizer
+        self._audit = audit
+        self._hides = hides
+        self.links = links
+
+    def admit(self, authorization: str | None, request_id: str | None) -> "LimitedAccess":
+        """The access of a request with a token, or without.
+
+        Raises:
+            InvalidAuthentication: for a token that is not to be trusted.
+            ServiceUnavailable: when that cannot be found out now.
+        """
+        known = request_id if request_id and _REQUEST_ID.fullmatch(request_id) else secrets.token_hex(8)
+        try:
+            caller = self._authenticator.authenticate(authorization)
+        except ServiceError as error:
+            decision = "denied" if isinstance(error, InvalidAuthentication) else "failed"
+            self._audit.write(None, "token", None, None, decision=decision, reason=error.message, request_id=known)
+            raise
+        return LimitedAccess(caller, self._authorizer, self.links, self._audit, known, hides=self._hides)
+
+    def check_link(self, query: str, endpoint: str, resource_id: str, candidates: Sequence[Sequence[str]]) -> None:
+        """Go on only if the query signs one of the candidates, each the parts that name a thing.
+
+        Raises:
+            PermissionDenied: when it does not, or not any more.
+        """
+        allowed = any(self.links.is_signed(query, *parts) for parts in candidates)
+        decision, reason = ("allowed", "signed URL") if allowed else ("denied", "no valid signature")
+        if not allowed and not names_signature(query):
+            reason = "not signed"
+        self._audit.write(
+            None, endpoint, resource_id, None, decision=decision, reason=reason, request_id=secrets.token_hex(8)
+        )
+        if not allowed:
+            raise PermissionDenied("the URL has no valid signature, or one that has expired; ask for a new one")
+
+
+class LimitedAccess(Access):
+    """What the bearer of a token may do, or who has none."""
+
+    is_limited = True
+
+    def __init__(
+        self, caller: Caller, authorizer: Authorizer, links: Links, audit: Audit, request_id: str, *, hides: bool
+    ) -> None:
+        self._caller = caller
+        self._authorizer = authorizer
+        self._links = links
+        self._audit = audit
+        self._request_id = request_id
+        self._hides = hides
+        self._was_decided = False
+
+    @property
+    def was_decided(self) -> bool:
+        return self._was_decided
+
+    def require(
+        self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
+    ) -> tuple[Region, ...] | None:
+        try:
+            decision = _within(self._authorizer.decide(self._caller, endpoint, resource_id, regions), regions)
+        except ServiceError as error:
+            self._record(endpoint, resource_id, regions, "failed", error.message)
+            raise
+        self._record(endpoint, resource_id, regions, "allowed" if decision.allowed else "denied", decision.reason)
+        if not decision.allowed:
+            raise self._refusal(endpoint, resource_id, decision)
+        self._was_decided = True
+        return decision.regions
+
+    def may(self, endpoint: str, resource_id: str) -> bool:
+        decision = self._authorizer.decide(self._caller, endpoint, resource_id)
+        return decision.allowed and decision.regions is None
+
+    def may_some(self, endpoint: str, resource_id: str) -> bool:
+        return self._authorizer.decide(self._caller, endpoint, resource_id).allowed
+
+    def listed(self, endpoint: str, resource_id: str | None, reason: str) -> None:
+        self._was_decided = True
+        self._record(endpoint, resource_id, None, "allowed", reason)
+
+    def query(self, *parts: str) -> str:
+        return "?" + self._links.sign(*parts, expires=self._links.expiry())
+
+    def _record(
+        self, endpoint: str, resource_id: str | None, regions: Sequence[Region] | None, decision: str, reason: str
+    ) -> None:
+        self._audit.write(
+            self._caller,
+            endpoint,
+            resource_id,
+            regions,
+            decision=decision,
+            reason=reason,
+            request_id=self._request_id,
+        )
+
+    def _refusal(self, endpoint: str, resource_id: str, decision: Decision) -> ServiceError:
+        if self._caller.is_anonymous:
+            return InvalidAuthentication("this needs a bearer token in the Authorization header")
+        if decision.regions is not None:
+            return PermissionDenied("this token does not open the region that is asked for")
+        if self._hides:
+            return NotFound(absence(endpoint, resource_id))
+        return PermissionDenied("this token does not open what is asked for")
+
+
+def absence(endpoint: str, resource_id: str) -> str:
+    """What is said of a thing that is not there, or that must seem so."""
+    if endpoint == "files":
+        return "no such file"
+    return f"there is no dataset {resource_id[:200]!r} at /{endpoint}"
+
+
+def _within(decision: Decision, regions: Sequence[Region] | None) -> Decision:
+    """The decision, in the light of what it is limited to: a region that lies outside of the grant is denied."""
+    if not decision.allowed or decision.regions is None:
+        return decision
+    for region in regions or ():
+        if not any(overlap(region, granted) for granted in decision.regions):
+            return Decision(False, f"{decision.reason}, which is limited to other regions", decision.regions)
+    return decision
