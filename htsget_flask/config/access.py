@@ -153,8 +153,11 @@ def access_faults(content: Any, base: Path) -> Iterator[str]:
 
 
 def secret_files(content: Any, base: Path) -> Iterator[Path]:
-    """The files that hold secrets, which nobody may fetch."""
+    """The files that hold secrets, or tell who asked for what: nobody may fetch them."""
     if isinstance(content, dict):
+        audit = content.get("audit")
+        if isinstance(audit, str) and audit != "stderr":
+            yield base / audit
         for where, text in _files(content):
             if "jwks" not in where:
                 yield base / text.removeprefix(IN_FILE)
