@@ -133,6 +133,12 @@ class Catalog:
                 )
         raise NotFound(self._absence(endpoint, dataset_id, entry))
 
+    def named(self, endpoint: str, dataset_id: str, format_name: str) -> list[Source]:
+        """The files that a dataset may have in a format, whether or not they exist."""
+        entry = self._entry(dataset_id)
+        sources = [] if entry is None else entry.sources(dataset_id, endpoint)
+        return [source for source in sources if source.form.name == format_name]
+
     def sources(self, *, on_fault: Callable[[OSError | StorageError], None] | None = None) -> Iterator[Source]:
         """All files of all datasets: those that the configuration names, and those found below its prefixes.
 

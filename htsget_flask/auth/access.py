@@ -2,7 +2,8 @@
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from htsget_flask.auth.audit import Audit
 from htsget_flask.auth.caller import Caller
@@ -12,13 +13,26 @@ from htsget_flask.auth.tokens import Authenticator
 from htsget_flask.errors import InvalidAuthentication, NotFound, PermissionDenied, ServiceError
 from htsget_flask.regions import Region, overlap
 
+# Where the access of a request stands in its WSGI environment.
+ACCESS = "htsget_flask.access"
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
+
+_NEEDS_TOKEN = "this needs a bearer token in the Authorization header"
+
+
+def access_of(environ: Mapping[str, Any]) -> "Access":
+    """The access of the request with this WSGI environment."""
+    access: Access = environ[ACCESS]
+    return access
 
 
 class Access:
     """What a request may do where there is no access control: everything."""
 
     is_limited = False
+    # When the URLs that are signed for this request end, in seconds since the epoch.
+    expires: int | None = None
 
     @property
     def was_decided(self) -> bool:
@@ -44,8 +58,19 @@ class Access:
         """Whether the request may have this, or regions of it."""
         return True
 
-    def listed(self, endpoint: str, resource_id: str | None, reason: str) -> None:
-        """Put on record that the request was shown what it may see of a list."""
+    def require_any(
+        self, endpoints: Sequence[str], resource_id: str
+    ) -> Mapping[str, tuple[Region, ...] | None]:
+        """At which endpoints the request may have a dataset, and the regions that it is limited to there.
+
+        Raises:
+            InvalidAuthentication: for none, and when there is no token.
+            NotFound: for none.
+        """
+        return dict.fromkeys(endpoints)
+
+    def listed(self, what: str, shown: int) -> None:
+        """Put on record that the request was shown so many things of a list: those that it may see."""
 
     def query(self, *parts: str) -> str:
         """What goes behind the URL of a thing, named by these parts, that may then be had without a token."""
@@ -112,6 +137,7 @@ class LimitedAccess(Access):
         self._request_id = request_id
         self._hides = hides
         self._was_decided = False
+        self.expires: int = links.expiry()
 
     @property
     def was_decided(self) -> bool:
@@ -138,12 +164,28 @@ class LimitedAccess(Access):
     def may_some(self, endpoint: str, resource_id: str) -> bool:
         return self._authorizer.decide(self._caller, endpoint, resource_id).allowed
 
-    def listed(self, endpoint: str, resource_id: str | None, reason: str) -> None:
+    def require_any(
+        self, endpoints: Sequence[str], resource_id: str
+    ) -> Mapping[str, tuple[Region, ...] | None]:
+        decisions = {
+            endpoint: self._authorizer.decide(self._caller, endpoint, resource_id) for endpoint in endpoints
+        }
+        allowed = {endpoint: decision.regions for endpoint, decision in decisions.items() if decision.allowed}
+        reasons = "; ".join(f"{endpoint}: {decision.reason}" for endpoint, decision in decisions.items())
+        self._record("page", resource_id, None, "allowed" if allowed else "denied", reasons)
+        if not allowed:
+            if self._caller.is_anonymous:
+                raise InvalidAuthentication(_NEEDS_TOKEN)
+            raise NotFound(f"there is no dataset {resource_id[:200]!r}")
         self._was_decided = True
-        self._record(endpoint, resource_id, None, "allowed", reason)
+        return allowed
+
+    def listed(self, what: str, shown: int) -> None:
+        self._was_decided = True
+        self._record(what, None, None, "allowed", f"{shown} shown")
 
     def query(self, *parts: str) -> str:
-        return "?" + self._links.sign(*parts, expires=self._links.expiry())
+        return "?" + self._links.sign(*parts, expires=self.expires)
 
     def _record(
         self, endpoint: str, resource_id: str | None, regions: Sequence[Region] | None, decision: str, reason: str
@@ -160,7 +202,7 @@ class LimitedAccess(Access):
 
     def _refusal(self, endpoint: str, resource_id: str, decision: Decision) -> ServiceError:
         if self._caller.is_anonymous:
-            return InvalidAuthentication("this needs a bearer token in the Authorization header")
+            return InvalidAuthentication(_NEEDS_TOKEN)
         if decision.regions is not None:
             return PermissionDenied("this token does not open the region that is asked for")
         if self._hides:

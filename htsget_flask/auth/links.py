@@ -10,6 +10,8 @@ _QUERY = re.compile(r"(?:.*&)?expires=([0-9]{1,12})&signature=([A-Za-z0-9_-]{43}
 # For a part of its life a URL is handed out again: what is kept of a ticket, and browsers' caches, stay of use.
 _SHARE_HANDED_OUT = 0.25
 
+Parts = tuple[str, ...]
+
 
 class Links:
     """HMAC-SHA256 over parts of texts and a time; the first secret signs, all of them verify.
@@ -41,6 +43,21 @@ class Links:
         given = found[2].encode()
         matches = [hmac.compare_digest(_signature(secret, parts, found[1]).encode(), given) for secret in self._secrets]
         return any(matches)
+
+
+def block_parts(storage: str, key: str, etag: str, piece: str, endpoint: str, form: str, dataset_id: str) -> Parts:
+    """What names a data block: all that decides over its bytes."""
+    return ("block", storage, key, etag, piece, endpoint, form, dataset_id)
+
+
+def file_parts(storage: str, key: str) -> Parts:
+    """What names a plain file."""
+    return ("file", storage, key)
+
+
+def sizes_parts(dataset_id: str) -> Parts:
+    """What names the table of a dataset's references."""
+    return ("sizes", dataset_id)
 
 
 def names_signature(query: str) -> bool:

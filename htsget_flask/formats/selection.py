@@ -59,7 +59,8 @@ def select(form: str, file: BinaryIO, chunks: list[Chunk], wanted: Wanted) -> It
                 if len(batch) >= _BATCH:
                     yield deflate(bytes(batch))
                     batch.clear()
-    yield deflate(bytes(batch))
+    if batch:
+        yield deflate(bytes(batch))
 
 
 def _records(
@@ -93,10 +94,10 @@ def _data(file: BinaryIO, chunk: Chunk) -> Iterator[bytes]:
         if size > len(raw):
             raise FormatError("the file is truncated in mid-block")
         data, raw = inflate(raw[:size]), raw[size:]
-        if coffset > last:
-            raise FormatError("the index does not fit the data: it is of another file")
         yield data[cut : last_cut if coffset == last else None]
         coffset, cut = (last, last_cut) if coffset == last else (coffset + size, 0)
+    if coffset > last:
+        raise FormatError("the index does not fit the data: it is of another file")
 
 
 def _bam(data: bytes, offset: int) -> Place | None:

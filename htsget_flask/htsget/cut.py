@@ -1,0 +1,60 @@
+"""Answers to who may see regions only: exactly the records there, whatever shares a BGZF block with them."""
+
+from collections.abc import Iterator, Sequence
+
+from htsget_flask.errors import NotFound, PermissionDenied
+from htsget_flask.formats.binning import Chunk
+from htsget_flask.formats.selection import Wanted, select
+from htsget_flask.htsget.opened import OpenFile
+from htsget_flask.htsget.pieces import Piece, Records, Whole
+from htsget_flask.htsget.plan import reference_id_of
+from htsget_flask.htsget.query import Query
+from htsget_flask.regions import Region, restrict
+
+
+def plan_records(query: Query, granted: Sequence[Region], file: OpenFile) -> Iterator[Piece]:
+    """The pieces that answer a query as far as it lies in the granted regions, behind the header.
+
+    Raises:
+        PermissionDenied: for CRAM: its containers hold records of all places, and the reference's bases with them.
+        NotFound: for a reference that the file does not know.
+    """
+    if query.header_only:
+        return
+    if file.is_cram:
+        raise PermissionDenied("this token opens regions only, and CRAM cannot be cut at records; ask for BAM")
+    asked = query.regions
+    for region in asked or ():
+        reference_id_of(region.reference_name, file)
+    places: dict[int, list[Region]] = {}
+    for region in restrict(granted if asked is None else asked, granted):
+        reference_id = file.references.get(region.reference_name)
+        if reference_id is not None:
+            places.setdefault(reference_id, []).append(region)
+    for reference_id in sorted(places):
+        after = 0
+        for _, start, end in places[reference_id]:
+            yield Records(reference_id, start, end, after)
+            after = end or 0
+    yield Whole.END_OF_FILE
+
+
+def record_blocks(file: OpenFile, piece: Records) -> Iterator[bytes]:
+    """The BGZF blocks with a piece's records, made as they are asked for; closes the file's bytes when it ends.
+
+    Raises:
+        NotFound: when there is no such piece.
+    """
+    form, reference_id, start, end, after = file.source.form.name, *piece
+    names = file.references
+    name = next((name for name, number in names.items() if number == reference_id), None)
+    if file.is_cram or name is None:
+        raise NotFound("there is no such data block")
+    chunks = file.index.chunks(reference_id, start, end)
+    wanted = Wanted(name.encode() if form == "VCF" else reference_id, start, end, after)
+    return _closing(file, form, chunks, wanted)
+
+
+def _closing(file: OpenFile, form: str, chunks: list[Chunk], wanted: Wanted) -> Iterator[bytes]:
+    with file.release() as content:
+        yield from select(form, content, chunks, wanted)
