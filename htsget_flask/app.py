@@ -1,27 +1,33 @@
 """The application: from a configuration to a WSGI app."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request, Response
 from flask.sessions import SessionInterface, SessionMixin
+from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import MapAdapter
+from werkzeug.wsgi import get_path_info
 
+from htsget_flask.answers import Answer
+from htsget_flask.auth.making import make_gate
 from htsget_flask.cache import ByteCache
 from htsget_flask.catalog import Catalog
 from htsget_flask.config import (
     Config,
     ConfigError,
     LocalStorageConfig,
-    S3StorageConfig,
+    StorageConfig,
     default_cache_folder,
     folder_config,
     read_config,
 )
 from htsget_flask.files.views import blueprint as files
+from htsget_flask.guard import guard
 from htsget_flask.htsget.views import blueprint as htsget
 from htsget_flask.inventory import Inventory
 from htsget_flask.page.views import blueprint as page
@@ -29,15 +35,23 @@ from htsget_flask.storage import Storage
 from htsget_flask.storage.handover import XAccel, XSendfile
 from htsget_flask.storage.local import LocalStorage
 from htsget_flask.storage.signed import UrlSigner
-from htsget_flask.web import EXTENSION, Services, register
+from htsget_flask.web import EXTENSION, AnswerView, Services, register
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 CONFIG_VARIABLE = "HTSGET_FLASK_CONFIG"
+
+_MOST_PATHS = 256
 
 
 def create_services(config: Config) -> Services:
     """What requests are answered from, made of the configuration."""
-    storages = {name: _storage(name, storage) for name, storage in config.storages.items()}
-    catalog = Catalog(config.datasets, storages)
+    auth = config.auth
+    # Whoever gets a URL of a storage has what it names for as long as it is good.
+    longest = None if auth is None else auth.expires
+    storages = {name: _storage(name, _until(storage, longest)) for name, storage in config.storages.items()}
+    catalog = Catalog(config.datasets, storages, hints=auth is None)
     return Services(
         config=config,
         storages=storages,
@@ -45,10 +59,18 @@ def create_services(config: Config) -> Services:
         inventory=Inventory(catalog, storages),
         cache=ByteCache(config.cache.max_bytes),
         sidecars=config.cache.folder or default_cache_folder(),
+        gate=None if auth is None else make_gate(auth),
     )
 
 
-def _storage(name: str, config: LocalStorageConfig | S3StorageConfig) -> Storage:
+def _until(config: StorageConfig, longest: int | None) -> StorageConfig:
+    """The settings with signed URLs that are good for so many seconds at most."""
+    if longest is None or config.expires <= longest:
+        return config
+    return config.model_copy(update={"expires": longest})
+
+
+def _storage(name: str, config: StorageConfig) -> Storage:
     if isinstance(config, LocalStorageConfig):
         return _local(name, config)
     # boto3 takes long to import, and much memory.
@@ -84,6 +106,37 @@ class _App(Flask):
 
     session_interface = _NoSession()
 
+    def __init__(self, name: str) -> None:
+        super().__init__(name, static_folder=None)
+        # Clients ask for many parts of a file, and many regions of a dataset.
+        self._known_view = lru_cache(_MOST_PATHS)(self._view)
+
+    def wsgi_app(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        answer = self._answer(environ)
+        return super().wsgi_app(environ, start_response) if answer is None else answer(environ, start_response)
+
+    def _answer(self, environ: "WSGIEnvironment") -> Answer | None:
+        """What a view answers that needs nothing of Flask's, which takes longer than most of these views.
+
+        None where Flask is to answer: other views, errors, and what flask-cors has to see.
+        """
+        method = environ["REQUEST_METHOD"]
+        if method not in ("GET", "HEAD") or "HTTP_ORIGIN" in environ:
+            return None
+        known = self._known_view(method, get_path_info(environ))
+        if known is None:
+            return None
+        view, arguments = known
+        return view.without_flask(self.extensions[EXTENSION], environ, arguments)
+
+    def _view(self, method: str, path: str) -> tuple[AnswerView, Mapping[str, str]] | None:
+        try:
+            endpoint, arguments = self.url_map.bind("").match(path, method)
+        except HTTPException:
+            return None
+        view = self.view_functions[endpoint]
+        return (view, arguments) if isinstance(view, AnswerView) else None
+
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Match by the path alone: to make sense of the host, which no rule looks at, takes a tenth of a ticket."""
         if request is None:
@@ -98,7 +151,7 @@ class _App(Flask):
 
 def create_app(config: Config) -> Flask:
     """The WSGI application that serves the configuration's datasets."""
-    app = _App(__name__, static_folder=None)
+    app = _App(__name__)
     app.extensions[EXTENSION] = create_services(config)
     # A path with an empty segment is no path of ours; werkzeug would answer it with a redirect.
     app.url_map.merge_slashes = False
@@ -108,6 +161,7 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(files)
     if config.browser.enabled:
         app.register_blueprint(page)
+    guard(app, app.extensions[EXTENSION])
     if config.trusted_proxies:
         hops = config.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, hops, hops, hops, hops, hops)  # type: ignore[method-assign]

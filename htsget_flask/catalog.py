@@ -97,9 +97,16 @@ class _DatasetEntry:
 
 
 class Catalog:
-    """The datasets of the configuration."""
+    """The datasets of the configuration; with `hints` a message tells what a client may have meant."""
 
-    def __init__(self, entries: Sequence[PrefixConfig | DatasetConfig], storages: Mapping[str, Storage]) -> None:
+    def __init__(
+        self,
+        entries: Sequence[PrefixConfig | DatasetConfig],
+        storages: Mapping[str, Storage],
+        *,
+        hints: bool = True,
+    ) -> None:
+        self._hints = hints
         self._prefixes: list[tuple[int, _PrefixEntry]] = []
         self._named: dict[str, tuple[int, _DatasetEntry]] = {}
         for place, config in enumerate(entries):
@@ -193,7 +200,7 @@ class Catalog:
     def _absence(self, endpoint: str, dataset_id: str, entry: "_PrefixEntry | _DatasetEntry | None") -> str:
         """Why there is no such dataset, with what may have been meant."""
         message = f"there is no dataset {dataset_id[:200]!r} at /{endpoint}"
-        if entry is None:
+        if entry is None or not self._hints:
             return message
         other = "variants" if endpoint == "reads" else "reads"
         if next(self._present(entry, dataset_id, other), None):

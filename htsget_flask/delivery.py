@@ -4,21 +4,24 @@ import errno
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from itertools import chain
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from flask import Response, request
 from werkzeug.http import parse_range_header, quote_etag
 from werkzeug.wsgi import wrap_file
 
-from htsget_flask.errors import StorageError
+from htsget_flask.answers import Answer
+from htsget_flask.errors import FileFaultError, StorageError
 from htsget_flask.front import hand_over
 from htsget_flask.preconditions import failed_precondition, range_is_meant
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import VersionError
 from htsget_flask.storage.remote import RemoteFile
-from htsget_flask.web import error_response
+from htsget_flask.web import error_answer
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 log = logging.getLogger(__name__)
 
@@ -28,17 +31,22 @@ _SMALL = 64 << 10
 _PIECE = 1 << 20
 # A suffix of length 0 cannot be satisfied (RFC 9110 14.1.2); werkzeug takes it for malformed.
 _NO_BYTES = re.compile(r"\s*bytes\s*=\s*-0+\s*", re.IGNORECASE)
+# They describe the content, which a 304 does not have.
+_OF_CONTENT = ("Content-Type", "Last-Modified")
 
 
-def send_bytes(data: bytes, *, etag: str, headers: Mapping[str, str] | None = None) -> Response:
+def send_bytes(
+    environ: "WSGIEnvironment", data: bytes, *, etag: str, headers: Mapping[str, str] | None = None
+) -> Answer:
     """Bytes at hand, as a conditional and ranged answer."""
-    response, span = _conditional(len(data), etag, headers)
-    if span is not None and request.method != "HEAD":
-        response.set_data(data[span.start : span.end])
-    return response
+    answer, span = _conditional(environ, len(data), etag, headers)
+    if span is not None:
+        answer.body = (data[span.start : span.end],)
+    return answer
 
 
 def send_range(
+    environ: "WSGIEnvironment",
     file: BinaryIO,
     span: ByteRange,
     *,
@@ -46,42 +54,67 @@ def send_range(
     headers: Mapping[str, str] | None = None,
     before: bytes = b"",
     after: bytes = b"",
-) -> Response:
+) -> Answer:
     """A range of a file as a resource of its own, as a conditional and ranged answer; closes the file.
 
     `before` and `after` are bytes of the resource that are not the file's. The file is unbuffered: a server that can
     hands its descriptor to the kernel, already at the right offset. Or the web server in front is told to send it.
     """
     try:
-        response, part = _conditional(len(before) + len(span) + len(after), etag, headers)
-        if part is None or request.method == "HEAD":
+        answer, part = _conditional(environ, len(before) + len(span) + len(after), etag, headers)
+        if part is None or environ["REQUEST_METHOD"] == "HEAD":
             file.close()
-            return response
-        if len(part) > _SMALL and not (before or after) and hand_over(response, file, span):
+            return answer
+        if len(part) > _SMALL and not (before or after) and hand_over(environ, answer, file, span):
             file.close()
-            return response
+            return answer
         start, end = part.start - len(before), part.end - len(before)
         before, after = before[part.start : part.end], after[max(0, start - len(span)) : max(0, end - len(span))]
         start, end = min(max(0, start), len(span)), min(max(0, end), len(span))
         pieces = _Pieces(file, before, _read(file, ByteRange(span.start + start, span.start + end)), after)
         if len(part) <= _SMALL:
             with file:
-                response.set_data(b"".join(pieces))
-        elif (
-            not before
-            and not after
-            and not isinstance(file, RemoteFile)
-            and request.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/")
-        ):
-            response.response = wrap_file(request.environ, _Sent(file, span.start + end), _PIECE)  # type: ignore[arg-type]
-            response.direct_passthrough = True
+                answer.body = (b"".join(pieces),)
+        elif not before and not after and not isinstance(file, RemoteFile) and _is_gunicorn(environ):
+            answer.body = wrap_file(environ, _Sent(file, span.start + end), _PIECE)  # type: ignore[arg-type]
         else:
-            response.response = pieces
-            response.direct_passthrough = True
+            answer.body = pieces
     except BaseException:
         file.close()
         raise
-    return response
+    return answer
+
+
+def _is_gunicorn(environ: "WSGIEnvironment") -> bool:
+    """Whether the server hands files to the kernel, as they are at their offset and as long as the header says."""
+    return bool(environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/"))
+
+
+def send_stream(
+    environ: "WSGIEnvironment", pieces: Iterator[bytes], *, headers: Mapping[str, str] | None = None
+) -> Answer:
+    """Bytes that are made as they are sent, whose number is not known: no part of them can be asked for."""
+    fields = {"Content-Type": OCTETS, "Accept-Ranges": "none", **(headers or {})}
+    if environ["REQUEST_METHOD"] == "HEAD":
+        return Answer(200, fields)
+    # What is wrong with the file shows before the answer has begun.
+    return Answer(200, fields, _Stream(next(pieces, b""), pieces))
+
+
+class _Stream:
+    """Bytes that are made as they are sent."""
+
+    def __init__(self, first: bytes, rest: Iterator[bytes]) -> None:
+        self._first = first
+        self._rest = rest
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._first
+        yield from _rest(self._rest)
+
+    def close(self) -> None:
+        if isinstance(self._rest, Generator):
+            self._rest.close()
 
 
 class _Sent:
@@ -117,7 +150,7 @@ def _read(file: BinaryIO, span: ByteRange) -> Iterator[bytes]:
 def _rest(stream: Iterator[bytes]) -> Iterator[bytes]:
     try:
         yield from stream
-    except (StorageError, VersionError) as error:
+    except (StorageError, VersionError, FileFaultError) as error:
         log.error("a file was cut short while it was sent: %s", error)
         raise ConnectionResetError(errno.ECONNRESET, "the file was cut short") from None
 
@@ -149,8 +182,10 @@ class _Pieces:
         self._file.close()
 
 
-def _conditional(length: int, etag: str, headers: Mapping[str, str] | None) -> tuple[Response, ByteRange | None]:
-    """The response without its body, and which part of a resource of `length` bytes that body is.
+def _conditional(
+    environ: "WSGIEnvironment", length: int, etag: str, headers: Mapping[str, str] | None
+) -> tuple[Answer, ByteRange | None]:
+    """The answer without its body, and which part of a resource of `length` bytes that body is.
 
     None for a body that is not sent. Last-Modified, where `headers` has it, is a validator too. RFC 9110: preconditions
     come before Range (section 13.2.2); a Range of another unit, malformed or of several parts is ignored (14.2), one
@@ -158,31 +193,30 @@ def _conditional(length: int, etag: str, headers: Mapping[str, str] | None) -> t
     """
     fields = {"Content-Type": OCTETS, "Accept-Ranges": "bytes", "ETag": quote_etag(etag), **(headers or {})}
     last_modified = fields.get("Last-Modified")
-    status = failed_precondition(request.headers, etag=etag, last_modified=last_modified)
+    status = failed_precondition(environ, etag=etag, last_modified=last_modified)
     if status == 412:
-        return error_response("InvalidInput", "the precondition failed", 412), None
+        return error_answer("InvalidInput", "the precondition failed", 412), None
     if status == 304:
-        return Response(status=304, headers=fields), None
-    span = _requested(length, etag, last_modified)
+        return Answer(304, {name: value for name, value in fields.items() if name not in _OF_CONTENT}), None
+    span = _requested(environ, length, etag, last_modified)
     if span is None:
         fields["Content-Length"] = str(length)
-        return Response(headers=fields), ByteRange(0, length)
+        return Answer(200, fields), ByteRange(0, length)
     if span.start >= length:
-        response = error_response("InvalidRange", "the range lies behind the end", 416)
-        response.headers["Content-Range"] = f"bytes */{length}"
-        response.headers["Accept-Ranges"] = "bytes"
-        return response, None
+        answer = error_answer("InvalidRange", "the range lies behind the end", 416)
+        answer.fields |= {"Content-Range": f"bytes */{length}", "Accept-Ranges": "bytes"}
+        return answer, None
     fields["Content-Range"] = f"bytes {span.start}-{span.end - 1}/{length}"
     fields["Content-Length"] = str(len(span))
-    return Response(status=206, headers=fields), span
+    return Answer(206, fields), span
 
 
-def _requested(length: int, etag: str, last_modified: str | None) -> ByteRange | None:
+def _requested(environ: "WSGIEnvironment", length: int, etag: str, last_modified: str | None) -> ByteRange | None:
     """The part that the request's Range names, clipped to the resource; None when it names none that is heeded."""
-    asked = request.headers.get("Range")
-    if request.method != "GET" or asked is None:
+    asked = environ.get("HTTP_RANGE")
+    if asked is None or environ["REQUEST_METHOD"] != "GET":
         return None
-    if not range_is_meant(request.headers, etag=etag, last_modified=last_modified):
+    if not range_is_meant(environ, etag=etag, last_modified=last_modified):
         return None
     if _NO_BYTES.fullmatch(asked):
         return ByteRange(length, length)

@@ -2,42 +2,39 @@
 
 import re
 from collections.abc import Mapping
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from flask import Response, request
-from werkzeug.datastructures import Headers
-
+from htsget_flask.answers import Answer
 from htsget_flask.preconditions import CONDITIONS
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage.handover import SharedFile
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 # What the web server tells of the file itself.
 _LEFT_OUT: Mapping[str, str | None] = {"Content-Range": None, "Content-Length": None}
 _PLAIN_RANGE = re.compile(r"bytes=([0-9]{1,18}-[0-9]{0,18}|-[0-9]{1,18})")
 
 
-def hand_over(response: Response, file: BinaryIO, span: ByteRange) -> bool:
-    """Whether the web server in front was told, by the response, to send what it asks for of this range of the file.
+def hand_over(environ: "WSGIEnvironment", answer: Answer, file: BinaryIO, span: ByteRange) -> bool:
+    """Whether the web server in front was told, by the answer, to send what it asks for of this range of the file.
 
     Of a whole file it makes the part itself, from the same request, which it must not understand in another way: what
     is conditional, and a Range that is not heeded or oddly written, stay here.
     """
-    fields, ranged = request.headers, response.status_code == 206
     if not isinstance(file, SharedFile):
         return False
-    if "Range" in fields and not (ranged and _PLAIN_RANGE.fullmatch(fields["Range"])):
+    way, ranged = file.handover, answer.status == 206
+    if environ.get("HTTP_X_SENDFILE_TYPE") != way.header or any(condition in environ for condition in CONDITIONS):
         return False
-    way = file.handover
-    if fields.get("X-Sendfile-Type") != way.header or any(condition in fields for condition in CONDITIONS):
+    if "HTTP_RANGE" in environ and not (ranged and _PLAIN_RANGE.fullmatch(environ["HTTP_RANGE"])):
         return False
     told = file.handed_over(span, ranged=ranged)
     if told is None:
         return False
-    response.status_code = 200
-    response.response = ()
     names = {**_LEFT_OUT, **way.renamed}
-    kept = [(names.get(name, name), value) for name, value in response.headers]
-    response.headers = Headers(
-        [(name, value) for name, value in kept if name] + [*told.items(), ("Content-Length", "0")]
-    )
+    kept = {names.get(name, name): value for name, value in answer.fields.items()}
+    answer.status = 200
+    answer.fields = {name: value for name, value in kept.items() if name} | told | {"Content-Length": "0"}
     return True

@@ -5,7 +5,7 @@ error of the request: its answer is not given.
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Flask, request
 
@@ -19,6 +19,7 @@ from htsget_flask.web import AnswerView, Services
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
+T = TypeVar("T")
 Arguments = Mapping[str, Any]
 Check = Callable[[Services, Gate, "WSGIEnvironment", Arguments], Access]
 
@@ -105,7 +106,8 @@ def _guarded(view: Callable[..., Any], check: Check, present: Services) -> Calla
 
         def answer(services: Services, environ: "WSGIEnvironment", **arguments: Any) -> Answer:
             access = admit(environ, arguments)
-            return _decided(access, view.answer(services, environ, **arguments))
+            given: Answer = view.answer(services, environ, **arguments)
+            return _decided(access, given)
 
         return AnswerView(answer)
 
@@ -116,7 +118,7 @@ def _guarded(view: Callable[..., Any], check: Check, present: Services) -> Calla
     return plain
 
 
-def _decided(access: Access, answer: Any) -> Any:
+def _decided(access: Access, answer: T) -> T:
     if not access.was_decided:
         raise InternalServerError("the server did not find out whether this may be seen")
     return answer

@@ -2,11 +2,21 @@
 
 import re
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from werkzeug.datastructures import Headers
 from werkzeug.http import parse_date, parse_etags
 
-CONDITIONS = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range")
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+# As WSGI calls the header fields of a request.
+CONDITIONS = (
+    "HTTP_IF_MATCH",
+    "HTTP_IF_NONE_MATCH",
+    "HTTP_IF_MODIFIED_SINCE",
+    "HTTP_IF_UNMODIFIED_SINCE",
+    "HTTP_IF_RANGE",
+)
 
 # RFC 9110 5.6.7, all three forms; werkzeug takes whatever mail programs write, and fails on years of many digits.
 _HTTP_DATE = re.compile(
@@ -16,34 +26,34 @@ _HTTP_DATE = re.compile(
 )
 
 
-def failed_precondition(headers: Headers, *, etag: str, last_modified: str | None) -> int | None:
+def failed_precondition(environ: "WSGIEnvironment", *, etag: str, last_modified: str | None) -> int | None:
     """The status that a GET or HEAD request ends with by its own conditions: 412, 304, or None to go on.
 
     `etag` is without quotes and strong; `last_modified` is the header's value, None where the resource has none:
     conditions on a date are then not heeded. The order is that of section 13.2.2.
     """
-    if_match = headers.get("If-Match")
+    if_match = environ.get("HTTP_IF_MATCH")
     if if_match is not None:
         if not parse_etags(if_match).contains(etag):
             return 412
     else:
-        unmodified_since = http_date(headers.get("If-Unmodified-Since"))
+        unmodified_since = http_date(environ.get("HTTP_IF_UNMODIFIED_SINCE"))
         if unmodified_since is not None and _is_later(last_modified, unmodified_since):
             return 412
-    if_none_match = headers.get("If-None-Match")
+    if_none_match = environ.get("HTTP_IF_NONE_MATCH")
     if if_none_match is not None:
         if parse_etags(if_none_match).contains_weak(etag):
             return 304
     else:
-        modified_since = http_date(headers.get("If-Modified-Since"))
+        modified_since = http_date(environ.get("HTTP_IF_MODIFIED_SINCE"))
         if modified_since is not None and _is_later(last_modified, modified_since) is False:
             return 304
     return None
 
 
-def range_is_meant(headers: Headers, *, etag: str, last_modified: str | None) -> bool:
+def range_is_meant(environ: "WSGIEnvironment", *, etag: str, last_modified: str | None) -> bool:
     """Whether If-Range, where it is given, holds: only the very same strong etag or date does (section 13.1.5)."""
-    condition = headers.get("If-Range")
+    condition: str | None = environ.get("HTTP_IF_RANGE")
     if condition is None:
         return True
     if '"' in condition:

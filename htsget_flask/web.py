@@ -1,19 +1,22 @@
-"""What all blueprints share: the services behind them, error answers, CORS, the health check."""
+"""What all blueprints share: the services behind them, views of two kinds, error answers, CORS, the health check."""
 
 import logging
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import update_wrapper
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 import orjson
-from flask import Flask, Response, current_app, request
+from flask import Flask, Request, Response, current_app, request
 from flask_cors import CORS
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.wsgi import get_input_stream
 
+from htsget_flask.answers import AS_IT_SAYS, Answer, answer_with
+from htsget_flask.auth.access import Gate
 from htsget_flask.cache import ByteCache
 from htsget_flask.catalog import Catalog
 from htsget_flask.config import Config
@@ -28,10 +31,14 @@ from htsget_flask.errors import (
 from htsget_flask.inventory import Inventory
 from htsget_flask.storage import Storage
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
 log = logging.getLogger(__name__)
 AfterRequest = Callable[[Any], Any]
 
 EXTENSION = "htsget_flask"
+_FAILURE = "htsget_flask.failure"
 ERROR_MEDIA_TYPE = "application/vnd.ga4gh.htsget.v1.3.0+json; charset=utf-8"
 
 _MAX_AGE = 2_592_000
@@ -40,7 +47,7 @@ _MOST_DISCARDED = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What requests are answered from: made once per application, frozen."""
+    """What requests are answered from: made once per application, frozen; without a gate everybody may see all."""
 
     config: Config
     storages: Mapping[str, Storage]
@@ -48,6 +55,7 @@ class Services:
     inventory: Inventory
     cache: ByteCache
     sidecars: Path
+    gate: Gate | None = None
 
 
 def services() -> Services:
@@ -55,7 +63,33 @@ def services() -> Services:
     return cast(Services, current_app.extensions[EXTENSION])
 
 
-def base_url(config: Config) -> str:
+class AnswerView:
+    """A view that is given the services and the WSGI environment, and so can be called with Flask or without."""
+
+    def __init__(self, answer: Callable[..., Answer]) -> None:
+        update_wrapper(self, answer)
+        self.answer = answer
+
+    def __call__(self, **arguments: str) -> Response:
+        """The response to the present request; Flask calls this."""
+        failure: Exception | None = request.environ.pop(_FAILURE, None)
+        if failure is not None:
+            raise failure
+        answer = self.answer(services(), request.environ, **arguments)
+        return Response(answer.body, answer.status, answer.fields, direct_passthrough=True)
+
+    def without_flask(
+        self, present: Services, environ: "WSGIEnvironment", arguments: Mapping[str, str]
+    ) -> Answer | None:
+        """The answer to a request; None where it failed: Flask is then to tell of that."""
+        try:
+            return self.answer(present, environ, **arguments)
+        except Exception as error:
+            environ[_FAILURE] = error
+            return None
+
+
+def base_url(config: Config, request: Request) -> str:
     """The URL under which clients reach this service, with a slash at its end."""
     configured = config.public_url
     if configured is not None:
@@ -82,7 +116,7 @@ def register(app: Flask, config: Config) -> None:
         origins=config.cors.origins,
         methods=["GET", "POST", "HEAD", "OPTIONS"],
         allow_headers="*",
-        expose_headers=["Content-Range", "Content-Length", "Accept-Ranges", "ETag"],
+        expose_headers=["Content-Range", "Content-Length", "Accept-Ranges", "ETag", "WWW-Authenticate"],
         max_age=_MAX_AGE,
         send_wildcard=False,
         # Only browsers need these headers, and they name their origin; no other client pays for them.
@@ -104,8 +138,7 @@ def _for_browsers(function: AfterRequest) -> AfterRequest:
 
 
 def _as_it_says(response: Response) -> Response:
-    """No browser is to take data for something else: what is in a file may be a script."""
-    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers.set(*AS_IT_SAYS)
     return response
 
 
@@ -114,9 +147,14 @@ def _health() -> Response:
 
 
 def _answer(error: ServiceError) -> Response:
-    response = error_response(type(error).__name__, error.message, error.status)
+    response = _error_response(type(error).__name__, error.message, error.status)
     if error.status == 503:
         response.headers["Retry-After"] = "5"
+    if error.status == 401:
+        # RFC 6750 3: what is wrong is told only to who gave a token.
+        response.headers["WWW-Authenticate"] = (
+            'Bearer error="invalid_token"' if "HTTP_AUTHORIZATION" in request.environ else "Bearer"
+        )
     return response
 
 
@@ -147,7 +185,7 @@ def _http_error(error: HTTPException) -> Response:
     if isinstance(error, RequestEntityTooLarge):
         message = f"the body is longer than this server accepts: {services().config.htsget.max_post_bytes} bytes"
         _discard_body()
-    response = error_response(name, message, status)
+    response = _error_response(name, message, status)
     for header, value in error.get_headers(request.environ):
         if header.lower() not in ("content-type", "content-length"):
             response.headers[header] = value
@@ -171,7 +209,13 @@ def _unexpected(error: Exception) -> Response:
     return _answer(InternalServerError(f"the server failed; its log has the reason under {reference}"))
 
 
-def error_response(name: str, message: str, status: int) -> Response:
+def _error_response(name: str, message: str, status: int) -> Response:
+    """An error in htsget's form, of Flask."""
+    answer = error_answer(name, message, status)
+    return Response(answer.body, status, answer.fields)
+
+
+def error_answer(name: str, message: str, status: int) -> Answer:
     """An error in htsget's form."""
     body = orjson.dumps({"htsget": {"error": name, "message": message}})
-    return Response(body, status, content_type=ERROR_MEDIA_TYPE)
+    return answer_with(body, {"Content-Type": ERROR_MEDIA_TYPE}, status=status)

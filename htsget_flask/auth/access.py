@@ -18,7 +18,7 @@ ACCESS = "htsget_flask.access"
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
 
-_NEEDS_TOKEN = "this needs a bearer token in the Authorization header"
+_NEEDS_BEARER = "this needs a bearer token in the Authorization header"
 
 
 def access_of(environ: Mapping[str, Any]) -> "Access":
@@ -58,9 +58,7 @@ class Access:
         """Whether the request may have this, or regions of it."""
         return True
 
-    def require_any(
-        self, endpoints: Sequence[str], resource_id: str
-    ) -> Mapping[str, tuple[Region, ...] | None]:
+    def require_any(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, tuple[Region, ...] | None]:
         """At which endpoints the request may have a dataset, and the regions that it is limited to there.
 
         Raises:
@@ -164,18 +162,14 @@ class LimitedAccess(Access):
     def may_some(self, endpoint: str, resource_id: str) -> bool:
         return self._authorizer.decide(self._caller, endpoint, resource_id).allowed
 
-    def require_any(
-        self, endpoints: Sequence[str], resource_id: str
-    ) -> Mapping[str, tuple[Region, ...] | None]:
-        decisions = {
-            endpoint: self._authorizer.decide(self._caller, endpoint, resource_id) for endpoint in endpoints
-        }
+    def require_any(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, tuple[Region, ...] | None]:
+        decisions = {endpoint: self._authorizer.decide(self._caller, endpoint, resource_id) for endpoint in endpoints}
         allowed = {endpoint: decision.regions for endpoint, decision in decisions.items() if decision.allowed}
         reasons = "; ".join(f"{endpoint}: {decision.reason}" for endpoint, decision in decisions.items())
         self._record("page", resource_id, None, "allowed" if allowed else "denied", reasons)
         if not allowed:
             if self._caller.is_anonymous:
-                raise InvalidAuthentication(_NEEDS_TOKEN)
+                raise InvalidAuthentication(_NEEDS_BEARER)
             raise NotFound(f"there is no dataset {resource_id[:200]!r}")
         self._was_decided = True
         return allowed
@@ -202,7 +196,7 @@ class LimitedAccess(Access):
 
     def _refusal(self, endpoint: str, resource_id: str, decision: Decision) -> ServiceError:
         if self._caller.is_anonymous:
-            return InvalidAuthentication(_NEEDS_TOKEN)
+            return InvalidAuthentication(_NEEDS_BEARER)
         if decision.regions is not None:
             return PermissionDenied("this token does not open the region that is asked for")
         if self._hides:

@@ -9,6 +9,7 @@ from htsget_flask.config.models import (
     LocalStorageConfig,
     PrefixConfig,
     S3StorageConfig,
+    StorageConfig,
     TrackConfig,
 )
 from htsget_flask.config.reading import ConfigError, default_cache_folder, folder_config, read_config
@@ -27,6 +28,7 @@ __all__ = [
     "RuleConfig",
     "S3StorageConfig",
     "SignerConfig",
+    "StorageConfig",
     "TrackConfig",
     "default_cache_folder",
     "folder_config",

@@ -1,17 +1,23 @@
 """The endpoint of plain files."""
 
 import time
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from flask import Blueprint, Response, request
 from werkzeug.http import http_date
 
+from htsget_flask.answers import Answer
+from htsget_flask.auth.access import access_of
 from htsget_flask.delivery import OCTETS, send_range
 from htsget_flask.errors import FileFaultError, NotFound, ServiceUnavailable
 from htsget_flask.files.listing import list_files, page_json, parse_listing
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import Stat, Storage, VersionError, is_hidden
-from htsget_flask.web import base_url, services
+from htsget_flask.web import AnswerView, Services, base_url, services
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 blueprint = Blueprint("files", __name__, url_prefix="/files")
 
@@ -19,27 +25,30 @@ blueprint = Blueprint("files", __name__, url_prefix="/files")
 # and browsers show it, however long it is.
 _TEXT_SUFFIXES = (".fai", ".dict", ".txt", ".md5")
 _TEXT = "text/plain; charset=utf-8"
-# A replaced file may take the place of this one in the middle of an answer, but not more often than clients ask.
-_ATTEMPTS = 3
+# To where the storage itself answers: ranges and conditions go along.
+_REDIRECT_HEADERS = {"Content-Length": "0", "Cache-Control": "no-store", "Vary": "Origin"}
 # A date is a validator of bytes only when no other version can have it: the second has to be over, and file systems
 # stamp by a clock that lags a little.
 _SETTLED = 2.0
 
 
 @blueprint.get("/<storage_name>/<path:key>")
-def get_file(storage_name: str, key: str) -> Response:
+@AnswerView
+def get_file(present: Services, environ: "WSGIEnvironment", storage_name: str, key: str) -> Answer:
     """A file's bytes, whole or in part (RFC 9110 sections 13 and 14)."""
-    storage = _opened(storage_name)
+    storage = _opened(present, storage_name)
     if is_hidden(key):
         raise NotFound("no such file")
-    for attempt in range(_ATTEMPTS):
+    # The version is first one that is remembered: to open it tells whether that still holds. Then it is looked at; a
+    # replaced file may take its place meanwhile, but not more often than clients ask.
+    for max_age in (storage.max_age, 0, 0):
         try:
-            stat = storage.stat(key, max_age=storage.max_age if storage.is_remote and not attempt else 0)
-            elsewhere = storage.redirect_url(key, stat) if request.method == "GET" else None
+            stat = storage.stat(key, max_age=max_age)
+            elsewhere = storage.redirect_url(key, stat) if environ["REQUEST_METHOD"] == "GET" else None
             if elsewhere is not None:
-                return _redirect(elsewhere)
+                return Answer(307, {"Location": elsewhere, **_REDIRECT_HEADERS})
             file = storage.open(key, etag=stat.etag)
-            return send_range(file, ByteRange(0, stat.size), etag=stat.etag, headers=_headers(key, stat))
+            return send_range(environ, file, ByteRange(0, stat.size), etag=stat.etag, headers=_headers(key, stat))
         except VersionError:
             continue
         except OSError as error:
@@ -50,27 +59,23 @@ def get_file(storage_name: str, key: str) -> Response:
 @blueprint.get("/<storage_name>/", strict_slashes=False)
 def get_listing(storage_name: str) -> Response:
     """The files of a storage, page by page, where the configuration lets them be listed."""
-    storage = _opened(storage_name)
     present = services()
+    storage = _opened(present, storage_name)
     if not present.config.files.listing:
         raise NotFound("files are not listed here")
     wanted = parse_listing(request.args)
     try:
-        page = list_files(storage, wanted)
+        access = access_of(request.environ)
+        page = list_files(storage, wanted, lambda key: access.may("files", f"{storage_name}/{key}"))
+        access.listed("files", len(page.entries))
     except OSError as error:
         raise FileFaultError(f"it cannot be listed: {error.strerror}", location=storage.location("")) from error
-    base = f"{base_url(present.config)}files/{quote(storage_name)}/"
+    base = f"{base_url(present.config, request)}files/{quote(storage_name)}/"
     return Response(page_json(page, base), content_type="application/json", headers={"Cache-Control": "no-store"})
 
 
-def _redirect(url: str) -> Response:
-    """To where the storage itself answers: ranges and conditions go along."""
-    return Response(status=307, headers={"Location": url, "Cache-Control": "no-store", "Vary": "Origin"})
-
-
-def _opened(name: str) -> Storage:
+def _opened(present: Services, name: str) -> Storage:
     """A storage whose files may be fetched; another one is like one that does not exist."""
-    present = services()
     if name not in present.config.files.storages:
         raise NotFound("no such file")
     return present.storages[name]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from htsget_flask.errors import NotFound, PermissionDenied
+from htsget_flask.errors import FileFaultError, FormatError, NotFound, PermissionDenied
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.formats.selection import Wanted, select
 from htsget_flask.htsget.opened import OpenFile
@@ -57,4 +57,7 @@ def record_blocks(file: OpenFile, piece: Records) -> Iterator[bytes]:
 
 def _closing(file: OpenFile, form: str, chunks: list[Chunk], wanted: Wanted) -> Iterator[bytes]:
     with file.release() as content:
-        yield from select(form, content, chunks, wanted)
+        try:
+            yield from select(form, content, chunks, wanted)
+        except FormatError as error:
+            raise FileFaultError(str(error), location=file.source.location) from error

@@ -1,26 +1,35 @@
 """The endpoints that make tickets, and what GA4GH service-info and service-registry tell of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Request, Response, jsonify, request
 from werkzeug.exceptions import UnsupportedMediaType
 
 from htsget_flask import __version__
-from htsget_flask.delivery import send_bytes, send_range
+from htsget_flask.answers import Answer, answer_with
+from htsget_flask.auth.access import Access, access_of
+from htsget_flask.auth.links import block_parts
+from htsget_flask.catalog import DataFile
+from htsget_flask.delivery import send_bytes, send_range, send_stream
 from htsget_flask.errors import Gone, InvalidInput, NotFound, ServiceUnavailable
 from htsget_flask.formats import ENDPOINTS, FORMATS
 from htsget_flask.formats.binning import Chunk
+from htsget_flask.htsget.cut import plan_records, record_blocks
 from htsget_flask.htsget.opened import OpenFile
-from htsget_flask.htsget.pieces import BlockUrl, Piece, Whole, parse, spell
+from htsget_flask.htsget.pieces import BlockUrl, Piece, Records, Whole, parse, spell
 from htsget_flask.htsget.plan import plan, question
 from htsget_flask.htsget.query import PARAMETERS, Query, parse_get, parse_post
 from htsget_flask.htsget.ticket import MEDIA_TYPE, ticket
 from htsget_flask.ranges import ByteRange
+from htsget_flask.regions import Region
 from htsget_flask.storage import SignedUrl, VersionError
-from htsget_flask.web import Services, base_url, services
+from htsget_flask.web import AnswerView, Services, base_url, services
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 HTSGET_VERSION = "1.3.0"
 
@@ -28,6 +37,8 @@ blueprint = Blueprint("htsget", __name__)
 
 # The URL of a data block names all that decides over its bytes: they may be kept for as long as a view is looked at.
 _BLOCK_HEADERS = {"Cache-Control": "private, max-age=3600, immutable", "Vary": "Origin"}
+
+_TICKET_HEADERS = {"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store"}
 
 View = TypeVar("View", bound=Callable[..., Response])
 
@@ -45,42 +56,51 @@ def _for_each_endpoint(rule: str, methods: list[str]) -> Callable[[View], View]:
 
 
 @_for_each_endpoint("/{}/<path:dataset_id>", methods=["GET"])
-def get_ticket(endpoint: str, dataset_id: str) -> Response:
+@AnswerView
+def get_ticket(present: Services, environ: "WSGIEnvironment", endpoint: str, dataset_id: str) -> Answer:
     """The ticket that a GET request asks for."""
-    present = services()
+    asked = Request(environ)
     strict = present.config.htsget.strict_header_class
-    query = parse_get(request.args, endpoint, strict_header_class=strict)
-    return _ticket(present, endpoint, dataset_id, query)
+    query = parse_get(asked.args, endpoint, strict_header_class=strict)
+    return _ticket(present, asked, endpoint, dataset_id, query)
 
 
 @_for_each_endpoint("/{}/<path:dataset_id>", methods=["POST"])
-def post_ticket(endpoint: str, dataset_id: str) -> Response:
+@AnswerView
+def post_ticket(present: Services, environ: "WSGIEnvironment", endpoint: str, dataset_id: str) -> Answer:
     """The ticket that a POST request asks for."""
-    present = services()
-    options = present.config.htsget
+    asked, options = Request(environ), present.config.htsget
     # Clients that probe with a form's type have to fall back to GET: a ticket would mislead them.
-    if request.mimetype != "application/json":
+    if asked.mimetype != "application/json":
         raise UnsupportedMediaType("the body's Content-Type must be application/json")
-    given = [name for name in PARAMETERS if name in request.args]
+    given = [name for name in PARAMETERS if name in asked.args]
     if given:
         raise InvalidInput(f"a POST request has its parameters in the body, not in the URL: {', '.join(given)}")
-    request.max_content_length = options.max_post_bytes
+    asked.max_content_length = options.max_post_bytes
     query = parse_post(
-        request.get_data(cache=False),
+        asked.get_data(cache=False),
         endpoint,
         strict_header_class=options.strict_header_class,
         max_regions=options.max_regions,
     )
-    return _ticket(present, endpoint, dataset_id, query)
+    return _ticket(present, asked, endpoint, dataset_id, query)
 
 
 @_for_each_endpoint("/blocks/<etag>/<piece>/{}/<format_name>/<path:dataset_id>", methods=["GET"])
-def get_block(etag: str, piece: str, endpoint: str, format_name: str, dataset_id: str) -> Response:
+@AnswerView
+def get_block(
+    present: Services,
+    environ: "WSGIEnvironment",
+    etag: str,
+    piece: str,
+    endpoint: str,
+    format_name: str,
+    dataset_id: str,
+) -> Answer:
     """Exactly the bytes of one data block, of the version of the file that its ticket was made for."""
     wanted = parse(piece)
     if wanted is None or format_name not in FORMATS:
         raise NotFound("there is no such data block")
-    present = services()
     # What is read from the file is proven to be of this version; what is kept of it is not.
     file = present.catalog.locate(endpoint, dataset_id, format_name, fresh=isinstance(wanted, Whole))
     try:
@@ -92,13 +112,17 @@ def get_block(etag: str, piece: str, endpoint: str, format_name: str, dataset_id
             raise NotFound("there is no such data block")
         if isinstance(wanted, ByteRange):
             content = file.source.storage.open(file.source.key, etag=etag)
-            return send_range(content, wanted, etag=etag, headers=_BLOCK_HEADERS)
+            return send_range(environ, content, wanted, etag=etag, headers=_BLOCK_HEADERS)
         with OpenFile(file, present.cache, present.sidecars) as opened:
             if isinstance(wanted, Chunk):
                 before, middle, after = opened.parts(wanted)
                 content = opened.release()
-                return send_range(content, middle, etag=etag, headers=_BLOCK_HEADERS, before=before, after=after)
-            return send_bytes(opened.literal(wanted), etag=etag, headers=_BLOCK_HEADERS)
+                return send_range(
+                    environ, content, middle, etag=etag, headers=_BLOCK_HEADERS, before=before, after=after
+                )
+            if isinstance(wanted, Records):
+                return send_stream(environ, record_blocks(opened, wanted), headers=_BLOCK_HEADERS)
+            return send_bytes(environ, opened.literal(wanted), etag=etag, headers=_BLOCK_HEADERS)
     except VersionError:
         raise Gone("the file was replaced after this ticket was made; ask for a new ticket") from None
 
@@ -147,34 +171,51 @@ def registry_entry(service_id: str) -> Response:
     raise NotFound(f"there is no service {service_id[:200]!r}")
 
 
-def _ticket(present: Services, endpoint: str, dataset_id: str, query: Query) -> Response:
+def _ticket(present: Services, asked: Request, endpoint: str, dataset_id: str, query: Query) -> Answer:
+    access = access_of(asked.environ)
+    granted = access.require(endpoint, dataset_id, query.regions)
     # For a while tickets may be made for a file that was replaced: their blocks then answer that it is gone.
     for fresh in (False, True):
         try:
-            body = _ticket_of(present, endpoint, dataset_id, query, fresh=fresh)
-            return Response(body, content_type=MEDIA_TYPE, headers={"Cache-Control": "no-store"})
+            file = present.catalog.locate(endpoint, dataset_id, query.format, fresh=fresh)
+            body = _ticket_of(present, asked, file, query, access, granted, fresh=fresh)
+            return answer_with(body, _TICKET_HEADERS)
         except VersionError:
             continue
     raise ServiceUnavailable(f"{dataset_id!r} is being replaced; ask again")
 
 
-def _ticket_of(present: Services, endpoint: str, dataset_id: str, query: Query, *, fresh: bool) -> bytes:
+def _ticket_of(
+    present: Services,
+    asked: Request,
+    file: DataFile,
+    query: Query,
+    access: Access,
+    granted: Sequence[Region] | None,
+    *,
+    fresh: bool,
+) -> bytes:
     options = present.config.htsget
-    file = present.catalog.locate(endpoint, dataset_id, query.format, fresh=fresh)
-    before = f"{base_url(present.config)}blocks/{file.stat.etag}/"
-    after = f"/{endpoint}/{file.source.form.name}/{quote(dataset_id)}"
+    before = f"{base_url(present.config, asked)}blocks/{file.stat.etag}/"
+    after = f"/{file.source.form.endpoint}/{file.source.form.name}/{quote(file.source.id)}"
     never_inline = options.never_inline if file.source.never_inline is None else file.source.never_inline
+    inline_limit = 0 if never_inline else options.inline_limit
     with OpenFile(file, present.cache, present.sidecars, fresh=fresh) as opened:
+        if granted is not None:
+            locate = partial(_block_url, None, before, after, access, file)
+            return ticket(
+                opened, partial(plan_records, query, granted, opened), inline_limit=inline_limit, locate=locate
+            )
         # Before a URL is signed: who reads an object learns the id of its version.
         opened.header  # noqa: B018
         signed = file.source.storage.signed_url(file.source.key, file.stat)
-        asked = question(query, opened)
+        kept_as = question(query, opened)
         return ticket(
             opened,
             partial(plan, query, opened, block_size=options.block_size, is_signed=signed is not None),
-            inline_limit=0 if never_inline else options.inline_limit,
-            locate=partial(_block_url, signed, before, after),
-            kept_as=asked and (asked, before, after, signed and signed.url),
+            inline_limit=inline_limit,
+            locate=partial(_block_url, signed, before, after, access, file),
+            kept_as=kept_as and (kept_as, before, after, signed and signed.url, access.expires),
         )
 
 
@@ -185,14 +226,26 @@ def _end(piece: Piece) -> int:
             return end
         case Chunk(_, end):
             return (end + 0xFFFF) >> 16
-        case Whole():
+        case Whole() | Records():
             return 0
 
 
-def _block_url(signed: SignedUrl | None, before: str, after: str, piece: Piece) -> BlockUrl:
+def _block_url(
+    signed: SignedUrl | None, before: str, after: str, access: Access, file: DataFile, piece: Piece
+) -> BlockUrl:
     if signed is not None and isinstance(piece, ByteRange):
         return BlockUrl(signed.url, {**signed.headers, "Range": f"bytes={piece.start}-{piece.end - 1}"})
-    return BlockUrl(f"{before}{spell(piece)}{after}", {})
+    spelled, source = spell(piece), file.source
+    parts = block_parts(
+        source.storage_name,
+        source.key,
+        file.stat.etag,
+        spelled,
+        source.form.endpoint,
+        source.form.name,
+        source.id,
+    )
+    return BlockUrl(f"{before}{spelled}{after}{access.query(*parts)}", {})
 
 
 def _description(suffix: str) -> dict[str, object]:
@@ -222,4 +275,4 @@ def _service(endpoint: str) -> dict[str, object]:
 
 
 def _registered(endpoint: str) -> dict[str, object]:
-    return {**_service(endpoint), "url": f"{base_url(services().config)}{endpoint}"}
+    return {**_service(endpoint), "url": f"{base_url(services().config, request)}{endpoint}"}

@@ -1,0 +1,33 @@
+"""Answers as values: what a view makes of a request, before a framework or a server has it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from werkzeug.http import HTTP_STATUS_CODES
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+# No browser is to take data for something else: what is in a file may be a script.
+AS_IT_SAYS = ("X-Content-Type-Options", "nosniff")
+
+
+@dataclass(slots=True)
+class Answer:
+    """A status, header fields by their names, and a body, which is closed by who sends it; a WSGI application."""
+
+    status: int
+    fields: dict[str, str]
+    body: Iterable[bytes] = ()
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """Give the answer to a WSGI server."""
+        line = f"{self.status} {HTTP_STATUS_CODES[self.status].upper()}"
+        start_response(line, [*self.fields.items(), AS_IT_SAYS])
+        return () if environ["REQUEST_METHOD"] == "HEAD" else self.body
+
+
+def answer_with(data: bytes, fields: Mapping[str, str], *, status: int = 200) -> Answer:
+    """An answer whose body is at hand; `fields` lack only its length."""
+    return Answer(status, {**fields, "Content-Length": str(len(data))}, (data,))
