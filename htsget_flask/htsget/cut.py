@@ -26,16 +26,21 @@ def plan_records(query: Query, granted: Sequence[Region], file: OpenFile) -> Ite
     asked = query.regions
     for region in asked or ():
         reference_id_of(region.reference_name, file)
-    places: dict[int, list[Region]] = {}
+    # Where the records of each reference begin in the file: references may have any numbers.
+    found: dict[int, list[Records]] = {}
+    begins: dict[int, int] = {}
+    before = Region("")
     for region in restrict(granted if asked is None else asked, granted):
-        reference_id = file.references.get(region.reference_name)
-        if reference_id is not None:
-            places.setdefault(reference_id, []).append(region)
-    for reference_id in sorted(places):
-        after = 0
-        for _, start, end in places[reference_id]:
-            yield Records(reference_id, start, end, after)
-            after = end or 0
+        name, start, end = region
+        after = (before.end or 0) if name == before.reference_name else 0
+        before = region
+        reference_id = file.references.get(name)
+        chunks = [] if reference_id is None else file.index.chunks(reference_id, start, end)
+        if reference_id is not None and chunks:
+            begins.setdefault(reference_id, chunks[0].begin)
+            found.setdefault(reference_id, []).append(Records(reference_id, start, end, after))
+    for reference_id in sorted(found, key=lambda one: begins[one]):
+        yield from found[reference_id]
     yield Whole.END_OF_FILE
 
 
