@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,7 @@ _MOST_PATHS = 256
 
 
 def create_services(config: Config) -> Services:
-    """What requests are answered from, made of the configuration."""
+    """What requests are answered from, made of the configuration; who may see it is for `create_app`."""
     auth = config.auth
     # Whoever gets a URL of a storage has what it names for as long as it is good.
     longest = None if auth is None else auth.expires
@@ -59,7 +60,6 @@ def create_services(config: Config) -> Services:
         inventory=Inventory(catalog, storages),
         cache=ByteCache(config.cache.max_bytes),
         sidecars=config.cache.folder or default_cache_folder(),
-        gate=None if auth is None else make_gate(auth),
     )
 
 
@@ -152,7 +152,8 @@ class _App(Flask):
 def create_app(config: Config) -> Flask:
     """The WSGI application that serves the configuration's datasets."""
     app = _App(__name__)
-    app.extensions[EXTENSION] = create_services(config)
+    gate = None if config.auth is None else make_gate(config.auth)
+    app.extensions[EXTENSION] = replace(create_services(config), gate=gate)
     # A path with an empty segment is no path of ours; werkzeug would answer it with a redirect.
     app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]

@@ -63,7 +63,7 @@ def check(config: Config, *, deep: bool) -> Iterator[Report]:
 
     With `deep`, tickets for some regions of each file are followed and their records compared with pysam's own.
     """
-    app = create_app(_without_web_server(config))
+    app = create_app(_alone(config))
     services: Services = app.extensions[EXTENSION]
     for source in services.catalog.sources():
         report = Report(source)
@@ -81,14 +81,14 @@ def check(config: Config, *, deep: bool) -> Iterator[Report]:
         yield report
 
 
-def _without_web_server(config: Config) -> Config:
-    """The configuration with all data behind this service itself: only that is asked here."""
+def _alone(config: Config) -> Config:
+    """The configuration with all data behind this service itself, and open: only the data are looked at here."""
     local, elsewhere = {"sendfile": None, "url": None}, {"proxy": True}
     storages = {
         name: storage.model_copy(update=local if isinstance(storage, LocalStorageConfig) else elsewhere)
         for name, storage in config.storages.items()
     }
-    return config.model_copy(update={"storages": storages})
+    return config.model_copy(update={"storages": storages, "auth": None})
 
 
 def _check_file(file: OpenFile, report: Report) -> None:

@@ -1,5 +1,6 @@
 """Regions of references: what clients ask for, and what a grant is limited to."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -10,6 +11,24 @@ class Region(NamedTuple):
     reference_name: str
     start: int = 0
     end: int | None = None
+
+
+_SPELLED = re.compile(r"(.+):([0-9,]{1,20})(?:-([0-9,]{1,20})?)?", re.ASCII)
+
+
+def parse_region(text: str) -> Region:
+    """The region that samtools would take a text for: `NAME` or `NAME:FIRST-LAST`, counted from 1, both included.
+
+    Raises:
+        ValueError: when it is none.
+    """
+    found = _SPELLED.fullmatch(text)
+    if found is None:
+        return Region(text)
+    first, last = (None if number is None else int(number.replace(",", "") or 0) for number in found.groups()[1:])
+    if not first or (last is not None and last < first):
+        raise ValueError(f"{text!r} is no region")
+    return Region(found[1], first - 1, last)
 
 
 def overlap(one: Region, other: Region) -> Region | None:

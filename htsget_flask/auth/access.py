@@ -145,7 +145,7 @@ class LimitedAccess(Access):
         self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
     ) -> tuple[Region, ...] | None:
         try:
-            decision = _within(self._authorizer.decide(self._caller, endpoint, resource_id, regions), regions)
+            decision = within(self._authorizer.decide(self._caller, endpoint, resource_id, regions), regions)
         except ServiceError as error:
             self._record(endpoint, resource_id, regions, "failed", error.message)
             raise
@@ -211,7 +211,7 @@ def absence(endpoint: str, resource_id: str) -> str:
     return f"there is no dataset {resource_id[:200]!r} at /{endpoint}"
 
 
-def _within(decision: Decision, regions: Sequence[Region] | None) -> Decision:
+def within(decision: Decision, regions: Sequence[Region] | None) -> Decision:
     """The decision, in the light of what it is limited to: a region that lies outside of the grant is denied."""
     if not decision.allowed or decision.regions is None:
         return decision
