@@ -51,7 +51,7 @@ def create_services(config: Config) -> Services:
     auth = config.auth
     # Whoever gets a URL of a storage has what it names for as long as it is good.
     longest = None if auth is None else auth.expires
-    storages = {name: _storage(name, _until(storage, longest)) for name, storage in config.storages.items()}
+    storages = {name: _storage(name, limited(storage, longest)) for name, storage in config.storages.items()}
     catalog = Catalog(config.datasets, storages, hints=auth is None)
     return Services(
         config=config,
@@ -63,7 +63,7 @@ def create_services(config: Config) -> Services:
     )
 
 
-def _until(config: StorageConfig, longest: int | None) -> StorageConfig:
+def limited(config: StorageConfig, longest: int | None) -> StorageConfig:
     """The settings with signed URLs that are good for so many seconds at most."""
     if longest is None or config.expires <= longest:
         return config

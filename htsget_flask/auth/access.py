@@ -7,11 +7,11 @@ from typing import Any
 
 from htsget_flask.auth.audit import Audit
 from htsget_flask.auth.caller import Caller
-from htsget_flask.auth.decision import Authorizer, Decision
+from htsget_flask.auth.decision import Authorizer, Decision, decide
 from htsget_flask.auth.links import Links, names_signature
 from htsget_flask.auth.tokens import Authenticator
 from htsget_flask.errors import InvalidAuthentication, NotFound, PermissionDenied, ServiceError
-from htsget_flask.regions import Region, overlap
+from htsget_flask.regions import Region
 
 # Where the access of a request stands in its WSGI environment.
 ACCESS = "htsget_flask.access"
@@ -145,7 +145,7 @@ class LimitedAccess(Access):
         self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
     ) -> tuple[Region, ...] | None:
         try:
-            decision = within(self._authorizer.decide(self._caller, endpoint, resource_id, regions), regions)
+            decision = decide(self._authorizer, self._caller, endpoint, resource_id, regions)
         except ServiceError as error:
             self._record(endpoint, resource_id, regions, "failed", error.message)
             raise
@@ -156,11 +156,11 @@ class LimitedAccess(Access):
         return decision.regions
 
     def may(self, endpoint: str, resource_id: str) -> bool:
-        decision = self._authorizer.decide(self._caller, endpoint, resource_id)
+        decision = decide(self._authorizer, self._caller, endpoint, resource_id)
         return decision.allowed and decision.regions is None
 
     def may_some(self, endpoint: str, resource_id: str) -> bool:
-        return self._authorizer.decide(self._caller, endpoint, resource_id).allowed
+        return decide(self._authorizer, self._caller, endpoint, resource_id).allowed
 
     def require_any(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, tuple[Region, ...] | None]:
         decisions = {endpoint: self._authorizer.decide(self._caller, endpoint, resource_id) for endpoint in endpoints}
@@ -209,13 +209,3 @@ def absence(endpoint: str, resource_id: str) -> str:
     if endpoint == "files":
         return "no such file"
     return f"there is no dataset {resource_id[:200]!r} at /{endpoint}"
-
-
-def within(decision: Decision, regions: Sequence[Region] | None) -> Decision:
-    """The decision, in the light of what it is limited to: a region that lies outside of the grant is denied."""
-    if not decision.allowed or decision.regions is None:
-        return decision
-    for region in regions or ():
-        if not any(overlap(region, granted) for granted in decision.regions):
-            return Decision(False, f"{decision.reason}, which is limited to other regions", decision.regions)
-    return decision

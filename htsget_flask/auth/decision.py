@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from htsget_flask.auth.caller import Caller
-from htsget_flask.regions import Region
+from htsget_flask.regions import Region, overlap
 
 ENDPOINTS = ("reads", "variants", "files", "sequence")
+# Where records are cut for who may see regions only.
+_CUT = ("reads", "variants")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +34,26 @@ class Authorizer(Protocol):
         Raises:
             ServiceUnavailable: when that cannot be found out now.
         """
+
+
+def decide(
+    authorizer: Authorizer,
+    caller: Caller,
+    endpoint: str,
+    resource_id: str,
+    regions: Sequence[Region] | None = None,
+) -> Decision:
+    """The authorizer's decision; a grant of regions opens neither plain files nor what lies outside of them.
+
+    Raises:
+        ServiceUnavailable: as the authorizer does.
+    """
+    decision = authorizer.decide(caller, endpoint, resource_id, regions)
+    if not decision.allowed or decision.regions is None:
+        return decision
+    if endpoint not in _CUT:
+        return Decision(False, f"{decision.reason}, which is limited to regions: a file cannot be cut")
+    for region in regions or ():
+        if not any(overlap(region, granted) for granted in decision.regions):
+            return Decision(False, f"{decision.reason}, which is limited to other regions", decision.regions)
+    return decision

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from htsget_flask.auth.access import within
 from htsget_flask.auth.caller import Caller
-from htsget_flask.auth.decision import ENDPOINTS, Decision
+from htsget_flask.auth.decision import ENDPOINTS, Decision, decide
 from htsget_flask.auth.making import make_authenticator, make_authorizer
 from htsget_flask.config import AuthConfig
 from htsget_flask.regions import Region
@@ -37,4 +36,4 @@ def explain(config: AuthConfig, caller: Caller, resource_id: str, region: Region
     authorizer = make_authorizer(config)
     regions = None if region is None else [region]
     for endpoint in ENDPOINTS:
-        yield Explained(endpoint, within(authorizer.decide(caller, endpoint, resource_id, regions), regions))
+        yield Explained(endpoint, decide(authorizer, caller, endpoint, resource_id, regions))

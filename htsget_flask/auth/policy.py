@@ -17,7 +17,6 @@ from htsget_flask.regions import Region
 log = logging.getLogger(__name__)
 
 _MOST_KEPT = 10_000
-_CUT = ("reads", "variants")
 
 
 class _Kept(NamedTuple):
@@ -53,7 +52,7 @@ class PolicyAuthorizer:
             answer = self._outside.post(
                 self._url, _question(caller, endpoint, resource_id, asked), {"Content-Type": "application/json"}
             )
-            decision = _decision(answer, endpoint)
+            decision = _decision(answer)
         except OutsideError as error:
             log.error("the policy service: %s", error)
             raise ServiceUnavailable("who may see this cannot be found out now") from None
@@ -83,7 +82,7 @@ def _spelled(region: Region) -> dict[str, Any]:
     return {"referenceName": region.reference_name, "start": region.start, "end": region.end}
 
 
-def _decision(answer: Any, endpoint: str) -> Decision:
+def _decision(answer: Any) -> Decision:
     """What an answer says; no result is how Open Policy Agent says that no rule is defined."""
     result = answer.get("result") if isinstance(answer, dict) else None
     if isinstance(result, bool):
@@ -94,8 +93,6 @@ def _decision(answer: Any, endpoint: str) -> Decision:
     regions = result.get("regions")
     if regions is None:
         return Decision(True, "the policy service")
-    if endpoint not in _CUT:
-        return Decision(False, "the policy service: limited to regions, which cannot be cut from a file")
     if not isinstance(regions, list):
         raise OutsideError("its regions are not understood")
     return Decision(True, "the policy service", tuple(map(_region, regions)))

@@ -1,9 +1,10 @@
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htsget_flask.regions import Region, merge, overlap, restrict
+from htsget_flask.regions import Region, merge, overlap, parse_region, restrict
 
 LENGTH = 30  # bases of every reference in these tests
 
@@ -41,3 +42,25 @@ class TestRegionsAreSetsOfPositions:
     @given(st.lists(regions), st.lists(regions))
     def test_restricted(self, asked: list[Region], granted: list[Region]) -> None:
         assert positions(*restrict(asked, granted)) == positions(*asked) & positions(*granted)
+
+
+class TestRegionsAreWrittenAsForSamtools:
+    @pytest.mark.parametrize(
+        ("text", "region"),
+        [
+            ("chr1", Region("chr1")),
+            ("chr1:5", Region("chr1", 4)),
+            ("chr1:5-", Region("chr1", 4)),
+            ("chr1:1-1", Region("chr1", 0, 1)),
+            ("chr1:1,001-2,000", Region("chr1", 1000, 2000)),
+            ("HLA-A*01:01", Region("HLA-A*01", 0)),
+            ("HLA:x", Region("HLA:x")),
+        ],
+    )
+    def test_from_one_with_their_ends(self, text: str, region: Region) -> None:
+        assert parse_region(text) == region
+
+    @pytest.mark.parametrize("text", ["chr1:0-5", "chr1:5-4", "chr1:,"])
+    def test_others_are_none(self, text: str) -> None:
+        with pytest.raises(ValueError, match="is no region"):
+            parse_region(text)
