@@ -20,17 +20,18 @@ class Answer(NamedTuple):
 
 
 class Load(NamedTuple):
-    """The answers' bodies in the order of their requests, and how long all of them took together."""
+    """The answers' bodies in the order of their requests, and how long all of them took together, and each of them."""
 
     seconds: float
     bodies: list[bytes]
+    times: list[float]
 
 
-def get(target: str, *, fields: Sequence[str] = ()) -> bytes:
+def get(target: str, *, fields: Sequence[str] = (), host: str = "localhost") -> bytes:
     """A GET request; `target` is a path with its query, or a URL whose host is left out."""
     if target.startswith("http://"):
         target = "/" + target.split("/", 3)[3]
-    lines = [f"GET {target} HTTP/1.1", "Host: localhost", *fields, "", ""]
+    lines = [f"GET {target} HTTP/1.1", f"Host: {host}", *fields, "", ""]
     return "\r\n".join(lines).encode()
 
 
@@ -116,7 +117,7 @@ class Connection:
 
 def drive(port: int, requests: Sequence[bytes], *, connections: int) -> Load:
     """Send the requests over so many kept-alive connections, each as soon as one of them is free."""
-    bodies = [b""] * len(requests)
+    bodies, times = [b""] * len(requests), [0.0] * len(requests)
     following = iter(range(len(requests)))
     under_way: dict[Connection, int] = {}
     with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
@@ -126,6 +127,7 @@ def drive(port: int, requests: Sequence[bytes], *, connections: int) -> Load:
         started = time.perf_counter()
         for connection in opened:
             under_way[connection] = number = next(following)
+            times[number] = time.perf_counter()
             connection.socket.sendall(requests[number])
         while under_way:
             events = selector.select(_TIMEOUT)
@@ -138,13 +140,15 @@ def drive(port: int, requests: Sequence[bytes], *, connections: int) -> Load:
                     continue
                 if answer.status != 200:
                     raise AssertionError(f"status {answer.status}: {answer.body[:500]!r}")
-                bodies[under_way.pop(connection)] = answer.body
+                number, now = under_way.pop(connection), time.perf_counter()
+                bodies[number], times[number] = answer.body, now - times[number]
                 following_number = next(following, None)
                 if following_number is not None:
                     under_way[connection] = following_number
+                    times[following_number] = now
                     connection.socket.sendall(requests[following_number])
         seconds = time.perf_counter() - started
-    return Load(seconds, bodies)
+    return Load(seconds, bodies, times)
 
 
 def _require_success(data: bytearray) -> None:

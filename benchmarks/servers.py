@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,13 +93,16 @@ def running(
 
 
 @contextlib.contextmanager
-def htsget_server(config: Path) -> Iterator[Process]:
-    """The project's server with one worker."""
+def htsget_server(
+    config: Path, *, threads: int = 32, environment: Mapping[str, str] | None = None
+) -> Iterator[Process]:
+    """The project's server with one worker; `environment` is added to its own."""
     port = free_port()
     main = "from htsget_flask.cli import main; main()"
-    options = ["serve", "--config", str(config), "--port", str(port), "--workers", "1"]
+    options = ["serve", "--config", str(config), "--port", str(port), "--workers", "1", "--threads", str(threads)]
     command = [sys.executable, "-c", main, *options]
-    with running(command, port=port, probe="/health", folder=config.parent, environment=_paths()) as process:
+    surroundings = {**_paths(), **(environment or {})}
+    with running(command, port=port, probe="/health", folder=config.parent, environment=surroundings) as process:
         yield process
 
 

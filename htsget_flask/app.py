@@ -32,6 +32,10 @@ from htsget_flask.guard import guard
 from htsget_flask.htsget.views import blueprint as htsget
 from htsget_flask.inventory import Inventory
 from htsget_flask.page.views import blueprint as page
+from htsget_flask.refget.library import Library
+from htsget_flask.refget.views import EXTENSION as REFGET
+from htsget_flask.refget.views import blueprint as refget
+from htsget_flask.refget.views import library
 from htsget_flask.storage import Storage
 from htsget_flask.storage.handover import XAccel, XSendfile
 from htsget_flask.storage.local import LocalStorage
@@ -53,13 +57,15 @@ def create_services(config: Config) -> Services:
     longest = None if auth is None else auth.expires
     storages = {name: _storage(name, limited(storage, longest)) for name, storage in config.storages.items()}
     catalog = Catalog(config.datasets, storages, hints=auth is None)
+    sidecars = config.cache.folder or default_cache_folder()
     return Services(
         config=config,
         storages=storages,
         catalog=catalog,
         inventory=Inventory(catalog, storages),
         cache=ByteCache(config.cache.max_bytes),
-        sidecars=config.cache.folder or default_cache_folder(),
+        sidecars=sidecars,
+        extensions={REFGET: Library(config.refget, storages, sidecars)},
     )
 
 
@@ -68,6 +74,12 @@ def limited(config: StorageConfig, longest: int | None) -> StorageConfig:
     if longest is None or config.expires <= longest:
         return config
     return config.model_copy(update={"expires": longest})
+
+
+def begin(app: Flask) -> None:
+    """Do in the background what would make the first requests wait."""
+    if refget.name in app.blueprints:
+        library(app.extensions[EXTENSION]).begin()
 
 
 def _storage(name: str, config: StorageConfig) -> Storage:
@@ -160,6 +172,8 @@ def create_app(config: Config) -> Flask:
     register(app, config)
     app.register_blueprint(htsget)
     app.register_blueprint(files)
+    if config.refget.fastas or config.refget.store:
+        app.register_blueprint(refget)
     if config.browser.enabled:
         app.register_blueprint(page)
     guard(app, app.extensions[EXTENSION])

@@ -1,91 +1,100 @@
-"""What `htsget-flask check` finds out: whether files can be served, and whether tickets hold what they hold."""
+"""What `htsget-flask check` finds out: whether files can be served, and whether tickets hold what they hold.
+
+And of CRAM files, whether the reference sequences are at hand that its readers need.
+"""
 
 import base64
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
+import numpy as np
 import pysam
 from flask.testing import FlaskClient
 
-from htsget_flask.app import create_app
+from htsget_flask.app import create_app, create_services
 from htsget_flask.catalog import DataFile, Source
 from htsget_flask.config import Config, LocalStorageConfig
-from htsget_flask.errors import FileFaultError, ServiceError
+from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.examples import example_regions
+from htsget_flask.findings import Findings
+from htsget_flask.formats import cram
 from htsget_flask.htsget.opened import OpenFile
-from htsget_flask.storage.local import LocalStorage
+from htsget_flask.refget.library import Known, Library
+from htsget_flask.refget.views import library
+from htsget_flask.storage import Storage, VersionError
 from htsget_flask.web import EXTENSION, Services
 
 _DEEP_REGIONS = 5
+_MOST_NAMED = 5
 _MEND_INDEX = "run `htsget-flask index`"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something about a file that its keeper should know; an error means that requests for it fail."""
-
-    severity: Literal["error", "warning"]
-    message: str
-
-
 @dataclass(slots=True)
-class Report:
+class Report(Findings):
     """What was found about a dataset's file in one format; sizes in bytes."""
 
     source: Source
     size: int | None = None
     index_key: str | None = None
     compared: int = 0
-    findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def can_be_served(self) -> bool:
-        """Whether no request for this file has to fail."""
-        return all(finding.severity != "error" for finding in self.findings)
-
-    def error(self, message: str) -> None:
-        """Add what makes requests fail."""
-        self.findings.append(Finding("error", message))
-
-    def warning(self, message: str) -> None:
-        """Add what a keeper should look at."""
-        self.findings.append(Finding("warning", message))
+    references: str | None = None
 
 
-def check(config: Config, *, deep: bool) -> Iterator[Report]:
+def check_sequences(config: Config) -> tuple[Library, list[Known]]:
+    """The reference sequences of the configuration, and what was found of the files that they are in."""
+    sequences = library(create_services(config))
+    return sequences, sequences.look()
+
+
+def check(
+    config: Config,
+    sequences: Library,
+    *,
+    deep: bool,
+    on_fault: Callable[[OSError | StorageError], None] | None = None,
+) -> Iterator[Report]:
     """Report on each file of the configuration's datasets, as they are looked at.
 
-    With `deep`, tickets for some regions of each file are followed and their records compared with pysam's own.
+    `sequences` are the references that are at hand. With `deep`, tickets for some regions of each file are followed and
+    their records compared with pysam's own.
+    Where a storage cannot be listed `on_fault` is told, and the others go on; without it the error propagates.
     """
-    app = create_app(_alone(config))
+    app = create_app(_with_storages(config, local={"sendfile": None, "url": None, "secret": None}, s3={"proxy": True}))
     services: Services = app.extensions[EXTENSION]
-    for source in services.catalog.sources():
+    signing = create_services(_with_storages(config, local={}, s3={"proxy": False})).storages if deep else {}
+    for source in services.catalog.sources(on_fault=on_fault):
         report = Report(source)
         try:
             stat = source.storage.stat(source.key)
             report.size = stat.size
             with OpenFile(DataFile(source, stat), services.cache, services.sidecars) as file:
                 _check_file(file, report)
+                if file.is_cram and report.can_be_served:
+                    _check_references(file, sequences, report)
                 if deep and report.can_be_served:
-                    _compare(app.test_client(), file, report)
+                    with _original(file, signing[source.storage_name]) as original:
+                        _compare(app.test_client(), file, original, report)
         except FileFaultError as error:
             report.error(error.reason)
-        except (OSError, ServiceError) as error:
+        except VersionError:
+            report.error("was replaced while it was looked at; check it again")
+        except (OSError, ServiceError, StorageError) as error:
             report.error(f"cannot be read: {error}")
         yield report
 
 
-def _alone(config: Config) -> Config:
-    """The configuration with all data behind this service itself, and open: only the data are looked at here."""
-    local, elsewhere = {"sendfile": None, "url": None}, {"proxy": True}
+def _with_storages(config: Config, *, local: dict[str, Any], s3: dict[str, Any]) -> Config:
+    """The configuration with other settings of its storages: which of their bytes this service delivers itself.
+
+    All is open to everybody: only the data are looked at here.
+    """
     storages = {
-        name: storage.model_copy(update=local if isinstance(storage, LocalStorageConfig) else elsewhere)
+        name: storage.model_copy(update=local if isinstance(storage, LocalStorageConfig) else s3)
         for name, storage in config.storages.items()
     }
     return config.model_copy(update={"storages": storages, "auth": None})
@@ -101,14 +110,43 @@ def _check_file(file: OpenFile, report: Report) -> None:
     if file.source.form.endpoint == "reads" and header.sort_order is None:
         report.warning("its header states no sort order (@HD SO)")
     try:
-        report.index_key = file.found_index.key
+        found = file.found_index
+        report.index_key = found.key
+        if file.source.storage.is_remote and int(found.stat.modified) < int(file.stat.modified):
+            report.warning("was uploaded after its index; the index may be of an earlier version")
         index = file.crai if file.is_cram else file.index
         list(example_regions(file, index))
     except FileFaultError as error:
-        report.error(f"{error.reason}; {_mend(error)}")
+        report.error(f"{error.reason}; {_mend(error, file.source)}")
 
 
-def _mend(error: FileFaultError) -> str:
+def _check_references(file: OpenFile, sequences: Library, report: Report) -> None:
+    """Whether those who read a CRAM file can have the references of its records."""
+    index, checksums = file.crai, cram.read_checksums(file.header.raw)
+    embedded, missing, at_hand = 0, [], 0
+    for reference_id in np.unique(index.references[index.references >= 0]).tolist():
+        name, md5 = checksums[reference_id] if reference_id < len(checksums) else ("?", None)
+        if md5 is not None and sequences.has(md5):
+            at_hand += 1
+            continue
+        places = index.places[index.references == reference_id]
+        if file.needs_reference(int(index.containers[places[0]])):
+            missing.append(name if md5 else f"{name} (no M5 in the header)")
+        else:
+            embedded += 1
+    counts = {"at /sequence": at_hand, "embedded or not needed": embedded, "not at hand": len(missing)}
+    report.references = ", ".join(f"{count} {where}" for where, count in counts.items() if count)
+    if missing:
+        more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
+        report.warning(
+            f"references that it does not embed and that /sequence does not have: {', '.join(missing[:_MOST_NAMED])}"
+            f"{more}; clients need them from elsewhere"
+        )
+
+
+def _mend(error: FileFaultError, source: Source) -> str:
+    if source.storage.is_remote:
+        return "build one with samtools, tabix or bcftools, and upload it beside the data"
     if "older" in error.reason:
         return f"{_MEND_INDEX}, or touch the index if it is known to belong to the data"
     if "no index" in error.reason:
@@ -116,12 +154,32 @@ def _mend(error: FileFaultError) -> str:
     return f"remove {error.location}, then {_MEND_INDEX}"
 
 
-def _compare(client: FlaskClient, file: OpenFile, report: Report) -> None:
+class _Original(NamedTuple):
+    """Where pysam finds a file and its index: two paths, or a URL and a path."""
+
+    data: str
+    index_path: str
+
+
+@contextmanager
+def _original(file: OpenFile, signing: Storage) -> Iterator[_Original]:
+    """The file for pysam; of a bucket by a URL that the storage signs, with a copy of the index."""
+    source, found = file.source, file.found_index
+    if not source.storage.is_remote:
+        yield _Original(source.location, source.storage.location(found.key))
+        return
+    url = signing.redirect_url(source.key, file.stat)
+    with tempfile.TemporaryDirectory() as folder, source.storage.open(found.key, etag=found.stat.etag) as content:
+        # Else htslib would look for it below another URL, and leave it in the working directory.
+        copy = Path(folder, found.key.rpartition("/")[2])
+        copy.write_bytes(content.read())
+        yield _Original(str(url), str(copy))
+
+
+def _compare(client: FlaskClient, file: OpenFile, original: _Original, report: Report) -> None:
     """Follow tickets as a client does: every record that pysam fetches has to be there, once and in order."""
     source = file.source
-    if not isinstance(source.storage, LocalStorage):
-        report.warning("was not compared: pysam reads local files only")
-        return
+    opener: Callable[..., Any] = pysam.AlignmentFile if source.form.endpoint == "reads" else pysam.VariantFile
     index = file.crai if file.is_cram else file.index
     with _quiet_htslib(), tempfile.TemporaryDirectory() as folder:
         delivered = Path(folder, "delivered")
@@ -131,12 +189,14 @@ def _compare(client: FlaskClient, file: OpenFile, report: Report) -> None:
                 _delivered(client, source, f"&referenceName={quote(name, safe='')}&start={start}&end={end}")
             )
             try:
-                with _open(source.location, source) as original:
-                    expected = list(map(str, original.fetch(name, start, end)))
-                with _open(str(delivered), source) as answer:
+                with opener(original.data, index_filename=original.index_path) as records:
+                    expected = list(map(str, records.fetch(name, start, end)))
+                with opener(str(delivered)) as answer:
                     found = list(map(str, answer.fetch(until_eof=True) if source.form.endpoint == "reads" else answer))
             except (OSError, ValueError) as error:
-                report.error(f"{name}:{start}-{end}: records cannot be read: {error}")
+                # A signed URL is for nobody's eyes.
+                reason = str(error).replace(original.data, source.location)
+                report.error(f"{name}:{start}-{end}: records cannot be read: {reason}")
                 continue
             report.compared += len(expected)
             if not _contains(found, expected):
@@ -166,13 +226,6 @@ def _block(client: FlaskClient, url: str, source: Source) -> bytes:
         if answer.status_code != 200:
             raise FileFaultError(f"a data block is answered with {answer.status}", location=source.location)
         return answer.get_data()
-
-
-def _open(path: str, source: Source) -> Any:
-    opener: Callable[..., Any] = pysam.AlignmentFile if source.form.endpoint == "reads" else pysam.VariantFile
-    indexes = [source.storage.location(key) for key in source.index_keys]
-    index = next((index for index in indexes if os.path.exists(index)), None)
-    return opener(path, index_filename=index) if path == source.location else opener(path)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """The command `htsget-flask`: it parses and calls."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,10 +10,11 @@ import click
 
 from htsget_flask import __version__
 from htsget_flask.app import create_services
-from htsget_flask.config import Config, ConfigError, folder_config, read_config
+from htsget_flask.config import Config, ConfigError, default_cache_folder, folder_config, read_config
 from htsget_flask.demo import write_demo
-from htsget_flask.errors import FileFaultError, ServiceError
+from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.examples import example_urls
+from htsget_flask.findings import Findings
 from htsget_flask.regions import parse_region
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -66,7 +68,7 @@ def serve(
         click.echo(f"htsget_flask {__version__} serves {base}\nTry:")
         for url in example_urls(create_services(config), base):
             click.echo(f"  {url}")
-            if "?" in url:
+            if "?" in url and "/sequence/" not in url:
                 tool = "samtools" if "/reads/" in url else "bcftools"
                 click.echo(f'  {tool} view "{url}"')
 
@@ -92,6 +94,8 @@ def demo(folder: Path) -> None:
 @click.option("--as", "token", metavar="TOKEN", help="Explain what a bearer token opens; - reads it from stdin.")
 def check(words: tuple[str, ...], config_path: Path | None, deep: bool, token: str | None) -> None:
     """Tell for each file below DIR, or of a configuration, whether it can be served, and how to mend it if not.
+
+    Buckets are looked at first.
 
     With --as TOKEN: who the token is of, and whether it opens the dataset ID, or its REGION (NAME:FIRST-LAST); an empty
     token is for requests without one.
@@ -134,23 +138,49 @@ def _explain(config: Config, token: str, resource_id: str, spelled: str | None =
 
 
 def _check_files(folder: Path | None, config_path: Path | None, *, deep: bool) -> None:
+    from htsget_flask.bucket_checks import check_buckets  # noqa: PLC0415 - as below; and boto3 takes long to import
     from htsget_flask.checks import check as check_files  # noqa: PLC0415 - pysam is of no use to the server
+    from htsget_flask.checks import check_sequences  # noqa: PLC0415
 
-    count = failed = 0
-    for report in check_files(_config(folder, config_path), deep=deep):
+    config = _config(folder, config_path)
+    faults: list[OSError | StorageError] = []
+    failed_elsewhere = 0
+    for bucket in check_buckets(config):
+        failed_elsewhere += not bucket.can_be_served
+        _tell(bucket, f"{bucket.location} storage {bucket.storage_name}", bucket.facts, bucket.location)
+        if bucket.cors_rules is not None:
+            click.echo(f"       {bucket.cors_rules}")
+    library, sources = check_sequences(config)
+    count, failed = len(sources), 0
+    for known in sources:
+        failed += known.sequences is None
+        status = "FAILED" if known.sequences is None else "ok"
+        click.echo(f"{status:6} sequences of {known.location} ({known.sequences or 0:,})")
+        for remark in known.faults:
+            click.echo(f"       {'error' if known.sequences is None else 'warning'}: {remark} [{known.location}]")
+    for report in check_files(config, library, deep=deep, on_fault=faults.append):
         count += 1
         failed += not report.can_be_served
         facts = ["?" if report.size is None else _size(report.size), f"index {report.index_key or 'none'}"]
+        if report.references:
+            facts.append(f"references: {report.references}")
         if report.compared:
             facts.append(f"{report.compared:,} records compared")
-        status = "ok" if report.can_be_served else "FAILED"
         source = report.source
-        click.echo(f"{status:6} /{source.form.endpoint}/{source.id} {source.form.name} ({', '.join(facts)})")
-        for finding in report.findings:
-            click.echo(f"       {finding.severity}: {finding.message} [{source.location}]")
+        _tell(report, f"/{source.form.endpoint}/{source.id} {source.form.name}", facts, source.location)
+    for fault in faults:
+        click.echo(f"FAILED {fault}: its files were not looked at")
     click.echo(f"{count} files, {failed} of them cannot be served")
-    if failed or not count:
+    if failed or failed_elsewhere or faults or not count:
         raise SystemExit(1)
+
+
+def _tell(found: Findings, title: str, facts: Sequence[str], location: str) -> None:
+    status = "ok" if found.can_be_served else "FAILED"
+    told = f" ({', '.join(facts)})" if facts else ""
+    click.echo(f"{status:6} {title}{told}")
+    for finding in found.findings:
+        click.echo(f"       {finding.severity}: {finding.message} [{location}]")
 
 
 @main.command()
@@ -173,6 +203,54 @@ def index(folder: Path | None, config_path: Path | None) -> None:
     click.echo(f"{len(sources) - len(faults)} indexes built, {len(faults)} failed")
     if faults:
         raise click.ClickException("\n".join(faults))
+
+
+@main.group()
+def refget() -> None:
+    """Prepare reference sequences for being served by their digests."""
+
+
+@refget.command("index")
+@click.argument("fastas", metavar="FASTA...", nargs=-1, required=True, type=_FILE)
+def refget_index(fastas: tuple[Path, ...]) -> None:
+    """Compute the digests of the sequences in FASTA files and keep them beside each, or else in the cache folder."""
+    from htsget_flask.refget.preparing import index_fastas  # noqa: PLC0415 - of no use to the other commands
+
+    with _told_faults():
+        for path, kept, count in index_fastas(fastas, default_cache_folder(), _progress):
+            click.echo(f"{path}: {count:,} sequences, {f'digests in {kept}' if kept else 'digests cannot be kept'}")
+
+
+@refget.command()
+@click.argument("fastas", metavar="FASTA...", nargs=-1, required=True, type=_FILE)
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+def ingest(fastas: tuple[Path, ...], folder: Path) -> None:
+    """Write each sequence of FASTA files to a file of its own below DIR, where it is served fastest.
+
+    Such a folder is also one that samtools reads as REF_CACHE. What is there already is left alone.
+    """
+    from htsget_flask.refget.preparing import ingest_fastas  # noqa: PLC0415 - of no use to the other commands
+
+    with _told_faults():
+        for path, added, count in ingest_fastas(fastas, folder, default_cache_folder(), _progress):
+            click.echo(f"{path}: {count:,} sequences, {added:,} of them new")
+
+
+@contextmanager
+def _progress(label: str, length: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar, where somebody looks at it."""
+    with click.progressbar(length=length, label=label, file=sys.stderr) as progress:
+        yield progress.update
+
+
+@contextmanager
+def _told_faults() -> Iterator[None]:
+    try:
+        yield
+    except FileFaultError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or 'a file'}: {error.strerror}") from error
 
 
 def _size(size: int) -> str:

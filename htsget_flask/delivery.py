@@ -65,20 +65,7 @@ def send_range(
         if part is None or environ["REQUEST_METHOD"] == "HEAD":
             file.close()
             return answer
-        if len(part) > _SMALL and not (before or after) and hand_over(environ, answer, file, span):
-            file.close()
-            return answer
-        start, end = part.start - len(before), part.end - len(before)
-        before, after = before[part.start : part.end], after[max(0, start - len(span)) : max(0, end - len(span))]
-        start, end = min(max(0, start), len(span)), min(max(0, end), len(span))
-        pieces = _Pieces(file, before, _read(file, ByteRange(span.start + start, span.start + end)), after)
-        if len(part) <= _SMALL:
-            with file:
-                answer.body = (b"".join(pieces),)
-        elif not before and not after and not isinstance(file, RemoteFile) and _is_gunicorn(environ):
-            answer.body = wrap_file(environ, _Sent(file, span.start + end), _PIECE)  # type: ignore[arg-type]
-        else:
-            answer.body = pieces
+        attach(environ, answer, file, span, part, before=before, after=after)
     except BaseException:
         file.close()
         raise
@@ -88,6 +75,36 @@ def send_range(
 def _is_gunicorn(environ: "WSGIEnvironment") -> bool:
     """Whether the server hands files to the kernel, as they are at their offset and as long as the header says."""
     return bool(environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/"))
+
+
+def attach(
+    environ: "WSGIEnvironment",
+    answer: Answer,
+    file: BinaryIO,
+    span: ByteRange,
+    part: ByteRange,
+    *,
+    before: bytes = b"",
+    after: bytes = b"",
+) -> None:
+    """Give an answer its body: a part of what a range of the file is, between other bytes; closes the file.
+
+    The answer's header fields are complete; `part` counts from the first byte of `before`.
+    """
+    if len(part) > _SMALL and not (before or after) and hand_over(environ, answer, file, span):
+        file.close()
+        return
+    start, end = part.start - len(before), part.end - len(before)
+    before, after = before[part.start : part.end], after[max(0, start - len(span)) : max(0, end - len(span))]
+    start, end = min(max(0, start), len(span)), min(max(0, end), len(span))
+    pieces = _Pieces(file, before, _read(file, ByteRange(span.start + start, span.start + end)), after)
+    if len(part) <= _SMALL:
+        with file:
+            answer.body = (b"".join(pieces),)
+    elif not before and not after and not isinstance(file, RemoteFile) and _is_gunicorn(environ):
+        answer.body = wrap_file(environ, _Sent(file, span.start + end), _PIECE)  # type: ignore[arg-type]
+    else:
+        answer.body = pieces
 
 
 def send_stream(

@@ -12,9 +12,11 @@ from htsget_flask.formats.binning import first_bin
 from htsget_flask.formats.crai import Crai
 from htsget_flask.formats.index import Index
 from htsget_flask.htsget.opened import OpenFile
+from htsget_flask.refget.views import library
 from htsget_flask.web import Services
 
 _WINDOW = 20_000
+_LETTERS = 60
 # A folder may hold very many files; a look at the first ones has to do.
 _LOOKED_AT = 200
 
@@ -22,7 +24,7 @@ _LOOKED_AT = 200
 def example_urls(services: Services, base: str) -> Iterator[str]:
     """For each endpoint the service's description and a ticket, for a region where there are records if possible.
 
-    Then, where files are listed, a listing.
+    Then, where files are listed, a listing, and the first letters of a reference sequence.
     """
     sources: list[Source] = []
     with contextlib.suppress(OSError, StorageError):
@@ -37,6 +39,9 @@ def example_urls(services: Services, base: str) -> Iterator[str]:
     files = services.config.files
     if files.listing:
         yield from (f"{base}files/{quote(name)}/" for name in files.storages[:1])
+    sequence = library(services).example()
+    if sequence is not None:
+        yield f"{base}sequence/{sequence}?start=0&end={_LETTERS}"
 
 
 def _query(source: Source, services: Services) -> str | None:

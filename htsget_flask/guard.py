@@ -64,6 +64,13 @@ def _sizes(present: Services, gate: Gate, environ: "WSGIEnvironment", arguments:
     return _EVERYTHING
 
 
+def _sequence(present: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+    """A token that opens the sequence, by the identifier that it is asked for with."""
+    access = _bearer(present, gate, environ, arguments)
+    access.require("sequence", arguments["sequence_id"])
+    return access
+
+
 GUARDS: Mapping[str, Check] = {
     "health": _anybody,
     "htsget.registry_info": _anybody,
@@ -76,6 +83,9 @@ GUARDS: Mapping[str, Check] = {
     **{f"htsget.get_block_{endpoint}": _block for endpoint in ENDPOINTS},
     "files.get_file": _file,
     "files.get_listing": _bearer,
+    "refget.service_info": _anybody,
+    "refget.get_metadata": _sequence,
+    "refget.get_sequence": _sequence,
     # The page as such, which is empty.
     "page.get_page": _anybody,
     "page.static": _anybody,

@@ -22,7 +22,8 @@ _BAI_LIMIT = 1 << 29
 def unindexed(sources: Iterable[Source]) -> Iterator[Source]:
     """Those of the files that have no index as recent as their data."""
     for source in sources:
-        modified = int(source.storage.stat(source.key).modified)
+        # Times of uploads tell no age.
+        modified = 0 if source.storage.is_remote else int(source.storage.stat(source.key).modified)
         if not any(_modified(source, key) >= modified for key in source.index_keys):
             yield source
 

@@ -10,13 +10,12 @@ from htsget_flask.catalog import Catalog, Source
 from htsget_flask.config import DatasetConfig
 from htsget_flask.errors import StorageError
 from htsget_flask.formats import FORMATS
+from htsget_flask.formats.fasta import COMPRESSED, is_fasta
 from htsget_flask.storage import Storage
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_FASTA_SUFFIXES = (".fa", ".fasta", ".fna")
-COMPRESSED = (".gz", ".bgz")
 # Finding out again may take at most this part of the time: a small folder is read at each question.
 _SHARE = 0.05
 
@@ -90,14 +89,13 @@ def _fasta_finder(storage: Storage) -> Callable[[], list[str]]:
         except (OSError, StorageError) as error:
             _log_fault(error)
             return []
-        return sorted(key for key in keys if key + ".fai" in keys and _is_fasta(key, keys))
+        return sorted(
+            key
+            for key in keys
+            if is_fasta(key) and key + ".fai" in keys and (not key.endswith(COMPRESSED) or key + ".gzi" in keys)
+        )
 
     return find
-
-
-def _is_fasta(key: str, keys: set[str]) -> bool:
-    stem = next((key.removesuffix(suffix) for suffix in COMPRESSED if key.endswith(suffix)), key)
-    return stem.endswith(_FASTA_SUFFIXES) and (stem == key or key + ".gzi" in keys)
 
 
 class _Remembered(Generic[T]):

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.workers.gthread import ThreadWorker
 
-from htsget_flask.app import create_app
+from htsget_flask.app import begin, create_app
 from htsget_flask.config import Config
 
 DEFAULT_THREADS = 32
@@ -69,7 +70,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def prepare_worker(_: object) -> None:
+def prepare_worker(worker: Any) -> None:
     """Fit the process to its work, once its application is made."""
     # A terminal's interrupt goes to all processes. The first one ends the workers on it: told twice, they may hang.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -85,6 +86,8 @@ def prepare_worker(_: object) -> None:
         libc.mallopt(_M_MMAP_THRESHOLD, 4 << 20)
         libc.mallopt(_M_TRIM_THRESHOLD, 4 << 20)
         libc.mallopt(_M_ARENA_MAX, 2)
+    if isinstance(worker.wsgi, Flask):
+        begin(worker.wsgi)
 
 
 def _raise_file_limit() -> None:

@@ -3,7 +3,7 @@
 import logging
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,6 +15,7 @@ from flask_cors import CORS
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.wsgi import get_input_stream
 
+from htsget_flask import __version__
 from htsget_flask.answers import AS_IT_SAYS, Answer, answer_with
 from htsget_flask.auth.access import Gate
 from htsget_flask.cache import ByteCache
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 AfterRequest = Callable[[Any], Any]
 
 EXTENSION = "htsget_flask"
+SEQUENCES = "/sequence/"
 _FAILURE = "htsget_flask.failure"
 ERROR_MEDIA_TYPE = "application/vnd.ga4gh.htsget.v1.3.0+json; charset=utf-8"
 
@@ -56,6 +58,8 @@ class Services:
     cache: ByteCache
     sidecars: Path
     gate: Gate | None = None
+    # What single blueprints need beside, by their names.
+    extensions: Mapping[str, object] = field(default_factory=dict)
 
 
 def services() -> Services:
@@ -166,7 +170,7 @@ def log_fault(error: FileFaultError) -> None:
 def _file_fault(error: FileFaultError) -> Response:
     log_fault(error)
     arguments = request.view_args or {}
-    identifier = arguments.get("dataset_id") or arguments.get("key", "")
+    identifier = arguments.get("dataset_id") or arguments.get("sequence_id") or arguments.get("key", "")
     return _answer(InternalServerError(f"{identifier!r} cannot be served: {error.reason}"))
 
 
@@ -210,7 +214,9 @@ def _unexpected(error: Exception) -> Response:
 
 
 def _error_response(name: str, message: str, status: int) -> Response:
-    """An error in htsget's form, of Flask."""
+    """An error in htsget's form, of Flask; refget has none of its own, and its clients read text."""
+    if request.path.startswith(SEQUENCES):
+        return Response(f"{message}\n", status, content_type="text/plain; charset=utf-8")
     answer = error_answer(name, message, status)
     return Response(answer.body, status, answer.fields)
 
@@ -219,3 +225,23 @@ def error_answer(name: str, message: str, status: int) -> Answer:
     """An error in htsget's form."""
     body = orjson.dumps({"htsget": {"error": name, "message": message}})
     return answer_with(body, {"Content-Type": ERROR_MEDIA_TYPE}, status=status)
+
+
+def describe_service(config: Config, suffix: str) -> dict[str, object]:
+    """What GA4GH service-info tells of each of the services, but for its type."""
+    service = config.service
+    optional = {
+        "description": service.description,
+        "contactUrl": service.contact_url,
+        "documentationUrl": service.documentation_url,
+        "createdAt": service.created_at,
+        "updatedAt": service.updated_at,
+        "environment": service.environment,
+    }
+    return {
+        "id": f"{service.id}.{suffix}",
+        "name": f"{service.name} {suffix}",
+        "version": __version__,
+        "organization": {"name": service.organization.name, "url": service.organization.url},
+        **{name: value for name, value in optional.items() if value is not None},
+    }

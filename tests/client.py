@@ -84,6 +84,10 @@ class FlaskHttp:
         """Send a POST request."""
         return self._send("POST", url, body, headers)
 
+    def request(self, method: str, url: str, headers: Mapping[str, str] | None = None) -> Response:
+        """Send a request of any method, without a body."""
+        return self._send(method, url, None, headers)
+
     def _send(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str] | None) -> Response:
         with self._client.open(_target(url), method=method, data=body, headers=dict(headers or {})) as response:
             fields = {name.lower(): value for name, value in response.headers.items()}

@@ -208,4 +208,6 @@ def absence(endpoint: str, resource_id: str) -> str:
     """What is said of a thing that is not there, or that must seem so."""
     if endpoint == "files":
         return "no such file"
+    if endpoint == "sequence":
+        return f"there is no sequence {resource_id[:200]!r}"
     return f"there is no dataset {resource_id[:200]!r} at /{endpoint}"

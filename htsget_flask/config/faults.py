@@ -28,6 +28,13 @@ def cross_faults(content: Any, base: Path, file: Path | None) -> Iterator[str]:
     if isinstance(igv_js, str) and not is_url(igv_js) and not (base / igv_js).is_file():
         yield f"browser.igv_js: there is no file {base / igv_js}"
     yield from access_faults(content.get("auth"), base)
+    fastas = _setting(content, "refget", "fastas")
+    sources = {
+        f"refget.fastas[{place}]": fasta for place, fasta in enumerate(fastas if isinstance(fastas, list) else [])
+    }
+    for where, source in {**sources, "refget.store": _setting(content, "refget", "store")}.items():
+        if isinstance(source, dict):
+            yield from _storage_fault(f"{where}.storage", source.get("storage"), storages)
     datasets = content.get("datasets")
     for place, dataset in enumerate(datasets if isinstance(datasets, list) else []):
         if not isinstance(dataset, dict):

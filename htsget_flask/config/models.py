@@ -25,6 +25,7 @@ KIB, MIB = 1 << 10, 1 << 20
 GENOME_TAGS = ("genome id", "genome files")
 KIND_TAGS: Mapping[str | int, tuple[str, ...]] = {"storages": ("local", "s3"), "datasets": ("prefix", "id")}
 
+_NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,100}", re.ASCII)
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}|arn:[A-Za-z0-9:/._-]{3,1000}")
 
 
@@ -228,6 +229,56 @@ class FilesConfig(Model):
     listing: bool = Field(False, description="Tell which files these storages hold.")
 
 
+def _namespace(value: str) -> str:
+    if not _NAMESPACE.fullmatch(value):
+        raise ValueError("must be letters, digits and characters of _.-")
+    return value
+
+
+def _curie(value: str) -> str:
+    namespace, colon, name = value.partition(":")
+    if not (_NAMESPACE.fullmatch(namespace) and colon and name) or re.search(r"[\s/]", name):
+        raise ValueError("must be a namespace, a colon and a name, such as insdc:CM000663.2")
+    return value
+
+
+Namespace = Annotated[str, AfterValidator(_namespace)]
+Curie = Annotated[str, AfterValidator(_curie)]
+
+
+class RefgetFastaConfig(Model):
+    """FASTA files whose sequences are served by their digests: one of them, or all below a prefix."""
+
+    storage: str
+    key: Key | None = None
+    prefix: str | None = Field(None, description="Instead of a key: what the keys of the files start with.")
+    circular: list[str] = Field([], description="The names of sequences that are circular.")
+    aliases: dict[str, list[Curie]] = Field({}, description="Further identifiers, by the names of sequences.")
+    namespace: Namespace | None = Field(None, description="That of the names themselves: they are identifiers too.")
+
+    @model_validator(mode="after")
+    def _names_files(self) -> "RefgetFastaConfig":
+        if (self.key is None) == (self.prefix is None):
+            raise ValueError("needs either a key or a prefix")
+        return self
+
+
+class RefgetStoreConfig(Model):
+    """Sequences that are files of their own, as `htsget-flask refget ingest` writes them."""
+
+    storage: str
+    prefix: str = Field("", description="What the keys start with.")
+
+
+class RefgetConfig(Model):
+    """Reference sequences by their digests."""
+
+    fastas: list[RefgetFastaConfig] = []
+    store: RefgetStoreConfig | None = None
+    subsequence_limit: int | None = Field(None, ge=1, description="Most letters of a part of a sequence.")
+    circular_supported: bool = Field(True, description="Whether parts of circular sequences may go over their end.")
+
+
 class BrowserConfig(Model):
     """The page with igv.js, at the service's root."""
 
@@ -282,6 +333,7 @@ class Config(Model):
     storages: dict[str, StorageConfig] = Field(min_length=1)
     datasets: list[DatasetEntry] = Field(min_length=1, description="First match wins.")
     htsget: HtsgetConfig = HtsgetConfig()
+    refget: RefgetConfig = RefgetConfig()
     browser: BrowserConfig = BrowserConfig()
     files: FilesConfig = FilesConfig()
     cache: CacheConfig = CacheConfig()

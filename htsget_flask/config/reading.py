@@ -33,6 +33,7 @@ def folder_config(folder: Path) -> Config:
             "storages": {"data": {"type": "local", "root": str(folder)}},
             "datasets": [{"prefix": "", "storage": "data"}],
             "files": {"storages": ["data"], "listing": True},
+            "refget": {"fastas": [{"storage": "data", "prefix": ""}]},
         },
         base=Path.cwd(),
         source=str(folder),

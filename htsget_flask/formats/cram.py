@@ -113,6 +113,65 @@ def read_sequences(raw: bytes) -> list[tuple[str, str | None]]:
     return [(tags["SN"], tags.get("LN")) for tags in _sequences(_header_text(raw[container.body :])) if "SN" in tags]
 
 
+def read_checksums(raw: bytes) -> list[tuple[str, str | None]]:
+    """Name and MD5 (the SN and M5 of @SQ lines) of each reference in a header, by the numbers that the index has."""
+    container = read_container(io.BytesIO(raw), FILE_DEFINITION_SIZE, raw[4])
+    return [(tags.get("SN", "?"), tags.get("M5")) for tags in _sequences(_header_text(raw[container.body :]))]
+
+
+def needs_reference(file: BinaryIO, start: int, major: int) -> bool:
+    """Whether records of the container at byte `start` are told by their differences to a reference elsewhere.
+
+    They are not where its first slice embeds the reference (section 8.5), or none is required (RR, section 8.4).
+
+    Raises:
+        FormatError: when the container is damaged.
+    """
+    container = read_container(file, start, major)
+    file.seek(container.body)
+    data = file.read(container.end - container.body)
+    try:
+        method, size, body, end = _block(data, 0)
+        preservation = _decompress(method, data[body:end], size)
+        method, size, body, end = _block(data, end + (4 if major >= 3 else 0))
+        return _requires_reference(preservation) and not _embeds_reference(
+            _decompress(method, data[body:end], size), major
+        )
+    except (_ShortError, IndexError, isal_zlib.error, zlib.error, EOFError, OSError, lzma.LZMAError) as error:
+        raise FormatError("a CRAM container is damaged") from error
+
+
+def _requires_reference(compression_header: bytes) -> bool:
+    """The RR of the preservation map, true where it is not there."""
+    _, position = _itf8(compression_header, 0)
+    count, position = _itf8(compression_header, position)
+    for _ in range(count):
+        key, position = compression_header[position : position + 2], position + 2
+        if key == b"RR":
+            return compression_header[position] != 0
+        if key == b"SM":
+            position += 5
+        elif key == b"TD":
+            length, position = _itf8(compression_header, position)
+            position += length
+        else:
+            position += 1
+    return True
+
+
+def _embeds_reference(slice_header: bytes, major: int) -> bool:
+    """Whether a block of the slice is its reference: the block's content id, -1 where there is none."""
+    position = 0
+    for _ in range(4):  # reference, start, span, number of records
+        _, position = _itf8(slice_header, position)
+    position = _skip_ltf8(slice_header, position) if major >= 3 else _itf8(slice_header, position)[1]  # record counter
+    _, position = _itf8(slice_header, position)  # number of blocks
+    count, position = _itf8(slice_header, position)
+    for _ in range(count):
+        _, position = _itf8(slice_header, position)
+    return _itf8(slice_header, position)[0] >= 0
+
+
 def _sequences(text: str) -> Iterator[dict[str, str]]:
     """The tags of each @SQ line; of a tag that stands twice, the first."""
     for line in text.split("\n"):

@@ -193,6 +193,14 @@ class OpenFile:
             lambda _: 0,
         )
 
+    def needs_reference(self, start: int) -> bool:
+        """Whether the records of the CRAM container at `start` need a reference that is elsewhere."""
+        return self._fetch(
+            ("needs reference", start),
+            lambda: cram.needs_reference(self._open(), start, self.header.raw[4]),
+            lambda _: 0,
+        )
+
     def block_start(self, target: int) -> int:
         """The byte offset of the first BGZF block at or after byte `target`; the tail when none follows."""
         return self._fetch(

@@ -8,7 +8,6 @@ from urllib.parse import quote
 from flask import Blueprint, Request, Response, jsonify, request
 from werkzeug.exceptions import UnsupportedMediaType
 
-from htsget_flask import __version__
 from htsget_flask.answers import Answer, answer_with
 from htsget_flask.auth.access import Access, access_of
 from htsget_flask.auth.links import block_parts
@@ -26,7 +25,7 @@ from htsget_flask.htsget.ticket import MEDIA_TYPE, ticket
 from htsget_flask.ranges import ByteRange
 from htsget_flask.regions import Region
 from htsget_flask.storage import SignedUrl, VersionError
-from htsget_flask.web import AnswerView, Services, base_url, services
+from htsget_flask.web import AnswerView, Services, base_url, describe_service, services
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -147,7 +146,7 @@ def service_info(endpoint: str) -> Response:
 def registry_info() -> Response:
     """What GA4GH service-info tells of the registry that lists the endpoints."""
     registry = {"group": "org.ga4gh", "artifact": "service-registry", "version": "1.0.0"}
-    return jsonify({**_description("registry"), "type": registry})
+    return jsonify({**describe_service(services().config, "registry"), "type": registry})
 
 
 @blueprint.get("/services")
@@ -248,28 +247,9 @@ def _block_url(
     return BlockUrl(f"{before}{spelled}{after}{access.query(*parts)}", {})
 
 
-def _description(suffix: str) -> dict[str, object]:
-    service = services().config.service
-    optional = {
-        "description": service.description,
-        "contactUrl": service.contact_url,
-        "documentationUrl": service.documentation_url,
-        "createdAt": service.created_at,
-        "updatedAt": service.updated_at,
-        "environment": service.environment,
-    }
-    return {
-        "id": f"{service.id}.{suffix}",
-        "name": f"{service.name} {suffix}",
-        "version": __version__,
-        "organization": {"name": service.organization.name, "url": service.organization.url},
-        **{name: value for name, value in optional.items() if value is not None},
-    }
-
-
 def _service(endpoint: str) -> dict[str, object]:
     return {
-        **_description(endpoint),
+        **describe_service(services().config, endpoint),
         "type": {"group": "org.ga4gh", "artifact": "htsget", "version": HTSGET_VERSION},
     }
 

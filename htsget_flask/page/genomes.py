@@ -8,7 +8,7 @@ from htsget_flask.auth.access import Access
 from htsget_flask.auth.links import file_parts
 from htsget_flask.config import GenomeConfig
 from htsget_flask.errors import NotFound, ServiceUnavailable
-from htsget_flask.inventory import COMPRESSED
+from htsget_flask.formats.fasta import COMPRESSED
 from htsget_flask.storage import VersionError
 from htsget_flask.web import Services
 

@@ -134,6 +134,8 @@ class Bucket:
 
         try:
             answer = self._attempted(ask)
+        except _NoBodyError as error:
+            raise self._fault("NoSuchBucket", error.__cause__, is_passing=False) from error.__cause__
         except StorageError as error:
             cause = error.__cause__
             if isinstance(cause, faults.ClientError) and _code(cause) in ("AccessDenied", "403"):

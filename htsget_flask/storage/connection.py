@@ -1,16 +1,20 @@
 """From settings to a bucket: the one client for it, and its credentials."""
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import boto3
 from botocore import UNSIGNED
 from botocore.config import Config
+from botocore.credentials import Credentials
 
 from htsget_flask import __version__
 from htsget_flask.storage.bucket import Bucket
 from htsget_flask.storage.presigned import Presigner
 from htsget_flask.storage.s3 import S3Storage
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 # Of requests that are made ahead; they are as many whatever the number of threads that answer clients.
 _THREADS = 32
@@ -35,6 +39,33 @@ def connect(
     max_attempts: int,
 ) -> S3Storage:
     """The storage of these settings, which docs/configuration.md tells of; nothing is asked of the bucket yet."""
+    client, credentials = open_client(
+        endpoint_url=endpoint_url,
+        region=region,
+        addressing_style=addressing_style,
+        anonymous=anonymous,
+        connect_timeout=connect_timeout,
+        read_timeout=read_timeout,
+    )
+    return S3Storage(
+        Bucket(client, bucket, storage=name, max_attempts=max_attempts, revalidate=revalidate),
+        prefix,
+        presigner=None if proxy else Presigner(client, credentials, bucket, storage=name, expires=expires),
+        executor=ThreadPoolExecutor(_THREADS, thread_name_prefix=f"s3-{name}"),
+        revalidate=revalidate,
+    )
+
+
+def open_client(
+    *,
+    endpoint_url: str | None,
+    region: str | None,
+    addressing_style: Literal["auto", "path", "virtual"],
+    anonymous: bool,
+    connect_timeout: float,
+    read_timeout: float,
+) -> tuple["S3Client", Credentials | None]:
+    """A client of these settings that tries once, and its credentials: None where it has none, or needs none."""
     session = boto3.session.Session()
     client = session.client(
         "s3",
@@ -53,11 +84,4 @@ def connect(
             response_checksum_validation="when_required",
         ),
     )
-    credentials = None if anonymous else session.get_credentials()
-    return S3Storage(
-        Bucket(client, bucket, storage=name, max_attempts=max_attempts, revalidate=revalidate),
-        prefix,
-        presigner=None if proxy else Presigner(client, credentials, bucket, storage=name, expires=expires),
-        executor=ThreadPoolExecutor(_THREADS, thread_name_prefix=f"s3-{name}"),
-        revalidate=revalidate,
-    )
+    return client, None if anonymous else session.get_credentials()

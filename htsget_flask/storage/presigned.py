@@ -56,7 +56,7 @@ class Presigner:
             parameters["VersionId"] = version.version_id
         elif with_headers:
             parameters["IfMatch"] = headers["If-Match"] = version.etag
-        lifetime = self._lifetime()
+        lifetime = self.lifetime()
         signed = SignedUrl(self._url(parameters, lifetime), headers)
         if len(self._kept) >= _MOST_KEPT:
             self._kept.clear()
@@ -78,7 +78,7 @@ class Presigner:
             reason = f"this server has no credentials for the storage {self._storage!r}"
             raise StorageError(reason, is_passing=False, detail=type(error).__name__) from error
 
-    def _lifetime(self) -> int:
+    def lifetime(self) -> int:
         """Seconds for which a URL signed now is good."""
         credentials = self._credentials
         if not isinstance(credentials, RefreshableCredentials):

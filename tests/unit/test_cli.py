@@ -46,7 +46,8 @@ class TestCheck:
         result = run("check", demo)
         assert result.exit_code == 0, result.output
         assert result.output.count("ok     /") == 4
-        assert "4 files, 0 of them cannot be served" in result.output
+        assert "ok     sequences of " in result.output
+        assert "5 files, 0 of them cannot be served" in result.output
         assert "index NA00001.bam.bai" in result.output
 
     @pytest.mark.parametrize("name", ["bam_straddling", "cram_multi_slice", "vcf_mid_line_blocks", "bcf_sparse_idx"])
@@ -76,7 +77,7 @@ class TestCheck:
         assert "has no index; run `htsget-flask index`" in output
         assert f"remove {folder}/NA00001.bam.bai, then run `htsget-flask index`" in output
         assert "truncated" in output
-        assert "5 files, 4 of them cannot be served" in output
+        assert "6 files, 4 of them cannot be served" in output
 
     def test_a_missing_end_marker_and_an_unstated_order_are_warnings(self, tmp_path: Path) -> None:
         files.bam_no_eof(tmp_path)

@@ -31,6 +31,10 @@ from htsget_flask.config.models import (
     LocalStorageConfig,
     OrganizationConfig,
     PrefixConfig,
+    RefgetConfig,
+    RefgetFastaConfig,
+    RefgetStoreConfig,
+    S3StorageConfig,
     ServiceConfig,
     TrackConfig,
 )
@@ -39,6 +43,7 @@ ROOT = Path(__file__).parents[2]
 MODELS: dict[str, type[BaseModel]] = {
     "": Config,
     "storages.<name>.": LocalStorageConfig,
+    "storages.<name>. ": S3StorageConfig,
     "datasets[].": PrefixConfig,
     "datasets[]. ": DatasetConfig,
     "datasets[].reads.<format>.": FileConfig,
@@ -47,6 +52,9 @@ MODELS: dict[str, type[BaseModel]] = {
     "browser.": BrowserConfig,
     "htsget.": HtsgetConfig,
     "files.": FilesConfig,
+    "refget.": RefgetConfig,
+    "refget.fastas[].": RefgetFastaConfig,
+    "refget.store.": RefgetStoreConfig,
     "cache.": CacheConfig,
     "cors.": CorsConfig,
     "service.": ServiceConfig,
@@ -61,7 +69,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "auth.policy.": PolicyConfig,
 }
 SECTIONS = {"htsget", "files", "browser", "cache", "cors", "service", "service.organization", "storages", "datasets"}
-SECTIONS |= {"datasets[].reads", "datasets[].variants"}
+SECTIONS |= {"datasets[].reads", "datasets[].variants", "refget", "refget.fastas", "refget.store"}
 SECTIONS |= {"auth", "auth.issuers", "auth.introspection", "auth.passports", "auth.rules", "auth.policy"}
 
 
@@ -113,6 +121,30 @@ def local(config: Config, name: str) -> LocalStorageConfig:
     return storage
 
 
+class TestSequencesAreNamedRightly:
+    @pytest.mark.parametrize(
+        ("setting", "fault"),
+        [
+            ("fastas: [{storage: a}]", "refget.fastas[0]: needs either a key or a prefix"),
+            ("fastas: [{storage: a, key: b.fa, prefix: ''}]", "refget.fastas[0]: needs either a key or a prefix"),
+            ("fastas: [{storage: x, key: b.fa}]", "refget.fastas[0].storage: there is no storage 'x' (known: a)"),
+            ("store: {storage: x}", "refget.store.storage: there is no storage 'x' (known: a)"),
+            ("fastas: [{storage: a, key: ../b.fa}]", "refget.fastas[0].key: must be a relative path"),
+            ("fastas: [{storage: a, key: b.fa, namespace: 'a:b'}]", "refget.fastas[0].namespace: must be letters"),
+            (
+                "fastas: [{storage: a, key: b.fa, aliases: {c: [d]}}]",
+                "refget.fastas[0].aliases.c[0]: must be a namespace",
+            ),
+            ("subsequence_limit: 0", "refget.subsequence_limit: Input should be greater than or equal to 1"),
+        ],
+    )
+    def test_a_fault_is_told_with_its_place(self, tmp_path: Path, setting: str, fault: str) -> None:
+        text = (
+            f"storages: {{a: {{type: local, root: .}}}}\ndatasets: [{{prefix: '', storage: a}}]\nrefget: {{{setting}}}"
+        )
+        assert [line[: len(fault)] for line in faults(tmp_path, text)] == [fault]
+
+
 class TestTheExamplesAreValid:
     def test_example(self) -> None:
         config = read_config(ROOT / "config" / "example.yaml")
@@ -127,7 +159,20 @@ class TestTheExamplesAreValid:
         path = tmp_path / "minimal.yaml"
         path.write_text(text.replace("/data", str(tmp_path)))
         # A folder of one's own is opened as it is; a configuration has to say so.
-        assert read_config(path) == folder_config(tmp_path).model_copy(update={"files": FilesConfig()})
+        assert read_config(path) == folder_config(tmp_path).model_copy(
+            update={"files": FilesConfig(), "refget": RefgetConfig()}
+        )
+
+    def test_s3(self) -> None:
+        text = (ROOT / "config" / "s3.yaml").read_text()
+        config = read_config(ROOT / "config" / "s3.yaml")
+        storage = config.storages["cohort"]
+        assert isinstance(storage, S3StorageConfig)
+        assert (storage.bucket, storage.prefix, storage.region) == ("my-bucket", "cohort/", "eu-central-1")
+        # What stands there in comments is valid too.
+        proposed = re.findall(r"^    # (\w+: \S+)$", text, re.M)
+        assert len(proposed) == 4
+        S3StorageConfig.model_validate({**storage.model_dump(), **yaml.safe_load("\n".join(proposed))})
 
     def test_gunicorn(self) -> None:
         values: dict[str, Any] = {}

@@ -1,0 +1,270 @@
+"""What tickets of data in a bucket cost: against a folder, with a cold cache, and for many objects at once.
+
+    python -m benchmarks.s3 [--quick]
+
+Between the server and a real S3 server is a proxy that counts requests and makes each wait 20 ms. The data are made in
+code (data.py), and lie in a folder too: the blocks of every ticket are fetched and compared with the folder's.
+"""
+
+import base64
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from benchmarks.check import check
+from benchmarks.client import Connection, drive, get
+from benchmarks.data import Genome, Place
+from benchmarks.report import Measure, Report, limited, median_of, say
+from benchmarks.servers import Process, htsget_server
+from tests.faulty import FaultyProxy, Request, faulty_proxy
+from tests.s3 import KINDS, RCLONE, VERSITYGW, S3Server, serving_s3
+
+LATENCY = 0.02
+WINDOW_LENGTH = 5_000
+CONNECTIONS = 4
+CLIENTS = 64
+CONTIG = "chr1"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured."""
+
+    rounds: int
+    warm_requests: int
+    cold: int
+    objects: int
+    tickets: int
+
+
+FULL = Sizes(15, 500, 20, 50, 1000)
+QUICK = Sizes(2, 100, 3, 8, 100)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The same files behind two servers of one worker: in a folder, and in a bucket behind the proxy."""
+
+    genome: Genome
+    local: Process
+    remote: Process
+    proxy: FaultyProxy
+    ids: list[str]
+
+    def place(self, rng: random.Random) -> Place:
+        """A region where there are reads."""
+        windows = self.genome.contigs[CONTIG] * 2 // 5
+        start = rng.randrange(windows + 40_000, self.genome.contigs[CONTIG] - 40_000)
+        return Place(0, start, start + WINDOW_LENGTH)
+
+
+def query(dataset_id: str, place: Place) -> bytes:
+    """The request of a region's ticket."""
+    return get(f"/reads/{dataset_id}?referenceName={CONTIG}&start={place.start}&end={place.end}")
+
+
+@contextmanager
+def serving(folder: Path, sizes: Sizes) -> Iterator[Setting]:
+    """Write the data, put them in place, and start all servers."""
+    genome = Genome({CONTIG: 500_000})
+    data = folder / "data"
+    data.mkdir()
+    sample = data / "sample.bam"
+    genome.write_bam(sample, range(genome.block_count))
+    genome.write_bai(sample.with_suffix(".bam.bai"))
+    ids = ["sample", *(f"object{number}" for number in range(sizes.cold + sizes.objects))]
+    for dataset_id in ids[1:]:
+        for suffix in (".bam", ".bam.bai"):
+            os.link(data / f"sample{suffix}", data / f"{dataset_id}{suffix}")
+    kind = VERSITYGW if os.environ.get("VERSITYGW") or shutil.which(VERSITYGW.name) else RCLONE
+    say(f"starting {kind.name}")
+    with ExitStack() as stack:
+        (folder / "s3").mkdir()
+        server = stack.enter_context(serving_s3(KINDS[kind.name], folder / "s3"))
+        proxy = stack.enter_context(faulty_proxy(server.endpoint))
+        bucket = server.create_bucket()
+        server.put_folder(bucket, data)
+        proxy.latency = LATENCY
+        local = {"type": "local", "root": str(data)}
+        remote = {
+            "type": "s3",
+            "bucket": bucket,
+            "endpoint_url": proxy.url,
+            "addressing_style": "path",
+            # Longer than this takes: whether a memory ends in the middle of a round is chance.
+            "revalidate": 3600,
+        }
+        yield Setting(
+            genome,
+            stack.enter_context(_server(folder, "local", local, server)),
+            stack.enter_context(_server(folder, "remote", remote, server)),
+            proxy,
+            ids,
+        )
+
+
+@contextmanager
+def _server(folder: Path, name: str, storage: dict[str, Any], s3: S3Server) -> Iterator[Process]:
+    content = {
+        "storages": {"data": storage},
+        "datasets": [{"prefix": "", "storage": "data"}],
+        "cache": {"folder": str(folder / f"{name}-cache")},
+    }
+    path = folder / f"{name}.yaml"
+    path.write_text(json.dumps(content))
+    with htsget_server(path, threads=CLIENTS, environment=s3.environment()) as process:
+        yield process
+
+
+def warm(report: Report, sizes: Sizes, setting: Setting) -> None:
+    """Tickets whose edges are cached, by both servers in turns."""
+    rng = random.Random(1)
+    places = [setting.place(rng) for _ in range(50)]
+    first = [query("sample", place) for place in places]
+    answers = [drive(server.port, first, connections=CONNECTIONS).bodies for server in (setting.local, setting.remote)]
+    for place, local, remote in zip(places, *answers, strict=True):
+        _compare(setting, [place], local, remote)
+    known = [dict(zip(places, bodies, strict=True)) for bodies in answers]
+    setting.proxy.clear()
+    seconds: list[list[float]] = [[], []]
+    singles: list[list[float]] = [[], []]
+    for _ in range(sizes.rounds):
+        asked = rng.choices(places, k=sizes.warm_requests)
+        requests = [query("sample", place) for place in asked]
+        for number, server in enumerate((setting.local, setting.remote)):
+            for connections, times in ((CONNECTIONS, seconds), (1, singles)):
+                load = drive(server.port, requests, connections=connections)
+                times[number].append(load.seconds / len(requests))
+                if any(body != known[number][place] for place, body in zip(asked, load.bodies, strict=True)):
+                    raise AssertionError("the same request got two different tickets")
+    count = len(setting.proxy.requests)
+    for name, (local, remote) in ((f"{CONNECTIONS} clients", seconds), ("1 client", singles)):
+        report.add(
+            Measure(f"warm ticket of a folder, {name}", 1e6 * median_of(local), "us"),
+            Measure(f"warm ticket of a bucket, {name}", 1e6 * median_of(remote), "us"),
+            Measure(
+                f"warm ticket, bucket / folder, {name}",
+                median_of([there / here for here, there in zip(local, remote, strict=True)]),
+                at_most=1.3,
+            ),
+        )
+    report.add(Measure("requests to S3 for all warm tickets", count, at_most=0))
+
+
+def cold(report: Report, sizes: Sizes, setting: Setting) -> None:
+    """First tickets of objects, one after the other."""
+    rng = random.Random(2)
+    times, requests, rounds = [], [], []
+    for dataset_id in setting.ids[1 : 1 + sizes.cold]:
+        place = setting.place(rng)
+        setting.proxy.clear()
+        load = drive(setting.remote.port, [query(dataset_id, place)], connections=1)
+        times.append(1000 * load.seconds)
+        seen = setting.proxy.requests
+        requests.append(len(seen))
+        rounds.append(_round_trips(seen))
+        local = drive(setting.local.port, [query(dataset_id, place)], connections=1).bodies[0]
+        _compare(setting, [place], local, load.bodies[0])
+    report.add(
+        Measure("cold ticket, median", median_of(times), "ms"),
+        Measure("cold ticket, requests to S3, most", max(requests)),
+        Measure("cold ticket, round trips one after the other, most", max(rounds), at_most=5),
+    )
+
+
+def _round_trips(requests: Sequence[Request]) -> int:
+    """How many of the requests waited for another one's answer."""
+    count, answered = 0, 0.0
+    for request in requests:
+        if request.time >= answered:
+            count, answered = count + 1, request.time + LATENCY
+    return count
+
+
+def many(report: Report, sizes: Sizes, setting: Setting) -> None:
+    """Tickets of many objects, none of which was asked for before, from many clients at once."""
+    rng = random.Random(3)
+    ids = setting.ids[1 + sizes.cold :]
+    asked = [(rng.choice(ids), setting.place(rng)) for _ in range(sizes.tickets)]
+    requests = [query(*one) for one in asked]
+    setting.proxy.clear()
+    load = drive(setting.remote.port, requests, connections=CLIENTS)
+    count = len(setting.proxy.requests)
+    setting.proxy.latency = 0
+    expected = drive(setting.local.port, requests, connections=CONNECTIONS).bodies
+    for (_, place), local, remote in zip(asked, expected, load.bodies, strict=True):
+        _compare(setting, [place], local, remote)
+    setting.proxy.latency = LATENCY
+    name = f"{sizes.tickets} tickets of {len(ids)} objects from {CLIENTS} clients"
+    report.add(
+        Measure(f"{name}, all right", len(asked)),
+        Measure(f"{name}: together", load.seconds, "s"),
+        Measure(f"{name}: requests to S3 per ticket", count / len(asked)),
+        Measure(f"{name}: slowest / mean", max(load.times) * len(load.times) / sum(load.times), at_most=10),
+    )
+
+
+def _compare(setting: Setting, places: list[Place], local: bytes, remote: bytes) -> None:
+    """AssertionError unless the ticket of the folder is right and that of the bucket delivers the same bytes."""
+    ports = (setting.local.port, setting.remote.port, _port(setting.proxy.url))
+    with ExitStack() as stack:
+        connections = {port: stack.enter_context(Connection(port)) for port in ports}
+        check(local, setting.genome, places, lambda url: connections[setting.local.port].exchange(get(url)).body)
+        if _joined(local, connections, setting.local.port) != _joined(remote, connections, setting.remote.port):
+            raise AssertionError(f"tickets of the folder and of the bucket deliver different bytes for {places}")
+
+
+def _joined(ticket: bytes, connections: Mapping[int, Connection], port: int) -> bytes:
+    """All bytes of a ticket, those of the server itself from a port."""
+    return b"".join(_content(entry, connections, port) for entry in json.loads(ticket)["htsget"]["urls"])
+
+
+def _content(entry: dict[str, Any], connections: Mapping[int, Connection], port: int) -> bytes:
+    url = entry["url"]
+    if url.startswith("data:"):
+        return base64.b64decode(url.partition(",")[2])
+    if "X-Amz-" in url:
+        port = _port(url)
+    fields = [f"{name}: {value}" for name, value in entry.get("headers", {}).items()]
+    answer = connections[port].exchange(get(url, fields=fields, host=urlsplit(url).netloc))
+    if answer.status not in (200, 206):
+        raise AssertionError(f"status {answer.status}: {answer.body[:500]!r}")
+    return answer.body
+
+
+def _port(url: str) -> int:
+    port = urlsplit(url).port
+    assert port is not None
+    return port
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Smaller sizes: shows that it works, not how fast.")
+def main(quick: bool) -> None:
+    """Measure what tickets of data in a bucket cost."""
+    sizes, report = (QUICK if quick else FULL), Report()
+    with limited(110 if quick else 300), tempfile.TemporaryDirectory(prefix="htsget-s3-") as name:
+        say("writing a genome")
+        with serving(Path(name), sizes) as setting:
+            say("warm tickets, in turns with a folder")
+            warm(report, sizes, setting)
+            say("cold tickets")
+            cold(report, sizes, setting)
+            say("many objects at once")
+            many(report, sizes, setting)
+    sys.exit(report.finish(quick=quick))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""refget 1 and 2: reference sequences by their checksums."""

@@ -1,0 +1,92 @@
+"""The digests of sequences, and the identifiers that are made of them (refget 2.0.0, "Checksum calculation")."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+MD5_SIZE, TRUNC512_SIZE = 16, 24
+
+# Shorter pieces cost less than handing them to another thread.
+_WORTH_A_THREAD = 64 << 10
+_MD5 = re.compile(r"(?:md5:)?([0-9A-Fa-f]{32})", re.ASCII)
+_TRUNC512 = re.compile(r"(?:trunc512:)?([0-9A-Fa-f]{48})", re.ASCII)
+_GA4GH = re.compile(r"(?:ga4gh:)?SQ\.([0-9A-Za-z_-]{32})", re.ASCII)
+_CURIE = re.compile(r"[^\s:/]{1,100}:[^\s/]{1,200}")
+
+
+class Digests(NamedTuple):
+    """The MD5 of a sequence, and the first 24 bytes of its SHA-512: TRUNC512 and ga4gh are two spellings of these."""
+
+    md5: bytes
+    trunc512: bytes
+
+    @property
+    def ga4gh(self) -> str:
+        """The GA4GH identifier, without its prefix `ga4gh:`."""
+        return f"SQ.{base64.urlsafe_b64encode(self.trunc512).decode()}"
+
+
+class Digester:
+    """Both digests in one pass; with a `helper` each in a thread of its own (hashlib lets go of the interpreter)."""
+
+    def __init__(self, helper: Executor | None = None) -> None:
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._sha512 = hashlib.sha512(usedforsecurity=False)
+        self._helper = helper
+
+    def update(self, letters: "bytes | memoryview") -> None:
+        """Take in the next letters of the sequence, in upper case."""
+        if self._helper is None or len(letters) < _WORTH_A_THREAD:
+            self._md5.update(letters)
+            self._sha512.update(letters)
+        else:
+            other = self._helper.submit(self._md5.update, letters)
+            self._sha512.update(letters)
+            other.result()
+
+    def digests(self) -> Digests:
+        """The digests of what was taken in."""
+        return Digests(self._md5.digest(), self._sha512.digest()[:TRUNC512_SIZE])
+
+
+class Identifier(NamedTuple):
+    """What a client names a sequence by: one of its digests, or else a CURIE of the configuration."""
+
+    md5: bytes | None = None
+    trunc512: bytes | None = None
+    curie: str | None = None
+
+
+def parse_identifier(text: str) -> Identifier | None:
+    """The identifier that a text spells; None when it is none, whatever sequences there are.
+
+    Hexadecimal digests in any case, with or without the name of the algorithm; GA4GH identifiers are case-sensitive.
+    """
+    if found := _MD5.fullmatch(text):
+        return Identifier(md5=bytes.fromhex(found[1]))
+    if found := _TRUNC512.fullmatch(text):
+        return Identifier(trunc512=bytes.fromhex(found[1]))
+    if found := _GA4GH.fullmatch(text):
+        return Identifier(trunc512=base64.urlsafe_b64decode(found[1]))
+    return Identifier(curie=text) if _CURIE.fullmatch(text) else None
+
+
+def heads(digests: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    """The first 8 bytes of each digest (rows) as a number: what digests are sorted and looked up by."""
+    return np.ascontiguousarray(digests[:, :8]).view(">u8").ravel().astype(np.uint64)
+
+
+def head(digest: bytes) -> np.uint64:
+    """The first 8 bytes of a digest as a number."""
+    return np.uint64(int.from_bytes(digest[:8], "big"))
+
+
+def spelled(digests: Digests) -> Mapping[str, str]:
+    """The digests as metadata spell them."""
+    return {"md5": digests.md5.hex(), "trunc512": digests.trunc512.hex(), "ga4gh": f"ga4gh:{digests.ga4gh}"}

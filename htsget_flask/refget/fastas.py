@@ -1,0 +1,130 @@
+"""FASTA files and their tables: made once for each version of a file, then kept; and what is wrong with such a file."""
+
+import logging
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from pathlib import Path
+
+from htsget_flask.errors import FileFaultError, FormatError, NotFound, StorageError
+from htsget_flask.refget.scanning import scan
+from htsget_flask.refget.sequences import Fasta
+from htsget_flask.refget.table import BESIDE, Table, kept_path, load_table, store_table
+from htsget_flask.refget.texts import Blocks, bgzf_pieces, plain_pieces
+from htsget_flask.storage import Stat, Storage, VersionError
+from htsget_flask.storage.local import LocalStorage
+
+log = logging.getLogger(__name__)
+
+_GZIP = b"\x1f\x8b"
+# So many names are told of those that are at fault.
+_MOST_NAMED = 5
+_FAI_COLUMNS = 5
+
+
+def known_table(storage: Storage, key: str, stat: Stat, folder: Path) -> Table | None:
+    """The table of this version of a FASTA file, if it was kept: beside it, or in the cache folder."""
+    location = storage.location(key)
+    table = None
+    if isinstance(storage, LocalStorage):
+        table = load_table(Path(location + BESIDE), stat)
+    return load_table(kept_path(folder, location), stat) if table is None else table
+
+
+def keep_table(storage: Storage, key: str, stat: Stat, table: Table, folder: Path, *, beside: bool) -> Path | None:
+    """Keep a table, beside the file where that is wanted and possible, else in the cache folder; where it is now."""
+    location = storage.location(key)
+    paths = [kept_path(folder, location)]
+    if beside and isinstance(storage, LocalStorage):
+        paths.insert(0, Path(location + BESIDE))
+    for path in paths:
+        try:
+            store_table(path, stat, table)
+        except OSError as error:
+            reason = error
+            continue
+        return path
+    log.warning("digests are not kept between runs: the cache folder cannot be written: %s", reason)
+    return None
+
+
+def make_table(
+    storage: Storage,
+    key: str,
+    stat: Stat,
+    *,
+    progress: Callable[[int], None] = lambda _: None,
+    helper: Executor | None = None,
+) -> Table:
+    """The table of a version of a FASTA file, by reading all of it; `progress` is told bytes of the file.
+
+    Raises:
+        FileFaultError: when it is no FASTA file, or a damaged one.
+        VersionError: when it is replaced or changed meanwhile.
+        OSError: when it cannot be read.
+    """
+    blocks = Blocks(array("q"), array("q"))
+    try:
+        with storage.open(key, etag=stat.etag) as file:
+            is_compressed = file.read(len(_GZIP)) == _GZIP
+            pieces = bgzf_pieces(file, blocks, progress) if is_compressed else plain_pieces(file, progress)
+            table = scan(pieces, blocks, helper=helper)
+    except FormatError as error:
+        raise FileFaultError(str(error), location=storage.location(key)) from error
+    if storage.stat(key) != stat:
+        raise VersionError(key)
+    return table
+
+
+def oddities(fasta: Fasta) -> Iterator[str]:
+    """What its keeper should know of a FASTA file whose sequences can be served."""
+    table = fasta.table
+    if not len(table):
+        yield "has no sequence"
+    counts = Counter(table.all_names())
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        yield f"has several sequences of the same name: {_some(twice)}"
+    try:
+        stat = fasta.storage.stat(fasta.key + ".fai")
+        with fasta.storage.open(fasta.key + ".fai", etag=stat.etag) as file:
+            content = file.read()
+    except (NotFound, VersionError):
+        return
+    except (OSError, StorageError) as error:
+        yield f"its .fai cannot be read: {error}"
+        return
+    fault = _fai_fault(content, fasta.table)
+    if fault is not None:
+        yield f"its .fai {fault}; remove it, then run `samtools faidx`"
+
+
+def _fai_fault(content: bytes, table: Table) -> str | None:
+    """What is wrong with an index of samtools; this server has no use for it, but other programs read it."""
+    rows = [line.split("\t") for line in content.decode("utf-8", "replace").splitlines()]
+    try:
+        entries = {row[0]: [int(number) for number in row[1:_FAI_COLUMNS]] for row in rows}
+    except ValueError:
+        return "is broken"
+    if any(len(row) != _FAI_COLUMNS for row in rows) or content[-1:] not in (b"\n", b""):
+        return "is broken"
+    # samtools leaves out all but the first sequence of a name.
+    first = {table.name(place): place for place in reversed(range(len(table)))}
+    if set(first) != set(entries):
+        return "is of another file: it names other sequences"
+    for name, place in first.items():
+        length, offset, bases, width = entries[name]
+        start, _, our_bases, our_width = table.layout(place)
+        # Both count the same where a sequence is nothing but letters.
+        is_equal = length == table.lengths[place] and start == table.bodies[place] and our_width > our_bases
+        if offset != table.bodies[place] or length < table.lengths[place]:
+            return f"is of another file: {name} lies elsewhere"
+        if is_equal and (bases, width) != (our_bases, our_width):
+            return f"is of another file: {name} has other lines"
+    return None
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
