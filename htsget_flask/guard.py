@@ -4,7 +4,7 @@ A view that has no entry is an error when the application is made. One that has 
 error of the request: its answer is not given.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Flask, request
@@ -41,16 +41,15 @@ def _block(present: Services, gate: Gate, environ: "WSGIEnvironment", arguments:
     sources = present.catalog.named(arguments["endpoint"], arguments["dataset_id"], arguments["format_name"])
     rest = (arguments["etag"], arguments["piece"], arguments["endpoint"], arguments["format_name"])
     candidates = [block_parts(source.storage_name, source.key, *rest, source.id) for source in sources]
-    gate.check_link(environ.get("QUERY_STRING", ""), "blocks", arguments["dataset_id"], candidates)
+    _linked(gate, environ, "blocks", arguments["dataset_id"], candidates)
     return _EVERYTHING
 
 
 def _file(present: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
     """A signed URL, or a token that opens the file."""
     storage, key = arguments["storage_name"], arguments["key"]
-    query = environ.get("QUERY_STRING", "")
-    if names_signature(query):
-        gate.check_link(query, "files", f"{storage}/{key}", [file_parts(storage, key)])
+    if names_signature(environ.get("QUERY_STRING", "")):
+        _linked(gate, environ, "files", f"{storage}/{key}", [file_parts(storage, key)])
         return _EVERYTHING
     access = _bearer(present, gate, environ, arguments)
     access.require("files", f"{storage}/{key}")
@@ -60,7 +59,7 @@ def _file(present: Services, gate: Gate, environ: "WSGIEnvironment", arguments: 
 def _sizes(present: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
     """A signed URL only, as igv.js asks for it."""
     dataset_id = request.args.get("id", "")
-    gate.check_link(environ.get("QUERY_STRING", ""), "page", dataset_id, [sizes_parts(dataset_id)])
+    _linked(gate, environ, "page", dataset_id, [sizes_parts(dataset_id)])
     return _EVERYTHING
 
 
@@ -69,6 +68,13 @@ def _sequence(present: Services, gate: Gate, environ: "WSGIEnvironment", argumen
     access = _bearer(present, gate, environ, arguments)
     access.require("sequence", arguments["sequence_id"])
     return access
+
+
+def _linked(
+    gate: Gate, environ: "WSGIEnvironment", endpoint: str, resource_id: str, candidates: Sequence[Sequence[str]]
+) -> None:
+    query, request_id = environ.get("QUERY_STRING", ""), environ.get("HTTP_X_REQUEST_ID")
+    gate.check_link(query, endpoint, resource_id, candidates, request_id)
 
 
 GUARDS: Mapping[str, Check] = {

@@ -94,7 +94,7 @@ class Gate:
             InvalidAuthentication: for a token that is not to be trusted.
             ServiceUnavailable: when that cannot be found out now.
         """
-        known = request_id if request_id and _REQUEST_ID.fullmatch(request_id) else secrets.token_hex(8)
+        known = _known(request_id)
         try:
             caller = self._authenticator.authenticate(authorization)
         except ServiceError as error:
@@ -103,7 +103,14 @@ class Gate:
             raise
         return LimitedAccess(caller, self._authorizer, self.links, self._audit, known, hides=self._hides)
 
-    def check_link(self, query: str, endpoint: str, resource_id: str, candidates: Sequence[Sequence[str]]) -> None:
+    def check_link(
+        self,
+        query: str,
+        endpoint: str,
+        resource_id: str,
+        candidates: Sequence[Sequence[str]],
+        request_id: str | None = None,
+    ) -> None:
         """Go on only if the query signs one of the candidates, each the parts that name a thing.
 
         Raises:
@@ -114,7 +121,7 @@ class Gate:
         if not allowed and not names_signature(query):
             reason = "not signed"
         self._audit.write(
-            None, endpoint, resource_id, None, decision=decision, reason=reason, request_id=secrets.token_hex(8)
+            None, endpoint, resource_id, None, decision=decision, reason=reason, request_id=_known(request_id)
         )
         if not allowed:
             raise PermissionDenied("the URL has no valid signature, or one that has expired; ask for a new one")
@@ -202,6 +209,11 @@ class LimitedAccess(Access):
         if self._hides:
             return NotFound(absence(endpoint, resource_id))
         return PermissionDenied("this token does not open what is asked for")
+
+
+def _known(request_id: str | None) -> str:
+    """The request's id of a proxy in front, where it is one that a log may hold, or else a random one."""
+    return request_id if request_id and _REQUEST_ID.fullmatch(request_id) else secrets.token_hex(8)
 
 
 def absence(endpoint: str, resource_id: str) -> str:

@@ -121,6 +121,6 @@ def _algorithm(entry: Mapping[str, Any]) -> str | None:
         return None
     kind = str(entry.get("kty"))
     algorithm = _ALGORITHMS.get((kind, None if kind == "RSA" else entry.get("crv")))
-    if entry.get("use", "sig") != "sig" or entry.get("alg", algorithm) not in (algorithm, "Ed25519") or "d" in entry:
+    if entry.get("use", "sig") != "sig" or entry.get("alg", algorithm) != algorithm or "d" in entry:
         return None
     return algorithm

@@ -69,7 +69,11 @@ def _question(caller: Caller, endpoint: str, resource_id: str, regions: Sequence
         {
             "input": {
                 "claims": None if caller.is_anonymous else caller.claims,
-                "visas": [{"value": visa.value, "expires": visa.expires} for visa in caller.visas],
+                "visas": [
+                    {"value": visa.value, "expires": visa.expires}
+                    for visa in caller.visas
+                    if visa.expires > time.time()
+                ],
                 "endpoint": endpoint,
                 "id": resource_id,
                 "regions": None if regions is None else [_spelled(region) for region in regions],

@@ -80,7 +80,12 @@ def describe(services: Services, base: str, dataset_id: str, access: Access) -> 
             _described(services, base, file, access, name=name or dataset_id, has_sequence=is_sequence)
             for file in files
         ],
-        "tracks": [_configured_track(track, base, access) for track in (entry.tracks if entry is not None else [])],
+        "tracks": [
+            _configured_track(track, base, access)
+            for track in (entry.tracks if entry is not None else [])
+            # Who may see regions of the dataset does not get whole files by it.
+            if track.storage is None or not any(file.is_cut for file in files)
+        ],
     }
 
 

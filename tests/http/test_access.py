@@ -368,6 +368,17 @@ class TestThePage:
         dataset = self.ask(Caller(http, issuer.token()), "/page/dataset?id=NA00001")
         assert dataset["locus"] == "chr1:10001-12000"
 
+    def test_but_no_plain_file_of_data(self, folder: Path, issuer: Issuer) -> None:
+        tracks = [{"storage": "data", "key": "cohort.vcf.gz"}, {"url": "https://data.example.org/x.bw"}]
+        entry = {"id": "one", "reads": {"BAM": {"storage": "data", "key": "NA00001.bam"}}, "tracks": tracks}
+        entry["reads"]["CRAM"] = {"storage": "data", "key": "NA00001.cram"}  # type: ignore[index]
+        rules = [{"ids": ["*"], "regions": [{"reference": "chr1"}]}]
+        http = guarded(folder, issuer, rules, files=FILES, datasets=[entry])
+        dataset = self.ask(Caller(http, issuer.token()), "/page/dataset?id=one")
+        assert [track["url"] for track in dataset["tracks"]] == ["https://data.example.org/x.bw"]
+        assert [file["format"] for file in dataset["files"] if file["track"] is None] == ["CRAM"]
+        assert "cram" not in json.dumps([file["track"] for file in dataset["files"]])
+
     def test_says_so_over_https(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, RULES, trusted_proxies=1)
         assert "strict-transport-security" not in http.get("/").headers
@@ -421,3 +432,5 @@ def test_without_access_control_nothing_is_signed_or_asked(folder: Path, issuer:
     ticket = fetch_ticket(http, READS)
     assert not any("?" in entry["url"] for entry in ticket["htsget"]["urls"])
     assert http.get(READS, {"Authorization": "Bearer nonsense"}).status == 200
+    url = ticket["htsget"]["urls"][-1]["url"]
+    assert http.get(url.replace("/eof/", "/records-0.0-.0/")).status == 404
