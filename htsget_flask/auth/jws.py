@@ -18,7 +18,7 @@ def header_of(token: str) -> dict[str, Any]:
     """What a token's header says, unverified."""
     try:
         return jwt.get_unverified_header(token)
-    except jwt.PyJWTError:
+    except (jwt.PyJWTError, ValueError, RecursionError):
         raise InvalidTokenError("the token is malformed") from None
 
 
@@ -68,5 +68,5 @@ def verify(
         raise InvalidTokenError("the token is for another audience") from None
     except jwt.MissingRequiredClaimError as error:
         raise InvalidTokenError(f"the token has no {error.claim}") from None
-    except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+    except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError):
         raise InvalidTokenError("the token's signature or claims are not valid") from None

@@ -17,6 +17,8 @@ from htsget_flask.app import create_app
 from htsget_flask.config import read_config
 from htsget_flask.demo import write_demo
 from htsget_flask.guard import GUARDS, guard
+from htsget_flask.storage import Stat
+from htsget_flask.storage.local import LocalStorage
 from htsget_flask.web import EXTENSION, AnswerView
 from tests.client import Response, fetch, fetch_ticket, records, truth
 from tests.http.guarded import Caller, audit, guarded
@@ -284,6 +286,24 @@ class TestPlainFiles:
         assert http.get(f"{path}?signature=x").status == 403
         assert Caller(http, issuer.token(scope="read")).get("/files/data/cohort.vcf.gz").status == 403
         assert Caller(http, issuer.token(scope="read")).get("/files/other/x").status == 403
+
+    def test_are_redirected_to_only_after_the_decision(
+        self, folder: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = []
+
+        def redirect_url(storage: LocalStorage, key: str, version: Stat) -> str:
+            asked.append(key)
+            return f"https://bucket.example.org/{key}?X-Amz-Signature=1"
+
+        monkeypatch.setattr(LocalStorage, "redirect_url", redirect_url)
+        http = guarded(folder, issuer, RULES, files=FILES)
+        path = "/files/data/NA00001.bam"
+        assert http.get(path).status == 401
+        assert Caller(http, issuer.token()).get(path).status == 403
+        assert asked == []
+        answer = Caller(http, issuer.token(scope="read")).get(path)
+        assert (answer.status, asked) == (307, ["NA00001.bam"])
 
     def test_listings_hold_what_may_be_seen(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, RULES, files=FILES)
