@@ -69,16 +69,17 @@ def probe(signed: SignedUrl, origins: Sequence[str], *, is_there: bool, timeout:
         HTTPClientError: without an answer (botocore's).
     """
     refusal, faults = None, list[str]()
+    headers = {**signed.headers, "Range": "bytes=0-0"}
     with closing(_session(signed.url, timeout)) as session:
+        if is_there:
+            answer = session.send(AWSRequest("GET", signed.url, headers).prepare())
+            if answer.status_code not in (200, 206):
+                refusal = _status(answer)
         for origin in origins:
-            preflights = [session.send(_preflight(signed.url, origin, method)) for method in _METHODS]
-            answer = preflights[0]
+            answers = [session.send(_preflight(signed.url, origin, method)) for method in _METHODS]
             if is_there:
-                headers = {**signed.headers, "Range": "bytes=0-0", "Origin": origin}
-                answer = session.send(AWSRequest("GET", signed.url, headers).prepare())
-                if answer.status_code not in (200, 206):
-                    refusal = _status(answer)
-            faults += _faults(origin, preflights, answer)
+                answers.append(session.send(AWSRequest("GET", signed.url, {**headers, "Origin": origin}).prepare()))
+            faults += _faults(origin, answers[: len(_METHODS)], answers[-1])
     return Probe(refusal, faults)
 
 

@@ -1,7 +1,4 @@
-"""What `htsget-flask check` finds out: whether files can be served, and whether tickets hold what they hold.
-
-And of CRAM files, whether the reference sequences are at hand that its readers need.
-"""
+"""What `htsget-flask check` finds out: whether files can be served, and whether tickets hold what they hold."""
 
 import base64
 import tempfile
@@ -12,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-import numpy as np
 import pysam
 from flask.testing import FlaskClient
 
@@ -22,15 +18,13 @@ from htsget_flask.config import Config, LocalStorageConfig
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.examples import example_regions
 from htsget_flask.findings import Findings
-from htsget_flask.formats import cram
 from htsget_flask.htsget.opened import OpenFile
-from htsget_flask.refget.library import Known, Library
-from htsget_flask.refget.views import library
+from htsget_flask.references import check_references
+from htsget_flask.refget.library import Library
 from htsget_flask.storage import Storage, VersionError
 from htsget_flask.web import EXTENSION, Services
 
 _DEEP_REGIONS = 5
-_MOST_NAMED = 5
 _MEND_INDEX = "run `htsget-flask index`"
 
 
@@ -45,12 +39,6 @@ class Report(Findings):
     references: str | None = None
 
 
-def check_sequences(config: Config) -> tuple[Library, list[Known]]:
-    """The reference sequences of the configuration, and what was found of the files that they are in."""
-    sequences = library(create_services(config))
-    return sequences, sequences.look()
-
-
 def check(
     config: Config,
     sequences: Library,
@@ -60,8 +48,8 @@ def check(
 ) -> Iterator[Report]:
     """Report on each file of the configuration's datasets, as they are looked at.
 
-    `sequences` are the references that are at hand. With `deep`, tickets for some regions of each file are followed and
-    their records compared with pysam's own.
+    `sequences` are the references that are at hand.
+    With `deep`, tickets for some regions of each file are followed and their records compared with pysam's own.
     Where a storage cannot be listed `on_fault` is told, and the others go on; without it the error propagates.
     """
     app = create_app(_with_storages(config, local={"sendfile": None, "url": None, "secret": None}, s3={"proxy": True}))
@@ -75,7 +63,7 @@ def check(
             with OpenFile(DataFile(source, stat), services.cache, services.sidecars) as file:
                 _check_file(file, report)
                 if file.is_cram and report.can_be_served:
-                    _check_references(file, sequences, report)
+                    report.references = check_references(file, sequences, report)
                 if deep and report.can_be_served:
                     with _original(file, signing[source.storage_name]) as original:
                         _compare(app.test_client(), file, original, report)
@@ -118,30 +106,6 @@ def _check_file(file: OpenFile, report: Report) -> None:
         list(example_regions(file, index))
     except FileFaultError as error:
         report.error(f"{error.reason}; {_mend(error, file.source)}")
-
-
-def _check_references(file: OpenFile, sequences: Library, report: Report) -> None:
-    """Whether those who read a CRAM file can have the references of its records."""
-    index, checksums = file.crai, cram.read_checksums(file.header.raw)
-    embedded, missing, at_hand = 0, [], 0
-    for reference_id in np.unique(index.references[index.references >= 0]).tolist():
-        name, md5 = checksums[reference_id] if reference_id < len(checksums) else ("?", None)
-        if md5 is not None and sequences.has(md5):
-            at_hand += 1
-            continue
-        places = index.places[index.references == reference_id]
-        if file.needs_reference(int(index.containers[places[0]])):
-            missing.append(name if md5 else f"{name} (no M5 in the header)")
-        else:
-            embedded += 1
-    counts = {"at /sequence": at_hand, "embedded or not needed": embedded, "not at hand": len(missing)}
-    report.references = ", ".join(f"{count} {where}" for where, count in counts.items() if count)
-    if missing:
-        more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
-        report.warning(
-            f"references that it does not embed and that /sequence does not have: {', '.join(missing[:_MOST_NAMED])}"
-            f"{more}; clients need them from elsewhere"
-        )
 
 
 def _mend(error: FileFaultError, source: Source) -> str:

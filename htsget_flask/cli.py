@@ -140,7 +140,7 @@ def _explain(config: Config, token: str, resource_id: str, spelled: str | None =
 def _check_files(folder: Path | None, config_path: Path | None, *, deep: bool) -> None:
     from htsget_flask.bucket_checks import check_buckets  # noqa: PLC0415 - as below; and boto3 takes long to import
     from htsget_flask.checks import check as check_files  # noqa: PLC0415 - pysam is of no use to the server
-    from htsget_flask.checks import check_sequences  # noqa: PLC0415
+    from htsget_flask.references import check_sequences  # noqa: PLC0415
 
     config = _config(folder, config_path)
     faults: list[OSError | StorageError] = []
@@ -150,7 +150,7 @@ def _check_files(folder: Path | None, config_path: Path | None, *, deep: bool) -
         _tell(bucket, f"{bucket.location} storage {bucket.storage_name}", bucket.facts, bucket.location)
         if bucket.cors_rules is not None:
             click.echo(f"       {bucket.cors_rules}")
-    library, sources = check_sequences(config)
+    library, sources = check_sequences(create_services(config))
     count, failed = len(sources), 0
     for known in sources:
         failed += known.sequences is None

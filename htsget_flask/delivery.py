@@ -100,7 +100,7 @@ def attach(
     pieces = _Pieces(file, before, _read(file, ByteRange(span.start + start, span.start + end)), after)
     if len(part) <= _SMALL:
         with file:
-            answer.body = (b"".join(pieces),)
+            answer.body = (b"".join(pieces.all()),)
     elif not before and not after and not isinstance(file, RemoteFile) and _is_gunicorn(environ):
         answer.body = wrap_file(environ, _Sent(file, span.start + end), _PIECE)  # type: ignore[arg-type]
     else:
@@ -127,7 +127,11 @@ class _Stream:
 
     def __iter__(self) -> Iterator[bytes]:
         yield self._first
-        yield from _rest(self._rest)
+        try:
+            yield from self._rest
+        except (StorageError, VersionError, FileFaultError) as error:
+            log.error("a file was cut short while it was sent: %s", error)
+            raise ConnectionResetError(errno.ECONNRESET, "the file was cut short") from None
 
     def close(self) -> None:
         if isinstance(self._rest, Generator):
@@ -159,17 +163,9 @@ def _read(file: BinaryIO, span: ByteRange) -> Iterator[bytes]:
     if isinstance(file, RemoteFile):
         stream = file.stream(span)
         # What is wrong with the storage shows before the answer has begun.
-        return chain((next(stream, b""),), _rest(stream))
+        return chain((next(stream, b""),), stream)
     file.seek(span.start)
     return _pieces(file, len(span))
-
-
-def _rest(stream: Iterator[bytes]) -> Iterator[bytes]:
-    try:
-        yield from stream
-    except (StorageError, VersionError, FileFaultError) as error:
-        log.error("a file was cut short while it was sent: %s", error)
-        raise ConnectionResetError(errno.ECONNRESET, "the file was cut short") from None
 
 
 def _pieces(file: BinaryIO, left: int) -> Iterator[bytes]:
@@ -190,10 +186,18 @@ class _Pieces:
         self._middle = middle
         self._after = after
 
-    def __iter__(self) -> Iterator[bytes]:
+    def all(self) -> Iterator[bytes]:
+        """The pieces, before an answer has begun."""
         yield self._before
         yield from self._middle
         yield self._after
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self.all()
+        except (StorageError, VersionError) as error:
+            log.error("a file was cut short while it was sent: %s", error)
+            raise ConnectionResetError(errno.ECONNRESET, "the file was cut short") from None
 
     def close(self) -> None:
         self._file.close()

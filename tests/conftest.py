@@ -59,3 +59,9 @@ def s3_server(request: pytest.FixtureRequest, _start_s3: Callable[[str], S3Serve
     To name them: `@pytest.mark.parametrize("s3_server", ["versitygw"], indirect=True)`.
     """
     return _start_s3(request.param)
+
+
+@pytest.fixture(scope="session")
+def versitygw(_start_s3: Callable[[str], S3Server]) -> S3Server:
+    """The S3 server that is nearest to AWS."""
+    return _start_s3("versitygw")

@@ -77,11 +77,19 @@ class Reply(NamedTuple):
 class Exchange:
     """One request, whose answer is to be made: `pass_on` asks the server, `send` sends to the client."""
 
-    def __init__(self, request: Request, message: bytes, client: socket.socket, server: "_Server") -> None:
+    def __init__(
+        self,
+        request: Request,
+        message: bytes,
+        client: socket.socket,
+        server: "_Server",
+        on_sent: Callable[[int], None],
+    ) -> None:
         self.request = request
         self._message = message
         self._client = client
         self._server = server
+        self._on_sent = on_sent
 
     def pass_on(self) -> Reply:
         """The server's answer."""
@@ -90,6 +98,7 @@ class Exchange:
     def send(self, data: bytes) -> None:
         """Send bytes to the client."""
         self._client.sendall(data)
+        self._on_sent(len(data))
 
     def reset(self) -> None:
         """Drop the connection to the client, and what is still on its way."""
@@ -382,7 +391,8 @@ class FaultyProxy:
     """A running proxy.
 
     `rules` are asked in their order what is to become of a request, by one thread at a time; `latency` is what each
-    request waits, in seconds. `faults` is how many requests had one since `clear`.
+    request waits, in seconds. `faults` is how many requests had one since `clear`, and `sent` how many bytes went to
+    clients; `under_way` is how many requests are being answered.
     """
 
     def __init__(self, url: str, address: tuple[str, int]) -> None:
@@ -390,6 +400,8 @@ class FaultyProxy:
         self.latency = 0.0
         self.rules: list[Rule] = []
         self.faults = 0
+        self.sent = 0
+        self.under_way = 0
         self._closing = threading.Event()
         self._sockets = _Sockets()
         self._failures: list[BaseException] = []
@@ -408,6 +420,7 @@ class FaultyProxy:
         with self._lock:
             self._requests.clear()
             self.faults = 0
+            self.sent = 0
 
     def connect(self, client: socket.socket) -> None:
         """Answer the requests of one connection."""
@@ -437,8 +450,17 @@ class FaultyProxy:
             self._requests.append(request)
             fault = next(filter(None, (rule(request) for rule in self.rules)), None)
             self.faults += fault is not None
-        self._closing.wait(self.latency)
-        return (fault or _None()).answer(Exchange(request, head + body, client, server))
+            self.under_way += 1
+        try:
+            self._closing.wait(self.latency)
+            return (fault or _None()).answer(Exchange(request, head + body, client, server, self._note_sent))
+        finally:
+            with self._lock:
+                self.under_way -= 1
+
+    def _note_sent(self, count: int) -> None:
+        with self._lock:
+            self.sent += count
 
 
 class _Listener(socketserver.ThreadingTCPServer):

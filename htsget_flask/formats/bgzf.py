@@ -109,7 +109,10 @@ def deflate(data: bytes) -> bytes:
 
 
 def _deflate(data: bytes) -> bytes:
-    body: bytes = isal_zlib.compress(data, level=_LEVEL, wbits=-15)
+    # Not isal's function for all at once: what that makes depends on what was in memory before, and clients read on
+    # where another worker stopped.
+    compressor = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, -15)
+    body: bytes = compressor.compress(data) + compressor.flush()
     size = _FRAME.size + len(body) + _TRAILER.size
     if size > MAX_BLOCK_SIZE:
         half = len(data) // 2

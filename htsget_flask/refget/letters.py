@@ -11,7 +11,7 @@ from htsget_flask.refget.table import Layout
 from htsget_flask.refget.texts import Text
 
 # So many letters are made at once: what fits the processor's cache takes half of the time.
-PIECE = 128 << 10
+PIECE = 64 << 10
 
 # Fewer letters are cleaned byte by byte; lines that are longer would not fit a piece.
 _SEARCHED = 1 << 20

@@ -30,7 +30,6 @@ _SHARE = 0.05
 # An example is looked for in so many FASTA files, digested if they are of at most so many bytes.
 _MOST_TRIED = 20
 _QUICK = 16 << 20
-_NOTHING = None, None
 
 _UNREADABLE = (OSError, StorageError, VersionError, NotFound)
 
@@ -104,12 +103,13 @@ class Library:
         if stored is not None and len(stored.lengths):
             return str(stored.md5[0].tobytes().hex())
         for version in islice(self._versions([]), _MOST_TRIED):
+            is_quick = version.stat.size <= _QUICK and not self._storage(version).is_remote
             try:
-                fasta, _ = self._kept(version) or (self._digested(version) if version.stat.size <= _QUICK else _NOTHING)
+                known = self._kept(version) or (self._digested(version) if is_quick else None)
             except _UNREADABLE:
                 continue
-            if fasta is not None and len(fasta.table):
-                return fasta.table.digests(0).md5.hex()
+            if known is not None and known[0] is not None and len(known[0].table):
+                return known[0].table.digests(0).md5.hex()
         return None
 
     def begin(self, *, at_once: bool = False) -> threading.Thread | None:

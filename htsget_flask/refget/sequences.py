@@ -138,9 +138,6 @@ class Sequences:
         md5, trunc512 = (_column([getattr(table, name) for table in tables]) for name in ("md5", "trunc512"))
         return cls(stored, ordered, firsts, md5, trunc512, curies)
 
-    def __len__(self) -> int:
-        return len(self._md5.heads)
-
     def find(self, text: str) -> Found | None:
         """The sequence that a client's identifier names."""
         found = self._remembered.get(text)

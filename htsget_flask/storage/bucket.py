@@ -52,11 +52,13 @@ _PASSING_CODES = frozenset(
         "OperationAborted",
     }
 )
-_NO_OBJECT = frozenset({"NoSuchKey", "NoSuchVersion"})
-_OTHER_VERSION = frozenset({"PreconditionFailed", "InvalidRange", "412", "416"})
+# Since it was looked at the object was replaced, or deleted.
+_OTHER_VERSION = frozenset({"PreconditionFailed", "InvalidRange", "412", "416", "NoSuchKey", "NoSuchVersion"})
 # Another attempt helps where the credentials are being renewed.
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
 # What is wrong with the storage {}, to its clients.
+NO_CREDENTIALS = "this server has no credentials for the storage {}"
+EXPIRED_CREDENTIALS = "this server's credentials for the storage {} have expired"
 _REASONS = {
     "AccessDenied": "the storage {} does not let this server read it",
     "AllAccessDisabled": "the storage {} does not let this server read it",
@@ -66,7 +68,9 @@ _REASONS = {
     "RequestTimeTooSkewed": "the clocks of this server and of the storage {} do not agree",
     "InvalidAccessKeyId": "the storage {} does not know this server's credentials",
     "SignatureDoesNotMatch": "the storage {} does not accept this server's credentials",
-    **dict.fromkeys(_EXPIRED, "this server's credentials for the storage {} have expired"),
+    "InvalidToken": "the storage {} does not accept this server's credentials",
+    **dict.fromkeys(("NoCredentialsError", "PartialCredentialsError"), NO_CREDENTIALS),
+    **dict.fromkeys(_EXPIRED, EXPIRED_CREDENTIALS),
 }
 
 
@@ -109,12 +113,18 @@ class Bucket:
         """An object's present version."""
 
         def ask() -> Any:
-            return self._client.head_object(Bucket=self.name, Key=key)
+            try:
+                return self._client.head_object(Bucket=self.name, Key=key)
+            except faults.ClientError as error:
+                if _status(error) in (400, 403):
+                    # The answer to a HEAD does not say why; that to a GET does.
+                    self._client.get_object(Bucket=self.name, Key=key, Range="bytes=0-0")["Body"].close()
+                raise
 
         try:
             answer = self._attempted(ask)
         except _NoBodyError:
-            # The answer to a HEAD does not say what was not found.
+            # Nor what was not found.
             self._prove_bucket()
             raise NotFound("no such file") from None
         return Object(
@@ -156,7 +166,7 @@ class Bucket:
         `on_answer` is told the version with its id.
 
         Raises:
-            VersionError: when another version has taken its place.
+            VersionError: when another version has taken its place, or none.
         """
         position, failures = span.start, 0
         while position < span.end:
@@ -170,7 +180,8 @@ class Bucket:
                         if not data:
                             raise _CutShortError
                         position += len(data)
-                        failures = 0
+                        # Who gets a few bytes at a time would ask for ever.
+                        failures = 0 if len(data) == _PIECE else failures
                         yield data
             except Exception as error:
                 failures += 1
@@ -181,7 +192,7 @@ class Bucket:
         answer = self._client.get_object(Bucket=self.name, Key=key, Range=wanted, IfMatch=version.etag)
         # Not every server heeds these fields.
         expected = f"bytes {span.start}-{span.end - 1}/{version.size}"
-        is_whole = len(span) == version.size == answer["ContentLength"]
+        is_whole = len(span) == version.size == answer.get("ContentLength")
         if _quoted(answer["ETag"]) != version.etag:
             answer["Body"].close()
             raise VersionError(key)
@@ -218,11 +229,13 @@ class Bucket:
 
     def _wait_or_raise(self, error: Exception, failures: int) -> None:
         """Wait for the next attempt where one may help; else raise what the failure means."""
-        if not isinstance(error, (*_PASSING, faults.ClientError, faults.BotoCoreError)):
+        # A bare RuntimeError is how botocore says that the credentials it was given anew are over already.
+        if (
+            not isinstance(error, (*_PASSING, faults.ClientError, faults.BotoCoreError))
+            and type(error) is not RuntimeError
+        ):
             raise error
-        code = _code(error) if isinstance(error, faults.ClientError) else type(error).__name__
-        if code in _NO_OBJECT:
-            raise NotFound("no such file") from None
+        code = _code(error)
         if code == "404":
             raise _NoBodyError from error
         if code in _OTHER_VERSION:
@@ -253,8 +266,10 @@ class _CutShortError(faults.HTTPClientError):
     fmt = "the connection was closed in mid-body"
 
 
-def _code(error: faults.ClientError) -> str:
+def _code(error: Exception) -> str:
     """What S3 calls the failure; its HTTP status where it did not say."""
+    if not isinstance(error, faults.ClientError):
+        return "ExpiredToken" if type(error) is RuntimeError else type(error).__name__
     return str(error.response.get("Error", {}).get("Code") or _status(error))
 
 

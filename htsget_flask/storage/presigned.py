@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from botocore.credentials import Credentials, RefreshableCredentials
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
 from htsget_flask.errors import StorageError
 from htsget_flask.storage import SignedUrl
-from htsget_flask.storage.bucket import Object
+from htsget_flask.storage.bucket import EXPIRED_CREDENTIALS, NO_CREDENTIALS, Object
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # A URL is handed out for this part of its life: to sign one takes longer than all the rest of a ticket.
 _SHARE_HANDED_OUT = 0.25
 _MOST_KEPT = 10_000
+# RuntimeError: credentials that were given anew are over already.
+_FAULTS = (BotoCoreError, ClientError, RuntimeError)
 
 
 class _Kept(NamedTuple):
@@ -45,7 +47,7 @@ class Presigner:
         """The URL of a version: pinned to it by its id, or else by its ETag in a header field, where one may be sent.
 
         Raises:
-            StorageError: without credentials.
+            StorageError: without credentials, or with those that are over.
         """
         now = time.time()
         kept = self._kept.get((key, version, with_headers))
@@ -74,9 +76,8 @@ class Presigner:
     def _url(self, parameters: dict[str, str], lifetime: int) -> str:
         try:
             return self._client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=lifetime)
-        except BotoCoreError as error:
-            reason = f"this server has no credentials for the storage {self._storage!r}"
-            raise StorageError(reason, is_passing=False, detail=type(error).__name__) from error
+        except _FAULTS as error:
+            raise self._fault(error) from error
 
     def lifetime(self) -> int:
         """Seconds for which a URL signed now is good."""
@@ -85,9 +86,18 @@ class Presigner:
             return self._expires
         try:
             credentials.get_frozen_credentials()
-        except BotoCoreError as error:
-            reason = f"this server's credentials for the storage {self._storage!r} cannot be renewed now"
-            raise StorageError(reason, is_passing=True, detail=type(error).__name__) from error
+        except _FAULTS as error:
+            raise self._fault(error) from error
         # They tell only whether so many seconds are left.
         seconds = range(1, self._expires + 1)
         return max(1, bisect_left(seconds, True, key=lambda left: credentials.refresh_needed(refresh_in=left)))
+
+    def _fault(self, error: Exception) -> StorageError:
+        is_passing = False
+        if isinstance(error, RuntimeError):
+            reason = EXPIRED_CREDENTIALS
+        elif isinstance(error, (NoCredentialsError, PartialCredentialsError)):
+            reason = NO_CREDENTIALS
+        else:
+            reason, is_passing = "this server's credentials for the storage {} cannot be renewed now", True
+        return StorageError(reason.format(repr(self._storage)), is_passing=is_passing, detail=type(error).__name__)

@@ -15,7 +15,7 @@ _LONGEST_WINDOW = 8 << 20
 
 
 class RemoteFile(io.RawIOBase):
-    """A file of `size` bytes, in ranges that `stream` fetches; it keeps the last one, and those that were prefetched.
+    """A file of `size` bytes, in ranges that `stream` fetches; it keeps the last ones, and those that were prefetched.
 
     Whoever reads on behind a range is given longer and longer ones.
     """
@@ -95,8 +95,12 @@ class RemoteFile(io.RawIOBase):
         reads_on = bool(window) and start == held + len(window)
         self._length = min(_LONGEST_WINDOW, self._length * _GROWTH) if reads_on else EDGE
         # At its end a file is read backwards.
-        first = max(0, min(start, self._size - self._length))
-        self._window = (first, self._fetch(ByteRange(first, min(self._size, max(end, start + self._length)))))
+        first = start if reads_on else max(0, min(start, self._size - self._length))
+        data = self._fetch(ByteRange(first, min(self._size, max(end, start + self._length))))
+        if reads_on and len(window) + len(data) <= _LONGEST_WINDOW:
+            # What was read to its end may be read again from its start, as are headers.
+            first, data = held, window + data
+        self._window = (first, data)
 
     def _fetch(self, span: ByteRange) -> bytes:
         return b"".join(self._stream(span))

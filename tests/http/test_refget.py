@@ -430,3 +430,34 @@ class TestFilesThatChange:
         monkeypatch.setattr(LocalStorage, "open", failing)
         answer = http.get(f"/sequence/{MD5}?end=10")
         assert (answer.status, b"cannot be read: Input/output error" in answer.body) == (500, True)
+
+
+class TestAStoreElsewhere:
+    """A storage whose files clients can fetch themselves."""
+
+    @pytest.fixture
+    def http(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FlaskHttp:
+        http = serve(tmp_path / "data", "store")
+        assert http.get(f"/sequence/{MD5}").status == 200
+        monkeypatch.setattr(LocalStorage, "is_remote", True)
+        monkeypatch.setattr(LocalStorage, "redirect_url", lambda _, key, version: f"https://s3.example/{key}?signed")
+        return http
+
+    @pytest.mark.parametrize("name", [MD5, expected(LINEAR).ga4gh, "insdc:L1.2"])
+    def test_a_whole_sequence_is_there(self, http: FlaskHttp, name: str) -> None:
+        answer = http.get(f"/sequence/{name}")
+        assert (answer.status, answer.body) == (302, b"")
+        assert answer.headers["location"] == f"https://s3.example/refget/{MD5[:2]}/{MD5[2:4]}/{MD5[4:]}?signed"
+        assert answer.headers["cache-control"] == "no-store"
+        assert "etag" not in answer.headers
+
+    def test_parts_are_here(self, http: FlaskHttp) -> None:
+        assert http.get(f"/sequence/{MD5}?start=5&end=70005").body == TEXT[5:70_005]
+        answer = http.get(f"/sequence/{MD5}", {"Range": "bytes=5-"})
+        assert (answer.status, answer.body) == (206, TEXT[5:])
+        assert http.get(f"/sequence/{CIRCLE_MD5}?start=400&end=100").body == CIRCLE[400:] + CIRCLE[:100]
+
+    def test_so_is_what_has_no_body(self, http: FlaskHttp) -> None:
+        assert http.request("HEAD", f"/sequence/{MD5}").status == 200
+        assert http.get(f"/sequence/{MD5}", {"If-None-Match": f'"{MD5}"'}).status == 304
+        assert http.get(f"/sequence/{MD5}", {"Accept": "x/y"}).status == 406

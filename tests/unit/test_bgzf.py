@@ -1,6 +1,8 @@
 import io
 import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from htsget_flask.errors import FormatError
 from htsget_flask.formats import bgzf
-from tests.files import BGZF_EOF, bgzf_block
+from tests.files import BGZF_EOF, bam_tiny_blocks, bgzf_block, bgzf_data
 
 
 def blocks_of(data: bytes) -> list[bytes]:
@@ -43,6 +45,22 @@ class TestDataIsBlockedAnew:
         assert b"".join(map(bgzf.inflate, blocks)) == data
         assert all(len(block) <= 65536 for block in blocks)
         assert bgzf.EOF_BLOCK not in blocks
+
+    def test_any_process_makes_the_same_of_it(self, tmp_path: Path) -> None:
+        data = bgzf_data(bam_tiny_blocks(tmp_path))
+        (tmp_path / "data").write_bytes(data)
+        program = (
+            "import hashlib, random, sys; from htsget_flask.formats import bgzf; rng = random.Random(1)\n"
+            "data = open(sys.argv[1], 'rb').read(); print(hashlib.sha256(b''.join(bgzf.deflate(data[start : start + "
+            "rng.randrange(5, 300)]) for start in (rng.randrange(len(data)) for _ in range(3000)))).hexdigest())"
+        )
+
+        def made(dirt: int) -> bytes:
+            """What a process makes of it in whose memory there was something before."""
+            variables = {**os.environ, "MALLOC_PERTURB_": str(dirt)}
+            return subprocess.check_output([sys.executable, "-c", program, tmp_path / "data"], env=variables)
+
+        assert len({made(dirt) for dirt in (0, 1, 17, 85, 170, 255)}) == 1
 
     def test_no_data_is_no_block(self) -> None:
         assert bgzf.deflate(b"") == b""

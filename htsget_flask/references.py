@@ -1,0 +1,42 @@
+"""Which reference sequences are at hand, and which of them those who read a CRAM file need."""
+
+import numpy as np
+
+from htsget_flask.findings import Findings
+from htsget_flask.formats import cram
+from htsget_flask.htsget.opened import OpenFile
+from htsget_flask.refget.library import Known, Library
+from htsget_flask.refget.views import library
+from htsget_flask.web import Services
+
+_MOST_NAMED = 5
+
+
+def check_sequences(services: Services) -> tuple[Library, list[Known]]:
+    """The reference sequences of a configuration, and what was found of the files that they are in."""
+    sequences = library(services)
+    return sequences, sequences.look()
+
+
+def check_references(file: OpenFile, sequences: Library, findings: Findings) -> str:
+    """Where those who read a CRAM file have the references of its records from; what they lack is a finding."""
+    index, checksums = file.crai, cram.read_checksums(file.header.raw)
+    embedded, missing, at_hand = 0, [], 0
+    for reference_id in np.unique(index.references[index.references >= 0]).tolist():
+        name, md5 = checksums[reference_id] if reference_id < len(checksums) else ("?", None)
+        if md5 is not None and sequences.has(md5):
+            at_hand += 1
+            continue
+        places = index.places[index.references == reference_id]
+        if file.needs_reference(int(index.containers[places[0]])):
+            missing.append(name if md5 else f"{name} (no M5 in the header)")
+        else:
+            embedded += 1
+    if missing:
+        more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
+        findings.warning(
+            f"references that it does not embed and that /sequence does not have: {', '.join(missing[:_MOST_NAMED])}"
+            f"{more}; clients need them from elsewhere"
+        )
+    counts = {"at /sequence": at_hand, "embedded or not needed": embedded, "not at hand": len(missing)}
+    return ", ".join(f"{count} {where}" for where, count in counts.items() if count)

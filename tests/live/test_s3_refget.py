@@ -1,0 +1,94 @@
+"""Reference sequences of a bucket: from a store, and from FASTA files as people have them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from htsget_flask.refget.preparing import ingest_fastas
+from tests.faulty import FaultyProxy, faulty_proxy
+from tests.live.buckets import STORAGE, BucketHttp, application, is_elsewhere, kind
+from tests.s3 import S3Server
+from tests.sequences import Expected, expected, fasta, some_letters, write_compressed
+
+pytestmark = pytest.mark.live
+
+LETTERS = {"one": some_letters("one", 700_001), "two": some_letters("two", 40)}
+ONE: Expected = expected(LETTERS["one"])
+
+
+@contextmanager
+def no_progress(label: str, length: int) -> Iterator[Callable[[int], None]]:
+    """Shows nothing."""
+    yield lambda _: None
+
+
+@pytest.fixture(scope="module")
+def bucket(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A bucket with a FASTA file, a compressed one, and a store made of them."""
+    folder = tmp_path_factory.mktemp("bucket")
+    path = folder / "plain.fa"
+    path.write_bytes(fasta(LETTERS))
+    write_compressed(folder / "compressed.fa.gz", fasta(LETTERS))
+    list(ingest_fastas([path], folder / "refget", tmp_path_factory.mktemp("cache"), no_progress))
+    bucket = s3_server.create_bucket()
+    s3_server.put_folder(bucket, folder)
+    return bucket
+
+
+@pytest.fixture(scope="module")
+def proxy(s3_server: S3Server) -> Iterator[FaultyProxy]:
+    with faulty_proxy(s3_server.endpoint) as proxy:
+        yield proxy
+
+
+STORE = {"store": {"storage": STORAGE, "prefix": "refget/"}}
+FILES = {"plain": "plain.fa", "compressed": "compressed.fa.gz"}
+
+
+def parts_are_right(http: BucketHttp) -> None:
+    """Ask for parts at the start, the end and between."""
+    path = f"/sequence/{ONE.md5}"
+    for start, end in ((0, 10), (123_456, 123_999), (100_000, 400_000), (700_000, 700_001)):
+        answer = http.get(f"{path}?start={start}&end={end}")
+        assert (answer.status, answer.body) == (200, ONE.letters[start:end])
+        answer = http.get(path, {"Range": f"bytes={start}-{end - 1}"})
+        assert (answer.status, answer.body) == (206, ONE.letters[start:end])
+
+
+class TestAStore:
+    def test_a_whole_sequence_is_fetched_from_the_bucket(self, s3_server: S3Server, bucket: str) -> None:
+        http = application(s3_server, bucket, refget=STORE)
+        answer = http.get(f"/sequence/{ONE.md5}")
+        assert answer.status in (302, 307)
+        assert is_elsewhere(answer.headers["location"])
+        whole = http.get(answer.headers["location"])
+        assert (whole.status, whole.body) == (200, ONE.letters)
+
+    def test_parts_take_as_much_as_they_are(self, s3_server: S3Server, bucket: str, proxy: FaultyProxy) -> None:
+        http = application(s3_server, bucket, endpoint=proxy.url, refget=STORE)
+        parts_are_right(http)
+        proxy.clear()
+        answer = http.get(f"/sequence/{ONE.md5}?start=200000&end=201000")
+        assert (answer.status, answer.body) == (200, ONE.letters[200_000:201_000])
+        fetched = [request for request in proxy.requests if kind(request) == f"GET {ONE.md5[4:]}"]
+        assert len(fetched) == 1
+        first, last = map(int, fetched[0].headers["range"].removeprefix("bytes=").split("-"))
+        assert last - first < 100_000
+
+    def test_all_of_it_comes_through_a_proxying_server(self, s3_server: S3Server, bucket: str) -> None:
+        http = application(s3_server, bucket, storage={"proxy": True}, refget=STORE)
+        answer = http.get(f"/sequence/{ONE.md5}")
+        assert (answer.status, answer.body) == (200, ONE.letters)
+        parts_are_right(http)
+
+
+class TestAFastaFile:
+    @pytest.mark.parametrize("layout", FILES)
+    def test_is_served_whole_and_in_part(self, s3_server: S3Server, bucket: str, layout: str) -> None:
+        fastas = [{"storage": STORAGE, "key": FILES[layout]}]
+        http = application(s3_server, bucket, refget={"fastas": fastas})
+        answer = http.get(f"/sequence/{ONE.ga4gh}")
+        assert (answer.status, answer.body) == (200, ONE.letters)
+        parts_are_right(http)
+        assert http.get(f"/sequence/{'0' * 32}").status == 404
