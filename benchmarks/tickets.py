@@ -29,10 +29,13 @@ from benchmarks.servers import Process, flask_floor, htsget_server
 from htsget_flask.config import HtsgetConfig
 from htsget_flask.formats.index_files import read_index
 from tests.htslib import HtslibIndex
+from tests.issuer import AUDIENCE, Issuer, Key
 
 WINDOW_LENGTH = 30_000
 REGIONS = 100
 CONNECTIONS = 4
+# The rule that matches is the last of so many.
+RULES = 10
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,11 @@ class Sample:
         """The BAM."""
         return self.folder / "data" / "sample.bam"
 
-    def query(self, place: Place, dataset_id: str = "sample") -> bytes:
+    def query(self, place: Place, dataset_id: str = "sample", *, fields: Sequence[str] = ()) -> bytes:
         """The request of a region's ticket."""
         name = list(self.genome.contigs)[place.reference_id]
-        return get(f"/reads/{dataset_id}?referenceName={name}&start={place.start}&end={place.end}")
+        target = f"/reads/{dataset_id}?referenceName={name}&start={place.start}&end={place.end}"
+        return get(target, fields=fields)
 
     def query_all(self, places: Sequence[Place]) -> bytes:
         """The request of one ticket for many regions."""
@@ -87,13 +91,14 @@ class Sample:
                 os.link(self.path.with_suffix(suffix), self.folder / "data" / f"{dataset_id}{suffix}")
         return ids
 
-    def configuration(self, name: str) -> Path:
+    def configuration(self, name: str, **settings: object) -> Path:
         """A configuration of the server, with a cache folder that is its own."""
         path = self.folder / f"{name}.yaml"
         content = {
             "storages": {"data": {"type": "local", "root": str(self.folder / "data")}},
             "datasets": [{"prefix": "", "storage": "data"}],
             "cache": {"folder": str(self.folder / f"{name}-cache")},
+            **settings,
         }
         path.write_text(json.dumps(content))
         return path
@@ -181,6 +186,50 @@ def throughput(report: Report, sizes: Sizes, sample: Sample) -> None:
         _report_throughput(report, "never asked", floors[1::2], new, 0.5)
         _many_regions(report, sizes, sample, server)
         _delivered_bytes(report, sample, server, known)
+
+
+def access_control(report: Report, sizes: Sizes, sample: Sample) -> None:
+    """Tickets of a server with access control, to a bearer of a token that it knows, against one without."""
+    issuer = Issuer(keys=[Key("one", "RS256")])
+    keys = sample.folder / "jwks.json"
+    keys.write_text(json.dumps(issuer.jwks))
+    rules = [{"ids": [f"other{number}/*"], "scopes": ["read"]} for number in range(RULES - 1)]
+    auth = {
+        "secrets": ["a-secret-of-benchmarks-0123456789"],
+        "audit": str(sample.folder / "audit.log"),
+        "issuers": [{"issuer": issuer.url, "audience": AUDIENCE, "jwks": str(keys)}],
+        "rules": [*rules, {"ids": ["sample"], "scopes": ["read"], "claims": {"groups": {"contains": "lab"}}}],
+    }
+    fields = [f"Authorization: Bearer {issuer.token(scope='read write', groups=['staff', 'lab'])}"]
+    with (
+        htsget_server(sample.configuration("open")) as server,
+        htsget_server(sample.configuration("guarded", auth=auth)) as guarded,
+    ):
+        for process, headers in ((server, ()), (guarded, fields)):
+            requests = [sample.query(place, fields=headers) for place in sample.warm]
+            tickets = drive(process.port, requests, connections=CONNECTIONS).bodies
+            _check_all(sample, process, sample.warm, tickets)
+        rng = random.Random(5)
+        without, withs = [], []
+        for _ in range(sizes.rounds):
+            places = [_moved(place, rng) for place in rng.choices(sample.warm, k=sizes.warm_requests)]
+            usage, bodies = _timed(server, [sample.query(place) for place in places])
+            without.append(usage)
+            _check_all(sample, server, places[:10], bodies[:10])
+            usage, bodies = _timed(guarded, [sample.query(place, fields=fields) for place in places])
+            withs.append(usage)
+            _check_all(sample, guarded, places[:10], bodies[:10])
+    lines = (sample.folder / "audit.log").read_bytes().count(b'"endpoint":"reads","id":"sample"')
+    if lines < sizes.rounds * sizes.warm_requests:
+        raise AssertionError(f"the audit log has {lines} lines")
+    report.add(
+        Measure(
+            "ticket with access control: throughput / without",
+            median_of([one.seconds / other.seconds for one, other in zip(without, withs, strict=True)]),
+            at_least=0.7,
+        ),
+        Measure("ticket with access control: CPU without / its own", _cpu(without) / _cpu(withs)),
+    )
 
 
 def _moved(place: Place, rng: random.Random) -> Place:
@@ -377,6 +426,8 @@ def main(quick: bool) -> None:
         sample = prepare(folder, sizes)
         say("tickets against an empty Flask route")
         throughput(report, sizes, sample)
+        say("access control")
+        access_control(report, sizes, sample)
         say("first tickets")
         first_tickets(report, sizes, sample)
         say("many indexes")

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,18 +15,20 @@ from werkzeug.routing import MapAdapter
 from werkzeug.wsgi import get_path_info
 
 from htsget_flask.answers import Answer
+from htsget_flask.auth.making import make_gate
 from htsget_flask.cache import ByteCache
 from htsget_flask.catalog import Catalog
 from htsget_flask.config import (
     Config,
     ConfigError,
     LocalStorageConfig,
-    S3StorageConfig,
+    StorageConfig,
     default_cache_folder,
     folder_config,
     read_config,
 )
 from htsget_flask.files.views import blueprint as files
+from htsget_flask.guard import guard
 from htsget_flask.htsget.views import blueprint as htsget
 from htsget_flask.inventory import Inventory
 from htsget_flask.page.views import blueprint as page
@@ -48,9 +51,12 @@ _MOST_PATHS = 256
 
 
 def create_services(config: Config) -> Services:
-    """What requests are answered from, made of the configuration."""
-    storages = {name: _storage(name, storage) for name, storage in config.storages.items()}
-    catalog = Catalog(config.datasets, storages)
+    """What requests are answered from, made of the configuration; who may see it is for `create_app`."""
+    auth = config.auth
+    # Whoever gets a URL of a storage has what it names for as long as it is good.
+    longest = None if auth is None else auth.expires
+    storages = {name: _storage(name, limited(storage, longest)) for name, storage in config.storages.items()}
+    catalog = Catalog(config.datasets, storages, hints=auth is None)
     sidecars = config.cache.folder or default_cache_folder()
     return Services(
         config=config,
@@ -63,13 +69,20 @@ def create_services(config: Config) -> Services:
     )
 
 
+def limited(config: StorageConfig, longest: int | None) -> StorageConfig:
+    """The settings with signed URLs that are good for so many seconds at most."""
+    if longest is None or config.expires <= longest:
+        return config
+    return config.model_copy(update={"expires": longest})
+
+
 def begin(app: Flask) -> None:
     """Do in the background what would make the first requests wait."""
     if refget.name in app.blueprints:
         library(app.extensions[EXTENSION]).begin()
 
 
-def _storage(name: str, config: LocalStorageConfig | S3StorageConfig) -> Storage:
+def _storage(name: str, config: StorageConfig) -> Storage:
     if isinstance(config, LocalStorageConfig):
         return _local(name, config)
     # boto3 takes long to import, and much memory.
@@ -151,7 +164,8 @@ class _App(Flask):
 def create_app(config: Config) -> Flask:
     """The WSGI application that serves the configuration's datasets."""
     app = _App(__name__)
-    app.extensions[EXTENSION] = create_services(config)
+    gate = None if config.auth is None else make_gate(config.auth)
+    app.extensions[EXTENSION] = replace(create_services(config), gate=gate)
     # A path with an empty segment is no path of ours; werkzeug would answer it with a redirect.
     app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -162,6 +176,7 @@ def create_app(config: Config) -> Flask:
         app.register_blueprint(refget)
     if config.browser.enabled:
         app.register_blueprint(page)
+    guard(app, app.extensions[EXTENSION])
     if config.trusted_proxies:
         hops = config.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, hops, hops, hops, hops, hops)  # type: ignore[method-assign]

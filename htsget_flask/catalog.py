@@ -97,9 +97,16 @@ class _DatasetEntry:
 
 
 class Catalog:
-    """The datasets of the configuration."""
+    """The datasets of the configuration; with `hints` a message tells what a client may have meant."""
 
-    def __init__(self, entries: Sequence[PrefixConfig | DatasetConfig], storages: Mapping[str, Storage]) -> None:
+    def __init__(
+        self,
+        entries: Sequence[PrefixConfig | DatasetConfig],
+        storages: Mapping[str, Storage],
+        *,
+        hints: bool = True,
+    ) -> None:
+        self._hints = hints
         self._prefixes: list[tuple[int, _PrefixEntry]] = []
         self._named: dict[str, tuple[int, _DatasetEntry]] = {}
         for place, config in enumerate(entries):
@@ -132,6 +139,12 @@ class Catalog:
                     f"{dataset_id!r} is not available as {format_name}; it is as {' and '.join(present)}"
                 )
         raise NotFound(self._absence(endpoint, dataset_id, entry))
+
+    def named(self, endpoint: str, dataset_id: str, format_name: str) -> list[Source]:
+        """The files that a dataset may have in a format, whether or not they exist."""
+        entry = self._entry(dataset_id)
+        sources = [] if entry is None else entry.sources(dataset_id, endpoint)
+        return [source for source in sources if source.form.name == format_name]
 
     def sources(self, *, on_fault: Callable[[OSError | StorageError], None] | None = None) -> Iterator[Source]:
         """All files of all datasets: those that the configuration names, and those found below its prefixes.
@@ -187,7 +200,7 @@ class Catalog:
     def _absence(self, endpoint: str, dataset_id: str, entry: "_PrefixEntry | _DatasetEntry | None") -> str:
         """Why there is no such dataset, with what may have been meant."""
         message = f"there is no dataset {dataset_id[:200]!r} at /{endpoint}"
-        if entry is None:
+        if entry is None or not self._hints:
             return message
         other = "variants" if endpoint == "reads" else "reads"
         if next(self._present(entry, dataset_id, other), None):

@@ -77,12 +77,15 @@ def check(
 
 
 def _with_storages(config: Config, *, local: dict[str, Any], s3: dict[str, Any]) -> Config:
-    """The configuration with other settings of its storages: which of their bytes this service delivers itself."""
+    """The configuration with other settings of its storages: which of their bytes this service delivers itself.
+
+    All is open to everybody: only the data are looked at here.
+    """
     storages = {
         name: storage.model_copy(update=local if isinstance(storage, LocalStorageConfig) else s3)
         for name, storage in config.storages.items()
     }
-    return config.model_copy(update={"storages": storages})
+    return config.model_copy(update={"storages": storages, "auth": None})
 
 
 def _check_file(file: OpenFile, report: Report) -> None:

@@ -12,9 +12,10 @@ from htsget_flask import __version__
 from htsget_flask.app import create_services
 from htsget_flask.config import Config, ConfigError, default_cache_folder, folder_config, read_config
 from htsget_flask.demo import write_demo
-from htsget_flask.errors import FileFaultError, StorageError
+from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.examples import example_urls
 from htsget_flask.findings import Findings
+from htsget_flask.regions import parse_region
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -41,17 +42,29 @@ def main() -> None:
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one for each core]")
 @click.option("--threads", default=32, show_default=True, type=click.IntRange(1), help="Threads in each process.")
+@click.option("--certfile", type=_FILE, help="Serve https: the certificate, and those between it and its root.")
+@click.option("--keyfile", type=_FILE, help="The certificate's private key.")
 def serve(
-    folder: Path | None, config_path: Path | None, host: str, port: int, workers: int | None, threads: int
+    folder: Path | None,
+    config_path: Path | None,
+    host: str,
+    port: int,
+    workers: int | None,
+    threads: int,
+    certfile: Path | None,
+    keyfile: Path | None,
 ) -> None:
     """Serve all files below DIR, or the datasets of a configuration, with gunicorn."""
-    from htsget_flask.server import Server, settings  # noqa: PLC0415 - gunicorn is of no use to the other commands
+    if (certfile is None) != (keyfile is None):
+        raise click.UsageError("--certfile and --keyfile go together")
+    from htsget_flask.server import Server, settings, tls_settings  # noqa: PLC0415 - gunicorn is of no use to the other commands
 
     config = _config(folder, config_path)
 
     def announce(arbiter: Any) -> None:
         address = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-        base = config.public_url or f"http://{address}:{arbiter.LISTENERS[0].sock.getsockname()[1]}/"
+        scheme = "http" if certfile is None else "https"
+        base = config.public_url or f"{scheme}://{address}:{arbiter.LISTENERS[0].sock.getsockname()[1]}/"
         click.echo(f"htsget_flask {__version__} serves {base}\nTry:")
         for url in example_urls(create_services(config), base):
             click.echo(f"  {url}")
@@ -61,6 +74,8 @@ def serve(
 
     bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     options = settings(bind=bind, workers=workers, threads=threads)
+    if certfile is not None and keyfile is not None:
+        options |= tls_settings(certfile, keyfile)
     Server(config, {**options, "loglevel": "warning", "when_ready": announce}).run()
 
 
@@ -73,13 +88,56 @@ def demo(folder: Path) -> None:
 
 
 @main.command()
-@_dataset_options
+@click.argument("words", metavar="[DIR | ID [REGION]]", nargs=-1)
+@click.option("--config", "config_path", type=_FILE, help="A YAML file; instead of DIR.")
 @click.option("--deep", is_flag=True, help="Follow tickets for some regions and compare their records with pysam's.")
-def check(folder: Path | None, config_path: Path | None, deep: bool) -> None:
+@click.option("--as", "token", metavar="TOKEN", help="Explain what a bearer token opens; - reads it from stdin.")
+def check(words: tuple[str, ...], config_path: Path | None, deep: bool, token: str | None) -> None:
     """Tell for each file below DIR, or of a configuration, whether it can be served, and how to mend it if not.
 
     Buckets are looked at first.
+
+    With --as TOKEN: who the token is of, and whether it opens the dataset ID, or its REGION (NAME:FIRST-LAST); an empty
+    token is for requests without one.
     """
+    if token is not None:
+        if config_path is None or not 1 <= len(words) <= 2:
+            raise click.UsageError("--as TOKEN goes with --config FILE, an ID and perhaps a REGION")
+        if token == "-":  # noqa: S105
+            token = sys.stdin.readline().strip()
+        _explain(_config(None, config_path), token, *words)
+        return
+    if len(words) > 1:
+        raise click.UsageError("give either DIR or --config FILE")
+    folder = _FOLDER.convert(words[0], None, click.get_current_context()) if words else None
+    _check_files(folder, config_path, deep=deep)
+
+
+def _explain(config: Config, token: str, resource_id: str, spelled: str | None = None) -> None:
+    from htsget_flask.auth.explaining import explain, who  # noqa: PLC0415 - of no use to the other commands
+
+    if config.auth is None:
+        click.echo("there is no access control: everybody may see everything")
+        return
+    try:
+        region = None if spelled is None else parse_region(spelled)
+        caller = who(config.auth, token)
+        click.echo("nobody: there is no token" if caller.is_anonymous else f"{caller.subject} of {caller.issuer}")
+        for visa in caller.visas:
+            click.echo(f"with a visa for {visa.value}")
+        decisions = list(explain(config.auth, caller, resource_id, region))
+    except (ServiceError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    for endpoint, decision in decisions:
+        limits = [f"{name}:{start}-{'' if end is None else end}" for name, start, end in decision.regions or ()]
+        limit = f", limited to {', '.join(limits)} (from 0, half-open)" if decision.regions is not None else ""
+        verdict = "allowed" if decision.allowed else "denied"
+        click.echo(f"{verdict:7} /{endpoint}/{resource_id}: {decision.reason}{limit}")
+    if not any(decision.allowed for _, decision in decisions):
+        raise SystemExit(1)
+
+
+def _check_files(folder: Path | None, config_path: Path | None, *, deep: bool) -> None:
     from htsget_flask.bucket_checks import check_buckets  # noqa: PLC0415 - as below; and boto3 takes long to import
     from htsget_flask.checks import check as check_files  # noqa: PLC0415 - pysam is of no use to the server
     from htsget_flask.references import check_sequences  # noqa: PLC0415

@@ -4,7 +4,7 @@ import errno
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -12,7 +12,7 @@ from werkzeug.http import parse_range_header, quote_etag
 from werkzeug.wsgi import wrap_file
 
 from htsget_flask.answers import Answer
-from htsget_flask.errors import StorageError
+from htsget_flask.errors import FileFaultError, StorageError
 from htsget_flask.front import hand_over
 from htsget_flask.preconditions import failed_precondition, range_is_meant
 from htsget_flask.ranges import ByteRange
@@ -105,6 +105,37 @@ def attach(
         answer.body = wrap_file(environ, _Sent(file, span.start + end), _PIECE)  # type: ignore[arg-type]
     else:
         answer.body = pieces
+
+
+def send_stream(
+    environ: "WSGIEnvironment", pieces: Iterator[bytes], *, headers: Mapping[str, str] | None = None
+) -> Answer:
+    """Bytes that are made as they are sent, whose number is not known: no part of them can be asked for."""
+    fields = {"Content-Type": OCTETS, "Accept-Ranges": "none", **(headers or {})}
+    if environ["REQUEST_METHOD"] == "HEAD":
+        return Answer(200, fields)
+    # What is wrong with the file shows before the answer has begun.
+    return Answer(200, fields, _Stream(next(pieces, b""), pieces))
+
+
+class _Stream:
+    """Bytes that are made as they are sent."""
+
+    def __init__(self, first: bytes, rest: Iterator[bytes]) -> None:
+        self._first = first
+        self._rest = rest
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._first
+        try:
+            yield from self._rest
+        except (StorageError, VersionError, FileFaultError) as error:
+            log.error("a file was cut short while it was sent: %s", error)
+            raise ConnectionResetError(errno.ECONNRESET, "the file was cut short") from None
+
+    def close(self) -> None:
+        if isinstance(self._rest, Generator):
+            self._rest.close()
 
 
 class _Sent:

@@ -7,6 +7,9 @@ import os
 import resource
 import select
 import signal
+import ssl
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -47,6 +50,17 @@ def settings(*, bind: str, workers: int | None = None, threads: int = DEFAULT_TH
         "control_socket_disable": True,
         "post_worker_init": prepare_worker,
     }
+
+
+def tls_settings(certfile: Path, keyfile: Path) -> dict[str, Any]:
+    """The settings of gunicorn for https, TLS 1.2 or later."""
+    return {"certfile": str(certfile), "keyfile": str(keyfile), "ssl_context": _tls}
+
+
+def _tls(_: Any, make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    context = make()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def cores() -> int:

@@ -17,6 +17,7 @@ from werkzeug.wsgi import get_input_stream
 
 from htsget_flask import __version__
 from htsget_flask.answers import AS_IT_SAYS, Answer, answer_with
+from htsget_flask.auth.access import Gate
 from htsget_flask.cache import ByteCache
 from htsget_flask.catalog import Catalog
 from htsget_flask.config import Config
@@ -48,7 +49,7 @@ _MOST_DISCARDED = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What requests are answered from: made once per application, frozen."""
+    """What requests are answered from: made once per application, frozen; without a gate everybody may see all."""
 
     config: Config
     storages: Mapping[str, Storage]
@@ -56,6 +57,7 @@ class Services:
     inventory: Inventory
     cache: ByteCache
     sidecars: Path
+    gate: Gate | None = None
     # What single blueprints need beside, by their names.
     extensions: Mapping[str, object] = field(default_factory=dict)
 
@@ -70,14 +72,14 @@ class AnswerView:
 
     def __init__(self, answer: Callable[..., Answer]) -> None:
         update_wrapper(self, answer)
-        self._answer = answer
+        self.answer = answer
 
     def __call__(self, **arguments: str) -> Response:
         """The response to the present request; Flask calls this."""
         failure: Exception | None = request.environ.pop(_FAILURE, None)
         if failure is not None:
             raise failure
-        answer = self._answer(services(), request.environ, **arguments)
+        answer = self.answer(services(), request.environ, **arguments)
         return Response(answer.body, answer.status, answer.fields, direct_passthrough=True)
 
     def without_flask(
@@ -85,7 +87,7 @@ class AnswerView:
     ) -> Answer | None:
         """The answer to a request; None where it failed: Flask is then to tell of that."""
         try:
-            return self._answer(present, environ, **arguments)
+            return self.answer(present, environ, **arguments)
         except Exception as error:
             environ[_FAILURE] = error
             return None
@@ -118,7 +120,7 @@ def register(app: Flask, config: Config) -> None:
         origins=config.cors.origins,
         methods=["GET", "POST", "HEAD", "OPTIONS"],
         allow_headers="*",
-        expose_headers=["Content-Range", "Content-Length", "Accept-Ranges", "ETag"],
+        expose_headers=["Content-Range", "Content-Length", "Accept-Ranges", "ETag", "WWW-Authenticate"],
         max_age=_MAX_AGE,
         send_wildcard=False,
         # Only browsers need these headers, and they name their origin; no other client pays for them.
@@ -152,6 +154,11 @@ def _answer(error: ServiceError) -> Response:
     response = _error_response(type(error).__name__, error.message, error.status)
     if error.status == 503:
         response.headers["Retry-After"] = "5"
+    if error.status == 401:
+        # RFC 6750 3: what is wrong is told only to who gave a token.
+        response.headers["WWW-Authenticate"] = (
+            'Bearer error="invalid_token"' if "HTTP_AUTHORIZATION" in request.environ else "Bearer"
+        )
     return response
 
 

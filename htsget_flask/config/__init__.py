@@ -1,5 +1,6 @@
 """The configuration, which every other module takes as given; only this package knows pydantic and YAML."""
 
+from htsget_flask.config.access import AuthConfig, ClaimConfig, RuleConfig, SignerConfig
 from htsget_flask.config.models import (
     Config,
     DatasetConfig,
@@ -10,12 +11,15 @@ from htsget_flask.config.models import (
     RefgetConfig,
     RefgetFastaConfig,
     S3StorageConfig,
+    StorageConfig,
     TrackConfig,
-    is_url,
 )
 from htsget_flask.config.reading import ConfigError, default_cache_folder, folder_config, read_config
+from htsget_flask.config.values import is_url
 
 __all__ = [
+    "AuthConfig",
+    "ClaimConfig",
     "Config",
     "ConfigError",
     "DatasetConfig",
@@ -25,7 +29,10 @@ __all__ = [
     "PrefixConfig",
     "RefgetConfig",
     "RefgetFastaConfig",
+    "RuleConfig",
     "S3StorageConfig",
+    "SignerConfig",
+    "StorageConfig",
     "TrackConfig",
     "default_cache_folder",
     "folder_config",

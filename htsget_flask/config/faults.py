@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from htsget_flask.config.models import IN_FILE, is_secret, is_url
+from htsget_flask.config.access import access_faults, secret_files
+from htsget_flask.config.values import IN_FILE, is_url, secret_in
 
 
 def cross_faults(content: Any, base: Path, file: Path | None) -> Iterator[str]:
@@ -21,10 +22,12 @@ def cross_faults(content: Any, base: Path, file: Path | None) -> Iterator[str]:
     opened = opened if isinstance(opened, list) else []
     for place, name in enumerate(opened):
         yield from _storage_fault(f"files.storages[{place}]", name, storages)
-        yield from _exposed_fault(f"files.storages[{place}]", name, storages, base, file)
+        private = [*secret_files(content.get("auth"), base), *filter(None, [file])]
+        yield from _exposed_fault(f"files.storages[{place}]", name, storages, base, private)
     igv_js = _setting(content, "browser", "igv_js")
     if isinstance(igv_js, str) and not is_url(igv_js) and not (base / igv_js).is_file():
         yield f"browser.igv_js: there is no file {base / igv_js}"
+    yield from access_faults(content.get("auth"), base)
     fastas = _setting(content, "refget", "fastas")
     sources = {
         f"refget.fastas[{place}]": fasta for place, fasta in enumerate(fastas if isinstance(fastas, list) else [])
@@ -61,7 +64,7 @@ def _storages_faults(storages: dict[Any, Any], base: Path) -> Iterator[str]:
             yield f"storages.{name}: a storage's name must not be empty or contain '/'"
 
 
-def _exposed_fault(where: str, name: Any, storages: dict[Any, Any], base: Path, file: Path | None) -> Iterator[str]:
+def _exposed_fault(where: str, name: Any, storages: dict[Any, Any], base: Path, private: list[Path]) -> Iterator[str]:
     """Whether a storage all of whose files may be fetched holds the configuration, or a secret of it."""
     storage = storages.get(name) if isinstance(name, str) else None
     root = storage.get("root") if isinstance(storage, dict) else None
@@ -69,8 +72,8 @@ def _exposed_fault(where: str, name: Any, storages: dict[Any, Any], base: Path, 
         return
     settings = [entry.get("secret") for entry in storages.values() if isinstance(entry, dict)]
     named = [text for text in settings if isinstance(text, str) and text.startswith(IN_FILE)]
-    for path in (file, *(base / text.removeprefix(IN_FILE) for text in named)):
-        if path is not None and path.resolve().is_relative_to((base / root).resolve()):
+    for path in (*private, *(base / text.removeprefix(IN_FILE) for text in named)):
+        if path.resolve().is_relative_to((base / root).resolve()):
             yield f"{where}: {path} lies in this storage, and could be fetched: keep it elsewhere"
 
 
@@ -89,15 +92,6 @@ def _shown_faults(path: str, dataset: dict[Any, Any], opened: list[Any]) -> Iter
         name = entry.get("storage") if isinstance(entry, dict) else None
         if isinstance(name, str) and name not in opened:
             yield f"{where}.storage: browsers cannot read {name!r}: it is not among files.storages"
-
-
-def secret_in(base: Path, text: str) -> str:
-    """The secret in the file that a setting names; empty when it holds none."""
-    try:
-        found = (base / text.removeprefix(IN_FILE)).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
-    return found if is_secret(found) else ""
 
 
 def _storage_fault(where: str, name: Any, storages: dict[Any, Any]) -> Iterator[str]:

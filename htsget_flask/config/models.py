@@ -8,20 +8,18 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
-    SecretStr,
     Tag,
     field_validator,
     model_validator,
 )
 
+from htsget_flask.config.access import AuthConfig
+from htsget_flask.config.values import Model, Secret, is_url
+
 KIB, MIB = 1 << 10, 1 << 20
-# What stands before the path of a file that holds a secret.
-IN_FILE = "file:"
 
 # Of the kinds of a genome, and of other settings that have kinds, as pydantic puts them into the paths of faults.
 GENOME_TAGS = ("genome id", "genome files")
@@ -29,12 +27,6 @@ KIND_TAGS: Mapping[str | int, tuple[str, ...]] = {"storages": ("local", "s3"), "
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,100}", re.ASCII)
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}|arn:[A-Za-z0-9:/._-]{3,1000}")
-# What needs no quoting in the configuration of a web server, and cannot be guessed.
-_SECRET = re.compile(r"[A-Za-z0-9_.+/=-]{16,256}")
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _base_url(value: str) -> str:
@@ -42,12 +34,6 @@ def _base_url(value: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
         raise ValueError("must be an absolute http or https URL without query and fragment")
     return value.rstrip("/") + "/"
-
-
-def is_url(value: str) -> bool:
-    """Whether the text is an absolute http or https URL, and not a path or key."""
-    parts = urlsplit(value)
-    return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
 def _relative_key(value: str) -> str:
@@ -67,23 +53,10 @@ def _bucket_name(value: str) -> str:
     return value
 
 
-def is_secret(text: str) -> bool:
-    """Whether the text may be a secret."""
-    return _SECRET.fullmatch(text) is not None
-
-
-def _secret(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value()
-    if not text.startswith(IN_FILE) and not is_secret(text):
-        raise ValueError(f"must be {IN_FILE} and a path, or 16 to 256 letters, digits and characters of _-.+/=")
-    return value
-
-
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 Key = Annotated[str, AfterValidator(_relative_key)]
 BucketName = Annotated[str, AfterValidator(_bucket_name)]
 Folder = Annotated[str, AfterValidator(_folder)]
-Secret = Annotated[SecretStr, AfterValidator(_secret)]
 
 
 def _known_type(value: Any) -> Any:
@@ -92,7 +65,7 @@ def _known_type(value: Any) -> Any:
     return value
 
 
-class LocalStorageConfig(_Model):
+class LocalStorageConfig(Model):
     """A folder of this machine."""
 
     type: Annotated[Literal["local"], BeforeValidator(_known_type)]
@@ -111,7 +84,7 @@ class LocalStorageConfig(_Model):
         return self
 
 
-class S3StorageConfig(_Model):
+class S3StorageConfig(Model):
     """A bucket of S3, or of a server that speaks its protocol; credentials are found in boto3's usual places."""
 
     type: Literal["s3"]
@@ -146,7 +119,7 @@ StorageConfig = Annotated[
 ]
 
 
-class FileConfig(_Model):
+class FileConfig(Model):
     """One data file."""
 
     storage: str
@@ -154,7 +127,7 @@ class FileConfig(_Model):
     index: Key | None = Field(None, description="The index's key; by default it is looked for beside the data file.")
 
 
-class GenomeConfig(_Model):
+class GenomeConfig(Model):
     """A reference for the page: an indexed FASTA, by URLs, or by keys where a storage is named."""
 
     fasta: str
@@ -169,7 +142,7 @@ class GenomeConfig(_Model):
         return self
 
 
-class TrackConfig(_Model, extra="allow"):
+class TrackConfig(Model, extra="allow"):
     """A further igv.js track for the page: its data by URL, or by key in a storage; all else is for igv.js."""
 
     url: str | None = None
@@ -203,7 +176,7 @@ Genome = Annotated[
 ]
 
 
-class PrefixConfig(_Model):
+class PrefixConfig(Model):
     """All datasets whose ids start with `prefix`: what follows it is the key, without the format's suffix."""
 
     prefix: str
@@ -214,7 +187,7 @@ class PrefixConfig(_Model):
     tracks: list[TrackConfig] = []
 
 
-class DatasetConfig(_Model):
+class DatasetConfig(Model):
     """One dataset, its files named one by one."""
 
     id: str = Field(min_length=1)
@@ -238,7 +211,7 @@ DatasetEntry = Annotated[
 ]
 
 
-class HtsgetConfig(_Model):
+class HtsgetConfig(Model):
     """How tickets are made."""
 
     inline_limit: int = Field(256 * KIB, ge=0, description="Most bytes that one ticket carries inline, before base64.")
@@ -249,7 +222,7 @@ class HtsgetConfig(_Model):
     max_regions: int = Field(10_000, ge=1, description="Most regions accepted in one POST.")
 
 
-class FilesConfig(_Model):
+class FilesConfig(Model):
     """Plain files, below /files."""
 
     storages: list[str] = Field([], description="Storages all of whose files may be fetched.")
@@ -273,7 +246,7 @@ Namespace = Annotated[str, AfterValidator(_namespace)]
 Curie = Annotated[str, AfterValidator(_curie)]
 
 
-class RefgetFastaConfig(_Model):
+class RefgetFastaConfig(Model):
     """FASTA files whose sequences are served by their digests: one of them, or all below a prefix."""
 
     storage: str
@@ -290,14 +263,14 @@ class RefgetFastaConfig(_Model):
         return self
 
 
-class RefgetStoreConfig(_Model):
+class RefgetStoreConfig(Model):
     """Sequences that are files of their own, as `htsget-flask refget ingest` writes them."""
 
     storage: str
     prefix: str = Field("", description="What the keys start with.")
 
 
-class RefgetConfig(_Model):
+class RefgetConfig(Model):
     """Reference sequences by their digests."""
 
     fastas: list[RefgetFastaConfig] = []
@@ -306,14 +279,14 @@ class RefgetConfig(_Model):
     circular_supported: bool = Field(True, description="Whether parts of circular sequences may go over their end.")
 
 
-class BrowserConfig(_Model):
+class BrowserConfig(Model):
     """The page with igv.js, at the service's root."""
 
     enabled: bool = True
     igv_js: str | None = Field(None, description="igv.js: a URL or a file; by default a pinned version from its CDN.")
 
 
-class CacheConfig(_Model):
+class CacheConfig(Model):
     """What is kept to answer faster."""
 
     max_bytes: int = Field(256 * MIB, ge=0, description="Memory per worker for headers, indexes and edge blocks.")
@@ -323,20 +296,20 @@ class CacheConfig(_Model):
     )
 
 
-class CorsConfig(_Model):
+class CorsConfig(Model):
     """Which web pages may read the answers."""
 
     origins: str | list[str] = Field("*", description="Origins allowed, or * for all.")
 
 
-class OrganizationConfig(_Model):
+class OrganizationConfig(Model):
     """Who runs the service."""
 
     name: str = "unnamed"
     url: BaseUrl = "https://example.org/"
 
 
-class ServiceConfig(_Model):
+class ServiceConfig(Model):
     """What GA4GH service-info tells of the service."""
 
     id: str = "org.example.htsget"
@@ -350,7 +323,7 @@ class ServiceConfig(_Model):
     environment: str | None = None
 
 
-class Config(_Model):
+class Config(Model):
     """The whole configuration."""
 
     public_url: BaseUrl | None = Field(
@@ -366,3 +339,4 @@ class Config(_Model):
     cache: CacheConfig = CacheConfig()
     cors: CorsConfig = CorsConfig()
     service: ServiceConfig = ServiceConfig()
+    auth: AuthConfig | None = Field(None, description="Who may see what; without it everybody may see everything.")

@@ -10,8 +10,10 @@ from typing import Any
 import yaml
 from pydantic import SecretStr, ValidationError
 
-from htsget_flask.config.faults import cross_faults, secret_in
-from htsget_flask.config.models import GENOME_TAGS, IN_FILE, KIND_TAGS, Config, LocalStorageConfig, is_url
+from htsget_flask.config.access import located
+from htsget_flask.config.faults import cross_faults
+from htsget_flask.config.models import GENOME_TAGS, KIND_TAGS, Config, LocalStorageConfig
+from htsget_flask.config.values import IN_FILE, is_url, secret_in
 
 
 class ConfigError(Exception):
@@ -104,7 +106,8 @@ def _validated(content: Any, *, base: Path, source: str, file: Path | None = Non
     browser = config.browser
     if browser.igv_js is not None and not is_url(browser.igv_js):
         browser = browser.model_copy(update={"igv_js": str(base / browser.igv_js)})
-    return config.model_copy(update={"storages": storages, "cache": cache, "browser": browser})
+    auth = None if config.auth is None else located(config.auth, base)
+    return config.model_copy(update={"storages": storages, "cache": cache, "browser": browser, "auth": auth})
 
 
 def _sentence(fault: Any) -> str:

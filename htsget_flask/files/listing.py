@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from itertools import islice
 from typing import NamedTuple
@@ -45,9 +45,10 @@ def parse_listing(arguments: Mapping[str, str]) -> Listing:
     return Listing(arguments.get("prefix", ""), "" if cursor is None else _key_of(cursor), int(limit))
 
 
-def list_files(storage: Storage, listing: Listing) -> Page:
-    """The page of a storage's files that is asked for, in the order of their keys."""
-    found = list(islice(storage.entries(listing.prefix, after=listing.after), listing.limit + 1))
+def list_files(storage: Storage, listing: Listing, is_shown: Callable[[str], bool]) -> Page:
+    """The page of a storage's files that is asked for, in the order of their keys: those that are to be shown."""
+    shown = (entry for entry in storage.entries(listing.prefix, after=listing.after) if is_shown(entry.key))
+    found = list(islice(shown, listing.limit + 1))
     entries = found[: listing.limit]
     return Page(entries, _cursor_of(entries[-1].key) if len(found) > len(entries) else None)
 

@@ -8,6 +8,7 @@ from flask import Blueprint, Response, request
 from werkzeug.http import http_date
 
 from htsget_flask.answers import Answer
+from htsget_flask.auth.access import access_of
 from htsget_flask.delivery import OCTETS, send_range
 from htsget_flask.errors import FileFaultError, NotFound, ServiceUnavailable
 from htsget_flask.files.listing import list_files, page_json, parse_listing
@@ -64,7 +65,9 @@ def get_listing(storage_name: str) -> Response:
         raise NotFound("files are not listed here")
     wanted = parse_listing(request.args)
     try:
-        page = list_files(storage, wanted)
+        access = access_of(request.environ)
+        page = list_files(storage, wanted, lambda key: access.may("files", f"{storage_name}/{key}"))
+        access.listed("files", len(page.entries))
     except OSError as error:
         raise FileFaultError(f"it cannot be listed: {error.strerror}", location=storage.location("")) from error
     base = f"{base_url(present.config, request)}files/{quote(storage_name)}/"

@@ -18,9 +18,22 @@ class Whole(enum.Enum):
     END_OF_FILE = "eof"
 
 
+class Records(typing.NamedTuple):
+    """The records that overlap `start` to `end` (None: the reference's end) and do not start before `after`.
+
+    `reference_id` is how the index numbers the reference. With `after` the end of the part before it no record is in
+    two parts.
+    """
+
+    reference_id: int
+    start: int
+    end: int | None
+    after: int
+
+
 # A chunk's bytes are those of the file except at its edges, where the BGZF blocks are cut and written anew.
 Literal = Chunk | Whole
-Piece = ByteRange | Literal
+Piece = ByteRange | Literal | Records
 
 
 class BlockUrl(typing.NamedTuple):
@@ -31,6 +44,7 @@ class BlockUrl(typing.NamedTuple):
 
 
 _RANGE = re.compile(r"([0-9]{1,19})-([0-9]{1,19})", re.ASCII)
+_RECORDS = re.compile(r"records-([0-9]{1,9})\.([0-9]{1,18})-([0-9]{1,18})?\.([0-9]{1,18})", re.ASCII)
 _CHUNK = re.compile(r"([0-9]{1,15})\.([0-9]{1,5})-([0-9]{1,15})\.([0-9]{1,5})", re.ASCII)
 
 
@@ -43,6 +57,8 @@ def spell(piece: Piece) -> str:
             return "{}.{}-{}.{}".format(*split_offset(begin), *split_offset(end))
         case Whole():
             return str(piece.value)
+        case Records(reference_id, start, end, after):
+            return f"records-{reference_id}.{start}-{'' if end is None else end}.{after}"
 
 
 def parse(text: str) -> Piece | None:
@@ -53,6 +69,8 @@ def parse(text: str) -> Piece | None:
     if found := _RANGE.fullmatch(text):
         start, end = int(found[1]), int(found[2])
         return ByteRange(start, end) if start < end else None
+    if found := _RECORDS.fullmatch(text):
+        return Records(int(found[1]), int(found[2]), None if found[3] is None else int(found[3]), int(found[4]))
     if found := _CHUNK.fullmatch(text):
         first, first_cut, last, last_cut = map(int, found.groups())
         if max(first_cut, last_cut) < MAX_BLOCK_SIZE and (first, first_cut) < (last, last_cut):

@@ -9,8 +9,9 @@ from htsget_flask.formats.bgzf import MAX_BLOCK_SIZE, split_offset, virtual_offs
 from htsget_flask.formats.binning import Chunk, merge_chunks
 from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.htsget.pieces import Piece, Whole
-from htsget_flask.htsget.query import UNPLACED, Query, Region
+from htsget_flask.htsget.query import UNPLACED, Query
 from htsget_flask.ranges import ByteRange, coalesce
+from htsget_flask.regions import Region
 
 # A gap between two chunks costs at most this many bytes; two edge blocks and one more request cost about as much.
 _MAX_GAP = MAX_BLOCK_SIZE
@@ -105,7 +106,7 @@ def _chunks(regions: Sequence[Region] | None, file: OpenFile, *, is_signed: bool
             last = index.last_offset() or file.header.end
             chunks.append(Chunk(last, virtual_offset(file.tail, 0)))
             continue
-        reference_id = _reference_id(region.reference_name, file)
+        reference_id = reference_id_of(region.reference_name, file)
         if reference_id is not None:
             windows = _windows(region, file)
             find = partial(index.chunks, reference_id, region.start, region.end)
@@ -128,7 +129,7 @@ def _containers(regions: Sequence[Region] | None, file: OpenFile) -> Iterator[Pi
         if region.reference_name == UNPLACED:
             places = index.unplaced()
         else:
-            reference_id = _reference_id(region.reference_name, file)
+            reference_id = reference_id_of(region.reference_name, file)
             places = [] if reference_id is None else index.overlapping(reference_id, region.start, region.end)
         if places:
             last_end = file.container_end(int(index.containers[-1]))
@@ -141,7 +142,12 @@ def _containers(regions: Sequence[Region] | None, file: OpenFile) -> Iterator[Pi
         yield containers
 
 
-def _reference_id(name: str, file: OpenFile) -> int | None:
+def reference_id_of(name: str, file: OpenFile) -> int | None:
+    """The number by which the index knows a reference; None for one that it holds nothing of.
+
+    Raises:
+        NotFound: for one that the file does not know.
+    """
     references = file.references
     if name in references:
         return references[name]

@@ -8,6 +8,7 @@ import orjson
 from werkzeug.datastructures import MultiDict
 
 from htsget_flask.errors import InvalidInput, InvalidRange, PayloadTooLarge
+from htsget_flask.regions import Region
 
 UNPLACED = "*"
 FIELDS = frozenset(("QNAME", "FLAG", "RNAME", "POS", "MAPQ", "CIGAR", "RNEXT", "PNEXT", "TLEN", "SEQ", "QUAL"))
@@ -18,14 +19,6 @@ _TAG = re.compile(r"[A-Za-z][A-Za-z0-9]", re.ASCII)
 _MAX_START = (1 << 32) - 1
 # igv.js says "to the end" with the largest number that JavaScript counts exactly.
 _MAX_END = 1 << 53
-
-
-class Region(NamedTuple):
-    """A part of a reference: 0-based, half-open; `end` None: to the reference's end."""
-
-    reference_name: str
-    start: int = 0
-    end: int | None = None
 
 
 class Query(NamedTuple):

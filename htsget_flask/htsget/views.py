@@ -1,6 +1,6 @@
 """The endpoints that make tickets, and what GA4GH service-info and service-registry tell of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
@@ -9,16 +9,21 @@ from flask import Blueprint, Request, Response, jsonify, request
 from werkzeug.exceptions import UnsupportedMediaType
 
 from htsget_flask.answers import Answer, answer_with
-from htsget_flask.delivery import send_bytes, send_range
+from htsget_flask.auth.access import Access, access_of
+from htsget_flask.auth.links import block_parts
+from htsget_flask.catalog import DataFile
+from htsget_flask.delivery import send_bytes, send_range, send_stream
 from htsget_flask.errors import Gone, InvalidInput, NotFound, ServiceUnavailable
 from htsget_flask.formats import ENDPOINTS, FORMATS
 from htsget_flask.formats.binning import Chunk
+from htsget_flask.htsget.cut import plan_records, record_blocks
 from htsget_flask.htsget.opened import OpenFile
-from htsget_flask.htsget.pieces import BlockUrl, Piece, Whole, parse, spell
+from htsget_flask.htsget.pieces import BlockUrl, Piece, Records, Whole, parse, spell
 from htsget_flask.htsget.plan import plan, question
 from htsget_flask.htsget.query import PARAMETERS, Query, parse_get, parse_post
 from htsget_flask.htsget.ticket import MEDIA_TYPE, ticket
 from htsget_flask.ranges import ByteRange
+from htsget_flask.regions import Region
 from htsget_flask.storage import SignedUrl, VersionError
 from htsget_flask.web import AnswerView, Services, base_url, describe_service, services
 
@@ -93,7 +98,8 @@ def get_block(
 ) -> Answer:
     """Exactly the bytes of one data block, of the version of the file that its ticket was made for."""
     wanted = parse(piece)
-    if wanted is None or format_name not in FORMATS:
+    # Records are cut only for who may see no more: to do it for everybody would be work for nothing.
+    if wanted is None or format_name not in FORMATS or (isinstance(wanted, Records) and present.gate is None):
         raise NotFound("there is no such data block")
     # What is read from the file is proven to be of this version; what is kept of it is not.
     file = present.catalog.locate(endpoint, dataset_id, format_name, fresh=isinstance(wanted, Whole))
@@ -114,6 +120,8 @@ def get_block(
                 return send_range(
                     environ, content, middle, etag=etag, headers=_BLOCK_HEADERS, before=before, after=after
                 )
+            if isinstance(wanted, Records):
+                return send_stream(environ, record_blocks(opened, wanted), headers=_BLOCK_HEADERS)
             return send_bytes(environ, opened.literal(wanted), etag=etag, headers=_BLOCK_HEADERS)
     except VersionError:
         raise Gone("the file was replaced after this ticket was made; ask for a new ticket") from None
@@ -164,10 +172,13 @@ def registry_entry(service_id: str) -> Response:
 
 
 def _ticket(present: Services, asked: Request, endpoint: str, dataset_id: str, query: Query) -> Answer:
+    access = access_of(asked.environ)
+    granted = access.require(endpoint, dataset_id, query.regions)
     # For a while tickets may be made for a file that was replaced: their blocks then answer that it is gone.
     for fresh in (False, True):
         try:
-            body = _ticket_of(present, asked, endpoint, dataset_id, query, fresh=fresh)
+            file = present.catalog.locate(endpoint, dataset_id, query.format, fresh=fresh)
+            body = _ticket_of(present, asked, file, query, access, granted, fresh=fresh)
             return answer_with(body, _TICKET_HEADERS)
         except VersionError:
             continue
@@ -175,14 +186,26 @@ def _ticket(present: Services, asked: Request, endpoint: str, dataset_id: str, q
 
 
 def _ticket_of(
-    present: Services, asked: Request, endpoint: str, dataset_id: str, query: Query, *, fresh: bool
+    present: Services,
+    asked: Request,
+    file: DataFile,
+    query: Query,
+    access: Access,
+    granted: Sequence[Region] | None,
+    *,
+    fresh: bool,
 ) -> bytes:
     options = present.config.htsget
-    file = present.catalog.locate(endpoint, dataset_id, query.format, fresh=fresh)
     before = f"{base_url(present.config, asked)}blocks/{file.stat.etag}/"
-    after = f"/{endpoint}/{file.source.form.name}/{quote(dataset_id)}"
+    after = f"/{file.source.form.endpoint}/{file.source.form.name}/{quote(file.source.id)}"
     never_inline = options.never_inline if file.source.never_inline is None else file.source.never_inline
+    inline_limit = 0 if never_inline else options.inline_limit
     with OpenFile(file, present.cache, present.sidecars, fresh=fresh) as opened:
+        if granted is not None:
+            locate = partial(_block_url, None, before, after, access, file)
+            return ticket(
+                opened, partial(plan_records, query, granted, opened), inline_limit=inline_limit, locate=locate
+            )
         # Before a URL is signed: who reads an object learns the id of its version.
         opened.header  # noqa: B018
         signed = file.source.storage.signed_url(file.source.key, file.stat)
@@ -190,9 +213,9 @@ def _ticket_of(
         return ticket(
             opened,
             partial(plan, query, opened, block_size=options.block_size, is_signed=signed is not None),
-            inline_limit=0 if never_inline else options.inline_limit,
-            locate=partial(_block_url, signed, before, after),
-            kept_as=kept_as and (kept_as, before, after, signed and signed.url),
+            inline_limit=inline_limit,
+            locate=partial(_block_url, signed, before, after, access, file),
+            kept_as=kept_as and (kept_as, before, after, signed and signed.url, access.expires),
         )
 
 
@@ -203,14 +226,26 @@ def _end(piece: Piece) -> int:
             return end
         case Chunk(_, end):
             return (end + 0xFFFF) >> 16
-        case Whole():
+        case Whole() | Records():
             return 0
 
 
-def _block_url(signed: SignedUrl | None, before: str, after: str, piece: Piece) -> BlockUrl:
+def _block_url(
+    signed: SignedUrl | None, before: str, after: str, access: Access, file: DataFile, piece: Piece
+) -> BlockUrl:
     if signed is not None and isinstance(piece, ByteRange):
         return BlockUrl(signed.url, {**signed.headers, "Range": f"bytes={piece.start}-{piece.end - 1}"})
-    return BlockUrl(f"{before}{spell(piece)}{after}", {})
+    spelled, source = spell(piece), file.source
+    parts = block_parts(
+        source.storage_name,
+        source.key,
+        file.stat.etag,
+        spelled,
+        source.form.endpoint,
+        source.form.name,
+        source.id,
+    )
+    return BlockUrl(f"{before}{spelled}{after}{access.query(*parts)}", {})
 
 
 def _service(endpoint: str) -> dict[str, object]:

@@ -1,16 +1,20 @@
 """One dataset as the page shows it: its files as igv.js tracks, its reference, and why something cannot be shown."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from htsget_flask.auth.access import Access
+from htsget_flask.auth.links import sizes_parts
 from htsget_flask.catalog import DataFile, Source
 from htsget_flask.config import DatasetConfig, TrackConfig
-from htsget_flask.errors import FileFaultError
+from htsget_flask.errors import FileFaultError, NotFound
 from htsget_flask.examples import example_regions
+from htsget_flask.formats import ENDPOINTS
 from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.page.genomes import Reference, configured_reference, file_url, find_reference, sizes_reference
+from htsget_flask.regions import Region
 from htsget_flask.storage import Stat, VersionError, is_hidden
 from htsget_flask.web import Services, log_fault
 
@@ -23,6 +27,9 @@ _NO_SEQUENCE = (
     "The reference sequence of this dataset is not known to this server: bases are not compared with it. A genome in "
     "the configuration, or an indexed FASTA file beside the data, changes that."
 )
+_CUT_CRAM = "This token opens regions only, and CRAM cannot be cut at records."
+# In bases, of a place in a region without an end.
+_WIDTH = 10_000
 _NO_LENGTHS = "igv.js needs a reference, and the files' headers tell no lengths: give the dataset a genome."
 
 
@@ -36,19 +43,28 @@ class _File:
     lengths: Mapping[str, int | None] = field(default_factory=dict)
     region: tuple[str, int, int] | None = None
     index_key: str | None = None
+    is_cut: bool = False
 
 
-def describe(services: Services, base: str, dataset_id: str) -> dict[str, Any]:
+def describe(services: Services, base: str, dataset_id: str, access: Access) -> dict[str, Any]:
     """All that the page needs to show a dataset, as JSON; `base` is the URL that tickets and files are at.
 
     Raises:
-        NotFound: when there is no such dataset.
+        NotFound: when there is no such dataset, or it may not be seen.
+        InvalidAuthentication: when it may not be seen without a token.
     """
+    granted = access.require_any(ENDPOINTS, dataset_id)
     entry = services.catalog.entry_of(dataset_id)
-    files = [_look_at(services, source, stat) for source, stat in services.catalog.files(dataset_id)]
+    files = [
+        _look_at(services, source, stat, granted=granted[source.form.endpoint])
+        for source, stat in services.catalog.files(dataset_id)
+        if source.form.endpoint in granted
+    ]
+    if not files:
+        raise NotFound(f"there is no dataset {dataset_id[:200]!r}")
     genome = entry.genome if entry is not None else None
-    reference = genome if isinstance(genome, str) else configured_reference(genome, base) if genome else None
-    reference = reference or _unconfigured(services, base, dataset_id, files)
+    reference = genome if isinstance(genome, str) else configured_reference(genome, base, access) if genome else None
+    reference = reference or _unconfigured(services, base, dataset_id, files, access)
     is_sequence = isinstance(reference, str) or (reference is not None and "indexURL" in reference)
     region = next((file.region for file in files if file.region is not None), None)
     name = entry.name if isinstance(entry, DatasetConfig) else None
@@ -61,9 +77,15 @@ def describe(services: Services, base: str, dataset_id: str) -> dict[str, Any]:
         "note": note,
         "locus": None if region is None else _locus(region, files),
         "files": [
-            _described(services, base, file, name=name or dataset_id, has_sequence=is_sequence) for file in files
+            _described(services, base, file, access, name=name or dataset_id, has_sequence=is_sequence)
+            for file in files
         ],
-        "tracks": [_configured_track(track, base) for track in (entry.tracks if entry is not None else [])],
+        "tracks": [
+            _configured_track(track, base, access)
+            for track in (entry.tracks if entry is not None else [])
+            # Who may see regions of the dataset does not get whole files by it.
+            if track.storage is None or not any(file.is_cut for file in files)
+        ],
     }
 
 
@@ -77,11 +99,18 @@ def sizes(services: Services, dataset_id: str) -> str:
     return "".join(f"{name}\t{length}\n" for name, length in _all_lengths(files).items() if length is not None)
 
 
-def _look_at(services: Services, source: Source, stat: Stat | None, *, deep: bool = True) -> _File:
-    """A file's header and, where looked at `deep`, its index."""
+def _look_at(
+    services: Services,
+    source: Source,
+    stat: Stat | None,
+    *,
+    deep: bool = True,
+    granted: Sequence[Region] | None = None,
+) -> _File:
+    """A file's header and, where looked at `deep`, its index; of which the `granted` regions may be seen."""
     if stat is None:
         return _File(source, None, "The file that the configuration names is not there.")
-    file = _File(source, stat.size)
+    file = _File(source, stat.size, is_cut=granted is not None)
     try:
         with OpenFile(DataFile(source, stat), services.cache, services.sidecars) as opened:
             file.lengths = opened.reference_lengths
@@ -89,7 +118,7 @@ def _look_at(services: Services, source: Source, stat: Stat | None, *, deep: boo
                 return file
             index = opened.crai if opened.is_cram else opened.index
             file.index_key = opened.found_index.key
-            file.region = next(example_regions(opened, index), None)
+            file.region = _first_of(granted) if granted is not None else next(example_regions(opened, index), None)
     except FileFaultError as fault:
         log_fault(fault)
         file.problem = f"It cannot be shown: {fault.reason}."
@@ -98,16 +127,28 @@ def _look_at(services: Services, source: Source, stat: Stat | None, *, deep: boo
     return file
 
 
-def _unconfigured(services: Services, base: str, dataset_id: str, files: list[_File]) -> Reference | None:
+def _first_of(granted: Sequence[Region]) -> tuple[str, int, int] | None:
+    """A place in the regions that may be seen."""
+    if not granted:
+        return None
+    name, start, end = granted[0]
+    return name, start, start + _WIDTH if end is None else end
+
+
+def _unconfigured(
+    services: Services, base: str, dataset_id: str, files: list[_File], access: Access
+) -> Reference | None:
     """The FASTA that fits all files, or else what their headers tell."""
     lengths = _all_lengths(files)
     for file in files:
-        found = find_reference(services, base, file.source.storage_name, file.source.key, lengths)
+        found = find_reference(services, base, file.source.storage_name, file.source.key, lengths, access)
         if found is not None:
             return found
     if not any(lengths.values()):
         return None
-    return sizes_reference(dataset_id, f"{base}page/sizes?{urlencode({'id': dataset_id})}")
+    # The signature comes after a query.
+    signature = access.query(*sizes_parts(dataset_id)).replace("?", "&", 1)
+    return sizes_reference(dataset_id, f"{base}page/sizes?{urlencode({'id': dataset_id})}{signature}")
 
 
 def _all_lengths(files: list[_File]) -> dict[str, int | None]:
@@ -126,14 +167,16 @@ def _locus(region: tuple[str, int, int], files: list[_File]) -> str:
     return f"{name}:{start + 1}-{end if length is None else min(end, length)}"
 
 
-def _described(services: Services, base: str, file: _File, *, name: str, has_sequence: bool) -> dict[str, Any]:
+def _described(
+    services: Services, base: str, file: _File, access: Access, *, name: str, has_sequence: bool
+) -> dict[str, Any]:
     source = file.source
     form = source.form
     problem = file.problem
     if problem is None and form.name == "BCF":
         problem = "igv.js cannot read BCF."
     if problem is None and form.name == "CRAM":
-        problem = _cram_problem(services, source, has_sequence=has_sequence)
+        problem = _CUT_CRAM if file.is_cut else _cram_problem(services, source, has_sequence=has_sequence)
     ticket = f"{base}{form.endpoint}/{quote(source.id)}"
     return {
         "format": form.name,
@@ -142,16 +185,16 @@ def _described(services: Services, base: str, file: _File, *, name: str, has_seq
         "ticket": ticket,
         "tool": _TOOLS[form.endpoint],
         "problem": problem,
-        "track": None if problem else {"name": f"{name} {form.name}", **_track(base, file, ticket)},
+        "track": None if problem else {"name": f"{name} {form.name}", **_track(base, file, ticket, access)},
     }
 
 
-def _track(base: str, file: _File, ticket: str) -> dict[str, Any]:
+def _track(base: str, file: _File, ticket: str, access: Access) -> dict[str, Any]:
     """The igv.js track of a file that igv.js can read: over htsget, but for CRAM."""
     source = file.source
     if source.form.name == "CRAM":
         keys = (source.key, file.index_key or "")
-        data, index = (file_url(base, source.storage_name, key) for key in keys)
+        data, index = (file_url(base, source.storage_name, key, access) for key in keys)
         return {"type": "alignment", "format": "cram", "url": data, "indexURL": index}
     track = {"sourceType": "htsget", "format": source.form.name.lower(), "url": ticket}
     if source.form.endpoint == "reads":
@@ -165,12 +208,12 @@ def _cram_problem(services: Services, source: Source, *, has_sequence: bool) -> 
     return None if has_sequence else "igv.js decodes CRAM with its reference sequence: give the dataset a genome."
 
 
-def _configured_track(track: TrackConfig, base: str) -> dict[str, Any]:
+def _configured_track(track: TrackConfig, base: str, access: Access) -> dict[str, Any]:
     """A track as igv.js wants it: a storage and keys become URLs."""
     content: dict[str, Any] = dict(track.model_extra or {})
     if track.storage is not None and track.key is not None:
-        content["url"] = file_url(base, track.storage, track.key)
-        index = None if track.index is None else file_url(base, track.storage, track.index)
+        content["url"] = file_url(base, track.storage, track.key, access)
+        index = None if track.index is None else file_url(base, track.storage, track.index, access)
     else:
         content["url"], index = track.url, track.index
     return content if index is None else {**content, "indexURL": index}

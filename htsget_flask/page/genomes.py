@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from htsget_flask.auth.access import Access
+from htsget_flask.auth.links import file_parts
 from htsget_flask.config import GenomeConfig
 from htsget_flask.errors import NotFound, ServiceUnavailable
 from htsget_flask.formats.fasta import COMPRESSED
@@ -16,19 +18,19 @@ Reference = dict[str, Any]
 """An igv.js reference object."""
 
 
-def file_url(base: str, storage_name: str, key: str) -> str:
-    """The URL of a plain file of a storage that is opened."""
-    return f"{base}files/{quote(storage_name)}/{quote(key)}"
+def file_url(base: str, storage_name: str, key: str, access: Access) -> str:
+    """The URL of a plain file of a storage that is opened, signed where there is access control."""
+    return f"{base}files/{quote(storage_name)}/{quote(key)}{access.query(*file_parts(storage_name, key))}"
 
 
-def configured_reference(genome: GenomeConfig, base: str) -> Reference:
+def configured_reference(genome: GenomeConfig, base: str, access: Access) -> Reference:
     """The reference that a configuration names."""
     index = genome.index or genome.fasta + ".fai"
     fasta, storage = genome.fasta, genome.storage
     name = genome.name or fasta.rpartition("/")[2]
     if storage is None:
         return _reference(name, fasta, index, fasta + ".gzi")
-    return _reference(name, *(file_url(base, storage, key) for key in (fasta, index, fasta + ".gzi")))
+    return _reference(name, *(file_url(base, storage, key, access) for key in (fasta, index, fasta + ".gzi")))
 
 
 def sizes_reference(name: str, url: str) -> Reference:
@@ -37,7 +39,12 @@ def sizes_reference(name: str, url: str) -> Reference:
 
 
 def find_reference(
-    services: Services, base: str, storage_name: str, key: str, lengths: Mapping[str, int | None]
+    services: Services,
+    base: str,
+    storage_name: str,
+    key: str,
+    lengths: Mapping[str, int | None],
+    access: Access,
 ) -> Reference | None:
     """The FASTA beside a data file, or in a folder above it, that holds all references which the file's header names.
 
@@ -49,13 +56,13 @@ def find_reference(
     for candidate in _nearest_first(services.inventory.fastas(storage_name), key):
         present = _fasta_lengths(services, storage_name, candidate + ".fai")
         if all(name in present and length in (None, present[name]) for name, length in lengths.items()):
-            urls = (file_url(base, storage_name, candidate + suffix) for suffix in ("", ".fai", ".gzi"))
+            urls = (file_url(base, storage_name, candidate + suffix, access) for suffix in ("", ".fai", ".gzi"))
             return _reference(candidate.rpartition("/")[2], *urls)
     return None
 
 
 def _reference(name: str, fasta: str, index: str, gzi: str) -> Reference:
-    compressed = {"compressedIndexURL": gzi} if fasta.endswith(COMPRESSED) else {}
+    compressed = {"compressedIndexURL": gzi} if fasta.partition("?")[0].endswith(COMPRESSED) else {}
     return {"id": name, "name": name, "fastaURL": fasta, "indexURL": index, **compressed, "wholeGenomeView": False}
 
 

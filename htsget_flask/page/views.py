@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, render_template, request, send_file
 
+from htsget_flask.auth.access import Access, access_of
 from htsget_flask.catalog import Source
 from htsget_flask.errors import InvalidInput, NotFound
 from htsget_flask.inventory import Listed
@@ -17,12 +18,16 @@ blueprint = Blueprint(
 )
 
 _PAGE_LENGTH = 50
+# RFC 6797, for a year.
+_ONLY_HTTPS = "max-age=31536000"
 _LONGEST_SEARCH = 200
 
 
 @blueprint.after_request
 def _harden(response: Response) -> Response:
     response.headers["Referrer-Policy"] = "no-referrer"
+    if request.scheme == "https":
+        response.headers["Strict-Transport-Security"] = _ONLY_HTTPS
     response.headers.setdefault("Cache-Control", "no-cache")
     return response
 
@@ -33,7 +38,11 @@ def get_page() -> Response:
     config = services().config
     source = igv_js(config)
     html = render_template(
-        "page.html", service=config.service, igv_js=source, wants_genome_list=wants_genome_list(config)
+        "page.html",
+        service=config.service,
+        igv_js=source,
+        wants_genome_list=wants_genome_list(config),
+        is_guarded=config.auth is not None,
     )
     policy = content_security_policy(config, base_url(config, request), services().storages.values())
     return Response(html, mimetype="text/html", headers={"Content-Security-Policy": policy})
@@ -59,13 +68,16 @@ def get_datasets() -> Response:
     if len(search) > _LONGEST_SEARCH:
         raise InvalidInput(f"search must be at most {_LONGEST_SEARCH} characters long")
     found = services().inventory.search(search)
+    access = access_of(request.environ)
+    datasets = [shown for listed in found.datasets if (shown := _shown(listed, access)) is not None]
+    access.listed("page", len(datasets))
     end = offset + _PAGE_LENGTH
     return _json(
         {
-            "total": len(found.datasets),
+            "total": len(datasets),
             "isComplete": found.is_complete,
-            "next": end if end < len(found.datasets) else None,
-            "datasets": [_listed(listed) for listed in found.datasets[offset:end]],
+            "next": end if end < len(datasets) else None,
+            "datasets": [_listed(listed) for listed in datasets[offset:end]],
         }
     )
 
@@ -74,13 +86,24 @@ def get_datasets() -> Response:
 def get_dataset() -> Response:
     """All that the page needs to show the dataset `id`."""
     present = services()
-    return _json(describe(present, base_url(present.config, request), request.args.get("id", "")))
+    base, dataset_id = base_url(present.config, request), request.args.get("id", "")
+    return _json(describe(present, base, dataset_id, access_of(request.environ)))
 
 
 @blueprint.get("/page/sizes")
 def get_sizes() -> Response:
     """The lengths of the references of the dataset `id`, for igv.js where there is no sequence."""
     return Response(sizes(services(), request.args.get("id", "")), mimetype="text/plain")
+
+
+def _shown(listed: Listed, access: Access) -> Listed | None:
+    """The dataset with the files that the request may have; None where there are none."""
+    endpoints = {source.form.endpoint for source in listed.sources}
+    allowed = {endpoint for endpoint in endpoints if access.may_some(endpoint, listed.id)}
+    if allowed == endpoints:
+        return listed
+    sources = [source for source in listed.sources if source.form.endpoint in allowed]
+    return listed._replace(sources=sources) if sources else None
 
 
 def _listed(listed: Listed) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from flask import Blueprint
 from werkzeug.exceptions import BadRequest, PreconditionFailed
 
 from htsget_flask.answers import Answer, answer_with
+from htsget_flask.auth.access import access_of
 from htsget_flask.config import RefgetConfig
 from htsget_flask.delivery import attach
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, ServiceUnavailable, StorageError
@@ -44,6 +45,8 @@ blueprint = Blueprint("refget", __name__, url_prefix=SEQUENCES.rstrip("/"))
 
 # A digest names its sequence for good; what a CURIE names is the configuration's choice.
 _FOR_GOOD = "public, max-age=31536000, immutable"
+# No cache that others ask too may hold what a token opened.
+_FOR_ITSELF = "private, max-age=3600"
 _FOR_NOW = "no-cache"
 _SMALL = 64 << 10
 _ALGORITHMS = ("md5", "trunc512", "ga4gh")
@@ -124,7 +127,7 @@ def _sequence(config: RefgetConfig, environ: "WSGIEnvironment", sequence_id: str
         "Content-Type": f"{media_type}; charset=us-ascii",
         "Vary": "Accept, Origin",
         "Accept-Ranges": "none" if form == "bounds" else "bytes",
-        "Cache-Control": _FOR_GOOD if is_digest else _FOR_NOW,
+        "Cache-Control": _FOR_NOW if not is_digest else _FOR_ITSELF if access_of(environ).is_limited else _FOR_GOOD,
     }
     if is_digest:
         fields["ETag"] = f'"{found.md5}"'

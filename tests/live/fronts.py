@@ -96,7 +96,7 @@ def nginx(
 ) -> Iterator[Front]:
     """nginx as in `config/nginx.conf` in front of gunicorn with a configuration; `roots` are the storages' folders."""
     tool("nginx")
-    certificate, key = _certificate(folder)
+    certificate, key = make_certificate(folder)
     port, plain_port = port or free_port(), free_port()
     if secret is not None:
         (folder / "secret.conf").write_text(f'default "{secret}";', encoding="utf-8")
@@ -138,7 +138,7 @@ def nginx(
 def apache(folder: Path, config: Path, roots: Mapping[str, Path]) -> Iterator[Front]:
     """Apache as in `config/apache.conf` in front of gunicorn; `roots` are the folders of its storages."""
     tool("apache2")
-    certificate, key = _certificate(folder)
+    certificate, key = make_certificate(folder)
     port = free_port()
     modules = Path("/usr/lib/apache2/modules")
     needed = (*_NEEDED, "proxy", "proxy_http", "xsendfile")
@@ -194,7 +194,7 @@ def _fitted(name: str, replacements: Mapping[str, str]) -> str:
     return text
 
 
-def _certificate(folder: Path) -> tuple[Path, Path]:
+def make_certificate(folder: Path) -> tuple[Path, Path]:
     """A certificate that signs itself, and its key."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")

@@ -1,17 +1,23 @@
+import json
 import os
 import shutil
+import time
 import warnings
 from pathlib import Path
 
 import pysam
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
+from htsget_flask.app import create_services, limited
 from htsget_flask.cli import main
+from htsget_flask.config import read_config
 from htsget_flask.demo import write_demo
 from tests import files
 from tests.files import GOOD, NOT_BGZF, WITHOUT_INDEX
 from tests.files import truncated as truncate
+from tests.issuer import AUDIENCE, Issuer, Key
 
 
 def run(*arguments: object) -> Result:
@@ -184,3 +190,93 @@ class TestHelp:
         output = run("--help").output
         assert all(command in output for command in ("serve", "check", "index", "demo"))
         assert "0.1.0" in run("--version").output
+
+
+class TestCheckAs:
+    @pytest.fixture
+    def issuer(self) -> Issuer:
+        return Issuer(keys=[Key("one", "ES256")])
+
+    @pytest.fixture
+    def config(self, demo: Path, issuer: Issuer, tmp_path: Path) -> Path:
+        (tmp_path / "jwks.json").write_text(json.dumps(issuer.jwks))
+        content = {
+            "storages": {"data": {"type": "local", "root": str(demo)}},
+            "datasets": [{"prefix": "", "storage": "data"}],
+            "auth": {
+                "secrets": ["a-secret-of-tests-0123456789"],
+                "audit": "audit.log",
+                "issuers": [{"issuer": issuer.url, "audience": AUDIENCE, "jwks": "jwks.json"}],
+                "rules": [
+                    {"ids": ["open"], "public": True},
+                    {"ids": ["NA*"], "regions": [{"reference": "chr1", "start": 1000, "end": 2000}]},
+                ],
+            },
+        }
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    def test_explains_the_decision(self, config: Path, issuer: Issuer) -> None:
+        token = issuer.token("ES256")
+        result = run("check", "--config", config, "--as", token, "NA00001", "chr1:1,001-1,500")
+        assert result.exit_code == 0, result.output
+        assert result.output.splitlines() == [
+            f"ada of {issuer.url}",
+            "allowed /reads/NA00001: rules[1], limited to chr1:1000-2000 (from 0, half-open)",
+            "allowed /variants/NA00001: rules[1], limited to chr1:1000-2000 (from 0, half-open)",
+            "denied  /files/NA00001: rules[1], which is limited to regions: a file cannot be cut",
+            "denied  /sequence/NA00001: rules[1], which is limited to regions: a file cannot be cut",
+        ]
+        result = run("check", "--config", config, "--as", token, "NA00001", "chr2")
+        assert result.exit_code == 1
+        assert "denied  /reads/NA00001: rules[1], which is limited to other regions" in result.output
+        result = run("check", "--config", config, "--as", token, "other")
+        assert (result.exit_code, result.output.count("no rule matches")) == (1, 4)
+
+    def test_without_a_token_and_with_bad_ones(self, config: Path, issuer: Issuer) -> None:
+        result = run("check", "--config", config, "--as", "", "open")
+        assert result.exit_code == 0 and result.output.startswith("nobody: there is no token\nallowed /reads/open")
+        result = run("check", "--config", config, "--as", issuer.token("ES256", exp=1), "open")
+        assert (result.exit_code, result.output) == (1, "Error: the token has expired\n")
+
+    def test_a_token_from_the_standard_input(self, config: Path, issuer: Issuer) -> None:
+        arguments = ["check", "--config", str(config), "--as", "-", "NA1"]
+        result = CliRunner().invoke(main, arguments, input=issuer.token("ES256") + "\n")
+        assert result.output.startswith("ada of ")
+
+    def test_what_is_no_question(self, config: Path, demo: Path) -> None:
+        assert run("check", "--as", "x", "NA1").exit_code == 2
+        assert run("check", "--config", config, "--as", "x").exit_code == 2
+        assert run("check", demo, demo).exit_code == 2
+        assert run("check", demo / "none").exit_code == 2
+        assert run("check", "--config", config, "--as", "", "NA1", "chr1:0-5").exit_code == 1
+
+    def test_the_data_are_looked_at_as_ever(self, config: Path) -> None:
+        result = run("check", "--deep", "--config", config)
+        assert result.exit_code == 0 and "records compared" in result.output
+        assert not (config.parent / "audit.log").exists()
+
+
+def test_signed_urls_of_storages_live_no_longer_than_ones_of_this_server(demo: Path, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    storage = f"{{type: local, root: '{demo}', url: 'https://a.example/', secret: a-secret-0123456789}}"
+    s3 = "{type: s3, bucket: some-bucket, region: eu-west-1, expires: 90000}"
+    auth = "{secrets: [a-secret-0123456789], expires: 600, rules: [{ids: ['*'], public: true}]}"
+    common = f"storages: {{data: {storage}, far: {s3}}}\ndatasets: [{{prefix: '', storage: data}}]\n"
+    path.write_text(common)
+    assert _lifetimes(path) == (86_400, 90_000)
+    path.write_text(f"{common}auth: {auth}\n")
+    assert _lifetimes(path) == (600, 600)
+
+
+def _lifetimes(path: Path) -> tuple[int, int]:
+    """For how long URLs of both storages are good."""
+    config = read_config(path)
+    storages = create_services(config).storages
+    now = time.time()
+    signed = storages["data"].signed_url("NA00001.bam", storages["data"].stat("NA00001.bam"))
+    assert signed is not None
+    expires = int(signed.url.rpartition("expires=")[2])
+    longest = None if config.auth is None else config.auth.expires
+    return 10 * round((expires - now) / 10), limited(config.storages["far"], longest).expires

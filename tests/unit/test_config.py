@@ -8,6 +8,16 @@ import yaml
 from pydantic import BaseModel
 
 from htsget_flask.config import ConfigError, default_cache_folder, folder_config, read_config
+from htsget_flask.config.access import (
+    AuthConfig,
+    ClaimConfig,
+    IntrospectionConfig,
+    IssuerConfig,
+    PolicyConfig,
+    RegionConfig,
+    RuleConfig,
+    SignerConfig,
+)
 from htsget_flask.config.models import (
     BrowserConfig,
     CacheConfig,
@@ -49,9 +59,18 @@ MODELS: dict[str, type[BaseModel]] = {
     "cors.": CorsConfig,
     "service.": ServiceConfig,
     "service.organization.": OrganizationConfig,
+    "auth.": AuthConfig,
+    "auth.issuers[].": IssuerConfig,
+    "auth.introspection.": IntrospectionConfig,
+    "auth.passports.visa_issuers[].": SignerConfig,
+    "auth.rules[].": RuleConfig,
+    "auth.rules[].claims.<name>.": ClaimConfig,
+    "auth.rules[].regions[].": RegionConfig,
+    "auth.policy.": PolicyConfig,
 }
 SECTIONS = {"htsget", "files", "browser", "cache", "cors", "service", "service.organization", "storages", "datasets"}
 SECTIONS |= {"datasets[].reads", "datasets[].variants", "refget", "refget.fastas", "refget.store"}
+SECTIONS |= {"auth", "auth.issuers", "auth.introspection", "auth.passports", "auth.rules", "auth.policy"}
 
 
 def settings() -> Iterator[tuple[str, str]]:
@@ -81,7 +100,7 @@ class TestEverySettingIsDocumented:
         assert set(rows) == {path for path, _ in settings()}
 
     def test_in_the_example(self) -> None:
-        example = yaml.safe_load((ROOT / "config" / "example.yaml").read_text())
+        examples = [yaml.safe_load((ROOT / "config" / name).read_text()) for name in ("example.yaml", "policy.yaml")]
 
         def names(value: Any) -> Iterator[str]:
             if isinstance(value, dict):
@@ -92,7 +111,7 @@ class TestEverySettingIsDocumented:
                 for inner in value:
                     yield from names(inner)
 
-        assert {name for _, name in settings()} <= set(names(example))
+        assert {name for _, name in settings()} <= set(names(examples))
 
 
 def local(config: Config, name: str) -> LocalStorageConfig:
@@ -130,6 +149,10 @@ class TestTheExamplesAreValid:
     def test_example(self) -> None:
         config = read_config(ROOT / "config" / "example.yaml")
         assert local(config, "lab").root == ROOT / "config" / "lab"
+
+    def test_policy(self) -> None:
+        config = read_config(ROOT / "config" / "policy.yaml")
+        assert config.auth is not None and config.auth.policy is not None
 
     def test_minimal(self, tmp_path: Path) -> None:
         text = (ROOT / "config" / "minimal.yaml").read_text()
@@ -334,3 +357,77 @@ class TestSecrets:
     def test_nor_is_one_quoted_where_the_file_is_not_yaml(self, tmp_path: Path) -> None:
         text = self.storage(tmp_path, "secret: s3cret-0123456789: x", "url: https://a.example/")
         assert "not valid YAML" in "".join(faults(tmp_path, text)) and "s3cret" not in "".join(faults(tmp_path, text))
+
+
+class TestAccessControl:
+    SECRET = "s3cret-0123456789abc"
+    GOOD = f"secrets: [{SECRET}], rules: [{{ids: ['*'], public: true}}]"
+
+    def text(self, tmp_path: Path, auth: str, *settings: str) -> str:
+        storages = f"storages: {{lab: {{type: local, root: '{tmp_path}'}}}}"
+        return "\n".join([storages, "datasets: [{prefix: '', storage: lab}]", f"auth: {{{auth}}}", *settings, ""])
+
+    def test_is_off_by_default(self, tmp_path: Path) -> None:
+        assert folder_config(tmp_path).auth is None
+
+    @pytest.mark.parametrize(
+        ("auth", "message"),
+        [
+            ("rules: [{ids: ['*']}]", "auth: needs secrets: without one the URLs of data blocks cannot be signed"),
+            ("", "auth: needs secrets: without one the URLs of data blocks cannot be signed"),
+            (f"secrets: [{SECRET}]", "auth: needs rules or a policy, and not both: they say who may see what"),
+            (f"{GOOD}, policy: {{url: 'http://a/'}}", "auth: needs rules or a policy, and not both"),
+            (f"{GOOD}, secret: x", "auth.secret: there is no such setting"),
+            ("rules: [{ids: ['*']}], secrets: [short]", "auth.secrets[0]: must be file: and a path"),
+            ("rules: [{ids: ['*']}], secrets: ['file:none']", "auth.secrets[0]: the file cannot be read"),
+            (f"secrets: [{SECRET}], rules: [{{}}]", "auth.rules[0].ids: is missing"),
+            (f"secrets: [{SECRET}], rules: [{{ids: [a], public: true, scopes: [b]}}]", "auth.rules[0]: what is public"),
+            (
+                f"secrets: [{SECRET}], rules: [{{ids: [a], claims: {{b: {{}}}}}}]",
+                "auth.rules[0].claims.b: needs one of",
+            ),
+            (f"secrets: [{SECRET}], rules: [{{ids: [a], visas: [b]}}]", "auth: rules that name visas need passports"),
+            (f"secrets: [{SECRET}], rules: [{{ids: [a], regions: []}}]", "auth.rules[0].regions: List should have"),
+            (f"secrets: [{SECRET}], rules: [{{ids: [a], endpoints: [page]}}]", "auth.rules[0].endpoints[0]: Input"),
+            (
+                f"{GOOD}, issuers: [{{issuer: a, audience: b, jwks: none.json}}]",
+                "auth.issuers[0].jwks: there is no file",
+            ),
+            (
+                f"{GOOD}, issuers: [{{issuer: a, audience: b, jwks: 'https://a/', algorithms: [HS256]}}]",
+                "auth.issuers[0].algorithms[0]: Input should be",
+            ),
+            (f"{GOOD}, issuers: [{{issuer: a, jwks: 'https://a/'}}]", "auth.issuers[0].audience: is missing"),
+            (f"{GOOD}, issuers: [{{issuer: a, audience: [], jwks: 'https://a/'}}]", "auth.issuers[0].audience"),
+        ],
+    )
+    def test_faults(self, tmp_path: Path, auth: str, message: str) -> None:
+        found = faults(tmp_path, self.text(tmp_path, auth))
+        assert any(one.startswith(message) for one in found), found
+        assert self.SECRET not in "".join(found)
+
+    def test_paths_count_from_the_file_and_secrets_are_read(self, tmp_path: Path) -> None:
+        (tmp_path / "key").write_text(self.SECRET + "\n")
+        (tmp_path / "client").write_text("any text: will do\n")
+        (tmp_path / "jwks.json").write_text("{}")
+        auth = (
+            "secrets: ['file:key'], rules: [{ids: ['*']}], audit: audit.log, "
+            "introspection: {url: 'https://a/', client_id: b, client_secret: 'file:client'}, "
+            "issuers: [{issuer: a, audience: b, jwks: jwks.json}]"
+        )
+        path = tmp_path / "config.yaml"
+        path.write_text(self.text(tmp_path, auth))
+        found = read_config(path).auth
+        assert found is not None and found.introspection is not None
+        assert found.secrets[0].get_secret_value() == self.SECRET
+        assert found.introspection.client_secret.get_secret_value() == "any text: will do"
+        assert (found.audit, found.issuers[0].jwks) == (str(tmp_path / "audit.log"), str(tmp_path / "jwks.json"))
+        assert self.SECRET not in repr(found) and "any text" not in repr(found)
+
+    def test_no_secret_lies_where_it_can_be_fetched(self, tmp_path: Path) -> None:
+        data = tmp_path / "data"
+        data.mkdir()
+        (data / "key").write_text(self.SECRET)
+        auth = "secrets: ['file:data/key'], rules: [{ids: ['*']}]"
+        (found,) = faults(tmp_path, self.text(data, auth, "files: {storages: [lab]}"))
+        assert found.startswith("files.storages[0]: ") and str(data / "key") in found

@@ -14,6 +14,10 @@ let shown = null; // the dataset that the article is about, as the server descri
 let browser = null; // igv.js's, on it
 let turn = 0; // how often another view was asked for: what comes late for an earlier one is dropped
 
+// Kept as long as the window is open, and sent with what asks for datasets and tickets, never in an address.
+const TOKEN = "htsget_flask.token";
+const token = () => sessionStorage.getItem(TOKEN) ?? "";
+
 function element(name, properties = {}, ...children) {
   const made = Object.assign(document.createElement(name), properties);
   made.append(...children);
@@ -26,7 +30,8 @@ function tell(text) {
 }
 
 async function ask(path, parameters) {
-  const answer = await fetch(`${path}?${new URLSearchParams(parameters)}`);
+  const headers = token() ? { Authorization: `Bearer ${token()}` } : {};
+  const answer = await fetch(`${path}?${new URLSearchParams(parameters)}`, { headers });
   const content = await answer.json().catch(() => null);
   if (!answer.ok || content === null) {
     throw new Error(content?.htsget?.message ?? `the server answered with status ${answer.status}`);
@@ -111,6 +116,7 @@ async function list(offset = 0) {
 function described(total, words) {
   if (total) return `${total.toLocaleString("en")} dataset${total === 1 ? "" : "s"}${words ? " found" : ""}`;
   if (words) return `No dataset has “${words}” in its id, name or description.`;
+  if (part("access")) return "There are no datasets that this access token opens, or that need none.";
   return "There are no datasets yet: no BAM, CRAM, VCF.gz or BCF file where the configuration looks for them.";
 }
 
@@ -198,6 +204,11 @@ function reopen() {
   return open(++turn);
 }
 
+// Tickets need the token; what they name, and plain files, is signed.
+function withToken(track) {
+  return token() && track.sourceType === "htsget" ? { ...track, oauthToken: token() } : track;
+}
+
 let igvJs = null;
 
 // As a script first: an import alone could not be checked against the hash. The import then finds it loaded.
@@ -243,7 +254,7 @@ async function open(now) {
     const made = await igv.createBrowser(place, {
       ...(typeof reference === "string" ? { genome: reference } : { reference }),
       locus: wanted().get("locus")?.split(" ") ?? shown.locus ?? undefined,
-      tracks: structuredClone([...shown.tracks, ...tracks]),
+      tracks: structuredClone([...shown.tracks, ...tracks.map(withToken)]),
       // Nothing is asked of others: the list of genomes only where the configuration needs it, no search of genes.
       loadDefaultGenomes: page.genomeList === "yes",
       search: false,
@@ -310,7 +321,9 @@ function command() {
   const texts = files.flatMap((file) =>
     places.map((region) => {
       const parameters = new URLSearchParams({ format: file.format, ...region });
-      return `${file.tool} view "${file.ticket}?${parameters}"`;
+      // htslib reads the token from a file.
+      const variable = token() ? "HTS_AUTH_LOCATION=token.txt " : "";
+      return `${variable}${file.tool} view "${file.ticket}?${parameters}"`;
     }),
   );
   const tracks = JSON.stringify([...shown.tracks, ...chosen().map((file) => file.track)], null, 2);
@@ -321,7 +334,7 @@ function command() {
     element("summary", { textContent: "igv.js tracks" }),
     copyable(tracks, "Copy the igv.js tracks"),
   );
-  const lines = texts.map((text) => copyable(text, `Copy the ${text.split(" ", 1)} command`));
+  const lines = texts.map((text) => copyable(text, `Copy the ${text.match(/\w+(?= view )/)} command`));
   part("commands").replaceChildren(...lines, ...(tracks === "[]" ? [] : [details]));
 }
 
@@ -363,6 +376,15 @@ part("search").addEventListener(
     list();
   }),
 );
+part("access")?.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const given = part("token").value.trim();
+  if (given) sessionStorage.setItem(TOKEN, given);
+  else sessionStorage.removeItem(TOKEN);
+  part("token").value = "";
+  list();
+  show();
+});
 addEventListener("popstate", show);
 part("search").value = wanted().get("search") ?? "";
 list();

@@ -1,0 +1,225 @@
+"""What one request may do: views ask it for each thing that they answer with."""
+
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from htsget_flask.auth.audit import Audit
+from htsget_flask.auth.caller import Caller
+from htsget_flask.auth.decision import Authorizer, Decision, decide
+from htsget_flask.auth.links import Links, names_signature
+from htsget_flask.auth.tokens import Authenticator
+from htsget_flask.errors import InvalidAuthentication, NotFound, PermissionDenied, ServiceError
+from htsget_flask.regions import Region
+
+# Where the access of a request stands in its WSGI environment.
+ACCESS = "htsget_flask.access"
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
+
+_NEEDS_BEARER = "this needs a bearer token in the Authorization header"
+
+
+def access_of(environ: Mapping[str, Any]) -> "Access":
+    """The access of the request with this WSGI environment."""
+    access: Access = environ[ACCESS]
+    return access
+
+
+class Access:
+    """What a request may do where there is no access control: everything."""
+
+    is_limited = False
+    # When the URLs that are signed for this request end, in seconds since the epoch.
+    expires: int | None = None
+
+    @property
+    def was_decided(self) -> bool:
+        """Whether a decision was made, which allowed something or showed what is allowed."""
+        return True
+
+    def require(
+        self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
+    ) -> tuple[Region, ...] | None:
+        """Go on only if the request may have this; the regions that it is limited to, None for no limit.
+
+        Raises:
+            InvalidAuthentication: when there is no token, and one may help.
+            PermissionDenied: when the token's bearer may not have it; NotFound where that is hidden.
+        """
+        return None
+
+    def may(self, endpoint: str, resource_id: str) -> bool:
+        """Whether the request may have this as a whole, for what it is shown a list of."""
+        return True
+
+    def may_some(self, endpoint: str, resource_id: str) -> bool:
+        """Whether the request may have this, or regions of it."""
+        return True
+
+    def require_any(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, tuple[Region, ...] | None]:
+        """At which endpoints the request may have a dataset, and the regions that it is limited to there.
+
+        Raises:
+            InvalidAuthentication: for none, and when there is no token.
+            NotFound: for none.
+        """
+        return dict.fromkeys(endpoints)
+
+    def listed(self, what: str, shown: int) -> None:
+        """Put on record that the request was shown so many things of a list: those that it may see."""
+
+    def query(self, *parts: str) -> str:
+        """What goes behind the URL of a thing, named by these parts, that may then be had without a token."""
+        return ""
+
+
+class Gate:
+    """Access control of an application: makes an `Access` of each request."""
+
+    def __init__(
+        self, authenticator: Authenticator, authorizer: Authorizer, links: Links, audit: Audit, *, hides: bool
+    ) -> None:
+        self._authenticator = authenticator
+        self._authorizer = authorizer
+        self._audit = audit
+        self._hides = hides
+        self.links = links
+
+    def admit(self, authorization: str | None, request_id: str | None) -> "LimitedAccess":
+        """The access of a request with a token, or without.
+
+        Raises:
+            InvalidAuthentication: for a token that is not to be trusted.
+            ServiceUnavailable: when that cannot be found out now.
+        """
+        known = _known(request_id)
+        try:
+            caller = self._authenticator.authenticate(authorization)
+        except ServiceError as error:
+            decision = "denied" if isinstance(error, InvalidAuthentication) else "failed"
+            self._audit.write(None, "token", None, None, decision=decision, reason=error.message, request_id=known)
+            raise
+        return LimitedAccess(caller, self._authorizer, self.links, self._audit, known, hides=self._hides)
+
+    def check_link(
+        self,
+        query: str,
+        endpoint: str,
+        resource_id: str,
+        candidates: Sequence[Sequence[str]],
+        request_id: str | None = None,
+    ) -> None:
+        """Go on only if the query signs one of the candidates, each the parts that name a thing.
+
+        Raises:
+            PermissionDenied: when it does not, or not any more.
+        """
+        allowed = any(self.links.is_signed(query, *parts) for parts in candidates)
+        decision, reason = ("allowed", "signed URL") if allowed else ("denied", "no valid signature")
+        if not allowed and not names_signature(query):
+            reason = "not signed"
+        self._audit.write(
+            None, endpoint, resource_id, None, decision=decision, reason=reason, request_id=_known(request_id)
+        )
+        if not allowed:
+            raise PermissionDenied("the URL has no valid signature, or one that has expired; ask for a new one")
+
+
+class LimitedAccess(Access):
+    """What the bearer of a token may do, or who has none."""
+
+    is_limited = True
+
+    def __init__(
+        self, caller: Caller, authorizer: Authorizer, links: Links, audit: Audit, request_id: str, *, hides: bool
+    ) -> None:
+        self._caller = caller
+        self._authorizer = authorizer
+        self._links = links
+        self._audit = audit
+        self._request_id = request_id
+        self._hides = hides
+        self._was_decided = False
+        self.expires: int = links.expiry()
+
+    @property
+    def was_decided(self) -> bool:
+        return self._was_decided
+
+    def require(
+        self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
+    ) -> tuple[Region, ...] | None:
+        try:
+            decision = decide(self._authorizer, self._caller, endpoint, resource_id, regions)
+        except ServiceError as error:
+            self._record(endpoint, resource_id, regions, "failed", error.message)
+            raise
+        self._record(endpoint, resource_id, regions, "allowed" if decision.allowed else "denied", decision.reason)
+        if not decision.allowed:
+            raise self._refusal(endpoint, resource_id, decision)
+        self._was_decided = True
+        return decision.regions
+
+    def may(self, endpoint: str, resource_id: str) -> bool:
+        decision = decide(self._authorizer, self._caller, endpoint, resource_id)
+        return decision.allowed and decision.regions is None
+
+    def may_some(self, endpoint: str, resource_id: str) -> bool:
+        return decide(self._authorizer, self._caller, endpoint, resource_id).allowed
+
+    def require_any(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, tuple[Region, ...] | None]:
+        decisions = {endpoint: self._authorizer.decide(self._caller, endpoint, resource_id) for endpoint in endpoints}
+        allowed = {endpoint: decision.regions for endpoint, decision in decisions.items() if decision.allowed}
+        reasons = "; ".join(f"{endpoint}: {decision.reason}" for endpoint, decision in decisions.items())
+        self._record("page", resource_id, None, "allowed" if allowed else "denied", reasons)
+        if not allowed:
+            if self._caller.is_anonymous:
+                raise InvalidAuthentication(_NEEDS_BEARER)
+            raise NotFound(f"there is no dataset {resource_id[:200]!r}")
+        self._was_decided = True
+        return allowed
+
+    def listed(self, what: str, shown: int) -> None:
+        self._was_decided = True
+        self._record(what, None, None, "allowed", f"{shown} shown")
+
+    def query(self, *parts: str) -> str:
+        return "?" + self._links.sign(*parts, expires=self.expires)
+
+    def _record(
+        self, endpoint: str, resource_id: str | None, regions: Sequence[Region] | None, decision: str, reason: str
+    ) -> None:
+        self._audit.write(
+            self._caller,
+            endpoint,
+            resource_id,
+            regions,
+            decision=decision,
+            reason=reason,
+            request_id=self._request_id,
+        )
+
+    def _refusal(self, endpoint: str, resource_id: str, decision: Decision) -> ServiceError:
+        if self._caller.is_anonymous:
+            return InvalidAuthentication(_NEEDS_BEARER)
+        if decision.regions is not None:
+            return PermissionDenied("this token does not open the region that is asked for")
+        if self._hides:
+            return NotFound(absence(endpoint, resource_id))
+        return PermissionDenied("this token does not open what is asked for")
+
+
+def _known(request_id: str | None) -> str:
+    """The request's id of a proxy in front, where it is one that a log may hold, or else a random one."""
+    return request_id if request_id and _REQUEST_ID.fullmatch(request_id) else secrets.token_hex(8)
+
+
+def absence(endpoint: str, resource_id: str) -> str:
+    """What is said of a thing that is not there, or that must seem so."""
+    if endpoint == "files":
+        return "no such file"
+    if endpoint == "sequence":
+        return f"there is no sequence {resource_id[:200]!r}"
+    return f"there is no dataset {resource_id[:200]!r} at /{endpoint}"

@@ -1,0 +1,50 @@
+"""Who asks: what a verified token says of its bearer."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+
+class Visa(NamedTuple):
+    """A verified GA4GH visa that opens data: its value, and when it ends, in seconds since the epoch."""
+
+    value: str
+    expires: float
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The bearer of a verified token; `key` tells tokens apart, and is of no use to get one."""
+
+    claims: Mapping[str, Any]
+    visas: Sequence[Visa] = ()
+    key: bytes = b""
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether no token was given."""
+        return not self.key
+
+    @property
+    def subject(self) -> str | None:
+        """The claim `sub`, where it is a text."""
+        return _text(self.claims.get("sub"))
+
+    @property
+    def issuer(self) -> str | None:
+        """The claim `iss`, where it is a text."""
+        return _text(self.claims.get("iss"))
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """The scopes of the token (RFC 8693 section 4.2, and `scp` as a list, which some issuers write)."""
+        scope = self.claims.get("scope", self.claims.get("scp"))
+        listed = scope.split(" ") if isinstance(scope, str) else scope if isinstance(scope, list) else []
+        return frozenset(one for one in listed if isinstance(one, str) and one)
+
+
+ANONYMOUS = Caller({})
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,109 @@
+"""Access control made of the configuration."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from htsget_flask.auth.access import Gate
+from htsget_flask.auth.audit import Audit
+from htsget_flask.auth.decision import Authorizer
+from htsget_flask.auth.keys import Keys, KeySource
+from htsget_flask.auth.links import Links
+from htsget_flask.auth.outside import Outside
+from htsget_flask.auth.policy import PolicyAuthorizer
+from htsget_flask.auth.rules import Rule, RuleAuthorizer, any_of, contains, equals
+from htsget_flask.auth.tokens import Authenticator, Introspection, Issuer
+from htsget_flask.auth.visas import Passports, VisaIssuer
+from htsget_flask.config import AuthConfig, ClaimConfig, RuleConfig, SignerConfig, is_url
+from htsget_flask.regions import Region
+
+# In seconds, for those who are asked about tokens; requests wait for them.
+_TIMEOUT = 5.0
+
+
+def make_gate(config: AuthConfig) -> Gate:
+    """The access control that the configuration describes."""
+    links = Links([secret.get_secret_value() for secret in config.secrets], config.expires)
+    audit = Audit(None if config.audit == "stderr" else Path(config.audit))
+    return Gate(make_authenticator(config), make_authorizer(config), links, audit, hides=config.hide)
+
+
+def make_authenticator(config: AuthConfig) -> Authenticator:
+    """Who verifies tokens."""
+    outside = Outside(_TIMEOUT)
+    issuers = {
+        one.issuer: Issuer(
+            one.issuer,
+            [one.audience] if isinstance(one.audience, str) else one.audience,
+            _keys(one, outside),
+            one.leeway,
+            one.userinfo,
+        )
+        for one in config.issuers
+    }
+    passports = None
+    if config.passports is not None:
+        trusted = config.passports.visa_issuers
+        passports = Passports(
+            {
+                one.issuer: VisaIssuer(
+                    one.issuer, _keys(one, outside), one.jwks if is_url(one.jwks) else None, one.leeway
+                )
+                for one in trusted
+            }
+        )
+    introspection = None
+    if config.introspection is not None:
+        asked = config.introspection
+        audience = [asked.audience] if isinstance(asked.audience, str) else asked.audience
+        introspection = Introspection(
+            asked.url, asked.client_id, asked.client_secret.get_secret_value(), audience, asked.cache
+        )
+    return Authenticator(issuers, introspection=introspection, passports=passports, outside=outside)
+
+
+def make_authorizer(config: AuthConfig) -> Authorizer:
+    """Who decides what callers may see."""
+    if config.policy is not None:
+        policy = config.policy
+        return PolicyAuthorizer(policy.url, Outside(policy.timeout), kept=policy.cache)
+    return RuleAuthorizer([_rule(rule) for rule in config.rules])
+
+
+def _keys(config: SignerConfig, outside: Outside) -> Keys:
+    return Keys(
+        _source(config.jwks, outside), config.algorithms, issuer=config.issuer, interval=config.refresh_interval
+    )
+
+
+def _source(place: str, outside: Outside) -> KeySource:
+    if is_url(place):
+        return lambda: outside.get(place)
+    return lambda: orjson.loads(Path(place).read_bytes())
+
+
+def _rule(config: RuleConfig) -> Rule:
+    regions = None
+    if config.regions is not None:
+        regions = tuple(Region(one.reference, one.start, one.end) for one in config.regions)
+    return Rule(
+        ids=config.ids,
+        endpoints=config.endpoints,
+        public=config.public,
+        claims=_claims(config.claims),
+        scopes=config.scopes,
+        visas=config.visas,
+        regions=regions,
+    )
+
+
+def _claims(configs: Mapping[str, ClaimConfig]) -> dict[str, Callable[[Any], bool]]:
+    claims = {}
+    for name, config in configs.items():
+        if config.any_of is not None:
+            claims[name] = any_of(config.any_of)
+        else:
+            claims[name] = equals(config.equals) if config.contains is None else contains(config.contains)
+    return claims

@@ -1,0 +1,111 @@
+"""An HTTP policy service as an authorizer: the data API of Open Policy Agent, and what speaks like it."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from htsget_flask.auth.caller import Caller
+from htsget_flask.auth.decision import Decision
+from htsget_flask.auth.outside import Outside, OutsideError
+from htsget_flask.errors import ServiceUnavailable
+from htsget_flask.regions import Region
+
+log = logging.getLogger(__name__)
+
+_MOST_KEPT = 10_000
+
+
+class _Kept(NamedTuple):
+    until: float
+    decision: Decision
+
+
+class PolicyAuthorizer:
+    """Asks a service for each decision, which is kept for `kept` seconds; nothing is allowed that it does not allow.
+
+    It is sent `{"input": {"claims", "visas", "endpoint", "id", "regions"}}` and answers `{"result": true}`, or an
+    object as result: `allow`, a truth value, and optionally `reason`, and `regions` that the grant is limited to.
+    """
+
+    def __init__(self, url: str, outside: Outside, *, kept: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._url = url
+        self._outside = outside
+        self._seconds = kept
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._kept: dict[Hashable, _Kept] = {}
+
+    def decide(
+        self, caller: Caller, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
+    ) -> Decision:
+        """The service's decision."""
+        asked = None if regions is None else tuple(regions)
+        key = (caller.key, endpoint, resource_id, asked)
+        kept = self._kept.get(key)
+        if kept is not None and self._clock() < kept.until:
+            return kept.decision
+        try:
+            answer = self._outside.post(
+                self._url, _question(caller, endpoint, resource_id, asked), {"Content-Type": "application/json"}
+            )
+            decision = _decision(answer)
+        except OutsideError as error:
+            log.error("the policy service: %s", error)
+            raise ServiceUnavailable("who may see this cannot be found out now") from None
+        with self._lock:
+            self._kept.pop(key, None)
+            while len(self._kept) >= _MOST_KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[key] = _Kept(self._clock() + self._seconds, decision)
+        return decision
+
+
+def _question(caller: Caller, endpoint: str, resource_id: str, regions: Sequence[Region] | None) -> bytes:
+    return orjson.dumps(
+        {
+            "input": {
+                "claims": None if caller.is_anonymous else caller.claims,
+                "visas": [
+                    {"value": visa.value, "expires": visa.expires}
+                    for visa in caller.visas
+                    if visa.expires > time.time()
+                ],
+                "endpoint": endpoint,
+                "id": resource_id,
+                "regions": None if regions is None else [_spelled(region) for region in regions],
+            }
+        }
+    )
+
+
+def _spelled(region: Region) -> dict[str, Any]:
+    return {"referenceName": region.reference_name, "start": region.start, "end": region.end}
+
+
+def _decision(answer: Any) -> Decision:
+    """What an answer says; no result is how Open Policy Agent says that no rule is defined."""
+    result = answer.get("result") if isinstance(answer, dict) else None
+    if isinstance(result, bool):
+        return Decision(result, "the policy service")
+    if not isinstance(result, dict) or result.get("allow") is not True:
+        reason = result.get("reason") if isinstance(result, dict) else None
+        return Decision(False, f"the policy service: {reason}" if isinstance(reason, str) else "the policy service")
+    regions = result.get("regions")
+    if regions is None:
+        return Decision(True, "the policy service")
+    if not isinstance(regions, list):
+        raise OutsideError("its regions are not understood")
+    return Decision(True, "the policy service", tuple(map(_region, regions)))
+
+
+def _region(told: Any) -> Region:
+    fields = told if isinstance(told, dict) else {}
+    name, start, end = fields.get("referenceName"), fields.get("start", 0), fields.get("end")
+    start = 0 if start is None else start
+    if not isinstance(name, str) or type(start) is not int or not (end is None or type(end) is int) or start < 0:
+        raise OutsideError("its regions are not understood")
+    return Region(name, start, end)

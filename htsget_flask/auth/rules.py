@@ -1,0 +1,78 @@
+"""Rules of the configuration as an authorizer: the first that matches wins, and what none matches is denied."""
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import translate
+from typing import Any
+
+from htsget_flask.auth.caller import Caller
+from htsget_flask.auth.decision import ENDPOINTS, Decision
+from htsget_flask.regions import Region
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Who may have what. All of its conditions have to hold; without any, any bearer of a verified token will do.
+
+    `ids` are patterns in which `*` stands for any text, also with slashes; `claims` are predicates on claims by name;
+    all of `scopes` are needed, and one of `visas`.
+    """
+
+    ids: Sequence[str]
+    endpoints: Sequence[str] = ENDPOINTS
+    public: bool = False
+    claims: Mapping[str, Callable[[Any], bool]] | None = None
+    scopes: Sequence[str] = ()
+    visas: Sequence[str] = ()
+    regions: tuple[Region, ...] | None = None
+
+
+class RuleAuthorizer:
+    """Decides by rules."""
+
+    def __init__(self, rules: Sequence[Rule], *, clock: Callable[[], float] = time.time) -> None:
+        self._rules = [(rule, re.compile("|".join(map(translate, rule.ids))).fullmatch) for rule in rules]
+        self._clock = clock
+
+    def decide(
+        self, caller: Caller, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
+    ) -> Decision:
+        """The decision of the first rule that matches; which regions are asked for makes no difference to it."""
+        for place, (rule, matches) in enumerate(self._rules):
+            if endpoint in rule.endpoints and matches(resource_id) and self._admits(rule, caller):
+                return Decision(True, f"rules[{place}]", rule.regions)
+        return Decision(False, "no rule matches")
+
+    def _admits(self, rule: Rule, caller: Caller) -> bool:
+        if rule.public:
+            return True
+        if caller.is_anonymous:
+            return False
+        claims = caller.claims
+        if any(name not in claims or not holds(claims[name]) for name, holds in (rule.claims or {}).items()):
+            return False
+        if rule.scopes and not caller.scopes.issuperset(rule.scopes):
+            return False
+        if not rule.visas:
+            return True
+        now = self._clock()
+        return any(visa.value in rule.visas and visa.expires > now for visa in caller.visas)
+
+
+def equals(expected: object) -> Callable[[Any], bool]:
+    """Whether a claim is this very value; a number is none of the truth values."""
+    return lambda claim: type(claim) is type(expected) and claim == expected
+
+
+def contains(expected: object) -> Callable[[Any], bool]:
+    """Whether a claim is a list that has this value."""
+    same = equals(expected)
+    return lambda claim: isinstance(claim, list) and any(map(same, claim))
+
+
+def any_of(expected: Sequence[object]) -> Callable[[Any], bool]:
+    """Whether a claim is one of these values, or a list that has one of them."""
+    tests = [equals(value) for value in expected] + [contains(value) for value in expected]
+    return lambda claim: any(test(claim) for test in tests)

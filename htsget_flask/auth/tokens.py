@@ -1,0 +1,169 @@
+"""Bearer tokens (RFC 6750): from the Authorization header to who asks."""
+
+import base64
+import hashlib
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from urllib.parse import quote_plus, urlencode
+
+from htsget_flask.auth.caller import ANONYMOUS, Caller
+from htsget_flask.auth.jws import LONGEST, InvalidTokenError, unverified_issuer, verify
+from htsget_flask.auth.keys import Keys
+from htsget_flask.auth.outside import Outside, OutsideError, RefusedError
+from htsget_flask.auth.visas import PASSPORT, Passports
+from htsget_flask.errors import InvalidAuthentication, ServiceUnavailable
+
+log = logging.getLogger(__name__)
+
+_BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE | re.ASCII)
+_MOST_KEPT = 10_000
+# Brokers are not to be asked for visas more often (AAI OIDC profile, access token polling), in seconds.
+_VISAS_KEPT = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """One whose tokens are believed; `userinfo` is where it tells the visas that are not in its tokens."""
+
+    issuer: str
+    audience: Sequence[str]
+    keys: Keys
+    leeway: float
+    userinfo: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Introspection:
+    """Where opaque tokens are asked about (RFC 7662); answers are kept for `kept` seconds."""
+
+    url: str
+    client_id: str
+    client_secret: str
+    audience: Sequence[str] | None
+    kept: float
+
+
+class _Kept(NamedTuple):
+    until: float
+    caller: Caller
+
+
+class Authenticator:
+    """Verifies tokens; each verified one is kept, by its hash, until it expires."""
+
+    def __init__(
+        self,
+        issuers: Mapping[str, Issuer],
+        *,
+        introspection: Introspection | None = None,
+        passports: Passports | None = None,
+        outside: Outside,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._issuers = issuers
+        self._introspection = introspection
+        self._passports = passports
+        self._outside = outside
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._kept: dict[bytes, _Kept] = {}
+
+    def authenticate(self, authorization: str | None) -> Caller:
+        """Who asks, by the Authorization header; the anonymous caller without one.
+
+        Raises:
+            InvalidAuthentication: for a token that is not to be trusted.
+            ServiceUnavailable: when somebody who has to be asked about it does not answer.
+        """
+        if authorization is None:
+            return ANONYMOUS
+        found = _BEARER.fullmatch(authorization)
+        if found is None:
+            raise InvalidAuthentication("the Authorization header holds no bearer token")
+        token = found[1]
+        key = hashlib.sha256(token.encode()).digest()
+        kept = self._kept.get(key)
+        if kept is not None and self._clock() < kept.until:
+            return kept.caller
+        try:
+            verified = self._verified(token, key)
+        except InvalidTokenError as error:
+            raise InvalidAuthentication(str(error)) from None
+        except RefusedError as error:
+            log.warning("a token was refused: %s", error)
+            raise InvalidAuthentication("the token's issuer refuses it") from None
+        except OutsideError as error:
+            log.error("%s", error)
+            raise ServiceUnavailable("somebody who has to be asked about the token does not answer") from None
+        self._keep(key, verified)
+        return verified.caller
+
+    def _keep(self, key: bytes, verified: _Kept) -> None:
+        with self._lock:
+            self._kept.pop(key, None)
+            while len(self._kept) >= _MOST_KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[key] = verified
+
+    def _verified(self, token: str, key: bytes) -> _Kept:
+        if len(token) > LONGEST:
+            raise InvalidTokenError("the token is too long")
+        issuer = self._issuers.get(unverified_issuer(token) or "")
+        if issuer is not None:
+            claims = verify(
+                token,
+                issuer.keys,
+                issuer=issuer.issuer,
+                audience=issuer.audience,
+                leeway=issuer.leeway,
+                require=("exp", "iss", "aud", "sub"),
+            )
+            until = float(claims["exp"])
+        elif self._introspection is not None:
+            claims, until = self._introspected(token, self._introspection)
+        else:
+            raise InvalidTokenError("the token is of no issuer that is trusted here")
+        if self._passports is None:
+            return _Kept(until, Caller(claims, key=key))
+        passport = claims.get(PASSPORT)
+        if passport is None and issuer is not None and issuer.userinfo is not None:
+            passport = self._userinfo(token, issuer.userinfo, claims["sub"]).get(PASSPORT)
+            until = min(until, self._clock() + _VISAS_KEPT)
+        return _Kept(until, Caller(claims, self._passports.read(passport), key))
+
+    def _introspected(self, token: str, service: Introspection) -> tuple[Mapping[str, Any], float]:
+        """What the issuer says of a token, and until when that may be kept."""
+        names = (quote_plus(service.client_id), quote_plus(service.client_secret))
+        credentials = base64.b64encode(":".join(names).encode()).decode()
+        headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/x-www-form-urlencoded"}
+        body = urlencode({"token": token, "token_type_hint": "access_token"}).encode()
+        try:
+            claims = self._outside.post(service.url, body, headers)
+        except RefusedError as error:
+            # It is this server that was refused, not the token.
+            raise OutsideError(str(error)) from None
+        if not isinstance(claims, dict) or claims.get("active") is not True:
+            raise InvalidTokenError("the token is not active")
+        now = self._clock()
+        times = {name: claims[name] for name in ("exp", "nbf") if claims.get(name) is not None}
+        if not all(isinstance(time, int | float) for time in times.values()):
+            raise InvalidTokenError("the token's times are not understood")
+        if times.get("exp", now + 1) <= now or times.get("nbf", now) > now:
+            raise InvalidTokenError("the token is not valid now")
+        audience = claims.get("aud")
+        named = audience if isinstance(audience, list) else [audience]
+        if service.audience is not None and not any(one in service.audience for one in named):
+            raise InvalidTokenError("the token is for another audience")
+        return claims, min(times.get("exp", now + service.kept), now + service.kept)
+
+    def _userinfo(self, token: str, url: str, subject: str) -> Mapping[str, Any]:
+        """What the issuer tells of its token's bearer (OpenID Connect Core 5.3)."""
+        told = self._outside.get(url, {"Authorization": f"Bearer {token}"})
+        if not isinstance(told, dict) or told.get("sub") != subject:
+            raise InvalidTokenError("the token's issuer tells of somebody else")
+        return told

@@ -1,0 +1,88 @@
+"""GA4GH passports: which visas of one open data (GA4GH Passport 1.2, AAI OIDC profile 1.2)."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from htsget_flask.auth.caller import Visa
+from htsget_flask.auth.jws import LONGEST, InvalidTokenError, header_of, unverified_issuer, verify
+from htsget_flask.auth.keys import Keys
+
+log = logging.getLogger(__name__)
+
+PASSPORT = "ga4gh_passport_v1"
+_VISA = "ga4gh_visa_v1"
+_GRANT = "ControlledAccessGrants"
+# Nobody grants access to oneself; `peer` stands for people like the bearer.
+_GRANTORS = ("dac", "so", "system")
+_MOST_VISAS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class VisaIssuer:
+    """One that visas are believed of; `url` is where its keys are, None where they are in a file."""
+
+    issuer: str
+    keys: Keys
+    url: str | None
+    leeway: float
+
+
+class Passports:
+    """Reads passports; visas of others than these issuers, and visas of no use here, are not heeded.
+
+    No two visas are ever combined to one permission, so that nothing has to be known of linked identities.
+    """
+
+    def __init__(self, issuers: Mapping[str, VisaIssuer], *, clock: Callable[[], float] = time.time) -> None:
+        self._issuers = issuers
+        self._clock = clock
+
+    def read(self, passport: object) -> list[Visa]:
+        """The visas of the claim `ga4gh_passport_v1` that grant access to something.
+
+        Raises:
+            ServiceUnavailable: when the keys of a trusted issuer cannot be had.
+        """
+        listed = passport if isinstance(passport, list) else []
+        return [visa for token in listed[:_MOST_VISAS] if (visa := self._read(token)) is not None]
+
+    def _read(self, token: object) -> Visa | None:
+        if not isinstance(token, str) or len(token) > LONGEST:
+            return None
+        issuer = self._issuers.get(unverified_issuer(token) or "")
+        if issuer is None:
+            return None
+        try:
+            return self._verified(token, issuer)
+        except InvalidTokenError as error:
+            log.warning("a visa of %s is not heeded: %s", issuer.issuer, error)
+            return None
+
+    def _verified(self, token: str, issuer: VisaIssuer) -> Visa | None:
+        place = header_of(token).get("jku")
+        if not isinstance(place, str) or (issuer.url is not None and place != issuer.url):
+            raise InvalidTokenError("its jku is not the configured one")
+        required = ("iss", "sub", "iat", "exp")
+        claims = verify(token, issuer.keys, issuer=issuer.issuer, audience=None, leeway=issuer.leeway, require=required)
+        if "openid" in str(claims.get("scope", "")).split(" "):
+            raise InvalidTokenError("it is an access token")
+        visa = claims.get(_VISA)
+        if not isinstance(visa, dict) or visa.get("type") != _GRANT:
+            return None
+        return Visa(self._granted(visa, issuer.leeway), float(claims["exp"]))
+
+    def _granted(self, visa: Mapping[str, Any], leeway: float) -> str:
+        """What the visa grants access to."""
+        if visa.get("conditions"):
+            raise InvalidTokenError("its conditions are not understood")
+        if visa.get("by") not in _GRANTORS:
+            raise InvalidTokenError("it does not say by whom access was granted, or by one who cannot")
+        value, source, asserted = visa.get("value"), visa.get("source"), visa.get("asserted")
+        if not isinstance(value, str) or not isinstance(source, str) or not value or not source:
+            raise InvalidTokenError("it has no value or no source")
+        if isinstance(asserted, bool) or not isinstance(asserted, int | float) or asserted > self._clock() + leeway:
+            raise InvalidTokenError("it was not asserted yet")
+        return value

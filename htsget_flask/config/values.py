@@ -1,0 +1,50 @@
+"""Values that settings are made of."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr
+
+# What stands before the path of a file that holds a secret.
+IN_FILE = "file:"
+
+# What needs no quoting in the configuration of a web server, and cannot be guessed.
+_SECRET = re.compile(r"[A-Za-z0-9_.+/=-]{16,256}")
+
+
+class Model(BaseModel):
+    """Settings: those that do not exist are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def is_url(value: str) -> bool:
+    """Whether the text is an absolute http or https URL, and not a path or key."""
+    parts = urlsplit(value)
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
+
+
+def is_secret(text: str) -> bool:
+    """Whether the text may be a secret."""
+    return _SECRET.fullmatch(text) is not None
+
+
+def _secret(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text.startswith(IN_FILE) and not is_secret(text):
+        raise ValueError(f"must be {IN_FILE} and a path, or 16 to 256 letters, digits and characters of _-.+/=")
+    return value
+
+
+Secret = Annotated[SecretStr, AfterValidator(_secret)]
+
+
+def secret_in(base: Path, text: str) -> str:
+    """The secret in the file that a setting names; empty when it holds none."""
+    try:
+        found = (base / text.removeprefix(IN_FILE)).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return found if is_secret(found) else ""

@@ -1,0 +1,140 @@
+"""Who may call which view: each route of the application stands in one table here, and is guarded by its entry.
+
+A view that has no entry is an error when the application is made. One that has to ask `access_of` and did not is an
+error of the request: its answer is not given.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from flask import Flask, request
+
+from htsget_flask.answers import Answer
+from htsget_flask.auth.access import ACCESS, Access, Gate
+from htsget_flask.auth.links import block_parts, file_parts, names_signature, sizes_parts
+from htsget_flask.errors import InternalServerError
+from htsget_flask.formats import ENDPOINTS
+from htsget_flask.web import AnswerView, Services
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+T = TypeVar("T")
+Arguments = Mapping[str, Any]
+Check = Callable[[Services, Gate, "WSGIEnvironment", Arguments], Access]
+
+_EVERYTHING = Access()
+
+
+def _anybody(present: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+    """It tells nothing of any dataset."""
+    return _EVERYTHING
+
+
+def _bearer(present: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+    """The view decides, by what it is asked for; it has to."""
+    return gate.admit(environ.get("HTTP_AUTHORIZATION"), environ.get("HTTP_X_REQUEST_ID"))
+
+
+def _block(present: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+    """A signed URL only: clients send no token there. It is of one storage, key, version and piece."""
+    sources = present.catalog.named(arguments["endpoint"], arguments["dataset_id"], arguments["format_name"])
+    rest = (arguments["etag"], arguments["piece"], arguments["endpoint"], arguments["format_name"])
+    candidates = [block_parts(source.storage_name, source.key, *rest, source.id) for source in sources]
+    _linked(gate, environ, "blocks", arguments["dataset_id"], candidates)
+    return _EVERYTHING
+
+
+def _file(present: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+    """A signed URL, or a token that opens the file."""
+    storage, key = arguments["storage_name"], arguments["key"]
+    if names_signature(environ.get("QUERY_STRING", "")):
+        _linked(gate, environ, "files", f"{storage}/{key}", [file_parts(storage, key)])
+        return _EVERYTHING
+    access = _bearer(present, gate, environ, arguments)
+    access.require("files", f"{storage}/{key}")
+    return access
+
+
+def _sizes(present: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+    """A signed URL only, as igv.js asks for it."""
+    dataset_id = request.args.get("id", "")
+    _linked(gate, environ, "page", dataset_id, [sizes_parts(dataset_id)])
+    return _EVERYTHING
+
+
+def _sequence(present: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+    """A token that opens the sequence, by the identifier that it is asked for with."""
+    access = _bearer(present, gate, environ, arguments)
+    access.require("sequence", arguments["sequence_id"])
+    return access
+
+
+def _linked(
+    gate: Gate, environ: "WSGIEnvironment", endpoint: str, resource_id: str, candidates: Sequence[Sequence[str]]
+) -> None:
+    query, request_id = environ.get("QUERY_STRING", ""), environ.get("HTTP_X_REQUEST_ID")
+    gate.check_link(query, endpoint, resource_id, candidates, request_id)
+
+
+GUARDS: Mapping[str, Check] = {
+    "health": _anybody,
+    "htsget.registry_info": _anybody,
+    "htsget.registry": _anybody,
+    "htsget.registry_types": _anybody,
+    "htsget.registry_entry": _anybody,
+    **{f"htsget.service_info_{endpoint}": _anybody for endpoint in ENDPOINTS},
+    **{f"htsget.get_ticket_{endpoint}": _bearer for endpoint in ENDPOINTS},
+    **{f"htsget.post_ticket_{endpoint}": _bearer for endpoint in ENDPOINTS},
+    **{f"htsget.get_block_{endpoint}": _block for endpoint in ENDPOINTS},
+    "files.get_file": _file,
+    "files.get_listing": _bearer,
+    "refget.service_info": _anybody,
+    "refget.get_metadata": _sequence,
+    "refget.get_sequence": _sequence,
+    # The page as such, which is empty.
+    "page.get_page": _anybody,
+    "page.static": _anybody,
+    "page.get_igv_js": _anybody,
+    "page.get_datasets": _bearer,
+    "page.get_dataset": _bearer,
+    "page.get_sizes": _sizes,
+}
+
+
+def guard(app: Flask, present: Services) -> None:
+    """Put each view of the application behind its entry of the table."""
+    for name, view in app.view_functions.items():
+        if name not in GUARDS:
+            raise LookupError(f"nothing says who may call the view {name}")
+        app.view_functions[name] = _guarded(view, GUARDS[name], present)
+
+
+def _guarded(view: Callable[..., Any], check: Check, present: Services) -> Callable[..., Any]:
+    gate = present.gate
+
+    def admit(environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+        access = _EVERYTHING if gate is None else check(present, gate, environ, arguments)
+        environ[ACCESS] = access
+        return access
+
+    if isinstance(view, AnswerView):
+
+        def answer(services: Services, environ: "WSGIEnvironment", **arguments: Any) -> Answer:
+            access = admit(environ, arguments)
+            given: Answer = view.answer(services, environ, **arguments)
+            return _decided(access, given)
+
+        return AnswerView(answer)
+
+    def plain(**arguments: Any) -> Any:
+        access = admit(request.environ, arguments)
+        return _decided(access, view(**arguments))
+
+    return plain
+
+
+def _decided(access: Access, answer: T) -> T:
+    if not access.was_decided:
+        raise InternalServerError("the server did not find out whether this may be seen")
+    return answer

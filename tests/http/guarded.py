@@ -1,0 +1,56 @@
+"""The application with access control, and callers with tokens."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.client import FlaskHttp, Response
+from tests.http.app import http_for
+from tests.issuer import AUDIENCE, Issuer
+
+SECRET = "a-secret-of-tests-0123456789"
+PUBLIC = {"ids": ["*"], "public": True}
+
+
+def auth(folder: Path, issuer: Issuer, rules: Sequence[Mapping[str, Any]], **settings: Any) -> dict[str, Any]:
+    """The section `auth`, with the issuer's keys in a file beside the data."""
+    keys = folder.parent / "jwks.json"
+    keys.write_text(json.dumps(issuer.jwks))
+    return {
+        "secrets": [SECRET],
+        "audit": str(folder.parent / "audit.log"),
+        "issuers": [{"issuer": issuer.url, "audience": AUDIENCE, "jwks": str(keys)}],
+        "passports": {"visa_issuers": [{"issuer": issuer.url, "jwks": str(keys)}]},
+        "rules": list(rules),
+        **settings,
+    }
+
+
+class Caller:
+    """Requests with a token, but for URLs that are signed: no client sends one there."""
+
+    def __init__(self, http: FlaskHttp, token: str | None) -> None:
+        self._http = http
+        self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+
+    def get(self, url: str, headers: Mapping[str, str] | None = None) -> Response:
+        return self._http.get(url, {**self._mine(url), **(headers or {})})
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
+        return self._http.post(url, body, {**self._mine(url), **(headers or {})})
+
+    def _mine(self, url: str) -> Mapping[str, str]:
+        return {} if "signature=" in urlsplit(url).query else self._headers
+
+
+def guarded(folder: Path, issuer: Issuer, rules: Sequence[Mapping[str, Any]], **settings: Any) -> FlaskHttp:
+    """A client of the application that serves a folder to those whom the rules allow."""
+    changed = settings.pop("auth", {})
+    return http_for(folder, auth=auth(folder, issuer, rules, **changed), **settings)
+
+
+def audit(folder: Path) -> list[dict[str, Any]]:
+    """The audit log."""
+    return [json.loads(line) for line in (folder.parent / "audit.log").read_text().splitlines()]

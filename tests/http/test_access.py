@@ -1,0 +1,456 @@
+"""Access control over HTTP: each route with and without a token, signed URLs, and what the log holds."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pysam
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from htsget_flask.app import create_app
+from htsget_flask.config import read_config
+from htsget_flask.demo import write_demo
+from htsget_flask.guard import GUARDS, guard
+from htsget_flask.storage import Stat
+from htsget_flask.storage.local import LocalStorage
+from htsget_flask.web import EXTENSION, AnswerView
+from tests.client import Response, fetch, fetch_ticket, records, truth
+from tests.http.guarded import Caller, audit, guarded
+from tests.issuer import Issuer, unsigned
+
+FILES = {"storages": ["data"], "listing": True}
+VISA = "https://data.example.org/datasets/1"
+READS, VARIANTS = "/reads/NA00001", "/variants/cohort"
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Issuer:
+    return Issuer()
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("access") / "data"
+    write_demo(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(demo: Path) -> Iterator[Path]:
+    """The data, with an audit log of its own for each test."""
+    log = demo.parent / "audit.log"
+    log.unlink(missing_ok=True)
+    yield demo
+
+
+def status(answer: Response) -> tuple[int, str]:
+    """The status and the type of the error."""
+    return answer.status, json.loads(answer.body)["htsget"].get("error", "")
+
+
+RULES: list[dict[str, Any]] = [
+    {"ids": ["cohort"], "endpoints": ["variants"], "claims": {"groups": {"contains": "lab"}}},
+    {"ids": ["NA00001", "data/*.bam*"], "scopes": ["read"]},
+    {"ids": ["NA00001"], "visas": [VISA]},
+]
+
+
+class TestTicketsNeedPermission:
+    def test_without_a_token_one_is_asked_for(self, folder: Path, issuer: Issuer) -> None:
+        http = guarded(folder, issuer, RULES)
+        for path in (READS, VARIANTS, "/reads/none", "/variants/NA00001", f"{READS}?class=header"):
+            answer = http.get(path, {"Origin": "https://igv.org"})
+            assert status(answer) == (401, "InvalidAuthentication")
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert answer.headers["access-control-allow-origin"] == "https://igv.org"
+            assert "WWW-Authenticate" in answer.headers["access-control-expose-headers"]
+        assert http.post(READS, b"{}", {"Content-Type": "application/json"}).status == 401
+
+    def test_with_one_that_opens_them_all_records_come(self, folder: Path, issuer: Issuer, tmp_path: Path) -> None:
+        http = guarded(folder, issuer, RULES, htsget={"never_inline": True})
+        caller = Caller(http, issuer.token(scope="read write"))
+        body = fetch(caller, READS)
+        assert records(body, "BAM", tmp_path) == truth(folder / "NA00001.bam", "BAM", None)
+        assert fetch(caller, READS, method="POST", json={"regions": [{"referenceName": "chr1"}]})
+        groups = Caller(http, issuer.token("EdDSA", groups=["lab"]))
+        assert fetch(groups, VARIANTS, referenceName="chr1", start=0, end=50_000)
+
+    def test_with_one_that_does_not_they_are_denied(self, folder: Path, issuer: Issuer) -> None:
+        http = guarded(folder, issuer, RULES)
+        for token in (issuer.token(), issuer.token(scope="write"), issuer.token(groups=["lab"])):
+            assert status(Caller(http, token).get(READS)) == (403, "PermissionDenied")
+        assert status(Caller(http, issuer.token(scope="read")).get("/reads/none")) == (403, "PermissionDenied")
+
+    def test_or_hidden(self, folder: Path, issuer: Issuer) -> None:
+        caller = Caller(guarded(folder, issuer, RULES, auth={"hide": True}), issuer.token(scope="write"))
+        hidden, absent = caller.get(READS), caller.get("/reads/none")
+        assert status(hidden) == (404, "NotFound")
+        assert hidden.body.replace(b"NA00001", b"none") == absent.body
+        # An id that may be seen and is not there says the same, and no more.
+        everyone = Caller(guarded(folder, issuer, [{"ids": ["*"]}], auth={"hide": True}), issuer.token())
+        assert everyone.get("/reads/none").body == absent.body
+        assert b"it is at" not in everyone.get("/variants/NA00001").body
+
+    def test_by_visa(self, folder: Path, issuer: Issuer) -> None:
+        http = guarded(folder, issuer, RULES)
+        good = issuer.token(ga4gh_passport_v1=[issuer.visa(VISA)])
+        assert Caller(http, good).get(READS).status == 200
+        for visa in (
+            issuer.visa(VISA + "1"),
+            issuer.visa(VISA, exp=int(time.time()) - 100),
+            issuer.visa(VISA, visa={"conditions": [[{"type": "x"}]]}),
+            issuer.visa(VISA, visa={"by": None}),
+            Issuer(url=issuer.url).visa(VISA),
+        ):
+            assert status(Caller(http, issuer.token(ga4gh_passport_v1=[visa])).get(READS)) == (403, "PermissionDenied")
+
+    def test_a_bad_token_is_refused_even_where_none_is_needed(self, folder: Path, issuer: Issuer) -> None:
+        http = guarded(folder, issuer, [{"ids": ["*"], "public": True}])
+        assert http.get(READS).status == 200
+        for token in (issuer.token(exp=1), unsigned(issuer.claims(), {"alg": "none"}), "x"):
+            answer = Caller(http, token).get(READS)
+            assert status(answer) == (401, "InvalidAuthentication")
+            assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+            assert token.encode() not in answer.body or len(token) < 5
+
+    def test_a_token_in_the_query_is_none(self, folder: Path, issuer: Issuer) -> None:
+        http = guarded(folder, issuer, RULES)
+        token = issuer.token(scope="read")
+        for name in ("access_token", "token", "oauthToken", "Authorization"):
+            assert http.get(f"{READS}?{name}={token}").status == 401
+
+    def test_what_is_public_needs_none(self, folder: Path, issuer: Issuer, tmp_path: Path) -> None:
+        http = guarded(folder, issuer, [{"ids": ["NA*"], "public": True}], htsget={"never_inline": True})
+        assert records(fetch(http, READS), "BAM", tmp_path) == truth(folder / "NA00001.bam", "BAM", None)
+        assert http.get(VARIANTS).status == 401
+
+
+class TestEveryRouteHasAGuard:
+    OPEN = ("/health", "/service-info", "/services", "/services/types", "/reads/service-info", "/variants/service-info")
+
+    def test_those_that_tell_nothing_are_open(self, folder: Path, issuer: Issuer) -> None:
+        http = guarded(folder, issuer, [{"ids": ["none"]}], files=FILES)
+        for path in (*self.OPEN, "/", "/page/static/page.js"):
+            assert http.get(path).status == 200, path
+
+    def test_preflights_need_no_token(self, folder: Path, issuer: Issuer) -> None:
+        app = create_app(read_config(self.config(folder, issuer)))
+        for path in (READS, "/files/data/NA00001.bam", "/blocks/a/0-1/reads/BAM/NA00001"):
+            headers = {
+                "Origin": "https://igv.org",
+                "Access-Control-Request-Method": "GET",
+                "Access-Control-Request-Headers": "authorization, range",
+            }
+            with app.test_client().options(path, headers=headers) as answer:
+                assert answer.status_code == 200
+                assert "authorization" in answer.headers["Access-Control-Allow-Headers"].lower()
+
+    def config(self, folder: Path, issuer: Issuer) -> Path:
+        guarded(folder, issuer, RULES, files=FILES)
+        return folder.parent / f"{folder.name}.yaml"
+
+    def test_a_route_without_one_is_an_error_at_the_start(self, folder: Path, issuer: Issuer) -> None:
+        app = create_app(read_config(self.config(folder, issuer)))
+        assert set(app.view_functions) <= set(GUARDS)
+        app.add_url_rule("/new", "new", lambda: "x")
+        with pytest.raises(LookupError, match="new"):
+            guard(app, app.extensions[EXTENSION])
+
+    def test_a_view_that_forgets_to_ask_gives_no_answer(
+        self, folder: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = self.config(folder, issuer)
+        app = create_app(read_config(path))
+        asked = []
+        for name in ("htsget.get_ticket_reads", "page.get_datasets"):
+            assert name in app.view_functions
+        present = app.extensions[EXTENSION]
+        app.view_functions.clear()
+
+        def forgets(services: Any, environ: Any, **arguments: Any) -> Any:
+            from htsget_flask.answers import answer_with
+
+            asked.append(arguments)
+            return answer_with(b"secret", {})
+
+        app.view_functions["htsget.get_ticket_reads"] = AnswerView(forgets)
+        app.view_functions["page.get_datasets"] = lambda: "secret"
+        guard(app, present)
+        for url in (READS, "/page/datasets"):
+            with app.test_client().get(url, headers={"Authorization": f"Bearer {issuer.token()}"}) as answer:
+                assert answer.status_code == 500
+                assert b"secret" not in answer.get_data()
+        assert asked
+
+    def test_head_is_as_get(self, folder: Path, issuer: Issuer) -> None:
+        app = create_app(read_config(self.config(folder, issuer)))
+        for path in (READS, "/files/data/NA00001.bam", "/blocks/a/0-1/reads/BAM/NA00001"):
+            with app.test_client().head(path) as answer:
+                assert answer.status_code in (401, 403)
+
+
+class TestDataBlocksAreSigned:
+    @pytest.fixture
+    def caller(self, folder: Path, issuer: Issuer) -> Caller:
+        http = guarded(folder, issuer, RULES, htsget={"never_inline": True}, auth={"expires": 3600})
+        return Caller(http, issuer.token(scope="read"))
+
+    def urls(self, caller: Caller) -> list[str]:
+        ticket = fetch_ticket(caller, READS, referenceName="chr1", start=1000, end=9000)
+        return [entry["url"] for entry in ticket["htsget"]["urls"]]
+
+    def test_all_of_them(self, caller: Caller) -> None:
+        urls = self.urls(caller)
+        assert len(urls) >= 3
+        for url in urls:
+            assert caller.get(url).status == 200
+            bare = url.partition("?")[0]
+            assert status(caller.get(bare)) == (403, "PermissionDenied")
+            assert status(caller.get(f"{bare}?expires=9999999999&signature={'A' * 43}")) == (403, "PermissionDenied")
+
+    def test_a_range_stays_within(self, caller: Caller) -> None:
+        url = self.urls(caller)[1]
+        whole = caller.get(url).body
+        answer = caller.get(url, {"Range": "bytes=0-99999999"})
+        assert (answer.status, answer.body) == (206, whole)
+        assert caller.get(url, {"Range": f"bytes={len(whole)}-"}).status == 416
+
+    def test_another_piece_version_format_or_dataset_is_another_url(self, caller: Caller) -> None:
+        first, second = (urlsplit(url) for url in self.urls(caller)[:2])
+        assert caller.get(f"{first.path}?{second.query}").status == 403
+        _, _, etag, piece, *rest = second.path.split("/")
+        for path in (
+            f"/blocks/{etag}/0-10/{'/'.join(rest)}",
+            f"/blocks/{etag}0/{piece}/{'/'.join(rest)}",
+            f"/blocks/{etag}/{piece}/reads/CRAM/NA00001",
+            f"/blocks/{etag}/{piece}/reads/BAM/NA00002",
+            f"/blocks/{etag}/{piece}/variants/BAM/NA00001",
+            f"/blocks/{etag}/{piece}/variants/VCF/cohort",
+            "/files/data/NA00001.bam",
+        ):
+            assert caller.get(f"{path}?{second.query}").status == 403, path
+
+    @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+    @given(data=st.data())
+    def test_any_changed_byte_is_refused(self, caller: Caller, data: st.DataObject) -> None:
+        parts = urlsplit(self.urls(caller)[1])
+        url = f"{parts.path}?{parts.query}"
+        place = data.draw(st.integers(len("/blocks/"), len(url) - 1))
+        byte = data.draw(st.sampled_from("abcXYZ019-_.~/&=").filter(lambda one: one != url[place]))
+        answer = caller.get(url[:place] + byte + url[place + 1 :])
+        # A byte of the path may also make it the path of nothing.
+        assert answer.status in (403, 404), (url, place, byte)
+        if place > url.index("?"):
+            assert answer.status == 403
+
+    def test_one_that_has_expired(self, folder: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+        now = time.time()
+        http = guarded(folder, issuer, RULES, htsget={"never_inline": True}, auth={"expires": 60})
+        caller = Caller(http, issuer.token(scope="read"))
+        url = self.urls(caller)[0]
+        assert caller.get(url).status == 200
+        monkeypatch.setattr(http._client.application.extensions[EXTENSION].gate.links, "_clock", lambda: now + 61)
+        assert status(caller.get(url)) == (403, "PermissionDenied")
+
+    def test_secrets_can_be_changed(self, folder: Path, issuer: Issuer) -> None:
+        never = {"never_inline": True}
+        old, new = "the-old-secret-0123456789", "the-new-secret-0123456789"
+        before = Caller(
+            guarded(folder, issuer, RULES, htsget=never, auth={"secrets": [old]}), issuer.token(scope="read")
+        )
+        url = self.urls(before)[0]
+        both = guarded(folder, issuer, RULES, htsget=never, auth={"secrets": [new, old]})
+        assert both.get(url).status == 200
+        assert guarded(folder, issuer, RULES, htsget=never, auth={"secrets": [new]}).get(url).status == 403
+        after = self.urls(Caller(both, issuer.token(scope="read")))[0]
+        assert guarded(folder, issuer, RULES, htsget=never, auth={"secrets": [new]}).get(after).status == 200
+
+    def test_tickets_of_callers_alike_are_alike(self, caller: Caller, folder: Path, issuer: Issuer) -> None:
+        assert self.urls(caller) == self.urls(caller)
+
+
+class TestPlainFiles:
+    def test_need_a_token_or_a_signed_url(self, folder: Path, issuer: Issuer) -> None:
+        http = guarded(folder, issuer, RULES, files=FILES)
+        path = "/files/data/NA00001.bam"
+        assert http.get(path).status == 401
+        assert status(Caller(http, issuer.token()).get(path)) == (403, "PermissionDenied")
+        answer = Caller(http, issuer.token(scope="read")).get(path, {"Range": "bytes=0-3"})
+        assert (answer.status, len(answer.body)) == (206, 4)
+        assert http.get(f"{path}?signature=x").status == 403
+        assert Caller(http, issuer.token(scope="read")).get("/files/data/cohort.vcf.gz").status == 403
+        assert Caller(http, issuer.token(scope="read")).get("/files/other/x").status == 403
+
+    def test_are_redirected_to_only_after_the_decision(
+        self, folder: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = []
+
+        def redirect_url(storage: LocalStorage, key: str, version: Stat) -> str:
+            asked.append(key)
+            return f"https://bucket.example.org/{key}?X-Amz-Signature=1"
+
+        monkeypatch.setattr(LocalStorage, "redirect_url", redirect_url)
+        http = guarded(folder, issuer, RULES, files=FILES)
+        path = "/files/data/NA00001.bam"
+        assert http.get(path).status == 401
+        assert Caller(http, issuer.token()).get(path).status == 403
+        assert asked == []
+        answer = Caller(http, issuer.token(scope="read")).get(path)
+        assert (answer.status, asked) == (307, ["NA00001.bam"])
+
+    def test_listings_hold_what_may_be_seen(self, folder: Path, issuer: Issuer) -> None:
+        http = guarded(folder, issuer, RULES, files=FILES)
+
+        def keys(token: str | None, query: str = "") -> list[str]:
+            page = json.loads(Caller(http, token).get(f"/files/data/{query}").body)
+            assert page["cursor"] is None
+            return [file["key"] for file in page["files"]]
+
+        assert keys(issuer.token(scope="read"), "?limit=2") == ["NA00001.bam", "NA00001.bam.bai"]
+        assert keys(issuer.token()) == []
+        assert keys(None) == []
+
+
+class TestSequences:
+    def test_need_a_token(self, folder: Path, issuer: Issuer) -> None:
+        md5 = hashlib.md5(pysam.FastaFile(str(folder / "demo.fa")).fetch("chr1").upper().encode()).hexdigest()
+        rules = [{"ids": [md5], "endpoints": ["sequence"], "scopes": ["read"]}]
+        http = guarded(folder, issuer, rules, refget={"fastas": [{"storage": "data", "key": "demo.fa"}]})
+        reader, other = (Caller(http, issuer.token(scope=scope)) for scope in ("read", "write"))
+        for path in (f"/sequence/{md5}", f"/sequence/{md5}/metadata", f"/sequence/{md5}/"):
+            assert http.get(path).status == 401
+            assert other.get(path).status == 403
+            assert reader.get(path).status == 200
+            assert "public" not in reader.get(path).headers["cache-control"]
+        assert reader.get("/sequence/unknown").status == 403
+        assert http.get("/sequence/service-info").status == 200
+
+
+class TestThePage:
+    def ask(self, caller: Caller, path: str) -> Any:
+        answer = caller.get(path)
+        assert answer.status == 200, answer
+        return json.loads(answer.body)
+
+    def ids(self, caller: Caller, path: str = "/page/datasets") -> list[str]:
+        found = self.ask(caller, path)
+        assert found["total"] == len(found["datasets"])
+        return [dataset["id"] for dataset in found["datasets"]]
+
+    def test_lists_what_may_be_seen(self, folder: Path, issuer: Issuer) -> None:
+        http = guarded(folder, issuer, RULES, files=FILES)
+        assert self.ids(Caller(http, None)) == []
+        assert self.ids(Caller(http, issuer.token(scope="read"))) == ["NA00001"]
+        both = Caller(http, issuer.token(scope="read", groups=["lab"]))
+        assert sorted(self.ids(both)) == ["NA00001", "cohort"]
+        assert self.ids(both, "/page/datasets?search=cohort") == ["cohort"]
+
+    def test_a_dataset_that_may_not_be_seen_does_not_exist(self, folder: Path, issuer: Issuer) -> None:
+        http = guarded(folder, issuer, RULES, files=FILES)
+        caller = Caller(http, issuer.token(scope="read"))
+        hidden, absent = (caller.get(f"/page/dataset?id={name}") for name in ("cohort", "absent"))
+        assert hidden.status == absent.status == 404
+        assert hidden.body.replace(b"cohort", b"absent") == absent.body
+        assert http.get("/page/dataset?id=NA00001").status == 401
+        assert http.get("/page/sizes?id=NA00001").status == 403
+
+    def test_its_tracks_are_signed(self, folder: Path, issuer: Issuer) -> None:
+        track = {"storage": "data", "key": "cohort.vcf.gz", "index": "cohort.vcf.gz.tbi", "type": "variant"}
+        reads = {"BAM": {"storage": "data", "key": "NA00001.bam"}}
+        entry = {"id": "NA00001", "reads": reads, "tracks": [track]}
+        http = guarded(folder, issuer, RULES, files=FILES, datasets=[entry])
+        dataset = self.ask(Caller(http, issuer.token(scope="read")), "/page/dataset?id=NA00001")
+        urls = [dataset["reference"][name] for name in ("fastaURL", "indexURL")]
+        urls += [dataset["tracks"][0][name] for name in ("url", "indexURL")]
+        for url in urls:
+            assert http.get(url).status == 200, url
+            assert http.get(url + "&someRandomSeed=0.5", {"Range": "bytes=0-9"}).status == 206
+            assert http.get(url.partition("?")[0]).status == 401
+        assert http.get(dataset["files"][0]["ticket"]).status == 401
+
+    def test_a_table_of_lengths_is_signed(self, folder: Path, issuer: Issuer) -> None:
+        http = guarded(folder, issuer, RULES)
+        dataset = self.ask(Caller(http, issuer.token(scope="read")), "/page/dataset?id=NA00001")
+        url = dataset["reference"]["fastaURL"]
+        assert http.get(url).body.startswith(b"chr1\t")
+        assert http.get(url.replace("NA00001", "cohort")).status == 403
+
+    def test_a_grant_of_regions_opens_the_page_there(self, folder: Path, issuer: Issuer) -> None:
+        rules = [{"ids": ["*"], "regions": [{"reference": "chr1", "start": 10_000, "end": 12_000}]}]
+        http = guarded(folder, issuer, rules, files=FILES)
+        dataset = self.ask(Caller(http, issuer.token()), "/page/dataset?id=NA00001")
+        assert dataset["locus"] == "chr1:10001-12000"
+
+    def test_but_no_plain_file_of_data(self, folder: Path, issuer: Issuer) -> None:
+        tracks = [{"storage": "data", "key": "cohort.vcf.gz"}, {"url": "https://data.example.org/x.bw"}]
+        entry = {"id": "one", "reads": {"BAM": {"storage": "data", "key": "NA00001.bam"}}, "tracks": tracks}
+        entry["reads"]["CRAM"] = {"storage": "data", "key": "NA00001.cram"}  # type: ignore[index]
+        rules = [{"ids": ["*"], "regions": [{"reference": "chr1"}]}]
+        http = guarded(folder, issuer, rules, files=FILES, datasets=[entry])
+        dataset = self.ask(Caller(http, issuer.token()), "/page/dataset?id=one")
+        assert [track["url"] for track in dataset["tracks"]] == ["https://data.example.org/x.bw"]
+        assert [file["format"] for file in dataset["files"] if file["track"] is None] == ["CRAM"]
+        assert "cram" not in json.dumps([file["track"] for file in dataset["files"]])
+
+    def test_says_so_over_https(self, folder: Path, issuer: Issuer) -> None:
+        http = guarded(folder, issuer, RULES, trusted_proxies=1)
+        assert "strict-transport-security" not in http.get("/").headers
+        answer = http.get("/", {"X-Forwarded-Proto": "https", "X-Forwarded-For": "1.2.3.4"})
+        assert answer.headers["strict-transport-security"] == "max-age=31536000"
+
+
+class TestTheAuditLog:
+    def test_has_a_line_for_each_decision_and_no_secret(self, folder: Path, issuer: Issuer) -> None:
+        http = guarded(folder, issuer, RULES, files=FILES, htsget={"never_inline": True})
+        token = issuer.token(scope="read", ga4gh_passport_v1=[issuer.visa(VISA)])
+        caller = Caller(http, token)
+        ticket = fetch_ticket(caller, READS, referenceName="chr1", start=5, end=900)
+        caller.get(ticket["htsget"]["urls"][0]["url"])
+        caller.get(VARIANTS, {"X-Request-ID": "abc-1"})
+        http.get(READS)
+        Caller(http, issuer.token(exp=1)).get(READS)
+        caller.get("/page/dataset?id=NA00001")
+        caller.get("/page/datasets")
+        caller.get("/files/data/")
+        lines = audit(folder)
+        assert [(line["endpoint"], line["id"], line["decision"]) for line in lines] == [
+            ("reads", "NA00001", "allowed"),
+            ("blocks", "NA00001", "allowed"),
+            ("variants", "cohort", "denied"),
+            ("reads", "NA00001", "denied"),
+            ("token", None, "denied"),
+            ("page", "NA00001", "allowed"),
+            ("page", None, "allowed"),
+            ("files", None, "allowed"),
+        ]
+        assert (lines[0]["subject"], lines[0]["issuer"], lines[0]["regions"]) == ("ada", issuer.url, ["chr1:5-900"])
+        assert (lines[2]["request"], lines[3]["subject"]) == ("abc-1", None)
+        text = (folder.parent / "audit.log").read_text()
+        for part in token.split("."):
+            assert part not in text
+        assert "signature" not in text.replace("no valid signature", "")
+
+    def test_a_failure_is_on_record_too(self, folder: Path, issuer: Issuer) -> None:
+        gone = [{"issuer": issuer.url, "audience": "htsget", "jwks": "http://127.0.0.1:1/jwks"}]
+        http = guarded(folder, issuer, [{"ids": ["*"], "public": True}], auth={"issuers": gone})
+        answer = Caller(http, issuer.token()).get(READS)
+        assert status(answer) == (503, "ServiceUnavailable")
+        assert [line["decision"] for line in audit(folder)] == ["failed"]
+
+
+def test_without_access_control_nothing_is_signed_or_asked(folder: Path, issuer: Issuer) -> None:
+    from tests.http.app import http_for
+
+    http = http_for(folder, htsget={"never_inline": True})
+    ticket = fetch_ticket(http, READS)
+    assert not any("?" in entry["url"] for entry in ticket["htsget"]["urls"])
+    assert http.get(READS, {"Authorization": "Bearer nonsense"}).status == 200
+    url = ticket["htsget"]["urls"][-1]["url"]
+    assert http.get(url.replace("/eof/", "/records-0.0-.0/")).status == 404

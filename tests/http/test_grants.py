@@ -1,0 +1,190 @@
+"""Grants that are limited to regions: every record, against pysam's own."""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests import files
+from tests.client import (
+    SUFFIXES,
+    FlaskHttp,
+    Region,
+    bgzf_blocks,
+    fetch,
+    fetch_ticket,
+    file_header,
+    header_text,
+    join,
+    records,
+    scan,
+    truth,
+)
+from tests.files import FORMATS, GOOD_BGZF
+from tests.http.guarded import Caller, guarded
+from tests.issuer import Issuer, Key
+
+GRANTS = int(os.environ.get("HTSGET_FLASK_TEST_REGIONS", "12"))
+# One of each way in which records lie in blocks, and references in the index.
+MAKERS = (
+    "bam_normal",
+    "bam_straddling",
+    "bam_csi",
+    "bam_long_reads",
+    "bam_empty_blocks",
+    "bam_no_eof",
+    "vcf_mid_line_blocks",
+    "vcf_crlf",
+    "vcf_csi",
+    "vcf_contig_order",
+    "vcf_no_contig_lines",
+    "vcf_odd_names",
+    "bcf_straddling",
+    "bcf_sparse_idx",
+)
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Issuer:
+    return Issuer(keys=[Key("one", "ES256")])
+
+
+class Case:
+    """A file, and who may see regions of it."""
+
+    def __init__(self, name: str, folder: Path, issuer: Issuer) -> None:
+        self.format = FORMATS[name]
+        self.folder = folder / "data"
+        self.folder.mkdir()
+        self.path = GOOD_BGZF[name](self.folder)
+        self.issuer = issuer
+        endpoint = "reads" if self.format == "BAM" else "variants"
+        self.ticket_path = f"/{endpoint}/{self.path.name.removesuffix(SUFFIXES[self.format])}"
+        self.rng = random.Random(name)
+        self.records = [record for record in scan(self.path, self.format) if record.reference_name != "*"]
+
+    def caller(self, grants: Sequence[Region]) -> Caller:
+        regions = [{"reference": name, "start": start or 0, "end": end} for name, start, end in grants]
+        http: FlaskHttp = guarded(self.folder, self.issuer, [{"ids": ["*"], "regions": regions}])
+        return Caller(http, self.issuer.token("ES256"))
+
+    def regions(self, count: int) -> list[Region]:
+        found: list[Region] = []
+        for _ in range(count):
+            record = self.rng.choice(self.records)
+            start = max(0, record.start + self.rng.randrange(-300, 300))
+            shape = self.rng.random()
+            end = None if shape < 0.1 else start + int(10 ** self.rng.uniform(0, 4.5))
+            found.append((record.reference_name, start, end))
+        return found
+
+
+@pytest.fixture(scope="module", params=MAKERS)
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Case:
+    return Case(request.param, tmp_path_factory.mktemp(request.param), issuer)
+
+
+def common(asked: Sequence[Region], grants: Sequence[Region]) -> list[Region]:
+    """What regions have in common, not merged."""
+    found: list[Region] = []
+    for name, start, end in asked:
+        for other, first, last in grants:
+            begin = max(start or 0, first or 0)
+            ends = [one for one in (end, last) if one is not None]
+            if name == other and (not ends or begin < min(ends)):
+                found.append((name, begin, min(ends) if ends else None))
+    return found
+
+
+class TestNothingButTheRecordsOfTheGrant:
+    def test_of_the_whole_file(self, case: Case, tmp_path: Path) -> None:
+        for count in (1, 2, 5, *[3] * (GRANTS // 4)):
+            grants = case.regions(count)
+            body = fetch(case.caller(grants), case.ticket_path, format=case.format)
+            assert records(body, case.format, tmp_path) == truth(case.path, case.format, grants)
+            assert header_text(body, case.format, tmp_path) == file_header(case.path, case.format)
+
+    def test_of_regions(self, case: Case, tmp_path: Path) -> None:
+        for _ in range(GRANTS // 4):
+            grants = case.regions(4)
+            caller = case.caller(grants)
+            for name, start, end in grants:
+                asked: list[Region] = [(name, max(0, (start or 0) - 5000), None if end is None else end + 5000)]
+                ((_, first, last),) = asked
+                body = fetch(caller, case.ticket_path, format=case.format, referenceName=name, start=first, end=last)
+                assert records(body, case.format, tmp_path) == truth(case.path, case.format, common(asked, grants))
+            listed = [{"referenceName": name, "start": start, "end": end} for name, start, end in grants]
+            body = fetch(caller, case.ticket_path, method="POST", json={"format": case.format, "regions": listed})
+            assert records(body, case.format, tmp_path) == truth(case.path, case.format, grants)
+
+    def test_nor_any_byte_of_other_records(self, case: Case) -> None:
+        """The blocks of the ticket inflate to the header and to whole records: nothing hides between them."""
+        record = case.records[len(case.records) // 2]
+        grant: Region = (record.reference_name, record.start, record.start + 1)
+        caller = case.caller([grant])
+        ticket = fetch_ticket(caller, case.ticket_path, format=case.format)
+        assert [entry["url"][:5] for entry in ticket["htsget"]["urls"]].count("data:") <= 2
+        assert b"".join(bgzf_blocks(join(caller, ticket)))
+        bodies = [entry for entry in ticket["htsget"]["urls"] if entry["class"] == "body"]
+        assert "/records-" in bodies[0]["url"]
+
+
+class TestWhatIsOutsideIsDenied:
+    @pytest.fixture
+    def limited(self, tmp_path: Path, issuer: Issuer) -> Caller:
+        case = Case("bam_normal", tmp_path, issuer)
+        shutil.copyfile(files.cram_3_0(tmp_path), case.folder / "packed.cram")
+        record = case.records[0]
+        return case.caller([(record.reference_name, record.start, record.start + 1000)])
+
+    def status(self, caller: Caller, path: str) -> tuple[int, str]:
+        answer = caller.get(path)
+        content = json.loads(answer.body)["htsget"]
+        return answer.status, content.get("error", "")
+
+    @pytest.mark.parametrize(
+        "query", ["referenceName=chr2", "referenceName=*", "referenceName=none", "referenceName=chr1&start=90000000"]
+    )
+    def test_a_region(self, limited: Caller, query: str) -> None:
+        assert self.status(limited, f"/reads/normal?{query}") == (403, "PermissionDenied")
+
+    def test_one_of_several(self, limited: Caller) -> None:
+        body = json.dumps({"regions": [{"referenceName": "chr1"}, {"referenceName": "chr2"}]}).encode()
+        answer = limited.post("/reads/normal", body, {"Content-Type": "application/json"})
+        assert answer.status == 403
+
+    def test_cram(self, limited: Caller) -> None:
+        assert self.status(limited, "/reads/packed") == (403, "PermissionDenied")
+        assert self.status(limited, "/reads/packed?class=header")[0] == 200
+
+    def test_plain_files(self, tmp_path: Path, issuer: Issuer) -> None:
+        data = tmp_path / "data"
+        data.mkdir()
+        files.bam_normal(data)
+        rules = [{"ids": ["*"], "regions": [{"reference": "chr1"}]}]
+        http = guarded(data, issuer, rules, files={"storages": ["data"], "listing": True})
+        caller = Caller(http, issuer.token("ES256"))
+        assert caller.get("/files/data/normal.bam").status == 403
+        assert json.loads(caller.get("/files/data/").body)["files"] == []
+
+
+class TestAFaultShows:
+    def test_before_the_answer_or_by_its_end(self, tmp_path: Path, issuer: Issuer) -> None:
+        case = Case("bam_straddling", tmp_path, issuer)
+        record = case.records[len(case.records) // 2]
+        caller = case.caller([(record.reference_name, 0, None)])
+        ticket = fetch_ticket(caller, case.ticket_path)
+        (url,) = [entry["url"] for entry in ticket["htsget"]["urls"] if "/records-" in entry["url"]]
+        assert caller.get(url, {"Range": "bytes=0-9"}).status == 200
+        content = bytearray(case.path.read_bytes())
+        stat = case.path.stat()
+        content[len(content) // 2] ^= 255
+        case.path.write_bytes(content)
+        os.utime(case.path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        with contextlib.suppress(ConnectionResetError):
+            assert caller.get(url).status == 500

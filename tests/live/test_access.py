@@ -1,0 +1,381 @@
+"""Access control with real clients: samtools, bcftools, htsget, igv.js; an issuer of tokens, a policy service."""
+
+import json
+import shutil
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from tests.client import Response
+from tests.issuer import AUDIENCE, CLIENT, Issuer, serving_issuer, unsigned
+from tests.live.browser import chromium, igv_js_file, visit
+from tests.live.conftest import Serve
+from tests.live.fronts import make_certificate
+from tests.live.regions import Region, overlapping
+from tests.live.server import Server, begin, end, free_port, wait_until
+from tests.live.test_igv import elsewhere
+from tests.live.test_page import reads
+from tests.live.tools import lines, run, tool, view
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = pytest.mark.live
+
+SECRET = "a-secret-of-live-tests-0123456789"
+NAME, START, END = "chr1", 20_000, 24_000
+VISA = "https://data.example.org/datasets/demo"
+RULES = [
+    {"ids": ["NA00001", "cohort", "data/*"], "scopes": ["read"]},
+    {"ids": ["NA00001"], "visas": [VISA]},
+    {
+        "ids": ["*"],
+        "endpoints": ["reads", "variants"],
+        "scopes": ["gene"],
+        "regions": [{"reference": NAME, "start": START, "end": END}],
+    },
+]
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[Issuer]:
+    with serving_issuer() as started:
+        yield started
+
+
+def config(path: Path, folder: Path, issuer: Issuer, **changed: Any) -> Path:
+    """Write a configuration with access control."""
+    auth = {
+        "secrets": [SECRET],
+        "issuers": [
+            {
+                "issuer": issuer.url,
+                "audience": AUDIENCE,
+                "jwks": issuer.jwks_url,
+                "userinfo": f"{issuer.url}/userinfo",
+            }
+        ],
+        "introspection": {
+            "url": f"{issuer.url}/introspect",
+            "client_id": CLIENT[0],
+            "client_secret": CLIENT[1],
+            "audience": AUDIENCE,
+        },
+        "passports": {"visa_issuers": [{"issuer": issuer.url, "jwks": issuer.jwks_url}]},
+        "rules": RULES,
+        **changed,
+    }
+    content = {
+        "storages": {"data": {"type": "local", "root": str(folder)}},
+        "datasets": [{"prefix": "", "storage": "data"}],
+        "files": {"storages": ["data"], "listing": True},
+        "browser": {"igv_js": str(igv_js_file())},
+        "htsget": {"inline_limit": 4096},
+        "auth": {name: value for name, value in auth.items() if value is not None},
+    }
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(serve: Serve, demo_folder: Path, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory) -> Server:
+    path = config(tmp_path_factory.mktemp("access") / "config.yaml", demo_folder, issuer)
+    return serve("--config", path)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_token_in_any_log(server: Server) -> Iterator[None]:
+    """After all of these tests, with all their tokens and signed URLs: none is in what the server wrote."""
+    yield
+    assert holds_no_secret(server)
+
+
+def holds_no_secret(server: Server) -> bool:
+    """Whether what the server wrote has no token, secret or signed URL in it."""
+    log = server.log() + "\n".join(server.printed())
+    for trace in ("eyJ", "signature=", "Bearer ", SECRET, CLIENT[1], "opaque-token"):
+        assert trace not in log, trace
+    return True
+
+
+def asked(server: Server, path: str, token: str | None, headers: Mapping[str, str] | None = None) -> Response:
+    mine = {} if token is None else {"Authorization": f"Bearer {token}"}
+    return server.http.get(path, {**mine, **(headers or {})})
+
+
+class TestHtslibReadsWithATokenFile:
+    @pytest.fixture(autouse=True)
+    def _over_http(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # htslib sends no token without TLS, unless told that that is known.
+        monkeypatch.setenv("HTS_ALLOW_UNENCRYPTED_AUTHORIZATION_HEADER", "I understand the risks")
+
+    @pytest.mark.parametrize(
+        ("dataset", "name"), [("reads/NA00001", "NA00001.bam"), ("variants/cohort", "cohort.vcf.gz")]
+    )
+    def test_and_nothing_without(
+        self,
+        server: Server,
+        issuer: Issuer,
+        demo_folder: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        dataset: str,
+        name: str,
+    ) -> None:
+        url = f"{server.url}/{dataset}"
+        with pytest.raises(AssertionError):
+            view(url, cwd=tmp_path)
+        (tmp_path / "token").write_text(issuer.token(scope="read"))
+        monkeypatch.setenv("HTS_AUTH_LOCATION", str(tmp_path / "token"))
+        assert view(url, cwd=tmp_path) == view(demo_folder / name, cwd=tmp_path) != []
+        (tmp_path / "token").write_text(issuer.token(scope="write"))
+        with pytest.raises(AssertionError):
+            view(url, cwd=tmp_path)
+
+    def test_no_more_than_the_regions_of_a_grant(
+        self, server: Server, issuer: Issuer, demo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "token").write_text(issuer.token(scope="gene"))
+        monkeypatch.setenv("HTS_AUTH_LOCATION", str(tmp_path / "token"))
+        for dataset, name, program in (
+            ("reads/NA00001?format=BAM", "NA00001.bam", ("samtools", "view")),
+            ("variants/cohort?format=VCF", "cohort.vcf.gz", ("bcftools", "view", "-H")),
+            ("variants/cohort?format=BCF", "cohort.bcf", ("bcftools", "view", "-H")),
+        ):
+            expected = lines(*program, demo_folder / name, f"{NAME}:{START + 1}-{END}", cwd=tmp_path)
+            assert view(f"{server.url}/{dataset}", cwd=tmp_path) == expected != []
+        with pytest.raises(AssertionError):
+            view(f"{server.url}/reads/NA00001?referenceName=chr2", cwd=tmp_path)
+
+
+class TestTheHtsgetClientReadsWithItsBearerToken:
+    def test_and_nothing_without(self, server: Server, issuer: Issuer, demo_folder: Path, tmp_path: Path) -> None:
+        url = f"{server.url}/reads/NA00001"
+        bounds = ("--reference-name", NAME, "--start", START, "--end", END, "-O", "out.bam", "-M", 0)
+        run("htsget", url, "-b", issuer.token("ES256", scope="read"), *bounds, cwd=tmp_path)
+        there = lines("samtools", "view", demo_folder / "NA00001.bam", f"{NAME}:{START + 1}-{END}", cwd=tmp_path)
+        found = overlapping(Region(NAME, START, END), view(tmp_path / "out.bam", cwd=tmp_path), "reads")
+        assert found == there != []
+        for token in ([], ["-b", issuer.token(scope="write")], ["-b", unsigned(issuer.claims(), {"alg": "none"})]):
+            with pytest.raises(AssertionError):
+                run("htsget", url, *token, *bounds, cwd=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    with chromium() as started:
+        yield started
+
+
+class TestIgvReadsWithAToken:
+    def settings(self, server: Server, **track: object) -> dict[str, Any]:
+        reference = {"id": "demo", "fastaURL": "demo.fa", "indexURL": "demo.fa.fai"}
+        shown = {
+            "name": "BAM",
+            "type": "alignment",
+            "sourceType": "htsget",
+            "format": "bam",
+            "url": f"{server.url}/reads/NA00001",
+            **track,
+        }
+        return {"reference": reference, "locus": f"{NAME}:{START + 1}-{END}", "tracks": [shown]}
+
+    def site(self, demo_folder: Path, tmp_path: Path) -> Path:
+        for name in ("demo.fa", "demo.fa.fai"):
+            shutil.copy(demo_folder / name, tmp_path)
+        return tmp_path
+
+    def test_of_the_track(
+        self, browser: "Browser", server: Server, issuer: Issuer, demo_folder: Path, tmp_path: Path
+    ) -> None:
+        settings = self.settings(server, oauthToken=issuer.token(scope="read"))
+        with elsewhere(browser, self.site(demo_folder, tmp_path), settings) as present:
+            track = present.tracks("alignment")["BAM"]
+            assert (present.errors, present.alerts()) == ([], [])
+        count = reads(demo_folder / "NA00001.bam", track["chr"], track["start"], track["end"])
+        assert track["count"] == count > 100
+
+    def test_set_for_the_host(
+        self, browser: "Browser", server: Server, issuer: Issuer, demo_folder: Path, tmp_path: Path
+    ) -> None:
+        settings = {**self.settings(server), "tracks": []}
+        with elsewhere(browser, self.site(demo_folder, tmp_path), settings) as present:
+            present.page.wait_for_function("() => globalThis.igvBrowser")
+            given = {"token": issuer.token(scope="read"), "host": "127.0.0.1*", **self.settings(server)}
+            present.page.evaluate(
+                """async ({token, host, tracks}) => {
+                  const {default: igv} = await import(new URL("igv.esm.min.js", location.href).href);
+                  igv.setOauthToken(token, host);
+                  await igvBrowser.loadTrack(tracks[0]);
+                }""",
+                given,
+            )
+            track = present.tracks("alignment")["BAM"]
+            assert (present.errors, present.alerts()) == ([], [])
+        assert track["count"] == reads(demo_folder / "NA00001.bam", track["chr"], track["start"], track["end"]) > 100
+
+    def test_and_nothing_without(self, browser: "Browser", server: Server, demo_folder: Path, tmp_path: Path) -> None:
+        with elsewhere(browser, self.site(demo_folder, tmp_path), self.settings(server)) as present:
+            present.page.wait_for_function("() => globalThis.igvBrowser")
+            assert wait_until(lambda: any("401" in error for error in present.errors))
+
+
+class TestThePageTakesAToken:
+    def test_and_shows_what_it_opens(
+        self, browser: "Browser", server: Server, issuer: Issuer, demo_folder: Path
+    ) -> None:
+        with visit(browser, f"{server.url}/") as present:
+            page = present.page
+            page.locator("#found", has_text="There are no datasets").wait_for()
+            page.fill("#token", issuer.token(scope="read"))
+            page.click("#access button")
+            page.locator("#datasets a", has_text="NA00001").click()
+            tracks = present.tracks("alignment")
+            present.screenshot("access")
+            (track,) = (track for name, track in tracks.items() if "BAM" in name)
+            assert (present.errors, present.alerts()) == ([], [])
+            assert "eyJ" not in page.url + page.locator("#commands").inner_text()
+            assert not any("eyJ" in url for url in present.requests)
+            assert "HTS_AUTH_LOCATION" in page.locator("#commands").inner_text()
+        expected = reads(demo_folder / "NA00001.bam", track["chr"], track["start"], track["end"])
+        assert track["count"] == expected > 100
+
+
+class TestTokensOfAllKinds:
+    def test_an_opaque_one(self, server: Server, issuer: Issuer) -> None:
+        issuer.opaque["opaque-token"] = {"active": True, "aud": AUDIENCE, "sub": "bob", "scope": "read"}
+        assert asked(server, "/reads/NA00001", "opaque-token").status == 200
+        assert asked(server, "/reads/NA00001", "opaque-token-2").status == 401
+
+    def test_a_passport_of_the_broker(self, server: Server, issuer: Issuer) -> None:
+        issuer.passports["carla"] = [issuer.visa(VISA, sub="carla at the visa issuer")]
+        assert asked(server, "/reads/NA00001", issuer.token(sub="carla")).status == 200
+        assert asked(server, "/variants/cohort", issuer.token(sub="carla")).status == 403
+        assert asked(server, "/reads/NA00001", issuer.token(sub="dora")).status == 403
+
+    def test_forged_ones(self, server: Server, issuer: Issuer) -> None:
+        claims = issuer.claims(scope="read")
+        key = issuer.keys[0]
+        for token in (
+            unsigned(claims, {"alg": "none"}),
+            unsigned(claims, {"alg": "HS256", "kid": key.key_id}, key.public_pem[:32]),
+            issuer.token(scope="read", exp=int(time.time()) - 120),
+            issuer.token(scope="read", aud="another"),
+            Issuer(url=issuer.url).token(scope="read"),
+        ):
+            answer = asked(server, "/reads/NA00001", token)
+            assert answer.status == 401
+            assert json.loads(answer.body)["htsget"]["error"] == "InvalidAuthentication"
+
+    def test_unknown_keys_cause_one_fetch_in_each_worker(self, server: Server, issuer: Issuer) -> None:
+        tokens = [issuer.token("EdDSA", headers={"kid": f"none {place}"}) for place in range(300)]
+        before = issuer.asked.count("/jwks")
+        with ThreadPoolExecutor(8) as pool:
+            answers = set(pool.map(lambda token: asked(server, "/reads/NA00001", token).status, tokens))
+        assert answers == {401}
+        assert issuer.asked.count("/jwks") - before <= len(server.workers())
+
+
+class TestTheLog:
+    def test_has_all_decisions_and_no_secret(self, server: Server, issuer: Issuer) -> None:
+        token = issuer.token(scope="read", ga4gh_passport_v1=[issuer.visa(VISA)])
+        ticket = json.loads(asked(server, "/variants/cohort", token, {"X-Request-ID": "the-request"}).body)
+        urls = [entry["url"] for entry in ticket["htsget"]["urls"] if not entry["url"].startswith("data:")]
+        assert urls
+        for url in urls:
+            assert asked(server, url, None).status == 200
+            assert asked(server, url + "x", None).status == 403
+        for given in (None, "x", "opaque-token-3", issuer.token(scope="write"), issuer.token(exp=1)):
+            assert asked(server, "/reads/NA00001", given).status in (401, 403)
+        assert asked(server, "/files/data/none", token).status == 404
+        assert asked(server, f"/reads/NA00001?access_token={token}", None).status == 401
+        lines = [json.loads(line) for line in server.log().splitlines() if line.startswith('{"time"')]
+        assert {line["decision"] for line in lines} >= {"allowed", "denied"}
+        (line,) = (line for line in lines if line["request"] == "the-request")
+        assert (line["subject"], line["endpoint"], line["id"]) == ("ada", "variants", "cohort")
+        assert sum(line["endpoint"] == "blocks" for line in lines) >= 2 * len(urls)
+        assert holds_no_secret(server)
+
+
+class TestAPolicyServiceDecides:
+    def test_and_nothing_is_open_without_it(
+        self, serve: Serve, issuer: Issuer, demo_folder: Path, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        folder = tmp_path_factory.mktemp("policy")
+        policy = {"url": f"{issuer.url}/v1/data/htsget", "cache": 0, "timeout": 1}
+        path = config(folder / "config.yaml", demo_folder, issuer, rules=None, policy=policy)
+        present = serve("--config", path)
+        region = {"referenceName": NAME, "start": START, "end": END}
+        issuer.decide = lambda asked: {
+            "result": {"allow": asked["id"] == "NA00001" and asked["claims"]["sub"] == "ada", "regions": [region]}
+        }
+        token = issuer.token()
+        assert asked(present, f"/reads/NA00001?referenceName={NAME}&start={START}&end={END}", token).status == 200
+        assert asked(present, "/reads/NA00001?referenceName=chr2", token).status == 403
+        assert asked(present, "/variants/cohort", token).status == 403
+        assert asked(present, "/reads/NA00001", issuer.token(sub="bob")).status == 403
+        issuer.is_broken = True
+        try:
+            assert asked(present, "/reads/NA00001", token).status == 503
+        finally:
+            issuer.is_broken = False
+
+
+class TestTls:
+    def test_serve_with_a_certificate(self, issuer: Issuer, demo_folder: Path, tmp_path: Path) -> None:
+        certificate, key = make_certificate(tmp_path)
+        path = config(tmp_path / "config.yaml", demo_folder, issuer)
+        port = free_port()
+        command = [tool("htsget-flask"), "serve", "--config", path, "--port", port, "--workers", 1]
+        command += ["--certfile", certificate, "--keyfile", key]
+        context = ssl.create_default_context(cafile=str(certificate))
+
+        def ask(path: str, headers: str = "", context: ssl.SSLContext = context) -> bytes:
+            with (
+                socket.create_connection(("127.0.0.1", port), 10) as plain,
+                context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+            ):
+                request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n{headers}\r\n"
+                connection.sendall(request.encode())
+                return b"".join(iter(lambda: connection.recv(65536), b""))
+
+        def answers() -> bool:
+            try:
+                return ask("/health").startswith(b"HTTP/1.1 200")
+            except OSError:
+                return False
+
+        with (tmp_path / "out").open("wb") as out, (tmp_path / "err").open("wb") as err:
+            process = begin(command, cwd=tmp_path, stdout=out, stderr=err)
+        try:
+            assert wait_until(answers, seconds=30), (tmp_path / "err").read_text()
+            page = ask("/").partition(b"\r\n\r\n")[0].lower()
+            assert b"strict-transport-security: max-age=" in page
+            assert b"content-security-policy: " in page
+            header = f"Authorization: Bearer {issuer.token(scope='read')}\r\n"
+            ticket = ask("/reads/NA00001", header)
+            url = next(
+                entry["url"]
+                for entry in json.loads(ticket.partition(b"\r\n\r\n")[2])["htsget"]["urls"]
+                if entry["url"].startswith("https:")
+            )
+            assert ask(url.partition(str(port))[2]).startswith(b"HTTP/1.1 200")
+            whole = ask("/files/data/NA00001.bam", header).partition(b"\r\n\r\n")[2]
+            assert whole == (demo_folder / "NA00001.bam").read_bytes()
+            old = ssl.create_default_context(cafile=str(certificate))
+            with pytest.warns(DeprecationWarning):
+                old.minimum_version = ssl.TLSVersion.TLSv1
+                old.maximum_version = ssl.TLSVersion.TLSv1_1
+            old.set_ciphers("ALL:@SECLEVEL=0")
+            with pytest.raises(OSError):
+                ask("/health", context=old)
+            assert f"https://127.0.0.1:{port}/" in (tmp_path / "out").read_text()
+        finally:
+            end(process)

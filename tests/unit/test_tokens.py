@@ -1,0 +1,463 @@
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jwt
+import pytest
+
+from htsget_flask.auth.keys import Keys
+from htsget_flask.auth.outside import Outside, OutsideError
+from htsget_flask.auth.tokens import Authenticator, Introspection
+from htsget_flask.auth.tokens import Issuer as Trusted
+from htsget_flask.auth.visas import Passports, VisaIssuer
+from htsget_flask.errors import InvalidAuthentication, ServiceUnavailable
+from tests.issuer import ALGORITHMS, AUDIENCE, CLIENT, Issuer, Key, serving_issuer, unsigned
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self, now: float = 0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Issuer:
+    return Issuer()
+
+
+def trusting(issuer: Issuer, *, algorithms: tuple[str, ...] = ALGORITHMS, leeway: float = 0) -> Authenticator:
+    keys = Keys(lambda: issuer.jwks, algorithms, issuer=issuer.url, interval=60)
+    return Authenticator({issuer.url: Trusted(issuer.url, [AUDIENCE], keys, leeway, None)}, outside=Outside(1))
+
+
+def refusal(authenticator: Authenticator, token: str) -> str:
+    with pytest.raises(InvalidAuthentication) as caught:
+        authenticator.authenticate(f"Bearer {token}")
+    assert token[:40] not in caught.value.message
+    return caught.value.message
+
+
+class TestAGoodTokenTellsWhoAsks:
+    @pytest.mark.parametrize("algorithm", ALGORITHMS)
+    def test_with_each_algorithm(self, issuer: Issuer, algorithm: str) -> None:
+        caller = trusting(issuer).authenticate(f"Bearer {issuer.token(algorithm, scope='a b')}")
+        assert (caller.subject, caller.issuer, caller.scopes) == ("ada", issuer.url, frozenset("ab"))
+        assert not caller.is_anonymous
+
+    def test_no_token_is_nobody(self, issuer: Issuer) -> None:
+        assert trusting(issuer).authenticate(None).is_anonymous
+
+    @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer  "])
+    def test_however_the_scheme_is_written(self, issuer: Issuer, scheme: str) -> None:
+        assert trusting(issuer).authenticate(f"{scheme} {issuer.token()}").subject == "ada"
+
+    def test_one_of_several_audiences(self, issuer: Issuer) -> None:
+        assert trusting(issuer).authenticate(f"Bearer {issuer.token(aud=['other', AUDIENCE])}").subject == "ada"
+
+    def test_without_a_key_id_where_there_is_one_key(self, issuer: Issuer) -> None:
+        token = jwt.encode(issuer.claims(), issuer.keys[0].private, "RS256")
+        assert trusting(issuer).authenticate(f"Bearer {token}").subject == "ada"
+
+    def test_clocks_may_differ_by_the_leeway(self, issuer: Issuer) -> None:
+        now = int(time.time())
+        token = issuer.token(exp=now - 10, nbf=now + 10)
+        assert trusting(issuer, leeway=60).authenticate(f"Bearer {token}").subject == "ada"
+
+
+class TestAForgedTokenIsRefused:
+    def test_none(self, issuer: Issuer) -> None:
+        for name in ("none", "None", "NONE", ""):
+            assert "algorithm" in refusal(trusting(issuer), unsigned(issuer.claims(), {"alg": name, "typ": "JWT"}))
+
+    @pytest.mark.parametrize("name", ["HS256", "HS384", "HS512"])
+    def test_a_secret_made_of_the_public_key(self, issuer: Issuer, name: str) -> None:
+        import hashlib
+        import hmac
+
+        key = issuer.keys[0]
+        signed = unsigned(issuer.claims(), {"alg": name, "kid": key.key_id}).rpartition(".")[0]
+        digest = hmac.digest(key.public_pem, signed.encode(), hashlib.new(name.replace("HS", "sha")).name)
+        forged = unsigned(issuer.claims(), {"alg": name, "kid": key.key_id}, digest)
+        assert "algorithm" in refusal(trusting(issuer), forged)
+
+    def test_a_key_of_ones_own_in_the_header(self, issuer: Issuer) -> None:
+        own = Key("own", "RS256")
+        for headers in ({"jwk": own.jwk}, {"jku": "http://127.0.0.1:1/jwks"}, {"kid": "own"}, {"x5u": "http://x"}):
+            named = {"kid": issuer.keys[0].key_id, **headers}
+            refusal(trusting(issuer), jwt.encode(issuer.claims(), own.private, "RS256", headers=named))
+
+    def test_an_algorithm_that_is_not_allowed(self, issuer: Issuer) -> None:
+        assert "algorithm" in refusal(trusting(issuer, algorithms=("ES256",)), issuer.token("RS256"))
+
+    def test_an_algorithm_that_is_not_the_keys(self, issuer: Issuer) -> None:
+        token = jwt.encode(issuer.claims(), issuer.keys[1].private, "ES256", headers={"kid": issuer.keys[0].key_id})
+        refusal(trusting(issuer), token)
+
+    @pytest.mark.parametrize("part", [0, 1, 2])
+    def test_any_part_changed(self, issuer: Issuer, part: int) -> None:
+        parts = issuer.token().split(".")
+        middle = len(parts[part]) // 2
+        changed = "A" if parts[part][middle] != "A" else "B"
+        parts[part] = parts[part][:middle] + changed + parts[part][middle + 1 :]
+        refusal(trusting(issuer), ".".join(parts))
+
+    @pytest.mark.parametrize(
+        ("changed", "reason"),
+        [
+            ({"exp": 1_000_000_000}, "expired"),
+            ({"nbf": 5_000_000_000}, "not valid yet"),
+            ({"aud": "another"}, "audience"),
+            ({"aud": None}, "aud"),
+            ({"exp": None}, "exp"),
+            ({"sub": None}, "sub"),
+            ({"iss": "https://other.example.org"}, "no issuer that is trusted"),
+            ({"iss": None}, "no issuer that is trusted"),
+            ({"exp": "tomorrow"}, "not valid"),
+        ],
+        ids=str,
+    )
+    def test_claims(self, issuer: Issuer, changed: dict[str, Any], reason: str) -> None:
+        assert reason in refusal(trusting(issuer), issuer.token(**changed))
+
+    def test_an_extension_that_is_not_known(self, issuer: Issuer) -> None:
+        refusal(trusting(issuer), issuer.token(headers={"crit": ["x"], "x": 1}))
+        refusal(trusting(issuer), issuer.token(headers={"crit": []}))
+
+    @pytest.mark.parametrize("text", ["", "x", "a.b", "a.b.c", "....", "é.b.c", "e30.e30.", "e30.e30." + "A" * 20_000])
+    def test_what_is_no_token(self, issuer: Issuer, text: str) -> None:
+        with pytest.raises(InvalidAuthentication):
+            trusting(issuer).authenticate(f"Bearer {text}")
+
+    @pytest.mark.parametrize("text", ["", "Basic YTpi", "Bearer", "Bearer a b", "Bearer a,Bearer b", "Token x"])
+    def test_what_is_no_bearer_token(self, issuer: Issuer, text: str) -> None:
+        with pytest.raises(InvalidAuthentication):
+            trusting(issuer).authenticate(text)
+
+    def test_one_of_another_issuer_that_is_trusted_too(self, issuer: Issuer) -> None:
+        other = Issuer(url="https://other.example.org")
+        issuers = {one.url: Trusted(one.url, [AUDIENCE], keys_of(one), 0, None) for one in (issuer, other)}
+        both = Authenticator(issuers, outside=Outside(1))
+        assert both.authenticate(f"Bearer {other.token()}").issuer == other.url
+        refusal(both, other.token(iss=issuer.url))
+
+    def test_weak_private_and_secret_keys_are_not_taken(self, issuer: Issuer) -> None:
+        weak = Issuer(keys=[Key("weak", "RS256", size=1024)])
+        with pytest.warns(jwt.InsecureKeyLengthWarning):
+            token = weak.token()
+        refusal(trusting(weak), token)
+        symmetric = Issuer()
+        symmetric.keys = []
+        keys = {
+            "keys": [{"kty": "oct", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldA", "kid": "s", "alg": "HS256"}]
+        }
+        found = Keys(lambda: keys, (*ALGORITHMS, "HS256"), issuer="x", interval=1)
+        assert found.find("s", "HS256") is None
+
+
+def keys_of(issuer: Issuer, *, clock: Callable[[], float] = time.monotonic, interval: float = 60) -> Keys:
+    return Keys(lambda: issuer.jwks, ALGORITHMS, issuer=issuer.url, interval=interval, clock=clock)
+
+
+class TestKeysAreFetchedWhenTheyAreNeeded:
+    def test_a_new_key_is_found_once_the_interval_is_over(self) -> None:
+        issuer, clock = Issuer(keys=[Key("old", "ES256")]), Clock(100)
+        keys = keys_of(issuer, clock=clock)
+        assert keys.find("old", "ES256")
+        issuer.keys.append(Key("new", "ES256"))
+        assert keys.find("new", "ES256") is None
+        clock.now += 60
+        assert keys.find("new", "ES256")
+
+    def test_a_key_that_was_given_up_is_not_trusted_for_long(self) -> None:
+        issuer, clock = Issuer(keys=[Key("old", "ES256"), Key("other", "ES256")]), Clock(100)
+        keys = keys_of(issuer, clock=clock)
+        assert keys.find("old", "ES256")
+        del issuer.keys[0]
+        clock.now += 3601
+        assert keys.find("old", "ES256") is None
+        assert keys.find("other", "ES256")
+
+    def test_a_failure_is_not_a_refusal(self) -> None:
+        issuer, clock, fetches = Issuer(keys=[Key("one", "ES256")]), Clock(100), 0
+        fails = True
+
+        def fetch() -> Any:
+            nonlocal fetches
+            fetches += 1
+            if fails:
+                raise OutsideError("down")
+            return issuer.jwks
+
+        keys = Keys(fetch, ALGORITHMS, issuer="x", interval=60, clock=clock)
+        for _ in range(3):
+            with pytest.raises(ServiceUnavailable):
+                keys.find("one", "ES256")
+        assert fetches == 1
+        clock.now += 60
+        fails = False
+        assert keys.find("one", "ES256")
+        fails = True
+        clock.now += 60
+        assert keys.find("one", "ES256")
+        with pytest.raises(ServiceUnavailable):
+            keys.find("two", "ES256")
+        assert keys.find("one", "ES256")
+
+    @pytest.mark.parametrize("content", [None, [], {}, {"keys": {}}, "x"])
+    def test_what_is_no_key_set_is_a_failure(self, content: Any) -> None:
+        with pytest.raises(ServiceUnavailable):
+            Keys(lambda: content, ALGORITHMS, issuer="x", interval=60).find("one", "ES256")
+
+    def test_odd_entries_do_not_hide_the_others(self) -> None:
+        good = Key("good", "ES256")
+        odd: list[Any] = [
+            1,
+            {},
+            {"kty": "EC"},
+            {"kty": ["EC"], "crv": "P-256"},
+            {**good.jwk, "kid": "encryption", "use": "enc"},
+            {**good.jwk, "kid": "other", "alg": "ES384"},
+            {**good.jwk, "kid": "private", "d": "AAAA"},
+            {**good.jwk, "kid": "broken", "x": "AAAA"},
+        ]
+        keys = Keys(lambda: {"keys": [*odd, good.jwk]}, ALGORITHMS, issuer="x", interval=60)
+        assert keys.find("good", "ES256")
+        assert not any(keys.find(name, "ES256") for name in ("encryption", "other", "private", "broken"))
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Issuer]:
+    with serving_issuer() as issuer:
+        yield issuer
+
+
+class TestOverHttp:
+    def test_a_thousand_unknown_keys_cause_one_fetch(self, served: Issuer) -> None:
+        outside = Outside(5)
+        keys = Keys(lambda: outside.get(served.jwks_url), ALGORITHMS, issuer=served.url, interval=60)
+        authenticator = Authenticator({served.url: Trusted(served.url, [AUDIENCE], keys, 0, None)}, outside=outside)
+        served.asked.clear()
+        tokens = [served.token(headers={"kid": f"no key {place}"}) for place in range(1000)]
+
+        def status(token: str) -> int:
+            try:
+                authenticator.authenticate(f"Bearer {token}")
+            except InvalidAuthentication:
+                return 401
+            return 200
+
+        with ThreadPoolExecutor(16) as pool:
+            assert set(pool.map(status, tokens)) == {401}
+        assert served.asked == ["/jwks"]
+        assert status(served.token()) == 200
+        assert served.asked == ["/jwks"]
+
+    def test_a_key_set_that_is_not_to_be_had_is_503(self, served: Issuer) -> None:
+        outside = Outside(1)
+        for url in (f"{served.url}/nothing", "http://127.0.0.1:1/jwks"):
+            keys = Keys(lambda url=url: outside.get(url), ALGORITHMS, issuer=served.url, interval=60)  # type: ignore[misc]
+            authenticator = Authenticator({served.url: Trusted(served.url, [AUDIENCE], keys, 0, None)}, outside=outside)
+            with pytest.raises(ServiceUnavailable):
+                authenticator.authenticate(f"Bearer {served.token()}")
+
+
+class TestVerifiedTokensAreKept:
+    def test_until_they_expire(self, issuer: Issuer) -> None:
+        clock, finds = Clock(time.time()), 0
+        keys = keys_of(issuer)
+
+        class Counting:
+            def find(self, *arguments: Any) -> Any:
+                nonlocal finds
+                finds += 1
+                return keys.find(*arguments)
+
+        trusted = Trusted(issuer.url, [AUDIENCE], Counting(), 0, None)  # type: ignore[arg-type]
+        authenticator = Authenticator({issuer.url: trusted}, outside=Outside(1), clock=clock)
+        header = f"Bearer {issuer.token()}"
+        assert len({id(authenticator.authenticate(header)) for _ in range(5)}) == 1
+        assert finds == 1
+        clock.now += 601
+        authenticator.authenticate(header)
+        assert finds == 2
+
+    def test_so_many(self, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("htsget_flask.auth.tokens._MOST_KEPT", 3)
+        authenticator = trusting(issuer)
+        for name in "abcdef":
+            assert authenticator.authenticate(f"Bearer {issuer.token('ES256', sub=name)}").subject == name
+        assert len(authenticator._kept) == 3
+
+
+class TestOpaqueTokensAreAskedAbout:
+    def authenticator(self, served: Issuer, clock: Clock, *, secret: str = CLIENT[1]) -> Authenticator:
+        service = Introspection(f"{served.url}/introspect", CLIENT[0], secret, [AUDIENCE], 60)
+        return Authenticator({}, introspection=service, outside=Outside(2), clock=clock)
+
+    def test_and_kept_for_a_while(self, served: Issuer) -> None:
+        clock = Clock(time.time())
+        authenticator = self.authenticator(served, clock)
+        served.opaque["tok-1"] = {
+            "active": True,
+            "sub": "ada",
+            "aud": AUDIENCE,
+            "scope": "read",
+            "exp": clock.now + 600,
+        }
+        served.asked.clear()
+        for _ in range(3):
+            assert authenticator.authenticate("Bearer tok-1").subject == "ada"
+        assert served.asked == ["/introspect"]
+        served.opaque["tok-1"]["active"] = False
+        clock.now += 61
+        refusal(authenticator, "tok-1")
+
+    @pytest.mark.parametrize(
+        "told",
+        [
+            {"active": False},
+            {"active": "true", "aud": AUDIENCE},
+            {},
+            {"active": True, "aud": "another"},
+            {"active": True},
+            {"active": True, "aud": AUDIENCE, "exp": 1},
+            {"active": True, "aud": AUDIENCE, "exp": "never"},
+            {"active": True, "aud": AUDIENCE, "nbf": 5_000_000_000},
+        ],
+        ids=str,
+    )
+    def test_and_refused(self, served: Issuer, told: dict[str, Any]) -> None:
+        served.opaque["tok-2"] = told
+        refusal(self.authenticator(served, Clock(time.time())), "tok-2")
+
+    def test_a_service_that_does_not_answer_is_503(self, served: Issuer) -> None:
+        served.is_broken = True
+        try:
+            with pytest.raises(ServiceUnavailable):
+                self.authenticator(served, Clock(time.time())).authenticate("Bearer tok-3")
+        finally:
+            served.is_broken = False
+        with pytest.raises(ServiceUnavailable):
+            self.authenticator(served, Clock(time.time()), secret="wrong").authenticate("Bearer tok-3")
+
+
+VALUE = "https://data.example.org/datasets/1"
+
+
+class TestVisas:
+    def read(self, issuer: Issuer, *visas: object) -> list[str]:
+        trusted = VisaIssuer(issuer.url, keys_of(issuer), issuer.jwks_url, 0)
+        return [visa.value for visa in Passports({issuer.url: trusted}).read(list(visas))]
+
+    def test_open_what_they_grant(self, issuer: Issuer) -> None:
+        assert self.read(issuer, issuer.visa(VALUE), issuer.visa("https://x.org/2", sub="other")) == [
+            VALUE,
+            "https://x.org/2",
+        ]
+
+    @pytest.mark.parametrize("by", ["dac", "so", "system"])
+    def test_by_those_who_can_grant(self, issuer: Issuer, by: str) -> None:
+        assert self.read(issuer, issuer.visa(VALUE, visa={"by": by})) == [VALUE]
+
+    def test_without_conditions(self, issuer: Issuer) -> None:
+        assert self.read(issuer, issuer.visa(VALUE, visa={"conditions": []})) == [VALUE]
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            {"type": "ResearcherStatus"},
+            {"type": None},
+            {"by": "self"},
+            {"by": "peer"},
+            {"by": None},
+            {"by": ["dac"]},
+            {"conditions": [[{"type": "AffiliationAndRole", "value": "const:faculty@x.org"}]]},
+            {"conditions": "anything"},
+            {"asserted": 5_000_000_000},
+            {"asserted": None},
+            {"asserted": True},
+            {"source": None},
+            {"value": None},
+            {"value": [VALUE]},
+        ],
+        ids=str,
+    )
+    def test_are_not_heeded_when_they_say_otherwise(self, issuer: Issuer, changed: dict[str, Any]) -> None:
+        visas = [issuer.visa(VALUE, visa=changed), issuer.visa("https://good.example.org")]
+        assert self.read(issuer, *visas) == ["https://good.example.org"]
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            {"exp": 1_000_000_000},
+            {"exp": None},
+            {"iat": None},
+            {"sub": None},
+            {"iss": "https://other.example.org"},
+            {"scope": "openid ga4gh"},
+            {"ga4gh_visa_v1": "no object"},
+        ],
+        ids=str,
+    )
+    def test_are_not_heeded_when_their_token_is_bad(self, issuer: Issuer, changed: dict[str, Any]) -> None:
+        assert self.read(issuer, issuer.visa(VALUE, **changed)) == []
+
+    @pytest.mark.parametrize("place", ["https://issuer.example.org/other", "http://127.0.0.1/jwks", None, 7])
+    def test_are_not_heeded_when_their_jku_is_another(self, issuer: Issuer, place: Any) -> None:
+        assert self.read(issuer, issuer.visa(VALUE, headers={"jku": place})) == []
+
+    def test_are_not_heeded_when_somebody_else_signed_them(self, issuer: Issuer) -> None:
+        other = Issuer(url=issuer.url)
+        assert self.read(issuer, other.visa(VALUE), unsigned(issuer.claims(), {"alg": "none"}), 7, "x") == []
+
+    def test_of_a_trusted_issuer_without_keys_are_a_failure(self, issuer: Issuer) -> None:
+        def fail() -> Any:
+            raise OutsideError("down")
+
+        keys = Keys(fail, ALGORITHMS, issuer="x", interval=60)
+        with pytest.raises(ServiceUnavailable):
+            Passports({issuer.url: VisaIssuer(issuer.url, keys, issuer.jwks_url, 0)}).read([issuer.visa(VALUE)])
+
+
+class TestPassportsComeFromTheTokenOrTheBroker:
+    def authenticator(self, served: Issuer) -> Authenticator:
+        outside = Outside(2)
+        keys = Keys(lambda: outside.get(served.jwks_url), ALGORITHMS, issuer=served.url, interval=60)
+        trusted = Trusted(served.url, [AUDIENCE], keys, 0, f"{served.url}/userinfo")
+        passports = Passports({served.url: VisaIssuer(served.url, keys, served.jwks_url, 0)})
+        return Authenticator({served.url: trusted}, passports=passports, outside=outside)
+
+    def test_of_the_token(self, served: Issuer) -> None:
+        served.asked.clear()
+        token = served.token(ga4gh_passport_v1=[served.visa(VALUE)])
+        assert [visa.value for visa in self.authenticator(served).authenticate(f"Bearer {token}").visas] == [VALUE]
+        assert "/userinfo" not in served.asked
+
+    def test_of_the_broker_asked_once(self, served: Issuer) -> None:
+        served.asked.clear()
+        served.passports["ada"] = [served.visa(VALUE)]
+        authenticator, token = self.authenticator(served), served.token()
+        for _ in range(3):
+            assert [visa.value for visa in authenticator.authenticate(f"Bearer {token}").visas] == [VALUE]
+        assert served.asked.count("/userinfo") == 1
+
+    def test_of_nobody_else(self, served: Issuer) -> None:
+        assert "somebody else" in refusal(self.authenticator(served), served.token(sub="mallory"))
+
+    def test_a_token_that_the_broker_refuses_is_none(self, served: Issuer) -> None:
+        refusal(self.authenticator(served), served.token(sub="nobody"))
+
+    def test_a_broker_that_does_not_answer_is_503(self, served: Issuer) -> None:
+        authenticator, token = self.authenticator(served), served.token(sub="bob")
+        authenticator.authenticate(f"Bearer {served.token()}")
+        served.is_broken = True
+        try:
+            with pytest.raises(ServiceUnavailable):
+                authenticator.authenticate(f"Bearer {token}")
+        finally:
+            served.is_broken = False
