@@ -1,0 +1,99 @@
+"""What failures of S3 mean: which may pass, and what clients and the log are told of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import urllib3.exceptions
+from botocore import exceptions as faults
+from botocore.parsers import ResponseParserError
+
+from htsget_flask.errors import StorageError
+
+_PASSING = (
+    faults.ConnectionError,
+    faults.HTTPClientError,
+    faults.ResponseStreamingError,
+    faults.IncompleteReadError,
+    faults.ReadTimeoutError,
+    faults.MetadataRetrievalError,
+    faults.CredentialRetrievalError,
+    ResponseParserError,
+    urllib3.exceptions.HTTPError,
+    OSError,
+)
+_PASSING_CODES = frozenset(
+    {
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "RequestThrottled",
+        "RequestLimitExceeded",
+        "TooManyRequests",
+        "TooManyRequestsException",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "InternalError",
+        "ServiceUnavailable",
+        "OperationAborted",
+    }
+)
+# Another attempt helps where the credentials are being renewed.
+EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
+# What is wrong with the storage {}, to its clients.
+NO_CREDENTIALS = "this server has no credentials for the storage {}"
+EXPIRED_CREDENTIALS = "this server's credentials for the storage {} have expired"
+_REASONS = {
+    "AccessDenied": "the storage {} does not let this server read it",
+    "AllAccessDisabled": "the storage {} does not let this server read it",
+    "403": "the storage {} does not let this server read it",
+    "NoSuchBucket": "the bucket of the storage {} does not exist",
+    "InvalidObjectState": "the file is in the archive of the storage {}, and has to be restored first",
+    "RequestTimeTooSkewed": "the clocks of this server and of the storage {} do not agree",
+    "InvalidAccessKeyId": "the storage {} does not know this server's credentials",
+    "SignatureDoesNotMatch": "the storage {} does not accept this server's credentials",
+    "InvalidToken": "the storage {} does not accept this server's credentials",
+    **dict.fromkeys(("NoCredentialsError", "PartialCredentialsError"), NO_CREDENTIALS),
+    **dict.fromkeys(EXPIRED, EXPIRED_CREDENTIALS),
+}
+
+
+def is_of_s3(error: BaseException) -> bool:
+    """Whether the failure is one of a request to S3, and not of this program."""
+    # A bare RuntimeError is how botocore says that the credentials it was given anew are over already.
+    return isinstance(error, (*_PASSING, faults.ClientError, faults.BotoCoreError)) or type(error) is RuntimeError
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same request may succeed later."""
+    if isinstance(error, faults.ClientError):
+        return code_of(error) in _PASSING_CODES or status_of(error) >= 500 or status_of(error) == 429
+    return isinstance(error, _PASSING) and not isinstance(error, faults.SSLError)
+
+
+def explained(error: BaseException, storage: str, *, code: str | None = None) -> StorageError:
+    """The failure as clients and the log are told of it; `code` where it is known better than the error says it."""
+    is_passing = code is None and may_pass(error)
+    code = code or code_of(error)
+    usual = "the storage {} does not answer now" if is_passing else "the storage {} cannot be read"
+    reason = _REASONS.get(code, usual).format(repr(storage))
+    return StorageError(reason, is_passing=is_passing, detail=_detail(code, error))
+
+
+def code_of(error: BaseException) -> str:
+    """What S3 calls the failure; its HTTP status where it did not say."""
+    if not isinstance(error, faults.ClientError):
+        return "ExpiredToken" if type(error) is RuntimeError else type(error).__name__
+    return str(error.response.get("Error", {}).get("Code") or status_of(error))
+
+
+def status_of(error: faults.ClientError) -> int:
+    """The HTTP status of an answer; 0 where there was none."""
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _detail(code: str, error: BaseException) -> str:
+    """The failure for the log. Messages of S3 may quote what was signed, others a URL: they stay out."""
+    if isinstance(error, faults.ClientError):
+        metadata: Mapping[str, Any] = error.response.get("ResponseMetadata", {})
+        return f"{error.operation_name}: {code}, status {status_of(error)}, request id {metadata.get('RequestId')}"
+    return code
