@@ -28,7 +28,9 @@ check: $(VENV)/test.stamp
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	HTSGET_FLASK_TEST_REGIONS=10 $(BIN)/coverage run -m pytest -m "not live" -q
+	$(BIN)/coverage erase
+	HTSGET_FLASK_TEST_REGIONS=10 $(BIN)/coverage run -m pytest -m "not live" -q --numprocesses auto --dist loadscope
+	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 $(VENV)/bin/python:
