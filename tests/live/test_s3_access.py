@@ -1,0 +1,106 @@
+"""Access control of a bucket: its URLs are handed out only to who may see what they name, and for as short a time."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.client import join, records, scan
+from tests.http.guarded import auth
+from tests.issuer import Issuer
+from tests.live.buckets import STORAGE, BucketHttp, application, is_elsewhere, parameter, presigned
+from tests.live.regions import Region, overlapping
+from tests.s3 import S3Server
+
+pytestmark = pytest.mark.live
+
+LIFETIME = 600
+NAME, START, END = "chr1", 20_000, 24_000
+RULES: list[Mapping[str, Any]] = [
+    {"ids": ["NA00001", f"{STORAGE}/NA00001.bam"], "scopes": ["read"]},
+    {
+        "ids": ["NA00001"],
+        "endpoints": ["reads"],
+        "scopes": ["gene"],
+        "regions": [{"reference": NAME, "start": START, "end": END}],
+    },
+]
+TICKET = f"/reads/NA00001?referenceName={NAME}&start={START}&end={END}"
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Issuer:
+    return Issuer("https://issuer.example.org")
+
+
+@pytest.fixture(scope="module")
+def http(
+    versitygw: S3Server, demo_folder: Path, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory
+) -> BucketHttp:
+    bucket = versitygw.create_bucket()
+    versitygw.put_folder(bucket, demo_folder)
+    folder = tmp_path_factory.mktemp("auth") / "folder"
+    folder.mkdir()
+    return application(versitygw, bucket, auth=auth(folder, issuer, RULES, expires=LIFETIME))
+
+
+def bearer(issuer: Issuer, scope: str) -> dict[str, str]:
+    """The header of somebody with a scope."""
+    return {"Authorization": f"Bearer {issuer.token(scope=scope)}"}
+
+
+def ticket(http: BucketHttp, headers: Mapping[str, str]) -> Any:
+    """The ticket for the region, which there has to be."""
+    answer = http.get(TICKET, headers)
+    assert answer.status == 200, answer.body
+    return json.loads(answer.body)
+
+
+class TestTickets:
+    def test_without_a_token_name_nothing(self, http: BucketHttp) -> None:
+        answer = http.get(TICKET)
+        assert answer.status == 401
+        assert b"X-Amz-" not in answer.body
+
+    def test_whose_bearer_may_have_it_all_point_at_the_bucket_for_a_time(
+        self, http: BucketHttp, issuer: Issuer, demo_folder: Path, tmp_path: Path
+    ) -> None:
+        found = ticket(http, bearer(issuer, "read"))
+        urls = presigned(found)
+        assert urls
+        assert all(int(parameter(url, "X-Amz-Expires")) <= LIFETIME for url, _ in urls)
+        lines = records(join(http, found), "BAM", tmp_path)
+        everything = [record.text for record in scan(demo_folder / "NA00001.bam", "BAM")]
+        assert set(overlapping(Region(NAME, START, END), everything, "reads")) <= set(lines)
+
+    def test_whose_bearer_may_have_regions_do_not(
+        self, http: BucketHttp, issuer: Issuer, demo_folder: Path, tmp_path: Path
+    ) -> None:
+        found = ticket(http, bearer(issuer, "gene"))
+        assert not presigned(found)
+        everything = [record.text for record in scan(demo_folder / "NA00001.bam", "BAM")]
+        expected = overlapping(Region(NAME, START, END), everything, "reads")
+        assert expected
+        assert records(join(http, found), "BAM", tmp_path) == expected
+
+
+class TestPlainFiles:
+    PATH = f"/files/{STORAGE}/NA00001.bam"
+
+    @pytest.mark.parametrize(("scope", "status"), [(None, 401), ("gene", 403), ("other", 403)])
+    def test_are_not_redirected_to_for_others(
+        self, http: BucketHttp, issuer: Issuer, scope: str | None, status: int
+    ) -> None:
+        answer = http.get(self.PATH, bearer(issuer, scope) if scope else {})
+        assert answer.status == status
+        assert "location" not in answer.headers
+
+    def test_are_for_who_may_have_them(self, http: BucketHttp, issuer: Issuer, demo_folder: Path) -> None:
+        answer = http.get(self.PATH, bearer(issuer, "read"))
+        assert answer.status == 307
+        url = answer.headers["location"]
+        assert is_elsewhere(url)
+        assert int(parameter(url, "X-Amz-Expires")) <= LIFETIME
+        assert http.get(url).body == (demo_folder / "NA00001.bam").read_bytes()
