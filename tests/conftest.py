@@ -20,11 +20,6 @@ _VARIABLES = (
 )
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One process more than there are cores: many tests wait for servers."""
-    return (os.cpu_count() or 1) + 1
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A cache folder and a home of the tests' own, no proxy, and no place where htslib looks for references."""
