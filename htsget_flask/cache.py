@@ -1,11 +1,13 @@
-"""A cache bounded in bytes, safe for threads."""
+"""What is kept to answer faster, safe for threads: bounded in bytes, or in number and time."""
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
+K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
@@ -86,3 +88,37 @@ class ByteCache:
                     self._entries[oldest] = entry
                 else:
                     self._bytes -= entry.size
+
+
+class _Expiring(NamedTuple):
+    value: Any
+    until: float
+
+
+class ExpiringCache(Generic[K, V]):
+    """At most `most` values, each until its time by the clock; the oldest go first."""
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._entries: dict[K, _Expiring] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: K) -> V | None:
+        """The value that is kept and not over; None where there is none."""
+        entry = self._entries.get(key)
+        if entry is None or self._clock() >= entry.until:
+            return None
+        value: V = entry.value
+        return value
+
+    def keep(self, key: K, value: V, until: float) -> None:
+        """Keep a value until a time."""
+        with self._lock:
+            self._entries.pop(key, None)
+            while len(self._entries) >= self._most:
+                del self._entries[next(iter(self._entries))]
+            self._entries[key] = _Expiring(value, until)

@@ -25,9 +25,16 @@ class Source(NamedTuple):
         """Where the index may lie, in the order of preference."""
         return (self.index_key,) if self.index_key else self.form.index_keys(self.key)
 
+    def stat(self, key: str, *, fresh: bool) -> Stat:
+        """The version of the dataset's data or of an index; unless it has to be `fresh` one that is remembered."""
+        storage = self.storage
+        return storage.stat(key, max_age=0 if fresh else storage.max_age, family=self._family)
+
     @property
-    def family(self) -> str:
-        """A prefix of the usual keys of the dataset's data and indexes, which are looked for together."""
+    def _family(self) -> str | None:
+        """What the usual keys of the dataset's data and indexes start with: elsewhere they are looked for together."""
+        if not self.storage.is_remote:
+            return None
         suffix = next((suffix for suffix in self.form.suffixes if self.key.endswith(suffix)), None)
         return self.key if suffix is None else self.key.removesuffix(suffix) + "."
 
@@ -214,9 +221,8 @@ class Catalog:
 
 
 def _stat(source: Source, *, optional: bool, fresh: bool = False) -> Stat | None:
-    storage = source.storage
     try:
-        return storage.stat(source.key, max_age=0 if fresh else storage.max_age, family=source.family)
+        return source.stat(source.key, fresh=fresh)
     except NotFound:
         if optional:
             return None

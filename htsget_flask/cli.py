@@ -4,18 +4,21 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from htsget_flask import __version__
 from htsget_flask.app import create_services
-from htsget_flask.config import Config, ConfigError, default_cache_folder, folder_config, read_config
+from htsget_flask.config import Config, ConfigError, S3StorageConfig, default_cache_folder, folder_config, read_config
 from htsget_flask.demo import write_demo
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.examples import example_urls
 from htsget_flask.findings import Findings
 from htsget_flask.regions import parse_region
+
+if TYPE_CHECKING:
+    from htsget_flask.bucket_checks import BucketReport
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -129,8 +132,8 @@ def _explain(config: Config, token: str, resource_id: str, spelled: str | None =
     except (ServiceError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     for endpoint, decision in decisions:
-        limits = [f"{name}:{start}-{'' if end is None else end}" for name, start, end in decision.regions or ()]
-        limit = f", limited to {', '.join(limits)} (from 0, half-open)" if decision.regions is not None else ""
+        limits = ", ".join(map(str, decision.regions or ()))
+        limit = "" if decision.regions is None else f", limited to {limits} (from 0, half-open)"
         verdict = "allowed" if decision.allowed else "denied"
         click.echo(f"{verdict:7} /{endpoint}/{resource_id}: {decision.reason}{limit}")
     if not any(decision.allowed for _, decision in decisions):
@@ -138,14 +141,13 @@ def _explain(config: Config, token: str, resource_id: str, spelled: str | None =
 
 
 def _check_files(folder: Path | None, config_path: Path | None, *, deep: bool) -> None:
-    from htsget_flask.bucket_checks import check_buckets  # noqa: PLC0415 - as below; and boto3 takes long to import
     from htsget_flask.checks import check as check_files  # noqa: PLC0415 - pysam is of no use to the server
     from htsget_flask.references import check_sequences  # noqa: PLC0415
 
     config = _config(folder, config_path)
     faults: list[OSError | StorageError] = []
     failed_elsewhere = 0
-    for bucket in check_buckets(config):
+    for bucket in _bucket_reports(config):
         failed_elsewhere += not bucket.can_be_served
         _tell(bucket, f"{bucket.location} storage {bucket.storage_name}", bucket.facts, bucket.location)
         if bucket.cors_rules is not None:
@@ -173,6 +175,13 @@ def _check_files(folder: Path | None, config_path: Path | None, *, deep: bool) -
     click.echo(f"{count} files, {failed} of them cannot be served")
     if failed or failed_elsewhere or faults or not count:
         raise SystemExit(1)
+
+
+def _bucket_reports(config: Config) -> "Iterator[BucketReport]":
+    if any(isinstance(storage, S3StorageConfig) for storage in config.storages.values()):
+        from htsget_flask.bucket_checks import check_buckets  # noqa: PLC0415 - boto3 takes long to import
+
+        yield from check_buckets(config)
 
 
 def _tell(found: Findings, title: str, facts: Sequence[str], location: str) -> None:

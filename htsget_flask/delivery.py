@@ -4,7 +4,7 @@ import errno
 import logging
 import os
 import re
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -97,45 +97,40 @@ def attach(
     start, end = part.start - len(before), part.end - len(before)
     before, after = before[part.start : part.end], after[max(0, start - len(span)) : max(0, end - len(span))]
     start, end = min(max(0, start), len(span)), min(max(0, end), len(span))
-    pieces = _Pieces(file, before, _read(file, ByteRange(span.start + start, span.start + end)), after)
+    pieces = chain((before,), _read(file, ByteRange(span.start + start, span.start + end)), (after,))
     if len(part) <= _SMALL:
         with file:
-            answer.body = (b"".join(pieces.all()),)
+            answer.body = (b"".join(pieces),)
     elif not before and not after and not isinstance(file, RemoteFile) and _is_gunicorn(environ):
         answer.body = wrap_file(environ, _Sent(file, span.start + end), _PIECE)  # type: ignore[arg-type]
     else:
-        answer.body = pieces
+        answer.body = Streamed(pieces, file.close)
 
 
 def send_stream(
-    environ: "WSGIEnvironment", pieces: Iterator[bytes], *, headers: Mapping[str, str] | None = None
+    environ: "WSGIEnvironment", pieces: Generator[bytes], *, headers: Mapping[str, str] | None = None
 ) -> Answer:
     """Bytes that are made as they are sent, whose number is not known: no part of them can be asked for."""
     fields = {"Content-Type": OCTETS, "Accept-Ranges": "none", **(headers or {})}
     if environ["REQUEST_METHOD"] == "HEAD":
         return Answer(200, fields)
     # What is wrong with the file shows before the answer has begun.
-    return Answer(200, fields, _Stream(next(pieces, b""), pieces))
+    return Answer(200, fields, Streamed(chain((next(pieces, b""),), pieces), pieces.close))
 
 
-class _Stream:
-    """Bytes that are made as they are sent."""
+class Streamed:
+    """A body that is read or made while it is sent: what fails then ends the connection, or the client would wait."""
 
-    def __init__(self, first: bytes, rest: Iterator[bytes]) -> None:
-        self._first = first
-        self._rest = rest
+    def __init__(self, pieces: Iterable[bytes], close: Callable[[], None]) -> None:
+        self._pieces = pieces
+        self.close = close
 
     def __iter__(self) -> Iterator[bytes]:
-        yield self._first
         try:
-            yield from self._rest
-        except (StorageError, VersionError, FileFaultError) as error:
+            yield from self._pieces
+        except (StorageError, VersionError, FileFaultError, OSError) as error:
             log.error("a file was cut short while it was sent: %s", error)
             raise ConnectionResetError(errno.ECONNRESET, "the file was cut short") from None
-
-    def close(self) -> None:
-        if isinstance(self._rest, Generator):
-            self._rest.close()
 
 
 class _Sent:
@@ -175,32 +170,6 @@ def _pieces(file: BinaryIO, left: int) -> Iterator[bytes]:
             raise OSError(f"the file ended {left} bytes early")
         left -= len(data)
         yield data
-
-
-class _Pieces:
-    """Bytes of a file piece by piece, between others: what no kernel sends in one go."""
-
-    def __init__(self, file: BinaryIO, before: bytes, middle: Iterator[bytes], after: bytes) -> None:
-        self._file = file
-        self._before = before
-        self._middle = middle
-        self._after = after
-
-    def all(self) -> Iterator[bytes]:
-        """The pieces, before an answer has begun."""
-        yield self._before
-        yield from self._middle
-        yield self._after
-
-    def __iter__(self) -> Iterator[bytes]:
-        try:
-            yield from self.all()
-        except (StorageError, VersionError) as error:
-            log.error("a file was cut short while it was sent: %s", error)
-            raise ConnectionResetError(errno.ECONNRESET, "the file was cut short") from None
-
-    def close(self) -> None:
-        self._file.close()
 
 
 def _conditional(

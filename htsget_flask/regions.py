@@ -12,6 +12,9 @@ class Region(NamedTuple):
     start: int = 0
     end: int | None = None
 
+    def __str__(self) -> str:
+        return f"{self.reference_name}:{self.start}-{'' if self.end is None else self.end}"
+
 
 _SPELLED = re.compile(r"(.+):([0-9,]{1,20})(?:-([0-9,]{1,20})?)?", re.ASCII)
 

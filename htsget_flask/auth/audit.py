@@ -35,7 +35,7 @@ class Audit:
         request_id: str,
     ) -> None:
         """Add a line; `caller` is None where it is not known who asks."""
-        named = None if regions is None else [_spelled(region) for region in regions[:_MOST_REGIONS]]
+        named = None if regions is None else [_printable(str(region)) for region in regions[:_MOST_REGIONS]]
         if named is not None and regions is not None and len(regions) > _MOST_REGIONS:
             named.append(f"and {len(regions) - _MOST_REGIONS} more")
         line = orjson.dumps(
@@ -44,7 +44,7 @@ class Audit:
                 "subject": None if caller is None else caller.subject,
                 "issuer": None if caller is None else caller.issuer,
                 "endpoint": endpoint,
-                "id": None if resource_id is None else resource_id.encode("utf-8", "replace").decode(),
+                "id": None if resource_id is None else _printable(resource_id),
                 "regions": named,
                 "decision": decision,
                 "reason": reason,
@@ -55,10 +55,9 @@ class Audit:
         os.write(sys.stderr.fileno() if self._descriptor is None else self._descriptor, line)
 
 
-def _spelled(region: Region) -> str:
-    """A region as it is asked for: 0-based, half-open."""
-    name = region.reference_name.encode("utf-8", "replace").decode()
-    return f"{name}:{region.start}-{'' if region.end is None else region.end}"
+def _printable(text: str) -> str:
+    """The text, in which lone surrogates, which JSON has not, are replaced."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _now() -> str:

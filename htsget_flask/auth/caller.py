@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 
@@ -12,7 +13,7 @@ class Visa(NamedTuple):
     expires: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Caller:
     """The bearer of a verified token; `key` tells tokens apart, and is of no use to get one."""
 
@@ -35,7 +36,7 @@ class Caller:
         """The claim `iss`, where it is a text."""
         return _text(self.claims.get("iss"))
 
-    @property
+    @cached_property
     def scopes(self) -> frozenset[str]:
         """The scopes of the token (RFC 8693 section 4.2, and `scp` as a list, which some issuers write)."""
         scope = self.claims.get("scope", self.claims.get("scp"))

@@ -1,27 +1,22 @@
 """An HTTP policy service as an authorizer: the data API of Open Policy Agent, and what speaks like it."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
 from htsget_flask.auth.caller import Caller
 from htsget_flask.auth.decision import Decision
 from htsget_flask.auth.outside import Outside, OutsideError
+from htsget_flask.cache import ExpiringCache
 from htsget_flask.errors import ServiceUnavailable
 from htsget_flask.regions import Region
 
 log = logging.getLogger(__name__)
 
 _MOST_KEPT = 10_000
-
-
-class _Kept(NamedTuple):
-    until: float
-    decision: Decision
 
 
 class PolicyAuthorizer:
@@ -36,8 +31,7 @@ class PolicyAuthorizer:
         self._outside = outside
         self._seconds = kept
         self._clock = clock
-        self._lock = threading.Lock()
-        self._kept: dict[Hashable, _Kept] = {}
+        self._kept: ExpiringCache[Hashable, Decision] = ExpiringCache(_MOST_KEPT, clock)
 
     def decide(
         self, caller: Caller, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
@@ -46,8 +40,8 @@ class PolicyAuthorizer:
         asked = None if regions is None else tuple(regions)
         key = (caller.key, endpoint, resource_id, asked)
         kept = self._kept.get(key)
-        if kept is not None and self._clock() < kept.until:
-            return kept.decision
+        if kept is not None:
+            return kept
         try:
             answer = self._outside.post(
                 self._url, _question(caller, endpoint, resource_id, asked), {"Content-Type": "application/json"}
@@ -56,11 +50,7 @@ class PolicyAuthorizer:
         except OutsideError as error:
             log.error("the policy service: %s", error)
             raise ServiceUnavailable("who may see this cannot be found out now") from None
-        with self._lock:
-            self._kept.pop(key, None)
-            while len(self._kept) >= _MOST_KEPT:
-                del self._kept[next(iter(self._kept))]
-            self._kept[key] = _Kept(self._clock() + self._seconds, decision)
+        self._kept.keep(key, decision, self._clock() + self._seconds)
         return decision
 
 

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import logging
 import re
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from htsget_flask.auth.jws import LONGEST, InvalidTokenError, unverified_issuer,
 from htsget_flask.auth.keys import Keys
 from htsget_flask.auth.outside import Outside, OutsideError, RefusedError
 from htsget_flask.auth.visas import PASSPORT, Passports
+from htsget_flask.cache import ExpiringCache
 from htsget_flask.errors import InvalidAuthentication, ServiceUnavailable
 
 log = logging.getLogger(__name__)
@@ -48,9 +48,9 @@ class Introspection:
     kept: float
 
 
-class _Kept(NamedTuple):
-    until: float
+class _Verified(NamedTuple):
     caller: Caller
+    until: float
 
 
 class Authenticator:
@@ -70,8 +70,7 @@ class Authenticator:
         self._passports = passports
         self._outside = outside
         self._clock = clock
-        self._lock = threading.Lock()
-        self._kept: dict[bytes, _Kept] = {}
+        self._kept: ExpiringCache[bytes, Caller] = ExpiringCache(_MOST_KEPT, clock)
 
     def authenticate(self, authorization: str | None) -> Caller:
         """Who asks, by the Authorization header; the anonymous caller without one.
@@ -88,8 +87,8 @@ class Authenticator:
         token = found[1]
         key = hashlib.sha256(token.encode()).digest()
         kept = self._kept.get(key)
-        if kept is not None and self._clock() < kept.until:
-            return kept.caller
+        if kept is not None:
+            return kept
         try:
             verified = self._verified(token, key)
         except InvalidTokenError as error:
@@ -100,17 +99,10 @@ class Authenticator:
         except OutsideError as error:
             log.error("%s", error)
             raise ServiceUnavailable("somebody who has to be asked about the token does not answer") from None
-        self._keep(key, verified)
+        self._kept.keep(key, *verified)
         return verified.caller
 
-    def _keep(self, key: bytes, verified: _Kept) -> None:
-        with self._lock:
-            self._kept.pop(key, None)
-            while len(self._kept) >= _MOST_KEPT:
-                del self._kept[next(iter(self._kept))]
-            self._kept[key] = verified
-
-    def _verified(self, token: str, key: bytes) -> _Kept:
+    def _verified(self, token: str, key: bytes) -> _Verified:
         if len(token) > LONGEST:
             raise InvalidTokenError("the token is too long")
         issuer = self._issuers.get(unverified_issuer(token) or "")
@@ -129,12 +121,12 @@ class Authenticator:
         else:
             raise InvalidTokenError("the token is of no issuer that is trusted here")
         if self._passports is None:
-            return _Kept(until, Caller(claims, key=key))
+            return _Verified(Caller(claims, key=key), until)
         passport = claims.get(PASSPORT)
         if passport is None and issuer is not None and issuer.userinfo is not None:
             passport = self._userinfo(token, issuer.userinfo, claims["sub"]).get(PASSPORT)
             until = min(until, self._clock() + _VISAS_KEPT)
-        return _Kept(until, Caller(claims, self._passports.read(passport), key))
+        return _Verified(Caller(claims, self._passports.read(passport), key), until)
 
     def _introspected(self, token: str, service: Introspection) -> tuple[Mapping[str, Any], float]:
         """What the issuer says of a token, and until when that may be kept."""

@@ -1,6 +1,6 @@
 """Answers to who may see regions only: exactly the records there, whatever shares a BGZF block with them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, PermissionDenied
 from htsget_flask.formats.binning import Chunk
@@ -44,7 +44,7 @@ def plan_records(query: Query, granted: Sequence[Region], file: OpenFile) -> Ite
     yield Whole.END_OF_FILE
 
 
-def record_blocks(file: OpenFile, piece: Records) -> Iterator[bytes]:
+def record_blocks(file: OpenFile, piece: Records) -> Generator[bytes]:
     """The BGZF blocks with a piece's records, made as they are asked for; closes the file's bytes when it ends.
 
     Raises:
@@ -60,7 +60,7 @@ def record_blocks(file: OpenFile, piece: Records) -> Iterator[bytes]:
     return _closing(file, form, chunks, wanted)
 
 
-def _closing(file: OpenFile, form: str, chunks: list[Chunk], wanted: Wanted) -> Iterator[bytes]:
+def _closing(file: OpenFile, form: str, chunks: list[Chunk], wanted: Wanted) -> Generator[bytes]:
     with file.release() as content:
         try:
             yield from select(form, content, chunks, wanted)

@@ -152,7 +152,7 @@ class OpenFile:
         storage = self.source.storage
         for key in self.source.index_keys:
             try:
-                stat = storage.stat(key, max_age=0 if self._fresh else storage.max_age, family=self.source.family)
+                stat = self.source.stat(key, fresh=self._fresh)
             except NotFound:
                 continue
             if storage.is_remote or int(stat.modified) >= int(self.stat.modified):

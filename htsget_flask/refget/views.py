@@ -1,8 +1,6 @@
 """The endpoints of sequences, their metadata, and what service-info tells of them."""
 
-import errno
 import json
-import logging
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
@@ -13,8 +11,8 @@ from werkzeug.exceptions import BadRequest, PreconditionFailed
 from htsget_flask.answers import Answer, answer_with
 from htsget_flask.auth.access import access_of
 from htsget_flask.config import RefgetConfig
-from htsget_flask.delivery import attach
-from htsget_flask.errors import FileFaultError, FormatError, NotFound, ServiceUnavailable, StorageError
+from htsget_flask.delivery import Streamed, attach
+from htsget_flask.errors import FileFaultError, FormatError, NotFound, ServiceUnavailable
 from htsget_flask.preconditions import failed_precondition, range_is_meant
 from htsget_flask.ranges import ByteRange
 from htsget_flask.refget.asked import (
@@ -36,8 +34,6 @@ from htsget_flask.web import SEQUENCES, AnswerView, Services, describe_service
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
-
-log = logging.getLogger(__name__)
 
 EXTENSION = "refget"
 
@@ -183,15 +179,12 @@ def _filled(environ: "WSGIEnvironment", answer: Answer, found: Found, parts: lis
                 # A Range is of the whole sequence: a web server in front may cut it itself.
                 attach(environ, answer, file, ByteRange(0, found.length), part)
             return answer
-        body = _Letters(file, found, parts)
+        letters = _letters(file, found, parts)
         if sum(there - here for here, there in parts) <= _SMALL:
             with file:
-                answer.body = (b"".join(body.pieces()),)
+                answer.body = (b"".join(letters),)
         else:
-            answer.body = body
-    except FormatError as error:
-        file.close()
-        raise FileFaultError(str(error), location=found.source.location(found.md5)) from error
+            answer.body = Streamed(letters, file.close)
     except BaseException:
         file.close()
         raise
@@ -231,29 +224,13 @@ def _opened(found: Found) -> BinaryIO:
     return file
 
 
-class _Letters:
-    """Parts of a sequence, piece by piece; closes the file."""
-
-    def __init__(self, file: BinaryIO, found: Found, parts: list[Part]) -> None:
-        self._file = file
-        self._found = found
-        self._parts = parts
-
-    def pieces(self) -> Iterator[bytes]:
-        """The letters of all parts."""
-        for start, end in self._parts:
-            yield from self._found.source.letters(self._file, self._found.layout, start, end)
-
-    def __iter__(self) -> Iterator[bytes]:
-        try:
-            yield from self.pieces()
-        except (FormatError, StorageError, VersionError, OSError) as error:
-            log.error("%s: %s, while it was sent", self._found.source.location(self._found.md5), error)
-            # The client is to see that the answer is not whole.
-            raise ConnectionResetError(errno.ECONNRESET, "the sequence cannot be read") from error
-
-    def close(self) -> None:
-        self._file.close()
+def _letters(file: BinaryIO, found: Found, parts: list[Part]) -> Iterator[bytes]:
+    """The letters of all parts, piece by piece."""
+    try:
+        for start, end in parts:
+            yield from found.source.letters(file, found.layout, start, end)
+    except FormatError as error:
+        raise FileFaultError(str(error), location=found.source.location(found.md5)) from error
 
 
 def _json(content: dict[str, object], media_type: str) -> Answer:

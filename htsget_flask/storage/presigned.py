@@ -2,12 +2,13 @@
 
 import time
 from bisect import bisect_left
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
+from htsget_flask.cache import ExpiringCache
 from htsget_flask.errors import StorageError
 from htsget_flask.storage import SignedUrl
 from htsget_flask.storage.bucket import Object
@@ -21,11 +22,6 @@ _SHARE_HANDED_OUT = 0.25
 _MOST_KEPT = 10_000
 # RuntimeError: credentials that were given anew are over already.
 _FAULTS = (BotoCoreError, ClientError, RuntimeError)
-
-
-class _Kept(NamedTuple):
-    until: float
-    url: SignedUrl
 
 
 class Presigner:
@@ -42,7 +38,7 @@ class Presigner:
         self._bucket = bucket
         self._storage = storage
         self._expires = expires
-        self._kept: dict[tuple[str, Object, bool], _Kept] = {}
+        self._kept: ExpiringCache[tuple[str, Object, bool], SignedUrl] = ExpiringCache(_MOST_KEPT)
 
     def sign(self, key: str, version: Object, *, with_headers: bool = True) -> SignedUrl:
         """The URL of a version: pinned to it by its id, or else by its ETag in a header field, where one may be sent.
@@ -50,20 +46,17 @@ class Presigner:
         Raises:
             StorageError: without credentials, or with those that are over.
         """
-        now = time.time()
         kept = self._kept.get((key, version, with_headers))
-        if kept is not None and now < kept.until:
-            return kept.url
+        if kept is not None:
+            return kept
         parameters, headers = {"Bucket": self._bucket, "Key": key}, {}
         if version.version_id is not None:
             parameters["VersionId"] = version.version_id
         elif with_headers:
             parameters["IfMatch"] = headers["If-Match"] = version.etag
-        lifetime = self.lifetime()
+        now, lifetime = time.monotonic(), self.lifetime()
         signed = SignedUrl(self._url(parameters, lifetime), headers)
-        if len(self._kept) >= _MOST_KEPT:
-            self._kept.clear()
-        self._kept[key, version, with_headers] = _Kept(now + lifetime * _SHARE_HANDED_OUT, signed)
+        self._kept.keep((key, version, with_headers), signed, now + lifetime * _SHARE_HANDED_OUT)
         return signed
 
     def origin(self) -> str | None:
