@@ -2,8 +2,8 @@
 
 import os
 import sys
-import time
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 
 import orjson
@@ -40,7 +40,7 @@ class Audit:
             named.append(f"and {len(regions) - _MOST_REGIONS} more")
         line = orjson.dumps(
             {
-                "time": _now(),
+                "time": datetime.now(timezone.utc),
                 "subject": None if caller is None else caller.subject,
                 "issuer": None if caller is None else caller.issuer,
                 "endpoint": endpoint,
@@ -50,7 +50,7 @@ class Audit:
                 "reason": reason,
                 "request": request_id,
             },
-            option=orjson.OPT_APPEND_NEWLINE,
+            option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z,
         )
         os.write(sys.stderr.fileno() if self._descriptor is None else self._descriptor, line)
 
@@ -58,9 +58,3 @@ class Audit:
 def _printable(text: str) -> str:
     """The text, in which lone surrogates, which JSON has not, are replaced."""
     return text.encode("utf-8", "replace").decode()
-
-
-def _now() -> str:
-    """The time as RFC 3339 has it."""
-    now = time.time()
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"

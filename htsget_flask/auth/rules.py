@@ -5,11 +5,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
+from functools import lru_cache
 from typing import Any
 
 from htsget_flask.auth.caller import Caller
 from htsget_flask.auth.decision import ENDPOINTS, Decision
 from htsget_flask.regions import Region
+
+# Things whose rules are remembered. Ids are those of requests: of any number, and up to kilobytes long.
+_MOST_KEPT = 1000
+_NO_RULE = Decision(False, "no rule matches")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +39,25 @@ class RuleAuthorizer:
 
     def __init__(self, rules: Sequence[Rule], *, clock: Callable[[], float] = time.time) -> None:
         self._rules = [(rule, re.compile("|".join(map(translate, rule.ids))).fullmatch) for rule in rules]
+        self._about = lru_cache(_MOST_KEPT)(self._find)
         self._clock = clock
 
     def decide(
         self, caller: Caller, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
     ) -> Decision:
         """The decision of the first rule that matches; which regions are asked for makes no difference to it."""
-        for place, (rule, matches) in enumerate(self._rules):
-            if endpoint in rule.endpoints and matches(resource_id) and self._admits(rule, caller):
-                return Decision(True, f"rules[{place}]", rule.regions)
-        return Decision(False, "no rule matches")
+        for rule, decision in self._about(endpoint, resource_id):
+            if self._admits(rule, caller):
+                return decision
+        return _NO_RULE
+
+    def _find(self, endpoint: str, resource_id: str) -> list[tuple[Rule, Decision]]:
+        """The rules about a thing, whoever asks for it, and what each of them decides."""
+        return [
+            (rule, Decision(True, f"rules[{place}]", rule.regions))
+            for place, (rule, matches) in enumerate(self._rules)
+            if endpoint in rule.endpoints and matches(resource_id)
+        ]
 
     def _admits(self, rule: Rule, caller: Caller) -> bool:
         if rule.public:

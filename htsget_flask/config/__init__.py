@@ -6,15 +6,13 @@ from htsget_flask.config.models import (
     DatasetConfig,
     GenomeConfig,
     HtsgetConfig,
-    LocalStorageConfig,
     PrefixConfig,
     RefgetConfig,
     RefgetFastaConfig,
-    S3StorageConfig,
-    StorageConfig,
     TrackConfig,
 )
 from htsget_flask.config.reading import ConfigError, default_cache_folder, folder_config, read_config
+from htsget_flask.config.storages import LocalStorageConfig, S3StorageConfig, StorageConfig
 from htsget_flask.config.values import is_url
 
 __all__ = [

@@ -12,7 +12,8 @@ from pydantic import SecretStr, ValidationError
 
 from htsget_flask.config.access import located
 from htsget_flask.config.faults import cross_faults
-from htsget_flask.config.models import GENOME_TAGS, KIND_TAGS, Config, LocalStorageConfig
+from htsget_flask.config.models import GENOME_TAGS, KIND_TAGS, Config
+from htsget_flask.config.storages import LocalStorageConfig
 from htsget_flask.config.values import IN_FILE, is_url, secret_in
 
 

@@ -26,6 +26,39 @@ def is_url(value: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
+def base_url(value: str) -> str:
+    """An absolute URL with a slash at its end.
+
+    Raises:
+        ValueError: when it is none.
+    """
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+        raise ValueError("must be an absolute http or https URL without query and fragment")
+    return value.rstrip("/") + "/"
+
+
+def relative_key(value: str) -> str:
+    """The key of a file in a storage.
+
+    Raises:
+        ValueError: when it is none.
+    """
+    if any(segment in ("", ".", "..") for segment in value.split("/")):
+        raise ValueError("must be a relative path without empty, '.' or '..' segments")
+    return value
+
+
+def _folder(value: str) -> str:
+    """A prefix of keys: empty, or a relative path with a slash at its end."""
+    return value and relative_key(value.removesuffix("/")) + "/"
+
+
+BaseUrl = Annotated[str, AfterValidator(base_url)]
+Key = Annotated[str, AfterValidator(relative_key)]
+Folder = Annotated[str, AfterValidator(_folder)]
+
+
 def is_secret(text: str) -> bool:
     """Whether the text may be a secret."""
     return _SECRET.fullmatch(text) is not None

@@ -6,6 +6,7 @@ within that block's uncompressed data (SAMv1 4.1.1).
 
 import struct
 from bisect import bisect_right
+from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 import deflate as libdeflate
@@ -24,6 +25,8 @@ _FRAME = struct.Struct("<4s4xBBH2sHH")
 _TRAILER = struct.Struct("<II")
 # The header as every known writer makes it: one extra subfield. Longer ones are legal and read as well.
 _COMMON_HEADER = 18
+_LONGEST_HEADER = 128
+_READ = 256 << 10
 # Smaller than zlib's level 1, and faster.
 _LEVEL = 1
 
@@ -91,6 +94,30 @@ def read_block(file: BinaryIO, coffset: int) -> BgzfBlock:
     if size > len(raw):
         raise FormatError("the file is truncated in mid-block")
     return BgzfBlock(inflate(raw[:size]), size)
+
+
+def read_blocks(file: BinaryIO, coffset: int) -> Iterator[BgzfBlock]:
+    """The BGZF blocks from `coffset` on to the end of the file, which is read far fewer times than it has blocks.
+
+    Raises:
+        FormatError: when there is something else, or a block is truncated or damaged.
+    """
+    file.seek(coffset)
+    raw, place, at_end = b"", 0, False
+    while True:
+        head = raw[place : place + _LONGEST_HEADER]
+        if len(head) == _LONGEST_HEADER or (at_end and head):
+            size = block_size(head)
+            if place + size <= len(raw):
+                yield BgzfBlock(inflate(raw[place : place + size]), size)
+                place += size
+                continue
+        if at_end:
+            if head:
+                raise FormatError("the file is truncated in mid-block")
+            return
+        more = file.read(_READ)
+        raw, place, at_end = raw[place:] + more, 0, not more
 
 
 def read_block_size(file: BinaryIO, coffset: int) -> int:

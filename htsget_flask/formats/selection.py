@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
 from htsget_flask.errors import FormatError
-from htsget_flask.formats.bgzf import MAX_BLOCK_DATA, block_size, deflate, inflate, split_offset
+from htsget_flask.formats.bgzf import MAX_BLOCK_DATA, deflate, read_blocks, split_offset
 from htsget_flask.formats.binning import Chunk
 
-_READ = 256 << 10
 _LONGEST_RECORD = 256 << 20
 # Compressed and sent together.
 _BATCH = 4 * MAX_BLOCK_DATA
@@ -82,20 +81,13 @@ def _records(
 def _data(file: BinaryIO, chunk: Chunk) -> Iterator[bytes]:
     """The uncompressed data of a chunk, BGZF block by block."""
     (coffset, cut), (last, last_cut) = split_offset(chunk.begin), split_offset(chunk.end)
-    file.seek(coffset)
-    raw = b""
+    blocks = read_blocks(file, coffset)
     while (coffset, cut) < (last, last_cut):
-        while len(raw) < 64 or block_size(raw[:128]) > len(raw):
-            more = file.read(_READ)
-            if not more:
-                break
-            raw += more
-        size = block_size(raw[:128])
-        if size > len(raw):
-            raise FormatError("the file is truncated in mid-block")
-        data, raw = inflate(raw[:size]), raw[size:]
-        yield data[cut : last_cut if coffset == last else None]
-        coffset, cut = (last, last_cut) if coffset == last else (coffset + size, 0)
+        block = next(blocks, None)
+        if block is None:
+            raise FormatError("the index does not fit the data: it reaches behind the end")
+        yield block.data[cut : last_cut if coffset == last else None]
+        coffset, cut = (last, last_cut) if coffset == last else (coffset + block.size, 0)
     if coffset > last:
         raise FormatError("the index does not fit the data: it is of another file")
 

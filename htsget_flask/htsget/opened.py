@@ -1,17 +1,14 @@
 """A dataset's file, opened: its header, index and edge blocks, each read once per version and then kept in memory."""
 
-import hashlib
-import logging
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, TypeVar
 
 from htsget_flask.cache import ByteCache
 from htsget_flask.catalog import DataFile
-from htsget_flask.errors import FileFaultError, FormatError, NotFound
-from htsget_flask.formats import bgzf, cram, sidecar
+from htsget_flask.errors import FileFaultError, FormatError
+from htsget_flask.formats import bgzf, cram
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.formats.crai import Crai, read_crai
 from htsget_flask.formats.headers import Header, read_bam_header, read_bcf_header, read_vcf_header
@@ -19,14 +16,12 @@ from htsget_flask.formats.index import Index
 from htsget_flask.formats.index_files import read_index
 from htsget_flask.formats.lengths import reference_lengths
 from htsget_flask.formats.records import is_unplaced, may_start
+from htsget_flask.htsget.indexes import FoundIndex, IndexT, find_index, load_index, private_bytes
 from htsget_flask.htsget.pieces import Literal, Whole
 from htsget_flask.ranges import ByteRange
-from htsget_flask.storage import Stat, VersionError
 from htsget_flask.storage.remote import EDGE, RemoteFile
 
-log = logging.getLogger(__name__)
 V = TypeVar("V")
-IndexT = TypeVar("IndexT", Index, Crai)
 
 READ_HEADER: dict[str, Callable[[BinaryIO], Header]] = {
     "BAM": read_bam_header,
@@ -34,23 +29,13 @@ READ_HEADER: dict[str, Callable[[BinaryIO], Header]] = {
     "VCF": read_vcf_header,
     "BCF": read_bcf_header,
 }
-# What a cached object costs beside its own bytes; a mapped index also holds pages, which all workers share.
+# What a cached object costs beside its own bytes.
 _OVERHEAD = 512
-_MAPPED_COST = 64 << 10
 _REFERENCE_COST = 150
 _PIECE_COST = 150
 # So many requests of one ticket are under way at once.
 _MOST_AHEAD = 16
 _END_BEHIND = "end behind"
-# Part of a sidecar's version, as are the arrays' names: to be raised when the arrays change their meaning.
-_SIDECAR_VERSION = 1
-
-
-class FoundIndex(NamedTuple):
-    """An index file that exists, in its present version."""
-
-    key: str
-    stat: Stat
 
 
 class Parts(NamedTuple):
@@ -144,28 +129,8 @@ class OpenFile:
         They count in whole seconds, as for htslib: tools write data and index within one.
         """
         if self._found_index is None:
-            self._found_index = self._find_index()
+            self._found_index = find_index(self.source, self.stat, fresh=self._fresh)
         return self._found_index
-
-    def _find_index(self) -> FoundIndex:
-        older = None
-        storage = self.source.storage
-        for key in self.source.index_keys:
-            try:
-                stat = self.source.stat(key, fresh=self._fresh)
-            except NotFound:
-                continue
-            if storage.is_remote or int(stat.modified) >= int(self.stat.modified):
-                return FoundIndex(key, stat)
-            older = older or key
-        if not self._fresh:
-            raise VersionError(self.source.key)
-        if older is not None:
-            raise FileFaultError(
-                f"the index of the {self.source.form.name} file is older than its data",
-                location=storage.location(older),
-            )
-        raise FileFaultError(f"the {self.source.form.name} file has no index", location=self.source.location)
 
     def expect(self, offsets: Sequence[int]) -> None:
         """Tell where BGZF blocks or CRAM containers start that are looked at next, in this order.
@@ -322,38 +287,11 @@ class OpenFile:
 
         def make() -> IndexT:
             try:
-                return self._load(found, kind, read, check)
+                return load_index(self.source, self.stat, found, self._sidecars, kind, read, check)
             except FormatError as error:
                 raise FileFaultError(str(error), location=self.source.storage.location(found.key)) from error
 
-        return self._fetch(("index", found), make, _private_bytes)
-
-    def _load(
-        self,
-        found: FoundIndex,
-        kind: type[IndexT],
-        read: Callable[[bytes], IndexT],
-        check: Callable[[IndexT], None],
-    ) -> IndexT:
-        """The index, of its sidecar or read; it is checked once for these versions of data and index."""
-        location = self.source.storage.location(found.key)
-        path = self._sidecars / hashlib.sha256(location.encode("utf-8", "surrogateescape")).hexdigest()[:40]
-        names = ",".join(field.name for field in fields(kind))
-        version = f"{_SIDECAR_VERSION} {names} {self.stat.etag} {found.stat.etag}"
-        arrays = sidecar.load(path, version)
-        if arrays is None:
-            with self.source.storage.open(found.key, etag=found.stat.etag) as file:
-                index = read(file.read())
-            check(index)
-            try:
-                sidecar.store(path, version, index.arrays())
-            except OSError as error:
-                log.warning("indexes are not kept between runs: the cache folder cannot be written: %s", error)
-                return index
-            arrays = sidecar.load(path, version)
-            if arrays is None:
-                return index
-        return kind.from_arrays(arrays)
+        return self._fetch(("index", found), make, private_bytes)
 
     def _check_index(self, index: Index) -> None:
         names_more = index.reference_count > len(self.header.references)
@@ -389,9 +327,3 @@ class OpenFile:
             raise FormatError("the index does not fit the data: it is of another file")
         if not len(index.containers) and self.header.end < self.tail:
             raise FormatError("the index does not fit the data: it holds none of its records")
-
-
-def _private_bytes(index: Index | Crai) -> int:
-    arrays = index.arrays().values()
-    mapped = all(array.base is not None for array in arrays if array.nbytes)
-    return _MAPPED_COST if mapped else sum(array.nbytes for array in arrays)

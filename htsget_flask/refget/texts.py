@@ -75,37 +75,18 @@ def bgzf_pieces(file: BinaryIO, blocks: Blocks, progress: Callable[[int], None])
     Raises:
         FormatError: when the file is not BGZF, truncated or damaged.
     """
-    file.seek(0)
     coffset = uoffset = 0
-    rest = b""
-    while True:
-        more = file.read(PIECE)
-        data = rest + more
-        place, texts = 0, []
-        while place < len(data):
-            try:
-                size = bgzf.block_size(data[place : place + 128])
-            except FormatError:
-                if more and len(data) - place < 128:
-                    break
-                raise FormatError("the FASTA file is compressed, but not with bgzip, or it is damaged") from None
-            if place + size > len(data):
-                break
-            text = bgzf.inflate(data[place : place + size])
+    try:
+        for text, size in bgzf.read_blocks(file, 0):
             # An empty block holds nothing that is looked for.
             if text:
                 blocks.coffsets.append(coffset)
                 blocks.uoffsets.append(uoffset)
-                texts.append(text)
-            place, coffset, uoffset = place + size, coffset + size, uoffset + len(text)
-        rest = data[place:]
-        if texts:
-            yield b"".join(texts)
-        progress(len(more))
-        if not more:
-            if rest:
-                raise FormatError("the file is truncated in mid-block")
-            return
+                yield text
+            progress(size)
+            coffset, uoffset = coffset + size, uoffset + len(text)
+    except FormatError as error:
+        raise FormatError(f"{error}: the FASTA file is compressed, but not with bgzip, or it is damaged") from None
 
 
 def _inflate(raw: memoryview, place: int) -> bytes:

@@ -2,9 +2,11 @@
 
 import contextlib
 import http.server
+import json
 import os
 import pwd
 import re
+import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -39,6 +41,15 @@ _ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+_ELSEWHERE = """<!doctype html><meta charset="utf-8"><title>Another site</title><link rel="icon" href="data:,">
+<div id="igv"></div>
+<script type="module">
+  import igv from "./igv.esm.min.js";
+  const settings = {loadDefaultGenomes: false, search: false};
+  globalThis.igvBrowser = await igv.createBrowser(document.getElementById("igv"), {...settings, ...%s});
+</script>
+"""
+
 _PATIENCE = 20_000  # ms
 
 _IS_STILL = """() => {
@@ -226,3 +237,12 @@ def static_site(folder: Path) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def elsewhere(browser: "Browser", folder: Path, settings: dict[str, Any]) -> Iterator[Visit]:
+    """igv.js with these settings, in a page that another server delivers."""
+    shutil.copy(igv_js_file(), folder)
+    (folder / "index.html").write_text(_ELSEWHERE % json.dumps(settings), encoding="utf-8")
+    with static_site(folder) as url, visit(browser, f"{url}/") as present:
+        yield present

@@ -4,13 +4,17 @@ import random
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
 from htsget_flask.demo import write_demo
 from tests import files
+from tests.live.browser import chromium
 from tests.live.server import Server, serving
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 class Serve(Protocol):
@@ -36,6 +40,13 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
         # All at once: each takes its time.
         for server in servers:
             server.process.terminate()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """A browser; each test looks at pages of its own."""
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

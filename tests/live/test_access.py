@@ -15,12 +15,11 @@ import yaml
 
 from tests.client import Response
 from tests.issuer import AUDIENCE, CLIENT, Issuer, serving_issuer, unsigned
-from tests.live.browser import chromium, igv_js_file, visit
+from tests.live.browser import elsewhere, igv_js_file, visit
 from tests.live.conftest import Serve
 from tests.live.fronts import make_certificate
 from tests.live.regions import Region, overlapping
 from tests.live.server import Server, begin, end, free_port, wait_until
-from tests.live.test_igv import elsewhere
 from tests.live.test_page import reads
 from tests.live.tools import lines, run, tool, view
 
@@ -166,12 +165,6 @@ class TestTheHtsgetClientReadsWithItsBearerToken:
         for token in ([], ["-b", issuer.token(scope="write")], ["-b", unsigned(issuer.claims(), {"alg": "none"})]):
             with pytest.raises(AssertionError):
                 run("htsget", url, *token, *bounds, cwd=tmp_path)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    with chromium() as started:
-        yield started
 
 
 class TestIgvReadsWithAToken:

@@ -1,9 +1,6 @@
 """igv.js in another site's page, with real CORS: it reads every kind of track and genome that it can read from us."""
 
-import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -11,7 +8,7 @@ from urllib.parse import urlsplit
 import pysam
 import pytest
 
-from tests.live.browser import Visit, chromium, igv_js_file, static_site, visit
+from tests.live.browser import Visit, elsewhere
 from tests.live.conftest import Serve
 from tests.live.server import Server
 from tests.live.test_page import reads, variants
@@ -24,21 +21,6 @@ pytestmark = pytest.mark.live
 
 NAME, START, END = "chr1", 30_000, 33_000
 BIN = 100  # bases
-
-PAGE = """<!doctype html><meta charset="utf-8"><title>Another site</title><link rel="icon" href="data:,">
-<div id="igv"></div>
-<script type="module">
-  import igv from "./igv.esm.min.js";
-  const settings = {loadDefaultGenomes: false, search: false};
-  globalThis.igvBrowser = await igv.createBrowser(document.getElementById("igv"), {...settings, ...%s});
-</script>
-"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -76,15 +58,6 @@ def server(serve: Serve, folder: Path, tmp_path_factory: pytest.TempPathFactory)
     path = tmp_path_factory.mktemp("igv") / "config.yaml"
     settings = ("files: {storages: [here]}", "browser: {enabled: false}")
     return serve("--config", write_config(path, folder, *settings))
-
-
-@contextmanager
-def elsewhere(browser: "Browser", folder: Path, settings: dict[str, Any]) -> Iterator[Visit]:
-    """igv.js with these settings, in a page that another server delivers."""
-    shutil.copy(igv_js_file(), folder)
-    (folder / "index.html").write_text(PAGE % json.dumps(settings), encoding="utf-8")
-    with static_site(folder) as url, visit(browser, f"{url}/") as present:
-        yield present
 
 
 def is_sound(present: Visit, server: Server) -> bool:

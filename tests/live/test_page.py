@@ -5,7 +5,6 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ import yaml
 
 from htsget_flask.config import folder_config
 from htsget_flask.page.policy import igv_js
-from tests.live.browser import LAPTOP, PHONE, Visit, chromium, igv_js_file, visit
+from tests.live.browser import LAPTOP, PHONE, Visit, igv_js_file, visit
 from tests.live.conftest import Serve
 from tests.live.server import Server
 from tests.live.tools import lines, write_config
@@ -31,12 +30,6 @@ _COLOUR_IN_IGV = """() => {
   return getComputedStyle(input).color;
 }"""
 LOCUS = ("chr1", 20_000, 24_000)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

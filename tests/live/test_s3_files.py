@@ -1,20 +1,17 @@
 """Plain files of a bucket: redirected to presigned URLs, or through this server; and igv.js that reads both."""
 
-import json
-import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.client import Response
 from tests.faulty import FaultyProxy, faulty_proxy
-from tests.live.browser import Visit, chromium, igv_js_file, static_site, visit
+from tests.live.browser import elsewhere, igv_js_file, visit
 from tests.live.buckets import BucketHttp, application, kind, serving_bucket
 from tests.live.server import Server, wait_until
 from tests.live.test_page import reads, variants
@@ -247,31 +244,6 @@ class TestALargeFileIsStreamed:
             assert is_equal
             connection.close()
         assert resident(live) - before < 8 * 6 * MIB
-
-
-PAGE = """<!doctype html><meta charset="utf-8"><title>Another site</title><link rel="icon" href="data:,">
-<div id="igv"></div>
-<script type="module">
-  import igv from "./igv.esm.min.js";
-  const settings = {loadDefaultGenomes: false, search: false};
-  globalThis.igvBrowser = await igv.createBrowser(document.getElementById("igv"), {...settings, ...%s});
-</script>
-"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    with chromium() as started:
-        yield started
-
-
-@contextmanager
-def elsewhere(browser: "Browser", folder: Path, settings: dict[str, Any]) -> Iterator[Visit]:
-    """igv.js with these settings, in a page that another server delivers."""
-    shutil.copy(igv_js_file(), folder)
-    (folder / "index.html").write_text(PAGE % json.dumps(settings), encoding="utf-8")
-    with static_site(folder) as site, visit(browser, f"{site}/") as present:
-        yield present
 
 
 class TestIgvReadsABucketFromAnotherOrigin:

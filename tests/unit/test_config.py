@@ -28,16 +28,15 @@ from htsget_flask.config.models import (
     FilesConfig,
     GenomeConfig,
     HtsgetConfig,
-    LocalStorageConfig,
     OrganizationConfig,
     PrefixConfig,
     RefgetConfig,
     RefgetFastaConfig,
     RefgetStoreConfig,
-    S3StorageConfig,
     ServiceConfig,
     TrackConfig,
 )
+from htsget_flask.config.storages import LocalStorageConfig, S3StorageConfig
 
 ROOT = Path(__file__).parents[2]
 MODELS: dict[str, type[BaseModel]] = {
