@@ -21,7 +21,7 @@ serve-s3: $(VENV)/serve.stamp $(VENV)/rclone.stamp
 	$(BIN)/python config/serve_s3.py $(PORT)
 
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest --numprocesses auto --dist loadscope
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/test.stamp
 	$(BIN)/ruff check
@@ -29,7 +29,7 @@ check: $(VENV)/test.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/coverage erase
-	HTSGET_FLASK_TEST_REGIONS=10 $(BIN)/coverage run -m pytest -m "not live" -q --numprocesses auto --dist loadscope
+	HTSGET_FLASK_TEST_REGIONS=10 $(BIN)/coverage run -m pytest -m "not live" -q --numprocesses auto --dist loadfile --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -1,11 +1,14 @@
 """What holds for all tests: they write to temporary folders only, and ask nothing of any network."""
 
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
+from htsget_flask.demo import write_demo
 from tests.s3 import KINDS, S3Server, serving_s3
 
 # Each would change what the server under test, or a client of it, does.
@@ -36,6 +39,17 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             patch.setenv(name, os.devnull)
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         yield
+
+
+@pytest.fixture(scope="session")
+def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example data, which no test may change; all processes of a run share it."""
+    ours = tmp_path_factory.getbasetemp()
+    shared = ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours
+    with (shared / "demo.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        write_demo(shared / "demo")
+    return shared / "demo"
 
 
 @pytest.fixture(scope="session")

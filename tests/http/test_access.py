@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,6 @@ from hypothesis import strategies as st
 
 from htsget_flask.app import create_app
 from htsget_flask.config import read_config
-from htsget_flask.demo import write_demo
 from htsget_flask.guard import GUARDS, guard
 from htsget_flask.storage import Stat
 from htsget_flask.storage.local import LocalStorage
@@ -35,10 +35,9 @@ def issuer() -> Issuer:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demo(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("access") / "data"
-    write_demo(folder)
-    return folder
+    return Path(shutil.copytree(demo_folder, folder, copy_function=shutil.copy2))
 
 
 @pytest.fixture

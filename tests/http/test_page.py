@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 import pysam
 import pytest
 
-from htsget_flask.demo import write_demo
 from tests import files
 from tests.client import FlaskHttp, Response
 from tests.http.app import http_for
@@ -21,17 +20,10 @@ ROOT = Path(__file__).parents[2]
 OPEN = {"storages": ["data"]}
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("demo")
-    write_demo(folder)
-    return folder
-
-
 @pytest.fixture
-def folder(demo: Path, tmp_path: Path) -> Path:
+def folder(demo_folder: Path, tmp_path: Path) -> Path:
     """A copy of the example data that may be changed."""
-    return Path(shutil.copytree(demo, tmp_path / "data", copy_function=shutil.copy2))
+    return Path(shutil.copytree(demo_folder, tmp_path / "data", copy_function=shutil.copy2))
 
 
 def policy(http: FlaskHttp) -> dict[str, list[str]]:
@@ -58,26 +50,26 @@ def named(**settings: object) -> dict[str, Any]:
 
 
 class TestThePageLoadsNothingElse:
-    def test_its_policy(self, demo: Path) -> None:
-        directives = policy(http_for(demo))
+    def test_its_policy(self, demo_folder: Path) -> None:
+        directives = policy(http_for(demo_folder))
         assert directives["default-src"] == directives["base-uri"] == directives["frame-ancestors"] == ["'none'"]
         (cdn,) = set(directives["script-src"]) - {"'self'", "'wasm-unsafe-eval'"}
         assert re.fullmatch(r"https://cdn\.jsdelivr\.net/npm/igv@[0-9.]+/dist/igv\.esm\.min\.js", cdn)
         assert set(directives["connect-src"]) == {"'self'", "http://localhost"}
 
-    def test_but_what_the_configuration_names(self, demo: Path) -> None:
+    def test_but_what_the_configuration_names(self, demo_folder: Path) -> None:
         tracks = [
             {"url": "https://tracks.example:8443/a.bw"},
             {"url": "https://x.example/a", "indexURL": "https://y.example/b"},
         ]
         genome = {"fasta": "https://genomes.example/a.fa"}
         http = http_for(
-            demo,
+            demo_folder,
             public_url="https://data.example/prefix",
             datasets=[named(tracks=tracks, genome=genome)],
             browser={"igv_js": "https://static.example/igv;x.js?v=1"},
             storages={
-                "data": {"type": "local", "root": str(demo), "url": "https://raw.example/x/", "secret": "s" * 16}
+                "data": {"type": "local", "root": str(demo_folder), "url": "https://raw.example/x/", "secret": "s" * 16}
             },
         )
         directives = policy(http)
@@ -87,20 +79,20 @@ class TestThePageLoadsNothingElse:
         assert 'data-igv-js="https://static.example/igv;x.js?v=1"' in http.get("/").body.decode()
         assert 'data-igv-js-integrity=""' in http.get("/").body.decode()
 
-    def test_the_genomes_of_igv_js_are_anywhere(self, demo: Path) -> None:
-        http = http_for(demo, datasets=[named(genome="hg38")])
+    def test_the_genomes_of_igv_js_are_anywhere(self, demo_folder: Path) -> None:
+        http = http_for(demo_folder, datasets=[named(genome="hg38")])
         assert "https:" in policy(http)["connect-src"]
         assert 'data-genome-list="yes"' in http.get("/").body.decode()
-        assert 'data-genome-list="no"' in http_for(demo).get("/").body.decode()
+        assert 'data-genome-list="no"' in http_for(demo_folder).get("/").body.decode()
 
-    def test_a_host_cannot_add_to_it(self, demo: Path) -> None:
+    def test_a_host_cannot_add_to_it(self, demo_folder: Path) -> None:
         header = {"Host": "x.example;script-src"}
-        answer = http_for(demo).get("/", headers=header)
+        answer = http_for(demo_folder).get("/", headers=header)
         assert answer.status == 400 or ";script-src" not in answer.headers["content-security-policy"].replace("; ", "")
 
-    def test_its_parts(self, demo: Path, tmp_path: Path) -> None:
+    def test_its_parts(self, demo_folder: Path, tmp_path: Path) -> None:
         (tmp_path / "my.js").write_text("export default 1;\n")
-        http = http_for(demo, browser={"igv_js": str(tmp_path / "my.js")})
+        http = http_for(demo_folder, browser={"igv_js": str(tmp_path / "my.js")})
         page = http.get("/").body.decode()
         assert 'data-igv-js="page/igv.js"' in page
         assert "https://" not in page
@@ -120,26 +112,28 @@ class TestThePageLoadsNothingElse:
         assert http.get("/page/igv.js").body == b"export default 1;\n"
         assert http.get("/page/static/../views.py").status == 404
 
-    def test_no_file_without_one_that_is_named(self, demo: Path) -> None:
-        assert http_for(demo).get("/page/igv.js").status == 404
-        assert http_for(demo, browser={"igv_js": "https://static.example/igv.js"}).get("/page/igv.js").status == 404
+    def test_no_file_without_one_that_is_named(self, demo_folder: Path) -> None:
+        assert http_for(demo_folder).get("/page/igv.js").status == 404
+        assert (
+            http_for(demo_folder, browser={"igv_js": "https://static.example/igv.js"}).get("/page/igv.js").status == 404
+        )
 
-    def test_the_manual_names_its_version(self, demo: Path) -> None:
-        (version,) = re.findall(r"/npm/igv@([0-9.]+)/", http_for(demo).get("/").body.decode())
+    def test_the_manual_names_its_version(self, demo_folder: Path) -> None:
+        (version,) = re.findall(r"/npm/igv@([0-9.]+)/", http_for(demo_folder).get("/").body.decode())
         manual = (ROOT / "docs" / "deployment.md").read_text()
         assert set(re.findall(r"igv[@-]([0-9]+(?:\.[0-9]+)+)", manual)) == {version}
 
-    def test_names_are_escaped(self, demo: Path) -> None:
-        page = http_for(demo, service={"name": "<b>&\"'"}).get("/").body.decode()
+    def test_names_are_escaped(self, demo_folder: Path) -> None:
+        page = http_for(demo_folder, service={"name": "<b>&\"'"}).get("/").body.decode()
         assert "<b>" not in page
         assert "<title>&lt;b&gt;&amp;&#34;&#39;</title>" in page
 
 
 class TestThePageCanBeSwitchedOff:
     @pytest.mark.parametrize("path", ["/", "/page/datasets", "/page/dataset?id=NA00001", "/page/static/page.js"])
-    def test_all_of_it(self, demo: Path, path: str) -> None:
-        assert http_for(demo).get(path).status == 200
-        assert http_for(demo, browser={"enabled": False}).get(path).status == 404
+    def test_all_of_it(self, demo_folder: Path, path: str) -> None:
+        assert http_for(demo_folder).get(path).status == 200
+        assert http_for(demo_folder, browser={"enabled": False}).get(path).status == 404
 
 
 class TestDatasetsAreListed:
@@ -166,17 +160,17 @@ class TestDatasetsAreListed:
         assert ask(http, "/page/datasets", offset=500)["datasets"] == []
         assert http.get("/page/datasets?offset=x").status == 400
 
-    def test_by_what_they_are_called(self, demo: Path) -> None:
+    def test_by_what_they_are_called(self, demo_folder: Path) -> None:
         prefix = {"prefix": "all/", "storage": "data", "description": "Everything"}
-        http = http_for(demo, datasets=[named(name="The Sample", description="Of a person"), prefix])
+        http = http_for(demo_folder, datasets=[named(name="The Sample", description="Of a person"), prefix])
         for search, ids in (("the sample", ["one"]), ("PERSON", ["one"]), ("everything cohort", ["all/cohort"])):
             assert [one["id"] for one in ask(http, "/page/datasets", search=search)["datasets"]] == ids
         (one,) = ask(http, "/page/datasets", search="sample person")["datasets"]
         assert (one["name"], one["description"]) == ("The Sample", "Of a person")
 
-    def test_also_one_whose_file_is_gone(self, demo: Path) -> None:
+    def test_also_one_whose_file_is_gone(self, demo_folder: Path) -> None:
         reads = {"BAM": {"storage": "data", "key": "gone.bam"}}
-        http = http_for(demo, datasets=[{"id": "one", "reads": reads}])
+        http = http_for(demo_folder, datasets=[{"id": "one", "reads": reads}])
         (one,) = ask(http, "/page/datasets")["datasets"]
         assert one["files"] == [{"format": "BAM", "size": None}]
         assert "is not there" in told(http, "one")["files"]["BAM"]["problem"]
@@ -192,8 +186,8 @@ class TestDatasetsAreListed:
 
 
 class TestADatasetBecomesTracks:
-    def test_reads(self, demo: Path) -> None:
-        dataset = told(http_for(demo, files=OPEN), "NA00001")
+    def test_reads(self, demo_folder: Path) -> None:
+        dataset = told(http_for(demo_folder, files=OPEN), "NA00001")
         bam, cram = dataset["files"]["BAM"], dataset["files"]["CRAM"]
         assert bam["track"] == {
             "type": "alignment",
@@ -205,10 +199,10 @@ class TestADatasetBecomesTracks:
         assert cram["track"]["url"] == "http://localhost/files/data/NA00001.cram"
         assert cram["track"]["indexURL"] == "http://localhost/files/data/NA00001.cram.crai"
         assert dataset["locus"] == "chr1:1-20000"
-        assert bam["size"] == (demo / "NA00001.bam").stat().st_size
+        assert bam["size"] == (demo_folder / "NA00001.bam").stat().st_size
 
-    def test_variants(self, demo: Path) -> None:
-        dataset = told(http_for(demo, files=OPEN, public_url="https://data.example/x"), "cohort")
+    def test_variants(self, demo_folder: Path) -> None:
+        dataset = told(http_for(demo_folder, files=OPEN, public_url="https://data.example/x"), "cohort")
         track = dataset["files"]["VCF"]["track"]
         assert track["url"] == "https://data.example/x/variants/cohort"
         assert (track["type"], track["sourceType"], track["visibilityWindow"]) == ("variant", "htsget", 100_000)
@@ -234,17 +228,17 @@ class TestADatasetBecomesTracks:
         assert dataset["files"]["BAM"]["track"] is None
         assert dataset["files"]["CRAM"]["problem"] is None
 
-    def test_none_that_does_not_exist(self, demo: Path) -> None:
+    def test_none_that_does_not_exist(self, demo_folder: Path) -> None:
         for query in ("?id=nothing", "", "?id=../demo", "?id=NA00001.bam"):
-            assert http_for(demo).get(f"/page/dataset{query}").status == 404
+            assert http_for(demo_folder).get(f"/page/dataset{query}").status == 404
 
-    def test_further_tracks(self, demo: Path) -> None:
+    def test_further_tracks(self, demo_folder: Path) -> None:
         tracks = [
             {"storage": "data", "key": "a b.bw", "type": "wig", "color": "red"},
             {"storage": "data", "key": "x.gff.gz", "index": "x.gff.gz.tbi"},
             {"url": "https://x.example/a.vcf.gz", "index": "https://x.example/a.vcf.gz.tbi", "name": "A"},
         ]
-        assert told(http_for(demo, files=OPEN, datasets=[named(tracks=tracks)]), "one")["tracks"] == [
+        assert told(http_for(demo_folder, files=OPEN, datasets=[named(tracks=tracks)]), "one")["tracks"] == [
             {"type": "wig", "color": "red", "url": "http://localhost/files/data/a%20b.bw"},
             {
                 "url": "http://localhost/files/data/x.gff.gz",
@@ -264,29 +258,31 @@ def fasta_of(found: Mapping[str, str]) -> str:
 
 
 class TestADatasetIsShownOnItsGenome:
-    def test_that_the_configuration_names(self, demo: Path) -> None:
+    def test_that_the_configuration_names(self, demo_folder: Path) -> None:
         genome = {"storage": "data", "fasta": "ref/a.fa.gz", "name": "Mine"}
-        found = reference(demo, "one", datasets=[named(genome=genome)])
+        found = reference(demo_folder, "one", datasets=[named(genome=genome)])
         url = "http://localhost/files/data/ref/a.fa.gz"
         assert (found["name"], found["fastaURL"], found["indexURL"]) == ("Mine", url, f"{url}.fai")
         assert found["compressedIndexURL"] == f"{url}.gzi"
         found = reference(
-            demo, "one", datasets=[named(genome={"fasta": "https://x.example/a.fa", "index": "https://x.example/b"})]
+            demo_folder,
+            "one",
+            datasets=[named(genome={"fasta": "https://x.example/a.fa", "index": "https://x.example/b"})],
         )
         assert (found["fastaURL"], found["indexURL"]) == ("https://x.example/a.fa", "https://x.example/b")
         assert "compressedIndexURL" not in found
-        assert reference(demo, "one", datasets=[named(genome="hg38")]) == "hg38"
+        assert reference(demo_folder, "one", datasets=[named(genome="hg38")]) == "hg38"
 
-    def test_below_a_prefix(self, demo: Path) -> None:
+    def test_below_a_prefix(self, demo_folder: Path) -> None:
         entry = {"prefix": "", "storage": "data", "genome": "mm39", "tracks": [{"url": "https://x.example/a.bw"}]}
-        dataset = told(http_for(demo, datasets=[entry]), "NA00001")
+        dataset = told(http_for(demo_folder, datasets=[entry]), "NA00001")
         assert dataset["reference"] == "mm39"
         assert dataset["tracks"] == [{"url": "https://x.example/a.bw"}]
 
-    def test_or_the_fasta_beside_it(self, demo: Path) -> None:
-        assert fasta_of(reference(demo)) == "demo.fa"
-        assert fasta_of(reference(demo, "cohort")) == "demo.fa"
-        assert told(http_for(demo, files=OPEN), "NA00001")["note"] is None
+    def test_or_the_fasta_beside_it(self, demo_folder: Path) -> None:
+        assert fasta_of(reference(demo_folder)) == "demo.fa"
+        assert fasta_of(reference(demo_folder, "cohort")) == "demo.fa"
+        assert told(http_for(demo_folder, files=OPEN), "NA00001")["note"] is None
 
     def test_the_nearest_that_fits(self, folder: Path) -> None:
         (folder / "a" / "b").mkdir(parents=True)
@@ -315,11 +311,11 @@ class TestADatasetIsShownOnItsGenome:
         assert fasta_of(found) == "demo.fa.gz"
         assert found["compressedIndexURL"].endswith("/demo.fa.gz.gzi")
 
-    def test_not_one_that_browsers_cannot_read(self, demo: Path) -> None:
-        assert reference(demo, files={"storages": []})["format"] == "chromsizes"
+    def test_not_one_that_browsers_cannot_read(self, demo_folder: Path) -> None:
+        assert reference(demo_folder, files={"storages": []})["format"] == "chromsizes"
 
-    def test_or_else_on_the_lengths_in_its_header(self, demo: Path) -> None:
-        http = http_for(demo)
+    def test_or_else_on_the_lengths_in_its_header(self, demo_folder: Path) -> None:
+        http = http_for(demo_folder)
         dataset = told(http, "NA00001")
         answer: Response = http.get(dataset["reference"]["fastaURL"])
         assert answer.body == b"chr1\t600000\nchr2\t300000\nchrM\t16569\n"
@@ -379,6 +375,6 @@ class TestOneFaultIsNotAll:
         answer = http.get("/reads/NA00001?format=CRAM")
         assert answer.status == 500 and b"cannot be read: Permission denied" in answer.body
 
-    def test_a_search_that_is_too_long(self, demo: Path) -> None:
-        assert http_for(demo).get("/page/datasets?search=" + "s+" * 101).status == 400
-        assert ask(http_for(demo), "/page/datasets", search="na " * 60)["total"] == 1
+    def test_a_search_that_is_too_long(self, demo_folder: Path) -> None:
+        assert http_for(demo_folder).get("/page/datasets?search=" + "s+" * 101).status == 400
+        assert ask(http_for(demo_folder), "/page/datasets", search="na " * 60)["total"] == 1

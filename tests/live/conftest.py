@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from htsget_flask.demo import write_demo
 from tests import files
 from tests.live.browser import chromium
 from tests.live.server import Server, serving
@@ -47,14 +46,6 @@ def browser() -> Iterator["Browser"]:
     """A browser; each test looks at pages of its own."""
     with chromium() as started:
         yield started
-
-
-@pytest.fixture(scope="session")
-def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example data."""
-    folder = tmp_path_factory.mktemp("demo")
-    write_demo(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -45,6 +45,7 @@ def clients() -> Path:
                     "pip",
                     "install",
                     "--quiet",
+                    "--no-compile",
                     "--disable-pip-version-check",
                     *CLIENTS,
                 ],

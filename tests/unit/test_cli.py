@@ -13,7 +13,6 @@ from click.testing import CliRunner, Result
 from htsget_flask.app import create_services, limited
 from htsget_flask.cli import main
 from htsget_flask.config import read_config
-from htsget_flask.demo import write_demo
 from tests import files
 from tests.files import GOOD, NOT_BGZF, WITHOUT_INDEX
 from tests.files import truncated as truncate
@@ -27,23 +26,16 @@ def run(*arguments: object) -> Result:
         return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("demo")
-    write_demo(folder)
-    return folder
-
-
 @pytest.fixture
-def folder(demo: Path, tmp_path: Path) -> Path:
+def folder(demo_folder: Path, tmp_path: Path) -> Path:
     """A copy of the example data that may be spoilt."""
-    shutil.copytree(demo, tmp_path / "data", copy_function=shutil.copy2)
+    shutil.copytree(demo_folder, tmp_path / "data", copy_function=shutil.copy2)
     return tmp_path / "data"
 
 
 class TestCheck:
-    def test_sound_files(self, demo: Path) -> None:
-        result = run("check", demo)
+    def test_sound_files(self, demo_folder: Path) -> None:
+        result = run("check", demo_folder)
         assert result.exit_code == 0, result.output
         assert result.output.count("ok     /") == 4
         assert "ok     sequences of " in result.output
@@ -57,9 +49,9 @@ class TestCheck:
         assert result.exit_code == 0, result.output
         assert "records compared" in result.output
 
-    def test_deep_finds_what_is_not_delivered(self, demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_deep_finds_what_is_not_delivered(self, demo_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("htsget_flask.htsget.plan.merge_chunks", lambda *_, **__: [])
-        result = run("check", "--deep", demo)
+        result = run("check", "--deep", demo_folder)
         assert result.exit_code == 1
         assert "tickets do not hold" in result.output
 
@@ -103,10 +95,10 @@ class TestCheck:
     def test_an_empty_folder_is_a_mistake(self, tmp_path: Path) -> None:
         assert run("check", tmp_path).exit_code == 1
 
-    def test_a_configuration(self, demo: Path, tmp_path: Path) -> None:
+    def test_a_configuration(self, demo_folder: Path, tmp_path: Path) -> None:
         config = tmp_path / "config.yaml"
         config.write_text(
-            f"storages: {{lab: {{type: local, root: {demo}}}}}\n"
+            f"storages: {{lab: {{type: local, root: {demo_folder}}}}}\n"
             "datasets:\n"
             "  - {id: one, reads: {BAM: {storage: lab, key: NA00001.bam}, CRAM: {storage: lab, key: gone.cram}}}\n"
         )
@@ -179,10 +171,10 @@ class TestIndex:
 
 
 class TestDemo:
-    def test_says_where_it_is(self, demo: Path) -> None:
-        result = run("demo", demo)
+    def test_says_where_it_is(self, demo_folder: Path) -> None:
+        result = run("demo", demo_folder)
         assert result.exit_code == 0
-        assert str(demo) in result.output
+        assert str(demo_folder) in result.output
 
 
 class TestHelp:
@@ -198,10 +190,10 @@ class TestCheckAs:
         return Issuer(keys=[Key("one", "ES256")])
 
     @pytest.fixture
-    def config(self, demo: Path, issuer: Issuer, tmp_path: Path) -> Path:
+    def config(self, demo_folder: Path, issuer: Issuer, tmp_path: Path) -> Path:
         (tmp_path / "jwks.json").write_text(json.dumps(issuer.jwks))
         content = {
-            "storages": {"data": {"type": "local", "root": str(demo)}},
+            "storages": {"data": {"type": "local", "root": str(demo_folder)}},
             "datasets": [{"prefix": "", "storage": "data"}],
             "auth": {
                 "secrets": ["a-secret-of-tests-0123456789"],
@@ -245,11 +237,11 @@ class TestCheckAs:
         result = CliRunner().invoke(main, arguments, input=issuer.token("ES256") + "\n")
         assert result.output.startswith("ada of ")
 
-    def test_what_is_no_question(self, config: Path, demo: Path) -> None:
+    def test_what_is_no_question(self, config: Path, demo_folder: Path) -> None:
         assert run("check", "--as", "x", "NA1").exit_code == 2
         assert run("check", "--config", config, "--as", "x").exit_code == 2
-        assert run("check", demo, demo).exit_code == 2
-        assert run("check", demo / "none").exit_code == 2
+        assert run("check", demo_folder, demo_folder).exit_code == 2
+        assert run("check", demo_folder / "none").exit_code == 2
         assert run("check", "--config", config, "--as", "", "NA1", "chr1:0-5").exit_code == 1
 
     def test_the_data_are_looked_at_as_ever(self, config: Path) -> None:
@@ -258,9 +250,9 @@ class TestCheckAs:
         assert not (config.parent / "audit.log").exists()
 
 
-def test_signed_urls_of_storages_live_no_longer_than_ones_of_this_server(demo: Path, tmp_path: Path) -> None:
+def test_signed_urls_of_storages_live_no_longer_than_ones_of_this_server(demo_folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
-    storage = f"{{type: local, root: '{demo}', url: 'https://a.example/', secret: a-secret-0123456789}}"
+    storage = f"{{type: local, root: '{demo_folder}', url: 'https://a.example/', secret: a-secret-0123456789}}"
     s3 = "{type: s3, bucket: some-bucket, region: eu-west-1, expires: 90000}"
     auth = "{secrets: [a-secret-0123456789], expires: 600, rules: [{ids: ['*'], public: true}]}"
     common = f"storages: {{data: {storage}, far: {s3}}}\ndatasets: [{{prefix: '', storage: data}}]\n"

@@ -41,34 +41,30 @@ class Evidence(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("demo")
-    write_demo(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def completed(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def completed(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another folder, with a longer path, that had some files of an interrupted run or of an older version."""
     folder = tmp_path_factory.mktemp("a folder with another and longer name")
     for name in NAMES - {"README.txt", "cohort.bcf.csi"}:
         (folder / name).write_bytes(UNFINISHED)
-    (folder / "README.txt").write_bytes((demo / "README.txt").read_bytes())
+    (folder / "README.txt").write_bytes((demo_folder / "README.txt").read_bytes())
     write_demo(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def reads(demo: Path) -> list[pysam.AlignedSegment]:
-    with pysam.AlignmentFile(str(demo / "NA00001.bam")) as bam:
+def reads(demo_folder: Path) -> list[pysam.AlignedSegment]:
+    with pysam.AlignmentFile(str(demo_folder / "NA00001.bam")) as bam:
         return list(bam.fetch(until_eof=True))
 
 
 @pytest.fixture(scope="module")
-def biallelic_evidence(demo: Path) -> dict[tuple[str, tuple[int, ...]], list[Evidence]]:
+def biallelic_evidence(demo_folder: Path) -> dict[tuple[str, tuple[int, ...]], list[Evidence]]:
     """What the reads show at some hundred biallelic sites of each contig, by kind of site and genotype called."""
     evidence: dict[tuple[str, tuple[int, ...]], list[Evidence]] = {}
-    with pysam.AlignmentFile(str(demo / "NA00001.bam")) as bam, pysam.VariantFile(str(demo / "cohort.vcf.gz")) as vcf:
+    with (
+        pysam.AlignmentFile(str(demo_folder / "NA00001.bam")) as bam,
+        pysam.VariantFile(str(demo_folder / "cohort.vcf.gz")) as vcf,
+    ):
         for site in chain(vcf.fetch("chr1", 0, 100_000), vcf.fetch("chr2", 0, 100_000), vcf.fetch("chrM")):
             ref, *alts = site.alleles or ()
             if len(alts) > 1:
@@ -104,36 +100,36 @@ def pool(evidence: list[Evidence]) -> Evidence:
 
 
 class TestTheDemoIsDeterministic:
-    def test_two_folders_hold_the_same_bytes(self, demo: Path, completed: Path) -> None:
-        assert [name for name in NAMES if (demo / name).read_bytes() != (completed / name).read_bytes()] == []
+    def test_two_folders_hold_the_same_bytes(self, demo_folder: Path, completed: Path) -> None:
+        assert [name for name in NAMES if (demo_folder / name).read_bytes() != (completed / name).read_bytes()] == []
 
 
 class TestTheHeadersTellNothingOfTheMachine:
     @pytest.mark.parametrize("suffix", PAIRED_FORMATS)
-    def test_reads_have_checksums_and_no_path_or_program(self, demo: Path, suffix: str) -> None:
-        with pysam.AlignmentFile(str(demo / f"NA00001.{suffix}")) as file:
+    def test_reads_have_checksums_and_no_path_or_program(self, demo_folder: Path, suffix: str) -> None:
+        with pysam.AlignmentFile(str(demo_folder / f"NA00001.{suffix}")) as file:
             header = file.header.to_dict()
         assert set(header) == {"HD", "SQ", "RG"}
         assert [set(line) for line in header["SQ"]] == [{"SN", "LN", "M5"}] * 3
         assert [line["SM"] for line in header["RG"]] == [SAMPLE]
 
     @pytest.mark.parametrize("name", ["cohort.vcf.gz", "cohort.bcf"])
-    def test_variants_have_a_fixed_date_and_no_path_or_program(self, demo: Path, name: str) -> None:
-        with pysam.VariantFile(str(demo / name)) as file:
+    def test_variants_have_a_fixed_date_and_no_path_or_program(self, demo_folder: Path, name: str) -> None:
+        with pysam.VariantFile(str(demo_folder / name)) as file:
             header = str(file.header)
             lengths = {contig.name: contig.length for contig in file.header.contigs.values()}
         assert lengths == {"chr1": 600_000, "chr2": 300_000, "chrM": 16_569}
         assert "##fileDate=20240101\n" in header
         assert "bcftools" not in header
-        assert str(demo.parent) not in header
+        assert str(demo_folder.parent) not in header
 
-    def test_the_cram_identifier_is_the_file_name(self, demo: Path) -> None:
-        assert (demo / "NA00001.cram").read_bytes()[6:26] == b"NA00001.cram".ljust(20, b"\0")
+    def test_the_cram_identifier_is_the_file_name(self, demo_folder: Path) -> None:
+        assert (demo_folder / "NA00001.cram").read_bytes()[6:26] == b"NA00001.cram".ljust(20, b"\0")
 
 
 class TestTheReadsAgreeWithTheCalls:
-    def test_the_reads_lie_as_their_tags_say(self, demo: Path, reads: list[pysam.AlignedSegment]) -> None:
-        with pysam.FastaFile(str(demo / "demo.fa")) as fasta:
+    def test_the_reads_lie_as_their_tags_say(self, demo_folder: Path, reads: list[pysam.AlignedSegment]) -> None:
+        with pysam.FastaFile(str(demo_folder / "demo.fa")) as fasta:
             texts = {name: fasta.fetch(name) for name in fasta.references}
         gapped = [read for read in reads if read.cigarstring not in (None, "150M")]
         assert {letter for read in gapped for letter in read.cigarstring or "" if letter.isalpha()} == set("MIDS")
@@ -160,8 +156,11 @@ class TestTheReadsAgreeWithTheCalls:
         assert 0.45 < pool(biallelic_evidence[kind, (0, 1)]).fraction < 0.55
         assert all(0 < found.fraction < 1 for found in biallelic_evidence[kind, (0, 1)] if found.total > 12)
 
-    def test_allele_counts_are_those_of_the_genotypes(self, demo: Path) -> None:
-        with pysam.VariantFile(str(demo / "cohort.vcf.gz")) as vcf, pysam.FastaFile(str(demo / "demo.fa")) as fasta:
+    def test_allele_counts_are_those_of_the_genotypes(self, demo_folder: Path) -> None:
+        with (
+            pysam.VariantFile(str(demo_folder / "cohort.vcf.gz")) as vcf,
+            pysam.FastaFile(str(demo_folder / "demo.fa")) as fasta,
+        ):
             end = dict.fromkeys(fasta.references, 0)
             for site in vcf:
                 called = Counter(a for call in site.samples.values() for a in call["GT"] if a is not None)
@@ -199,7 +198,13 @@ class TestTheIndexesFindEveryRecord:
     @pytest.mark.parametrize("suffix", PAIRED_FORMATS)
     @pytest.mark.parametrize(("reference_name", "start", "end"), REGIONS)
     def test_reads(
-        self, demo: Path, reads: list[pysam.AlignedSegment], suffix: str, reference_name: str, start: int, end: int
+        self,
+        demo_folder: Path,
+        reads: list[pysam.AlignedSegment],
+        suffix: str,
+        reference_name: str,
+        start: int,
+        end: int,
     ) -> None:
         scanned = sum(
             read.reference_name == reference_name
@@ -207,35 +212,40 @@ class TestTheIndexesFindEveryRecord:
             and (read.reference_end or read.reference_start + 1) > start
             for read in reads
         )
-        with pysam.AlignmentFile(str(demo / f"NA00001.{suffix}")) as file:
+        with pysam.AlignmentFile(str(demo_folder / f"NA00001.{suffix}")) as file:
             assert file.count(reference_name, start, end, read_callback="nofilter") == scanned > 0
 
     @pytest.mark.parametrize("name", ["cohort.vcf.gz", "cohort.bcf"])
     @pytest.mark.parametrize(("reference_name", "start", "end"), REGIONS)
-    def test_variants(self, demo: Path, name: str, reference_name: str, start: int, end: int) -> None:
-        with pysam.VariantFile(str(demo / name)) as file:
+    def test_variants(self, demo_folder: Path, name: str, reference_name: str, start: int, end: int) -> None:
+        with pysam.VariantFile(str(demo_folder / name)) as file:
             scanned = sum(site.chrom == reference_name and site.start < end and site.stop > start for site in file)
-        with pysam.VariantFile(str(demo / name)) as file:
+        with pysam.VariantFile(str(demo_folder / name)) as file:
             assert sum(1 for _ in file.fetch(reference_name, start, end)) == scanned > 0
 
-    def test_no_index_is_older_than_its_data(self, demo: Path) -> None:
-        for index in (path for path in demo.iterdir() if path.suffix in {".fai", ".bai", ".crai", ".tbi", ".csi"}):
+    def test_no_index_is_older_than_its_data(self, demo_folder: Path) -> None:
+        for index in (
+            path for path in demo_folder.iterdir() if path.suffix in {".fai", ".bai", ".crai", ".tbi", ".csi"}
+        ):
             assert index.stat().st_mtime_ns >= index.with_suffix("").stat().st_mtime_ns
 
 
 class TestTheFormatsHoldTheSameRecords:
     def test_cram_decodes_to_the_bam_without_a_reference(
-        self, demo: Path, reads: list[pysam.AlignedSegment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, demo_folder: Path, reads: list[pysam.AlignedSegment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("REF_PATH", str(tmp_path / "nowhere"))
         monkeypatch.setenv("REF_CACHE", str(tmp_path / "nowhere"))
-        (tmp_path / "alone.cram").write_bytes((demo / "NA00001.cram").read_bytes())
+        (tmp_path / "alone.cram").write_bytes((demo_folder / "NA00001.cram").read_bytes())
         with pysam.AlignmentFile(str(tmp_path / "alone.cram")) as cram:
             decoded = [read.to_string() for read in cram.fetch(until_eof=True)]
         assert decoded == [read.to_string() for read in reads]
 
-    def test_bcf_equals_vcf(self, demo: Path) -> None:
-        with pysam.VariantFile(str(demo / "cohort.bcf")) as bcf, pysam.VariantFile(str(demo / "cohort.vcf.gz")) as vcf:
+    def test_bcf_equals_vcf(self, demo_folder: Path) -> None:
+        with (
+            pysam.VariantFile(str(demo_folder / "cohort.bcf")) as bcf,
+            pysam.VariantFile(str(demo_folder / "cohort.vcf.gz")) as vcf,
+        ):
             assert str(bcf.header) == str(vcf.header)
             assert [str(site) for site in bcf] == [str(site) for site in vcf]
 
@@ -244,10 +254,10 @@ class TestAFolderIsLeftComplete:
     def read_times(self, folder: Path) -> dict[str, int]:
         return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
 
-    def test_a_complete_folder_is_left_untouched(self, demo: Path) -> None:
-        before = self.read_times(demo)
-        write_demo(demo)
-        assert self.read_times(demo) == before
+    def test_a_complete_folder_is_left_untouched(self, demo_folder: Path) -> None:
+        before = self.read_times(demo_folder)
+        write_demo(demo_folder)
+        assert self.read_times(demo_folder) == before
 
     def test_an_interrupted_folder_is_completed(self, completed: Path) -> None:
         assert {path.name for path in completed.iterdir()} == NAMES
@@ -255,10 +265,10 @@ class TestAFolderIsLeftComplete:
 
     @pytest.mark.parametrize("readme", [None, "htsget_flask demo data, version 0\n"])
     def test_a_folder_without_this_versions_readme_is_rewritten(
-        self, demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, readme: str | None
+        self, demo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, readme: str | None
     ) -> None:
         for name in NAMES - {"README.txt"}:
-            (tmp_path / name).write_bytes((demo / name).read_bytes())
+            (tmp_path / name).write_bytes((demo_folder / name).read_bytes())
         if readme is not None:
             (tmp_path / "README.txt").write_text(readme)
         monkeypatch.setattr(pysam, "faidx", fail)
