@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 
-from htsget_flask.ranges import ByteRange
+from htsget_flask.ranges import ByteRange, coalesce
 
 Stream = Callable[[ByteRange], Iterator[bytes]]
 
@@ -62,11 +62,15 @@ class RemoteFile(io.RawIOBase):
         return len(data)
 
     def prefetch(self, spans: Sequence[ByteRange]) -> None:
-        """Begin to read these ranges, all at once; those that were asked for before are dropped."""
+        """Begin to read these ranges, all at once; those that were asked for before are dropped.
+
+        Nobody would wait for one that begins in what is at hand, or in another of them.
+        """
         self._cancel()
-        for span in spans:
-            clipped = ByteRange(span.start, min(span.end, self._size))
-            self._coming[clipped] = self._executor.submit(self._fetch, clipped)
+        held, window = self._window
+        absent = [span for span in spans if not held <= span.start < held + len(window)]
+        for span in coalesce(ByteRange(span.start, min(span.end, self._size)) for span in absent):
+            self._coming[span] = self._executor.submit(self._fetch, span)
 
     def stream(self, span: ByteRange) -> Iterator[bytes]:
         """The bytes of a range by one request, piece by piece as they come."""

@@ -106,6 +106,20 @@ class TestItAsksForLittle:
                 assert file.read(100) == CONTENT[start : start + 100]
         assert len(fetched.spans) == 3
 
+    def test_one_for_what_lies_together(self, executor: Executor) -> None:
+        fetched = Fetched()
+        with RemoteFile(len(CONTENT), fetched, executor) as file:
+            assert file.read(10) == CONTENT[:10]
+            file.prefetch([ByteRange(start, start + EDGE) for start in (EDGE - 5, EDGE + 5, 2 * EDGE, 4 * EDGE)])
+            for start in (EDGE + 5, 2 * EDGE, 4 * EDGE):
+                file.seek(start)
+                assert file.read(100) == CONTENT[start : start + 100]
+        assert sorted(fetched.spans) == [
+            ByteRange(0, EDGE),
+            ByteRange(EDGE + 5, 3 * EDGE),
+            ByteRange(4 * EDGE, 5 * EDGE),
+        ]
+
     def test_a_failure_is_told_where_it_is_read(self, executor: Executor) -> None:
         def fail(span: ByteRange) -> Iterator[bytes]:
             raise ConnectionError("gone")
