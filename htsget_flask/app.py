@@ -113,21 +113,30 @@ class _NoSession(SessionInterface):
         pass
 
 
+def _nothing(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    """What there is behind the headers of proxies, which are to be taken over and no more."""
+    return ()
+
+
 class _App(Flask):
     """Flask without views of its own kind for asyncio: asking every function whether it is one costs 4 us a time."""
 
     session_interface = _NoSession()
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, proxies: int) -> None:
         super().__init__(name, static_folder=None)
+        self._place = ProxyFix(_nothing, *[proxies] * 5) if proxies else _nothing
         # Clients ask for many parts of a file, and many regions of a dataset.
         self._known_view = lru_cache(_MOST_PATHS)(self._view)
 
     def wsgi_app(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        answer = self._answer(environ)
-        return super().wsgi_app(environ, start_response) if answer is None else answer(environ, start_response)
+        answer = self._answer(environ, start_response)
+        if answer is not None:
+            return answer(environ, start_response)
+        self._place(environ, start_response)
+        return super().wsgi_app(environ, start_response)
 
-    def _answer(self, environ: "WSGIEnvironment") -> Answer | None:
+    def _answer(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Answer | None:
         """What a view answers that needs nothing of Flask's, which takes longer than most of these views.
 
         None where Flask is to answer: other views, errors, and what flask-cors has to see.
@@ -139,6 +148,8 @@ class _App(Flask):
         if known is None:
             return None
         view, arguments = known
+        if view.needs_address:
+            self._place(environ, start_response)
         return view.without_flask(self.extensions[EXTENSION], environ, arguments)
 
     def _view(self, method: str, path: str) -> tuple[AnswerView, Mapping[str, str]] | None:
@@ -163,7 +174,7 @@ class _App(Flask):
 
 def create_app(config: Config) -> Flask:
     """The WSGI application that serves the configuration's datasets."""
-    app = _App(__name__)
+    app = _App(__name__, config.trusted_proxies)
     gate = None if config.auth is None else make_gate(config.auth)
     app.extensions[EXTENSION] = replace(create_services(config), gate=gate)
     # A path with an empty segment is no path of ours; werkzeug would answer it with a redirect.
@@ -177,9 +188,6 @@ def create_app(config: Config) -> Flask:
     if config.browser.enabled:
         app.register_blueprint(page)
     guard(app, app.extensions[EXTENSION])
-    if config.trusted_proxies:
-        hops = config.trusted_proxies
-        app.wsgi_app = ProxyFix(app.wsgi_app, hops, hops, hops, hops, hops)  # type: ignore[method-assign]
     return app
 
 

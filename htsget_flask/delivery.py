@@ -31,6 +31,8 @@ _SMALL = 64 << 10
 _PIECE = 1 << 20
 # A suffix of length 0 cannot be satisfied (RFC 9110 14.1.2); werkzeug takes it for malformed.
 _NO_BYTES = re.compile(r"\s*bytes\s*=\s*-0+\s*", re.IGNORECASE)
+# As most clients write it.
+_ONE_RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{1,18})")
 # They describe the content, which a 304 does not have.
 _OF_CONTENT = ("Content-Type", "Last-Modified")
 
@@ -203,11 +205,17 @@ def _conditional(
 
 def _requested(environ: "WSGIEnvironment", length: int, etag: str, last_modified: str | None) -> ByteRange | None:
     """The part that the request's Range names, clipped to the resource; None when it names none that is heeded."""
-    asked = environ.get("HTTP_RANGE")
+    asked: str | None = environ.get("HTTP_RANGE")
     if asked is None or environ["REQUEST_METHOD"] != "GET":
         return None
-    if not range_is_meant(environ, etag=etag, last_modified=last_modified):
-        return None
+    wanted = _parsed(asked, length)
+    return wanted if range_is_meant(environ, etag=etag, last_modified=last_modified) else None
+
+
+def _parsed(asked: str, length: int) -> ByteRange | None:
+    """What a Range header names of a resource of `length` bytes; None when it is of no kind that is heeded."""
+    if (found := _ONE_RANGE.fullmatch(asked)) and (first := int(found[1])) <= (last := int(found[2])):
+        return ByteRange(first, max(first, min(last + 1, length)))
     if _NO_BYTES.fullmatch(asked):
         return ByteRange(length, length)
     wanted = parse_range_header(asked)

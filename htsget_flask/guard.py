@@ -125,7 +125,7 @@ def _guarded(view: Callable[..., Any], check: Check, present: Services) -> Calla
             given: Answer = view.answer(services, environ, **arguments)
             return _decided(access, given)
 
-        return AnswerView(answer)
+        return AnswerView(answer, needs_address=view.needs_address)
 
     def plain(**arguments: Any) -> Any:
         access = admit(request.environ, arguments)

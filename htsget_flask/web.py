@@ -68,11 +68,15 @@ def services() -> Services:
 
 
 class AnswerView:
-    """A view that is given the services and the WSGI environment, and so can be called with Flask or without."""
+    """A view that is given the services and the WSGI environment, and so can be called with Flask or without.
 
-    def __init__(self, answer: Callable[..., Answer]) -> None:
+    Only one that `needs_address` is called with what proxies in front tell of the address that the client used.
+    """
+
+    def __init__(self, answer: Callable[..., Answer], *, needs_address: bool = False) -> None:
         update_wrapper(self, answer)
         self.answer = answer
+        self.needs_address = needs_address
 
     def __call__(self, **arguments: str) -> Response:
         """The response to the present request; Flask calls this."""

@@ -55,7 +55,7 @@ def _for_each_endpoint(rule: str, methods: list[str]) -> Callable[[View], View]:
 
 
 @_for_each_endpoint("/{}/<path:dataset_id>", methods=["GET"])
-@AnswerView
+@partial(AnswerView, needs_address=True)
 def get_ticket(present: Services, environ: "WSGIEnvironment", endpoint: str, dataset_id: str) -> Answer:
     """The ticket that a GET request asks for."""
     asked = Request(environ)
@@ -65,7 +65,7 @@ def get_ticket(present: Services, environ: "WSGIEnvironment", endpoint: str, dat
 
 
 @_for_each_endpoint("/{}/<path:dataset_id>", methods=["POST"])
-@AnswerView
+@partial(AnswerView, needs_address=True)
 def post_ticket(present: Services, environ: "WSGIEnvironment", endpoint: str, dataset_id: str) -> Answer:
     """The ticket that a POST request asks for."""
     asked, options = Request(environ), present.config.htsget

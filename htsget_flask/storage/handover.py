@@ -69,11 +69,15 @@ class XSendfile:
 
 
 class SharedFile(io.FileIO):
-    """An open file that a web server in front may send instead; `path` is absolute and without links."""
+    """An open file that a web server in front may send instead; `path` is absolute and without links.
 
-    def __init__(self, descriptor: int, path: str, handover: Handover) -> None:
+    `version` is the file's status.
+    """
+
+    def __init__(self, descriptor: int, path: str, version: os.stat_result, handover: Handover) -> None:
         super().__init__(descriptor)
         self._path = path
+        self._version = version
         self.handover = handover
 
     def handed_over(self, span: ByteRange, *, ranged: bool) -> dict[str, str] | None:
@@ -81,12 +85,11 @@ class SharedFile(io.FileIO):
 
         Of a whole file it sends the client's own range, when the answer is `ranged`.
         """
-        version = os.fstat(self.fileno())
-        if span == ByteRange(0, version.st_size):
-            return self.handover.whole(self._path, version)
+        if span == ByteRange(0, self._version.st_size):
+            return self.handover.whole(self._path, self._version)
         if ranged or len(span) <= _BUFFERED:
             return None
-        return self.handover.part(self._path, version, span)
+        return self.handover.part(self._path, self._version, span)
 
 
 def static_etag(modified: int, size: int) -> str:

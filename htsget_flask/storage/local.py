@@ -65,11 +65,12 @@ class LocalStorage:
                 raise NotFound("no such file") from None
             raise
         try:
-            present = _stat(os.fstat(descriptor))
+            status = os.fstat(descriptor)
+            present = _stat(status)
             if etag is not None and present.etag != etag:
                 raise VersionError(key)
             if self._handover is not None:
-                return cast(BinaryIO, SharedFile(descriptor, path, self._handover))
+                return cast(BinaryIO, SharedFile(descriptor, path, status, self._handover))
             return cast(BinaryIO, io.FileIO(descriptor))
         except BaseException:
             os.close(descriptor)
