@@ -25,6 +25,10 @@ _PIECE = 256 << 10
 # What is cut is sent once: half of the time for 3% more bytes.
 _LEVEL = "level=1"
 
+# By major version. CRAM 2 has no way to say that a read without a reference has no qualities: there the slices have one,
+# made of the reads themselves.
+_WITHOUT_REFERENCE = {2: ("embed_ref=2", "store_md=1", "store_nm=1"), 3: ("no_ref=1",)}
+
 Letters = Callable[[int, int], Iterator[bytes]]
 """Letters of the wanted reference, from one position to another (0-based, half-open)."""
 
@@ -117,7 +121,7 @@ class _Recoder:
         self._lengths = [int(length or 0) for _, length in read_sequences(source.header)]
         self._eof = eof_container(source.header[4])
         version = f"version={source.header[4]}.{source.header[5]}"
-        self._options = [option.encode() for option in (version, "no_ref=1", _LEVEL)]
+        self._options = [option.encode() for option in (version, *_WITHOUT_REFERENCE[source.header[4]], _LEVEL)]
         # Records name references and read groups by their numbers; no more is needed, nor to be told.
         lines = [f"@SQ\tSN:{number}\tLN:{length}" for number, length in enumerate(self._lengths)]
         lines += [f"@RG\tID:{name}" for name in read_groups(source.header)]
