@@ -41,11 +41,12 @@ def write_reference(path: Path) -> Path:
     return path
 
 
-def write_cram(
-    name: str, path: Path, reference: Path, *, options: tuple[str, ...] = (), shuffled: bool = False
-) -> Path:
-    """Write the CRAM file of this name, and its index; `shuffled`: neighbours are not in order."""
-    lines = list(_lines())
+def write_cram(name: str, path: Path, reference: Path, *, shuffled: bool = False, times: int = 1) -> Path:
+    """Write the CRAM file of this name, and its index.
+
+    `shuffled`: neighbours are not in order; `times`: how often each record is in it.
+    """
+    lines = [line for line in _lines() for _ in range(times)]
     if shuffled:
         rng = random.Random("shuffled")
         references = groupby(lines, key=lambda line: line.split("\t")[2])
@@ -59,7 +60,7 @@ def write_cram(
         "wc",
         header=header,
         reference_filename=str(reference),
-        format_options=[*OPTIONS[name], *options],
+        format_options=list(OPTIONS[name]),
     ) as target:
         for line in lines:
             target.write(pysam.AlignedSegment.fromstring(line, header))

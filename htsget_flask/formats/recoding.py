@@ -7,6 +7,7 @@ servers too. It is given a FASTA file that holds the letters that the slices at 
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -25,8 +26,8 @@ _PIECE = 256 << 10
 # What is cut is sent once: half of the time for 3% more bytes.
 _LEVEL = "level=1"
 
-# By major version. CRAM 2 has no way to say that a read without a reference has no qualities: there the slices have one,
-# made of the reads themselves.
+# By major version. CRAM 2 cannot say that a read without a reference has no qualities: there the slices have one, made
+# of the reads themselves.
 _WITHOUT_REFERENCE = {2: ("embed_ref=2", "store_md=1", "store_nm=1"), 3: ("no_ref=1",)}
 
 Letters = Callable[[int, int], Iterator[bytes]]
@@ -59,11 +60,17 @@ class _Batch:
 
 
 def select_recoded(
-    source: Recoded, spans: Iterable[ByteRange], wanted: Wanted, letters: Letters, bounds: Bounds
+    source: Recoded,
+    spans: Iterable[ByteRange],
+    wanted: Wanted,
+    letters: Letters,
+    bounds: Bounds,
+    turn: AbstractContextManager[object],
 ) -> Iterator[bytes]:
     """The wanted records of the containers in some ranges of a CRAM file, as containers of the same version.
 
-    Memory is bounded by a container, or a few small ones, and by the reference where slices hold records of several.
+    Memory is bounded by a container, or a few small ones. Where slices hold records of several references htslib takes
+    all of a reference into memory, up to 250 MB of a human one: `turn` is held meanwhile.
 
     Raises:
         FormatError: when the file is damaged, or `letters` are not those that it was made with.
@@ -71,7 +78,7 @@ def select_recoded(
     # For the whole process: what htslib says of a file would stand in the log without its name.
     pysam.set_verbosity(0)
     assert isinstance(wanted.reference, int)
-    recoder = _Recoder(source, wanted, letters)
+    recoder = _Recoder(source, wanted, letters, turn)
     for batch in _batches(source, spans, wanted.reference, recoder.length, bounds):
         yield from recoder.recoded(batch)
 
@@ -111,14 +118,27 @@ def _parts(slices: Sequence[Slice], bounds: tuple[int, int], length: int) -> Ite
                 yield start, min(end, length)
 
 
+def _merged(parts: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(parts):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
 class _Recoder:
     """Decodes containers and encodes the wanted ones of their records; `length` is that of the wanted reference."""
 
-    def __init__(self, source: Recoded, wanted: Wanted, letters: Letters) -> None:
+    def __init__(self, source: Recoded, wanted: Wanted, letters: Letters, turn: AbstractContextManager[object]) -> None:
+        self._turn = turn
         self._name = source.name
         self._wanted = wanted
         self._letters = letters
-        self._lengths = [int(length or 0) for _, length in read_sequences(source.header)]
+        self._lengths = [
+            int(length) if length and length.isdigit() else 0 for _, length in read_sequences(source.header)
+        ]
         self._eof = eof_container(source.header[4])
         version = f"version={source.header[4]}.{source.header[5]}"
         self._options = [option.encode() for option in (version, *_WITHOUT_REFERENCE[source.header[4]], _LEVEL)]
@@ -136,6 +156,7 @@ class _Recoder:
                 tempfile.TemporaryFile() as decoded,
                 self._reader(decoded, batch) as reader,
                 self._writer(target) as writer,
+                self._turn if batch.is_mixed else nullcontext(),
             ):
                 kept = 0
                 for record in self._picked(reader, batch):
@@ -153,14 +174,14 @@ class _Recoder:
     def _reader(self, decoded: BinaryIO, batch: _Batch) -> pysam.AlignmentFile:
         decoded.writelines((self._begin, *batch.containers, self._eof))
         decoded.seek(0)
-        options = [f"name_prefix={self._name}".encode()]
+        options = [b"name_prefix=" + os.fsencode(self._name)]
         with tempfile.TemporaryDirectory(prefix="htsget_flask-") as folder:
             # The file stays open, and is gone by its name.
             return pysam.AlignmentFile(
                 decoded,
                 "rc",
                 check_sq=False,
-                reference_filename=self._reference(Path(folder), batch.parts) if batch.parts else None,
+                reference_filename=self._reference(Path(folder), _merged(batch.parts)) if batch.parts else None,
                 format_options=options,  # type: ignore[arg-type]
             )
 
@@ -198,7 +219,7 @@ class _Recoder:
             if (
                 batch.is_mixed
                 and not record.is_unmapped
-                and not any(low <= first and last <= high for low, high in batch.parts)
+                and not any(low <= first and min(last, self.length) <= high for low, high in batch.parts)
             ):
                 raise FormatError("the index does not fit the data: a record lies elsewhere than it says")
             yield record

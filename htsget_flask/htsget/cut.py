@@ -115,4 +115,5 @@ def _recoded(file: OpenFile, wanted: Wanted, bases: Bases, content: BinaryIO) ->
         wanted,
         letters,
         partial(index.bounds, wanted.reference),
+        bases.turn,
     )
