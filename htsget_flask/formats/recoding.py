@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import pysam
 
@@ -26,9 +26,10 @@ _PIECE = 256 << 10
 # What is cut is sent once: half of the time for 3% more bytes.
 _LEVEL = "level=1"
 
-# By major version. CRAM 2 cannot say that a read without a reference has no qualities: there the slices have one, made
-# of the reads themselves.
-_WITHOUT_REFERENCE = {2: ("embed_ref=2", "store_md=1", "store_nm=1"), 3: ("no_ref=1",)}
+# CRAM 2 cannot say that a read without a reference has no qualities: there the slices have one, made of the reads, for
+# which these have to be in order.
+_EMBEDDED = ("embed_ref=2", "store_md=1", "store_nm=1")
+_UNREFERENCED = ("no_ref=1",)
 
 Letters = Callable[[int, int], Iterator[bytes]]
 """Letters of the wanted reference, from one position to another (0-based, half-open)."""
@@ -70,7 +71,8 @@ def select_recoded(
     """The wanted records of the containers in some ranges of a CRAM file, as containers of the same version.
 
     Memory is bounded by a container, or a few small ones. Where slices hold records of several references htslib takes
-    all of a reference into memory, up to 250 MB of a human one: `turn` is held meanwhile.
+    all of a reference into memory, up to 250 MB of a human one, and in version 2 all that a container spans: `turn` is
+    held meanwhile.
 
     Raises:
         FormatError: when the file is damaged, or `letters` are not those that it was made with.
@@ -140,8 +142,11 @@ class _Recoder:
             int(length) if length and length.isdigit() else 0 for _, length in read_sequences(source.header)
         ]
         self._eof = eof_container(source.header[4])
+        self._embeds = source.header[4] == 2
         version = f"version={source.header[4]}.{source.header[5]}"
-        self._options = [option.encode() for option in (version, *_WITHOUT_REFERENCE[source.header[4]], _LEVEL)]
+        self._options = [
+            option.encode() for option in (version, *(_EMBEDDED if self._embeds else _UNREFERENCED), _LEVEL)
+        ]
         # Records name references and read groups by their numbers; no more is needed, nor to be told.
         lines = [f"@SQ\tSN:{number}\tLN:{length}" for number, length in enumerate(self._lengths)]
         lines += [f"@RG\tID:{name}" for name in read_groups(source.header)]
@@ -155,8 +160,8 @@ class _Recoder:
             with (
                 tempfile.TemporaryFile() as decoded,
                 self._reader(decoded, batch) as reader,
+                self._turn if batch.is_mixed or self._embeds else nullcontext(),
                 self._writer(target) as writer,
-                self._turn if batch.is_mixed else nullcontext(),
             ):
                 kept = 0
                 for record in self._picked(reader, batch):
@@ -174,7 +179,7 @@ class _Recoder:
     def _reader(self, decoded: BinaryIO, batch: _Batch) -> pysam.AlignmentFile:
         decoded.writelines((self._begin, *batch.containers, self._eof))
         decoded.seek(0)
-        options = [b"name_prefix=" + os.fsencode(self._name)]
+        options: Any = [b"name_prefix=" + os.fsencode(self._name)]
         with tempfile.TemporaryDirectory(prefix="htsget_flask-") as folder:
             # The file stays open, and is gone by its name.
             return pysam.AlignmentFile(
@@ -182,7 +187,7 @@ class _Recoder:
                 "rc",
                 check_sq=False,
                 reference_filename=self._reference(Path(folder), _merged(batch.parts)) if batch.parts else None,
-                format_options=options,  # type: ignore[arg-type]
+                format_options=options,
             )
 
     def _reference(self, folder: Path, parts: Sequence[tuple[int, int]]) -> str:
@@ -204,11 +209,12 @@ class _Recoder:
 
     def _writer(self, target: BinaryIO) -> pysam.AlignmentFile:
         # The stubs know options as text, pysam takes bytes.
-        return pysam.AlignmentFile(target, "wc", header=self._header, format_options=self._options)  # type: ignore[arg-type]
+        options: Any = self._options
+        return pysam.AlignmentFile(target, "wc", header=self._header, format_options=options)
 
     def _picked(self, reader: pysam.AlignmentFile, batch: _Batch) -> Iterator[pysam.AlignedSegment]:
         reference_id, start, end, after = self._wanted
-        count = 0
+        count = before = 0
         for count, record in enumerate(_decoded(reader), 1):  # noqa: B007 - counted to its end
             if record.reference_id != reference_id:
                 continue
@@ -222,6 +228,9 @@ class _Recoder:
                 and not any(low <= first and min(last, self.length) <= high for low, high in batch.parts)
             ):
                 raise FormatError("the index does not fit the data: a record lies elsewhere than it says")
+            if self._embeds and first < before:
+                raise FormatError("its records are not in the order of their places; CRAM 2.1 cannot be cut then")
+            before = first
             yield record
         if count != batch.records:
             raise FormatError(_UNDECODED)

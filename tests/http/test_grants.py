@@ -185,8 +185,9 @@ class TestWhatIsOutsideIsDenied:
 
 
 class TestAFaultShows:
-    def test_before_the_answer_or_by_its_end(self, tmp_path: Path, issuer: Issuer) -> None:
-        case = Case("bam_straddling", tmp_path, issuer)
+    @pytest.mark.parametrize("name", ["bam_straddling", "cram_3_0"])
+    def test_before_the_answer_or_by_its_end(self, name: str, tmp_path: Path, issuer: Issuer) -> None:
+        case = Case(name, tmp_path, issuer)
         record = case.records[len(case.records) // 2]
         caller = case.caller([(record.reference_name, 0, None)])
         ticket = fetch_ticket(caller, case.ticket_path)
