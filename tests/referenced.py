@@ -55,6 +55,8 @@ def write_cram(name: str, path: Path, reference: Path, *, shuffled: bool = False
         )
         lines = [line for group in groups for line in rng.sample(group, len(group))]
     header = pysam.AlignmentHeader.from_text("".join(f"{line}\n" for line in _header()))
+    # It would tell of each read whose group the header does not name.
+    verbosity = pysam.set_verbosity(0)
     with pysam.AlignmentFile(
         str(path),
         "wc",
@@ -64,6 +66,7 @@ def write_cram(name: str, path: Path, reference: Path, *, shuffled: bool = False
     ) as target:
         for line in lines:
             target.write(pysam.AlignedSegment.fromstring(line, header))
+    pysam.set_verbosity(verbosity)
     pysam.index(str(path))
     return path
 

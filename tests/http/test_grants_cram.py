@@ -179,6 +179,16 @@ class TestTheIndex:
         assert b"the index does not fit the data" in answer.body
 
 
+class TestRecordsThatAreNotInOrder:
+    def test_are_told_where_the_version_cannot_hold_them(self, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
+        case = Case(tmp_path, issuer, reference, "version_2_1", shuffled=True)
+        caller = case.caller([("chr1", 0, None)])
+        (url,) = [url for url in urls(caller) if "/records-" in url]
+        answer = caller.get(url)
+        assert answer.status == 500
+        assert b"not in the order of their places" in answer.body
+
+
 def urls(caller: Caller) -> list[str]:
     """The URLs of a ticket for everything."""
     return [entry["url"] for entry in fetch_ticket(caller, "/reads/sample")["htsget"]["urls"]]
