@@ -29,10 +29,12 @@ from htsget_flask.config import (
 )
 from htsget_flask.files.views import blueprint as files
 from htsget_flask.guard import guard
+from htsget_flask.htsget.bases import EXTENSION as BASES
 from htsget_flask.htsget.views import blueprint as htsget
 from htsget_flask.inventory import Inventory
 from htsget_flask.page.views import blueprint as page
 from htsget_flask.refget.library import Library
+from htsget_flask.refget.reading import LibraryBases
 from htsget_flask.refget.views import EXTENSION as REFGET
 from htsget_flask.refget.views import blueprint as refget
 from htsget_flask.refget.views import library
@@ -58,6 +60,7 @@ def create_services(config: Config) -> Services:
     storages = {name: _storage(name, limited(storage, longest)) for name, storage in config.storages.items()}
     catalog = Catalog(config.datasets, storages, hints=auth is None)
     sidecars = config.cache.folder or default_cache_folder()
+    sequences = Library(config.refget, storages, sidecars)
     return Services(
         config=config,
         storages=storages,
@@ -65,7 +68,7 @@ def create_services(config: Config) -> Services:
         inventory=Inventory(catalog, storages),
         cache=ByteCache(config.cache.max_bytes),
         sidecars=sidecars,
-        extensions={REFGET: Library(config.refget, storages, sidecars)},
+        extensions={REFGET: sequences, BASES: LibraryBases(sequences)},
     )
 
 

@@ -74,7 +74,7 @@ class FlaskHttp:
     """Requests to an application in the same process, whatever host a URL names."""
 
     def __init__(self, client: FlaskClient) -> None:
-        self._client = client
+        self.client = client
 
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> Response:
         """Send a GET request."""
@@ -89,7 +89,7 @@ class FlaskHttp:
         return self._send(method, url, None, headers)
 
     def _send(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str] | None) -> Response:
-        with self._client.open(_target(url), method=method, data=body, headers=dict(headers or {})) as response:
+        with self.client.open(_target(url), method=method, data=body, headers=dict(headers or {})) as response:
             fields = {name.lower(): value for name, value in response.headers.items()}
             return Response(response.status_code, fields, response.get_data())
 

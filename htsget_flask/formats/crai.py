@@ -53,6 +53,18 @@ class Crai:
         places = np.concatenate((self.places[:unknown], self.places[low:high][wanted]))
         return np.unique(places).tolist()  # type: ignore[no-any-return]
 
+    def bounds(self, reference_id: int, container: int) -> tuple[int, int] | None:
+        """Where the records of a reference lie in the container at a byte offset (0-based, half-open).
+
+        None where the index does not tell.
+        """
+        low, high = np.searchsorted(self.references, (reference_id, reference_id + 1)).tolist()
+        place = int(np.searchsorted(self.containers, container))
+        there = self.places[low:high] == place
+        if place == len(self.containers) or self.containers[place] != container or not there.any():
+            return None
+        return int(self.starts[low:high][there].min()), int(self.ends[low:high][there].max())
+
     def unplaced(self) -> list[int]:
         """The places of the containers with records that have no reference."""
         return self.overlapping(_UNPLACED, 0, None)

@@ -1,10 +1,7 @@
 """CRAM 2.1, 3.0 and 3.1: the file definition, container headers, the header container (CRAMv3 sections 6 to 8)."""
 
-import bz2
 import io
-import lzma
 import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -12,6 +9,7 @@ from typing import BinaryIO
 from isal import isal_zlib
 
 from htsget_flask.errors import FormatError
+from htsget_flask.formats.cram_coding import UNREADABLE, ShortError, decompress, read_block, read_itf8, skip_ltf8
 from htsget_flask.formats.headers import MAX_HEADER_DATA, Header, sort_order
 
 FILE_DEFINITION_SIZE = 26
@@ -23,10 +21,6 @@ _EOF = {
 # A container header is about 30 bytes and 5 more for each slice.
 _CONTAINER_HEADER_READ = 512
 _MAX_CONTAINER_HEADER = 1 << 20
-
-
-class _ShortError(Exception):
-    """The bytes at hand end within the structure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +68,7 @@ def read_container(file: BinaryIO, start: int, major: int) -> Container:
         data = file.read(wanted)
         try:
             return _container(data, start, major)
-        except _ShortError:
+        except ShortError:
             if len(data) < wanted or wanted >= _MAX_CONTAINER_HEADER:
                 raise FormatError("no CRAM container where one should start") from None
             wanted *= 8
@@ -98,7 +92,7 @@ def read_cram_header(file: BinaryIO) -> Header:
         text = _header_text(data[container.body :])
         # htslib writes CRAM 2.1 header containers whose length falls short of their blocks.
         end = max(container.end, _skip_blocks(data, container, major))
-    except _ShortError:
+    except ShortError:
         raise FormatError("the CRAM header is damaged") from None
     references: dict[str, int | None] = {}
     for reference_id, tags in enumerate(_sequences(text)):
@@ -119,156 +113,63 @@ def read_checksums(raw: bytes) -> list[tuple[str, str | None]]:
     return [(tags.get("SN", "?"), tags.get("M5")) for tags in _sequences(_header_text(raw[container.body :]))]
 
 
-def needs_reference(file: BinaryIO, start: int, major: int) -> bool:
-    """Whether records of the container at byte `start` are told by their differences to a reference elsewhere.
-
-    They are not where its first slice embeds the reference (section 8.5), or none is required (RR, section 8.4).
-
-    Raises:
-        FormatError: when the container is damaged.
-    """
-    container = read_container(file, start, major)
-    file.seek(container.body)
-    data = file.read(container.end - container.body)
-    try:
-        method, size, body, end = _block(data, 0)
-        preservation = _decompress(method, data[body:end], size)
-        method, size, body, end = _block(data, end + (4 if major >= 3 else 0))
-        return _requires_reference(preservation) and not _embeds_reference(
-            _decompress(method, data[body:end], size), major
-        )
-    except (_ShortError, IndexError, isal_zlib.error, zlib.error, EOFError, OSError, lzma.LZMAError) as error:
-        raise FormatError("a CRAM container is damaged") from error
-
-
-def _requires_reference(compression_header: bytes) -> bool:
-    """The RR of the preservation map, true where it is not there."""
-    _, position = _itf8(compression_header, 0)
-    count, position = _itf8(compression_header, position)
-    for _ in range(count):
-        key, position = compression_header[position : position + 2], position + 2
-        if key == b"RR":
-            return compression_header[position] != 0
-        if key == b"SM":
-            position += 5
-        elif key == b"TD":
-            length, position = _itf8(compression_header, position)
-            position += length
-        else:
-            position += 1
-    return True
-
-
-def _embeds_reference(slice_header: bytes, major: int) -> bool:
-    """Whether a block of the slice is its reference: the block's content id, -1 where there is none."""
-    position = 0
-    for _ in range(4):  # reference, start, span, number of records
-        _, position = _itf8(slice_header, position)
-    position = _skip_ltf8(slice_header, position) if major >= 3 else _itf8(slice_header, position)[1]  # record counter
-    _, position = _itf8(slice_header, position)  # number of blocks
-    count, position = _itf8(slice_header, position)
-    for _ in range(count):
-        _, position = _itf8(slice_header, position)
-    return _itf8(slice_header, position)[0] >= 0
+def read_groups(raw: bytes) -> list[str]:
+    """The names of the read groups (the ID of @RG lines) in a header, by the numbers that records have."""
+    container = read_container(io.BytesIO(raw), FILE_DEFINITION_SIZE, raw[4])
+    return [tags["ID"] for tags in _lines(_header_text(raw[container.body :]), "@RG") if "ID" in tags]
 
 
 def _sequences(text: str) -> Iterator[dict[str, str]]:
-    """The tags of each @SQ line; of a tag that stands twice, the first."""
+    return _lines(text, "@SQ")
+
+
+def _lines(text: str, kind: str) -> Iterator[dict[str, str]]:
+    """The tags of each line of a kind; of a tag that stands twice, the first."""
     for line in text.split("\n"):
-        if line.startswith("@SQ\t"):
+        if line.startswith(f"{kind}\t"):
             yield {tag[:2]: tag[3:] for tag in reversed(line.rstrip("\r").split("\t")[1:]) if tag[2:3] == ":"}
 
 
 def _header_text(block: bytes) -> str:
     """The SAM text in the header container's first block (section 8.1 and 7)."""
-    method, size, start, end = _block(block, 0)
+    method, size, start, end = read_block(block, 0)
     try:
-        text = _decompress(method, block[start:end], size)
-    except (isal_zlib.error, zlib.error, EOFError, OSError, lzma.LZMAError) as error:
+        text = decompress(method, block[start:end], size)
+    except UNREADABLE as error:
         raise FormatError("the CRAM header is damaged") from error
     if len(text) < 4:
-        raise _ShortError
+        raise ShortError
     length = int.from_bytes(text[:4], "little")
     return text[4 : 4 + length].rstrip(b"\0").decode("utf-8", "replace")
-
-
-def _block(data: bytes, position: int) -> tuple[int, int, int, int]:
-    """The compression method and uncompressed size of the block at `position`, and where its content lies."""
-    _, start = _itf8(data, position + 2)
-    compressed_size, start = _itf8(data, start)
-    size, start = _itf8(data, start)
-    if compressed_size < 0 or start + compressed_size > len(data) or not 0 <= size <= MAX_HEADER_DATA:
-        raise _ShortError
-    return data[position], size, start, start + compressed_size
 
 
 def _skip_blocks(data: bytes, container: Container, major: int) -> int:
     position = container.body
     for _ in range(container.blocks):
-        position = _block(data, position)[3] + (4 if major >= 3 else 0)
+        position = read_block(data, position)[3] + (4 if major >= 3 else 0)
     return position
-
-
-def _decompress(method: int, data: bytes, size: int) -> bytes:
-    if method == 0:
-        return data
-    if method == 1:
-        unpacker = isal_zlib.decompressobj(wbits=31)
-        return bytes(unpacker.decompress(data, size))
-    if method == 2:
-        return bz2.BZ2Decompressor().decompress(data, size)
-    if method == 3:
-        return lzma.LZMADecompressor().decompress(data, size)
-    raise FormatError("the CRAM header is compressed with a method that a header may not have")
 
 
 def _container(data: bytes, start: int, major: int) -> Container:
     if len(data) < 4:
-        raise _ShortError
+        raise ShortError
     length = struct.unpack_from("<i", data)[0]
     position = 4
     for _ in range(4):  # reference, start, span, number of records
-        _, position = _itf8(data, position)
-    position = _skip_ltf8(data, position) if major >= 3 else _itf8(data, position)[1]  # record counter
-    position = _skip_ltf8(data, position)  # bases
-    blocks, position = _itf8(data, position)
-    landmarks, position = _itf8(data, position)
+        _, position = read_itf8(data, position)
+    position = skip_ltf8(data, position) if major >= 3 else read_itf8(data, position)[1]  # record counter
+    position = skip_ltf8(data, position)  # bases
+    blocks, position = read_itf8(data, position)
+    landmarks, position = read_itf8(data, position)
     if length < 0 or not 0 <= landmarks <= _MAX_CONTAINER_HEADER:
         raise FormatError("no CRAM container where one should start")
     for _ in range(landmarks):
-        _, position = _itf8(data, position)
+        _, position = read_itf8(data, position)
     if major >= 3:
         checksum = data[position : position + 4]
         if len(checksum) < 4:
-            raise _ShortError
+            raise ShortError
         if isal_zlib.crc32(data[:position]) != int.from_bytes(checksum, "little"):
             raise FormatError("no CRAM container where one should start")
         position += 4
     return Container(start, start + position, start + position + length, blocks)
-
-
-def _itf8(data: bytes, position: int) -> tuple[int, int]:
-    """An ITF-8 integer and the position behind it (section 2.3)."""
-    if position >= len(data):
-        raise _ShortError
-    first = data[position]
-    extra = 0 if first < 0x80 else 1 if first < 0xC0 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
-    following = position + 1 + extra
-    if following > len(data):
-        raise _ShortError
-    if extra < 4:
-        value = int.from_bytes(data[position:following], "big") & ((1 << (7 * (extra + 1))) - 1)
-        return value, following
-    rest = int.from_bytes(data[position + 1 : position + 4], "big")
-    value = (first & 0x0F) << 28 | rest << 4 | data[position + 4] & 0x0F
-    return value - (1 << 32) if value >> 31 else value, following
-
-
-def _skip_ltf8(data: bytes, position: int) -> int:
-    """The position behind an LTF-8 integer (section 2.3): its first byte's leading ones count the bytes that follow."""
-    if position >= len(data):
-        raise _ShortError
-    following = position + 9 - (data[position] ^ 0xFF).bit_length()
-    if following > len(data):
-        raise _ShortError
-    return following

@@ -1,28 +1,28 @@
-"""Answers to who may see regions only: exactly the records there, whatever shares a BGZF block with them."""
+"""Answers to who may see regions only: exactly the records there, whatever shares a block with them."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
+from typing import BinaryIO
 
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, PermissionDenied
-from htsget_flask.formats.binning import Chunk
 from htsget_flask.formats.selection import Wanted, select
+from htsget_flask.htsget.bases import Bases
 from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.htsget.pieces import Piece, Records, Whole
-from htsget_flask.htsget.plan import reference_id_of
+from htsget_flask.htsget.plan import container_ranges, reference_id_of
 from htsget_flask.htsget.query import Query
 from htsget_flask.regions import Region, restrict
 
 
-def plan_records(query: Query, granted: Sequence[Region], file: OpenFile) -> Iterator[Piece]:
+def plan_records(query: Query, granted: Sequence[Region], file: OpenFile, bases: Bases) -> Iterator[Piece]:
     """The pieces that answer a query as far as it lies in the granted regions, behind the header.
 
     Raises:
-        PermissionDenied: for CRAM: its containers hold records of all places, and the reference's bases with them.
+        PermissionDenied: for CRAM whose references are not at hand: it cannot be cut at records without them.
         NotFound: for a reference that the file does not know.
     """
     if query.header_only:
         return
-    if file.is_cram:
-        raise PermissionDenied("this token opens regions only, and CRAM cannot be cut at records; ask for BAM")
     asked = query.regions
     for region in asked or ():
         reference_id_of(region.reference_name, file)
@@ -35,17 +35,42 @@ def plan_records(query: Query, granted: Sequence[Region], file: OpenFile) -> Ite
         after = (before.end or 0) if name == before.reference_name else 0
         before = region
         reference_id = file.references.get(name)
-        chunks = [] if reference_id is None else file.index.chunks(reference_id, start, end)
-        if reference_id is not None and chunks:
-            begins.setdefault(reference_id, chunks[0].begin)
+        begin = None if reference_id is None else _begin(file, reference_id, region, bases)
+        if reference_id is not None and begin is not None:
+            begins.setdefault(reference_id, begin)
             found.setdefault(reference_id, []).append(Records(reference_id, start, end, after))
     for reference_id in sorted(found, key=lambda one: begins[one]):
         yield from found[reference_id]
     yield Whole.END_OF_FILE
 
 
-def record_blocks(file: OpenFile, piece: Records) -> Generator[bytes]:
-    """The BGZF blocks with a piece's records, made as they are asked for; closes the file's bytes when it ends.
+def _begin(file: OpenFile, reference_id: int, region: Region, bases: Bases) -> int | None:
+    """What orders the records of a region among those of other references; None where there are none."""
+    if not file.is_cram:
+        chunks = file.index.chunks(reference_id, region.start, region.end)
+        return chunks[0].begin if chunks else None
+    index = file.crai
+    places = index.overlapping(reference_id, region.start, region.end)
+    if not places:
+        return None
+    if not _is_at_hand(file, reference_id, bases) and file.needs_reference(int(index.containers[places[0]])):
+        raise PermissionDenied(
+            f"this token opens regions only, and the reference {region.reference_name!r} of this CRAM file, without "
+            "which it cannot be cut, is not at hand here"
+        )
+    # Containers may hold records of several references, which are in the order of their numbers.
+    return reference_id
+
+
+def _is_at_hand(file: OpenFile, reference_id: int, bases: Bases) -> bool:
+    md5 = file.checksum(reference_id)
+    return md5 is not None and bases.has(md5)
+
+
+def record_blocks(file: OpenFile, piece: Records, bases: Bases) -> Generator[bytes]:
+    """The BGZF blocks or CRAM containers with a piece's records, made as they are asked for.
+
+    Closes the file's bytes when it ends.
 
     Raises:
         NotFound: when there is no such piece.
@@ -53,16 +78,42 @@ def record_blocks(file: OpenFile, piece: Records) -> Generator[bytes]:
     form, reference_id, start, end, after = file.source.form.name, *piece
     names = file.references
     name = next((name for name, number in names.items() if number == reference_id), None)
-    if file.is_cram or name is None:
+    if name is None:
         raise NotFound("there is no such data block")
-    chunks = file.index.chunks(reference_id, start, end)
     wanted = Wanted(name.encode() if form == "VCF" else reference_id, start, end, after)
-    return _closing(file, form, chunks, wanted)
+    if file.is_cram:
+        return _closing(file, partial(_recoded, file, wanted, bases))
+    return _closing(file, partial(select, form, chunks=file.index.chunks(reference_id, start, end), wanted=wanted))
 
 
-def _closing(file: OpenFile, form: str, chunks: list[Chunk], wanted: Wanted) -> Generator[bytes]:
+def _closing(file: OpenFile, make: Callable[[BinaryIO], Iterator[bytes]]) -> Generator[bytes]:
     with file.release() as content:
         try:
-            yield from select(form, content, chunks, wanted)
+            yield from make(content)
         except FormatError as error:
             raise FileFaultError(str(error), location=file.source.location) from error
+
+
+def _recoded(file: OpenFile, wanted: Wanted, bases: Bases, content: BinaryIO) -> Iterator[bytes]:
+    # Only those who cut CRAM pay for pysam.
+    from htsget_flask.formats.recoding import Recoded, select_recoded  # noqa: PLC0415
+
+    assert isinstance(wanted.reference, int)
+    index, md5 = file.crai, file.checksum(wanted.reference)
+    places = index.overlapping(wanted.reference, wanted.start, wanted.end)
+    if not places:
+        return iter(())
+
+    def letters(start: int, end: int) -> Iterator[bytes]:
+        if md5 is None:
+            raise FormatError("its header has no checksum of a reference that it needs")
+        return bases.letters(md5, start, end)
+
+    return select_recoded(
+        Recoded(content, file.header.raw, file.source.key.rpartition("/")[2]),
+        container_ranges(file, places),
+        wanted,
+        letters,
+        partial(index.bounds, wanted.reference),
+        bases.turn,
+    )

@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple, TypeVar
 from htsget_flask.cache import ByteCache
 from htsget_flask.catalog import DataFile
 from htsget_flask.errors import FileFaultError, FormatError
-from htsget_flask.formats import bgzf, cram
+from htsget_flask.formats import bgzf, cram, slices
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.formats.crai import Crai, read_crai
 from htsget_flask.formats.headers import Header, read_bam_header, read_bcf_header, read_vcf_header
@@ -158,11 +158,16 @@ class OpenFile:
             lambda _: 0,
         )
 
+    def checksum(self, reference_id: int) -> str | None:
+        """The MD5 of a reference of a CRAM file, as its header tells it (the M5 of @SQ)."""
+        checksums = self.kept(Whole.HEADER, cram.read_checksums, lambda found: _REFERENCE_COST * len(found))
+        return checksums[reference_id][1] if reference_id < len(checksums) else None
+
     def needs_reference(self, start: int) -> bool:
         """Whether the records of the CRAM container at `start` need a reference that is elsewhere."""
         return self._fetch(
             ("needs reference", start),
-            lambda: cram.needs_reference(self._open(), start, self.header.raw[4]),
+            lambda: slices.needs_reference(self._open(), start, self.header.raw[4]),
             lambda _: 0,
         )
 

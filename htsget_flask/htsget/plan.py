@@ -132,14 +132,19 @@ def _containers(regions: Sequence[Region] | None, file: OpenFile) -> Iterator[Pi
             reference_id = reference_id_of(region.reference_name, file)
             places = [] if reference_id is None else index.overlapping(reference_id, region.start, region.end)
         if places:
-            last_end = file.container_end(int(index.containers[-1]))
-            ranges += index.byte_ranges(places, last_end)
+            ranges += container_ranges(file, places)
     merged = coalesce(ranges)
     file.expect([containers.start for containers in merged])
     for containers in merged:
         if file.container_end(containers.start) > containers.end or containers.end > file.stat.size:
             raise _misfit(file)
         yield containers
+
+
+def container_ranges(file: OpenFile, places: Sequence[int]) -> list[ByteRange]:
+    """The bytes of the CRAM containers at these places of the index."""
+    index = file.crai
+    return index.byte_ranges(places, file.container_end(int(index.containers[-1])))
 
 
 def reference_id_of(name: str, file: OpenFile) -> int | None:

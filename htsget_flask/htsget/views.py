@@ -16,6 +16,7 @@ from htsget_flask.delivery import send_bytes, send_range, send_stream
 from htsget_flask.errors import Gone, InvalidInput, NotFound, ServiceUnavailable
 from htsget_flask.formats import ENDPOINTS, FORMATS
 from htsget_flask.formats.binning import Chunk
+from htsget_flask.htsget.bases import bases
 from htsget_flask.htsget.cut import plan_records, record_blocks
 from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.htsget.pieces import BlockUrl, Piece, Records, Whole, parse, spell
@@ -121,7 +122,7 @@ def get_block(
                     environ, content, middle, etag=etag, headers=_BLOCK_HEADERS, before=before, after=after
                 )
             if isinstance(wanted, Records):
-                return send_stream(environ, record_blocks(opened, wanted), headers=_BLOCK_HEADERS)
+                return send_stream(environ, record_blocks(opened, wanted, bases(present)), headers=_BLOCK_HEADERS)
             return send_bytes(environ, opened.literal(wanted), etag=etag, headers=_BLOCK_HEADERS)
     except VersionError:
         raise Gone("the file was replaced after this ticket was made; ask for a new ticket") from None
@@ -203,9 +204,8 @@ def _ticket_of(
     with OpenFile(file, present.cache, present.sidecars, fresh=fresh) as opened:
         if granted is not None:
             locate = partial(_block_url, None, before, after, access, file)
-            return ticket(
-                opened, partial(plan_records, query, granted, opened), inline_limit=inline_limit, locate=locate
-            )
+            body = partial(plan_records, query, granted, opened, bases(present))
+            return ticket(opened, body, inline_limit=inline_limit, locate=locate)
         # Before a URL is signed: who reads an object learns the id of its version.
         opened.header  # noqa: B018
         signed = file.source.storage.signed_url(file.source.key, file.stat)

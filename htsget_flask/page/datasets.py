@@ -27,7 +27,7 @@ _NO_SEQUENCE = (
     "The reference sequence of this dataset is not known to this server: bases are not compared with it. A genome in "
     "the configuration, or an indexed FASTA file beside the data, changes that."
 )
-_CUT_CRAM = "This token opens regions only, and CRAM cannot be cut at records."
+_CUT_CRAM = "This token opens regions only, and igv.js reads CRAM as a whole file alone."
 # In bases, of a place in a region without an end.
 _WIDTH = 10_000
 _NO_LENGTHS = "igv.js needs a reference, and the files' headers tell no lengths: give the dataset a genome."

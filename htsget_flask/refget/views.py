@@ -1,9 +1,7 @@
 """The endpoints of sequences, their metadata, and what service-info tells of them."""
 
 import json
-import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, BinaryIO, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from flask import Blueprint
 from werkzeug.exceptions import BadRequest, PreconditionFailed
@@ -12,7 +10,7 @@ from htsget_flask.answers import Answer, answer_with
 from htsget_flask.auth.access import access_of
 from htsget_flask.config import RefgetConfig
 from htsget_flask.delivery import Streamed, attach
-from htsget_flask.errors import FileFaultError, FormatError, NotFound, ServiceUnavailable
+from htsget_flask.errors import NotFound, ServiceUnavailable
 from htsget_flask.preconditions import failed_precondition, range_is_meant
 from htsget_flask.ranges import ByteRange
 from htsget_flask.refget.asked import (
@@ -28,7 +26,8 @@ from htsget_flask.refget.asked import (
 )
 from htsget_flask.refget.digests import spelled
 from htsget_flask.refget.library import Library
-from htsget_flask.refget.sequences import Fasta, Found, Stored
+from htsget_flask.refget.reading import open_found, read_found
+from htsget_flask.refget.sequences import Found, Stored
 from htsget_flask.storage import VersionError
 from htsget_flask.web import SEQUENCES, AnswerView, Services, describe_service
 
@@ -169,7 +168,7 @@ def _filled(environ: "WSGIEnvironment", answer: Answer, found: Found, parts: lis
         url = _direct_url(source, found)
         if url is not None:
             return Answer(302, {"Location": url, **_REDIRECT_HEADERS})
-    file = _opened(found)
+    file = open_found(found)
     try:
         if isinstance(source, Stored) and len(parts) == 1:
             part = ByteRange(*parts[0])
@@ -179,7 +178,7 @@ def _filled(environ: "WSGIEnvironment", answer: Answer, found: Found, parts: lis
                 # A Range is of the whole sequence: a web server in front may cut it itself.
                 attach(environ, answer, file, ByteRange(0, found.length), part)
             return answer
-        letters = _letters(file, found, parts)
+        letters = read_found(file, found, parts)
         if sum(there - here for here, there in parts) <= _SMALL:
             with file:
                 answer.body = (b"".join(letters),)
@@ -200,37 +199,6 @@ def _direct_url(store: Stored, found: Found) -> str | None:
         return storage.redirect_url(key, storage.stat(key, max_age=storage.max_age))
     except NotFound:
         return None
-
-
-def _opened(found: Found) -> BinaryIO:
-    """The file that the sequence is in.
-
-    Raises:
-        VersionError: when a FASTA file was replaced or removed.
-        FileFaultError: when it cannot be read.
-    """
-    location = found.source.location(found.md5)
-    try:
-        file = found.source.open(found.md5)
-    except NotFound:
-        if isinstance(found.source, Fasta):
-            raise VersionError from None
-        raise FileFaultError("a sequence of the store's list is not there", location=location) from None
-    except OSError as error:
-        raise FileFaultError(f"it cannot be read: {error.strerror}", location=location) from error
-    if isinstance(found.source, Stored) and file.seek(0, os.SEEK_END) != found.length:
-        file.close()
-        raise FileFaultError("a sequence of the store is not whole", location=location)
-    return file
-
-
-def _letters(file: BinaryIO, found: Found, parts: list[Part]) -> Iterator[bytes]:
-    """The letters of all parts, piece by piece."""
-    try:
-        for start, end in parts:
-            yield from found.source.letters(file, found.layout, start, end)
-    except FormatError as error:
-        raise FileFaultError(str(error), location=found.source.location(found.md5)) from error
 
 
 def _json(content: dict[str, object], media_type: str) -> Answer:

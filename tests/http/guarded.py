@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from flask.testing import FlaskClient
+
 from tests.client import FlaskHttp, Response
 from tests.http.app import http_for
 from tests.issuer import AUDIENCE, Issuer
@@ -34,6 +36,11 @@ class Caller:
     def __init__(self, http: FlaskHttp, token: str | None) -> None:
         self._http = http
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+
+    @property
+    def client(self) -> FlaskClient:
+        """Flask's own client, for signed URLs."""
+        return self._http.client
 
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> Response:
         return self._http.get(url, {**self._mine(url), **(headers or {})})

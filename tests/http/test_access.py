@@ -254,7 +254,7 @@ class TestDataBlocksAreSigned:
         caller = Caller(http, issuer.token(scope="read"))
         url = self.urls(caller)[0]
         assert caller.get(url).status == 200
-        monkeypatch.setattr(http._client.application.extensions[EXTENSION].gate.links, "_clock", lambda: now + 61)
+        monkeypatch.setattr(http.client.application.extensions[EXTENSION].gate.links, "_clock", lambda: now + 61)
         assert status(caller.get(url)) == (403, "PermissionDenied")
 
     def test_secrets_can_be_changed(self, folder: Path, issuer: Issuer) -> None:

@@ -145,6 +145,7 @@ class TestHtslibReadsWithATokenFile:
         monkeypatch.setenv("HTS_AUTH_LOCATION", str(tmp_path / "token"))
         for dataset, name, program in (
             ("reads/NA00001?format=BAM", "NA00001.bam", ("samtools", "view")),
+            ("reads/NA00001?format=CRAM", "NA00001.cram", ("samtools", "view")),
             ("variants/cohort?format=VCF", "cohort.vcf.gz", ("bcftools", "view", "-H")),
             ("variants/cohort?format=BCF", "cohort.bcf", ("bcftools", "view", "-H")),
         ):

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pysam
 import pytest
 
+from tests import referenced
 from tests.client import join, records, scan
 from tests.http.guarded import auth
 from tests.issuer import Issuer
@@ -84,6 +86,25 @@ class TestTickets:
         expected = overlapping(Region(NAME, START, END), everything, "reads")
         assert expected
         assert records(join(http, found), "BAM", tmp_path) == expected
+
+
+class TestCramForWhoMayHaveRegions:
+    def test_is_cut_with_a_reference_in_the_bucket(self, versitygw: S3Server, issuer: Issuer, tmp_path: Path) -> None:
+        source = tmp_path / "source"
+        source.mkdir()
+        reference = referenced.write_reference(source / "reference.fa")
+        path = referenced.write_cram("version_3_0", source / "NA00001.cram", reference)
+        bucket = versitygw.create_bucket()
+        versitygw.put_folder(bucket, source)
+        fastas = [{"storage": STORAGE, "key": reference.name}]
+        rules = auth(source, issuer, RULES, expires=LIFETIME)
+        http = application(versitygw, bucket, auth=rules, refget={"fastas": fastas})
+        found = ticket(http, bearer(issuer, "gene"))
+        assert found["htsget"]["format"] == "CRAM"
+        assert not presigned(found)
+        with pysam.AlignmentFile(str(path), reference_filename=str(reference)) as file:
+            expected = [record.to_string() for record in file.fetch(NAME, START, END)]
+        assert records(join(http, found), "CRAM", tmp_path) == expected != []
 
 
 class TestPlainFiles:

@@ -36,6 +36,11 @@ class TestContainersAreFound:
         }
         found = index.overlapping(reference, start, end)
         assert {int(index.containers[place]) for place in found} == wanted
+        for container in {row[3] for row in rows}:
+            there = [row for row in rows if row[0] == reference and row[3] == container]
+            bounds = (min(row[1] - 1 for row in there), max(row[1] - 1 + row[2] for row in there)) if there else None
+            assert index.bounds(reference, container * 1000) == bounds
+        assert index.bounds(reference, 500) is None
         unplaced = {container * 1000 for number, _, _, container in rows if number == -1}
         assert {int(index.containers[place]) for place in index.unplaced()} == unplaced
         starts = sorted({container * 1000 for *_, container in rows})

@@ -1,0 +1,68 @@
+"""How CRAM writes integers and blocks (CRAMv3 sections 2.3 and 8)."""
+
+import bz2
+import lzma
+import zlib
+
+from isal import isal_zlib
+
+from htsget_flask.errors import FormatError
+from htsget_flask.formats.headers import MAX_HEADER_DATA
+
+UNREADABLE = (isal_zlib.error, zlib.error, EOFError, OSError, lzma.LZMAError)
+"""What `decompress` raises for data that are damaged."""
+
+
+class ShortError(Exception):
+    """The bytes at hand end within the structure."""
+
+
+def read_block(data: bytes, position: int) -> tuple[int, int, int, int]:
+    """The compression method and uncompressed size of the block at `position`, and where its content lies."""
+    _, start = read_itf8(data, position + 2)
+    compressed_size, start = read_itf8(data, start)
+    size, start = read_itf8(data, start)
+    if compressed_size < 0 or start + compressed_size > len(data) or not 0 <= size <= MAX_HEADER_DATA:
+        raise ShortError
+    return data[position], size, start, start + compressed_size
+
+
+def decompress(method: int, data: bytes, size: int) -> bytes:
+    """The content of a block of a header, by the methods that it may be compressed with (section 8)."""
+    if method == 0:
+        return data
+    if method == 1:
+        unpacker = isal_zlib.decompressobj(wbits=31)
+        return bytes(unpacker.decompress(data, size))
+    if method == 2:
+        return bz2.BZ2Decompressor().decompress(data, size)
+    if method == 3:
+        return lzma.LZMADecompressor().decompress(data, size)
+    raise FormatError("the CRAM header is compressed with a method that a header may not have")
+
+
+def read_itf8(data: bytes, position: int) -> tuple[int, int]:
+    """An ITF-8 integer and the position behind it (section 2.3)."""
+    if position >= len(data):
+        raise ShortError
+    first = data[position]
+    extra = 0 if first < 0x80 else 1 if first < 0xC0 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
+    following = position + 1 + extra
+    if following > len(data):
+        raise ShortError
+    if extra < 4:
+        value = int.from_bytes(data[position:following], "big") & ((1 << (7 * (extra + 1))) - 1)
+        return value, following
+    rest = int.from_bytes(data[position + 1 : position + 4], "big")
+    value = (first & 0x0F) << 28 | rest << 4 | data[position + 4] & 0x0F
+    return value - (1 << 32) if value >> 31 else value, following
+
+
+def skip_ltf8(data: bytes, position: int) -> int:
+    """The position behind an LTF-8 integer (section 2.3): its first byte's leading ones count the bytes that follow."""
+    if position >= len(data):
+        raise ShortError
+    following = position + 9 - (data[position] ^ 0xFF).bit_length()
+    if following > len(data):
+        raise ShortError
+    return following

@@ -1,0 +1,84 @@
+"""The letters of sequences that were found, for those who send them and for those who decode with them."""
+
+import os
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import BinaryIO
+
+from htsget_flask.errors import FileFaultError, FormatError, NotFound, ServiceUnavailable
+from htsget_flask.refget.library import Library
+from htsget_flask.refget.sequences import Fasta, Found, Stored
+from htsget_flask.storage import VersionError
+
+_MD5 = re.compile(r"[0-9A-Fa-f]{32}", re.ASCII)
+
+
+class LibraryBases:
+    """The sequences of a library as those who decode records need them: by MD5, none but what is at hand.
+
+    `turn` is held by who has all of a sequence in memory: one request at a time.
+    """
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+        self.turn: AbstractContextManager[object] = threading.Lock()
+
+    def has(self, md5: str) -> bool:
+        """Whether a sequence is at hand; ServiceUnavailable where that is not known yet."""
+        if not _MD5.fullmatch(md5):
+            return False
+        try:
+            self._library.find(md5)
+        except NotFound:
+            return False
+        return True
+
+    def letters(self, md5: str, start: int, end: int) -> Iterator[bytes]:
+        """Letters `start` to `end` (0-based, half-open) of a sequence, upper-case, in pieces.
+
+        Raises:
+            FileFaultError: when it is not there any more, or cannot be read.
+        """
+        try:
+            found = self._library.find(md5)
+            with open_found(found) as file:
+                yield from read_found(file, found, [(min(start, found.length), min(end, found.length))])
+        except (NotFound, ServiceUnavailable, VersionError) as error:
+            raise FileFaultError("a reference that was at hand is not there now", location=f"MD5 {md5}") from error
+
+
+def open_found(found: Found) -> BinaryIO:
+    """The file that the sequence is in.
+
+    Raises:
+        VersionError: when a FASTA file was replaced or removed.
+        FileFaultError: when it cannot be read.
+    """
+    location = found.source.location(found.md5)
+    try:
+        file = found.source.open(found.md5)
+    except NotFound:
+        if isinstance(found.source, Fasta):
+            raise VersionError from None
+        raise FileFaultError("a sequence of the store's list is not there", location=location) from None
+    except OSError as error:
+        raise FileFaultError(f"it cannot be read: {error.strerror}", location=location) from error
+    if isinstance(found.source, Stored) and file.seek(0, os.SEEK_END) != found.length:
+        file.close()
+        raise FileFaultError("a sequence of the store is not whole", location=location)
+    return file
+
+
+def read_found(file: BinaryIO, found: Found, parts: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+    """The letters of all parts (0-based, half-open), piece by piece.
+
+    Raises:
+        FileFaultError: when the file does not hold them any more.
+    """
+    try:
+        for start, end in parts:
+            yield from found.source.letters(file, found.layout, start, end)
+    except FormatError as error:
+        raise FileFaultError(str(error), location=found.source.location(found.md5)) from error

@@ -1,0 +1,293 @@
+"""Grants that are limited to regions, for CRAM files whose records need a reference: each record as it was."""
+
+import gc
+import gzip
+import json
+import os
+import random
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pysam
+import pytest
+
+from tests import referenced
+from tests.client import Region, cram_containers, fetch, fetch_ticket, file_header, header_text
+from tests.http.guarded import Caller, guarded
+from tests.issuer import Issuer, Key
+from tests.referenced import ALONE, OPTIONS
+from tests.sequences import expected
+
+GRANTS = int(os.environ.get("HTSGET_FLASK_TEST_REGIONS", "12"))
+
+
+class Line:
+    """A record as text, and where it lies (0-based, half-open)."""
+
+    def __init__(self, record: pysam.AlignedSegment) -> None:
+        self.text = record.to_string()
+        self.name, self.start = record.reference_name, record.reference_start
+        self.end = record.reference_end or self.start + 1
+
+
+def read(path: Path, reference: Path | None = None) -> list[Line]:
+    """All records of a CRAM file; without a reference those only that need none."""
+    verbosity = pysam.set_verbosity(0)
+    try:
+        with pysam.AlignmentFile(str(path), reference_filename=str(reference) if reference else None) as file:
+            return [Line(record) for record in file.fetch(until_eof=True)]
+    finally:
+        pysam.set_verbosity(verbosity)
+
+
+def within(lines: Sequence[Line], regions: Sequence[Region]) -> list[str]:
+    """The records that overlap any of the regions."""
+    return [
+        line.text
+        for line in lines
+        if any(
+            line.name == name and line.end > (start or 0) and (end is None or line.start < end)
+            for name, start, end in regions
+        )
+    ]
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Issuer:
+    return Issuer(keys=[Key("one", "ES256")])
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return referenced.write_reference(tmp_path_factory.mktemp("reference") / "reference.fa")
+
+
+class Case:
+    """A CRAM file, its records, and who may see regions of it."""
+
+    def __init__(self, folder: Path, issuer: Issuer, reference: Path, name: str, **settings: Any) -> None:
+        self.folder = folder / "data"
+        self.folder.mkdir()
+        self.path = referenced.write_cram(name, self.folder / "sample.cram", reference, **settings)
+        self.lines = read(self.path, reference)
+        self.is_sorted = not settings
+        self.issuer = issuer
+        self.reference = reference
+        self.rng = random.Random(name)
+
+    def caller(self, grants: Sequence[Region], *, at_hand: bool = True) -> Caller:
+        regions = [{"reference": name, "start": start or 0, "end": end} for name, start, end in grants]
+        storages = {
+            "data": {"type": "local", "root": str(self.folder)},
+            "reference": {"type": "local", "root": str(self.reference.parent)},
+        }
+        fastas = [{"storage": "reference", "key": self.reference.name}]
+        rules = [{"ids": ["*"], "regions": regions}]
+        http = guarded(
+            self.folder,
+            self.issuer,
+            rules,
+            storages=storages,
+            cache={"folder": str(self.folder.parent / "cache")},
+            **({"refget": {"fastas": fastas}} if at_hand else {}),
+        )
+        return Caller(http, self.issuer.token("ES256"))
+
+    def regions(self, count: int) -> list[Region]:
+        found: list[Region] = []
+        placed = [line for line in self.lines if line.name]
+        for _ in range(count):
+            line = self.rng.choice(placed)
+            assert line.name is not None
+            start = max(0, line.start + self.rng.randrange(-300, 300))
+            found.append((line.name, start, None if self.rng.random() < 0.1 else start + self.rng.randrange(1, 9_000)))
+        return found
+
+    def delivered(self, caller: Caller, folder: Path, **asked: Any) -> list[Line]:
+        path = folder / "delivered.cram"
+        path.write_bytes(fetch(caller, "/reads/sample", **asked))
+        # Without a reference: none is needed any more.
+        return read(path)
+
+
+@pytest.fixture(scope="module", params=[*OPTIONS, "shuffled"])
+def case(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, issuer: Issuer, reference: Path
+) -> Case:
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "shuffled":
+        return Case(folder, issuer, reference, "version_3_0", shuffled=True)
+    return Case(folder, issuer, reference, request.param)
+
+
+class TestEachRecordIsAsInTheFile:
+    def test_and_no_other_comes(self, case: Case, tmp_path: Path) -> None:
+        for count in (1, 4, *[2] * (GRANTS // 4)):
+            grants = case.regions(count)
+            found = case.delivered(case.caller(grants), tmp_path)
+            assert [line.text for line in found] == within(case.lines, grants) != []
+
+    def test_where_granted_regions_overlap(self, case: Case, tmp_path: Path) -> None:
+        grants: list[Region] = [("chr1", 2_000, 9_000), ("chr1", 5_000, 12_000), ("chr1", 12_050, 12_100)]
+        caller = case.caller([*grants, ("c4", 0, None)])
+        found = case.delivered(caller, tmp_path, method="POST", json={"regions": [
+            {"referenceName": name, "start": start, "end": end} for name, start, end in grants
+        ]})  # fmt: skip
+        there = within(case.lines, grants)
+        # Where neighbours are not in order the part before comes first all the same.
+        ordered = list if case.is_sorted else sorted
+        assert ordered(line.text for line in found) == ordered(there)
+        assert len(there) > 40
+
+    def test_behind_the_header_as_it_is(self, case: Case, tmp_path: Path) -> None:
+        body = fetch(case.caller([("chr2", 500, 4_000)]), "/reads/sample")
+        assert header_text(body, "CRAM", tmp_path) == file_header(case.path, "CRAM")
+        original = case.path.read_bytes()
+        end = cram_containers(original)[0].end
+        assert body[:end] == original[:end]
+
+
+class TestTheIndex:
+    def rewrite(self, case: Case, change: Any) -> None:
+        path = Path(f"{case.path}.crai")
+        rows = [row.split("\t") for row in gzip.decompress(path.read_bytes()).decode().splitlines()]
+        path.write_bytes(gzip.compress("".join("\t".join(row) + "\n" for row in change(rows)).encode()))
+
+    @pytest.mark.parametrize("name", ["several_references", "several_in_slices"])
+    def test_need_not_tell_where_records_lie(self, name: str, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
+        case = Case(tmp_path, issuer, reference, name)
+        self.rewrite(case, lambda rows: [["-2", "0", "0", *row[3:]] for row in rows])
+        grants: list[Region] = [("chr2", 10_000, 20_000), ("c3", 0, None)]
+        found = case.delivered(case.caller(grants), tmp_path)
+        assert [line.text for line in found] == within(case.lines, grants) != []
+
+    def test_need_not_name_a_container_between_others(self, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
+        case = Case(tmp_path, issuer, reference, "version_3_0")
+        self.rewrite(case, lambda rows: [rows[0], *rows[2:]])
+        found = case.delivered(case.caller([("chr1", 0, None)]), tmp_path)
+        assert [line.text for line in found] == within(case.lines, [("chr1", 0, None)])
+
+    def test_that_tells_them_wrong_is_a_fault(self, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
+        case = Case(tmp_path, issuer, reference, "several_references")
+        self.rewrite(case, lambda rows: [[row[0], row[1], "10", *row[3:]] for row in rows])
+        caller = case.caller([("chr1", 0, None)])
+        (url,) = [url for url in urls(caller) if "/records-" in url]
+        answer = caller.get(url)
+        assert answer.status == 500
+        assert b"the index does not fit the data" in answer.body
+
+
+class TestRecordsThatAreNotInOrder:
+    def test_are_told_where_the_version_cannot_hold_them(self, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
+        case = Case(tmp_path, issuer, reference, "version_2_1", shuffled=True)
+        caller = case.caller([("chr1", 0, None)])
+        (url,) = [url for url in urls(caller) if "/records-" in url]
+        answer = caller.get(url)
+        assert answer.status == 500
+        assert b"not in the order of their places" in answer.body
+
+
+def urls(caller: Caller) -> list[str]:
+    """The URLs of a ticket for everything."""
+    return [entry["url"] for entry in fetch_ticket(caller, "/reads/sample")["htsget"]["urls"]]
+
+
+class TestAReferenceThatIsNotAtHand:
+    def test_is_told_before_any_byte(self, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
+        case = Case(tmp_path, issuer, reference, "version_3_0")
+        caller = case.caller([("chr1", 1_000, 9_000)], at_hand=False)
+        for query in ("", "?referenceName=chr1&start=2000&end=3000"):
+            answer = caller.get(f"/reads/sample{query}")
+            assert answer.status == 403
+            told = json.loads(answer.body)["htsget"]
+            assert told["error"] == "PermissionDenied"
+            assert "the reference 'chr1' of this CRAM file" in told["message"]
+        assert caller.get("/reads/sample?class=header").status == 200
+
+    @pytest.mark.parametrize("name", ALONE)
+    def test_is_no_matter_where_none_is_needed(
+        self, name: str, tmp_path: Path, issuer: Issuer, reference: Path
+    ) -> None:
+        case = Case(tmp_path, issuer, reference, name)
+        grants: list[Region] = [("chr1", 1_000, 9_000), ("c5", 0, None)]
+        found = case.delivered(case.caller(grants, at_hand=False), tmp_path)
+        assert [line.text for line in found] == within(case.lines, grants) != []
+
+    def test_of_other_records_is_no_matter(self, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
+        case = Case(tmp_path, issuer, reference, "several_references")
+        letters = referenced.sequences()
+        case.reference = tmp_path / "one" / "only.fa"
+        case.reference.parent.mkdir()
+        case.reference.write_bytes(b">another_name\n" + letters["c4"] + b"\n")
+        found = case.delivered(case.caller([("c4", 0, None)]), tmp_path)
+        assert [line.text for line in found] == within(case.lines, [("c4", 0, None)]) != []
+        assert case.caller([("c3", 0, None)]).get("/reads/sample").status == 403
+
+    def test_is_not_what_the_header_or_the_environment_name(
+        self, tmp_path: Path, issuer: Issuer, reference: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        case = Case(tmp_path, issuer, reference, "version_3_0")
+        monkeypatch.setenv("REF_PATH", f"{tmp_path}/%s")
+        for letters in referenced.sequences().values():
+            (tmp_path / expected(letters).md5).write_bytes(expected(letters).letters)
+        assert case.caller([("chr1", 0, None)], at_hand=False).get("/reads/sample").status == 403
+
+    def test_that_is_another_one_is_a_fault(self, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
+        """The slices have checksums of their own."""
+        case = Case(tmp_path, issuer, reference, "version_3_0")
+        md5, other = (expected(referenced.sequences()[name]).md5.encode() for name in ("chr1", "chr2"))
+        content = case.path.read_bytes()
+        header = file_header(case.path, "CRAM").encode()
+        assert md5 in header
+        with pysam.AlignmentFile(
+            str(tmp_path / "header.cram"),
+            "wc",
+            header=pysam.AlignmentHeader.from_text(header.replace(md5, other).decode()),
+            format_options=["version=3.0", "no_ref=1"],
+        ):
+            pass
+        other_header = (tmp_path / "header.cram").read_bytes()
+        end = cram_containers(other_header)[0].end
+        case.path.write_bytes(other_header[:end] + content[cram_containers(content)[0].end :])
+        pysam.index(str(case.path))
+        caller = case.caller([("chr1", 0, 50_000)])
+        (url,) = [url for url in urls(caller) if "/records-" in url]
+        answer = caller.get(url)
+        assert answer.status == 500
+        assert b"records cannot be decoded" in answer.body
+
+
+class TestNothingIsLeft:
+    @pytest.fixture
+    def temporary(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        folder = tmp_path / "temporary"
+        folder.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        return folder
+
+    def open_files(self) -> list[str]:
+        gc.collect()
+        links = [os.path.join("/proc/self/fd", number) for number in os.listdir("/proc/self/fd")]
+        found = [os.readlink(link) for link in links if os.path.islink(link)]
+        return sorted(name for name in found if "temporary" in name or name.endswith(".cram"))
+
+    def test_when_the_client_goes_away(self, tmp_path: Path, issuer: Issuer, reference: Path, temporary: Path) -> None:
+        case = Case(tmp_path, issuer, reference, "version_3_0")
+        caller = case.caller([("chr1", 0, None)])
+        (url,) = [url for url in urls(caller) if "/records-" in url]
+        client = caller.client
+        path = url.partition("/blocks/")[2]
+        with client.get(f"/blocks/{path}", buffered=False) as answer:
+            assert answer.status_code == 200
+            assert next(iter(answer.iter_encoded()))
+            assert list(temporary.iterdir()) == []
+        assert self.open_files() == []
+        assert list(temporary.iterdir()) == []
+
+    def test_when_all_was_read(self, tmp_path: Path, issuer: Issuer, reference: Path, temporary: Path) -> None:
+        case = Case(tmp_path, issuer, reference, "slices")
+        assert case.delivered(case.caller([("chr1", 0, None)]), tmp_path)
+        assert self.open_files() == []
+        assert list(temporary.iterdir()) == []

@@ -1,0 +1,110 @@
+"""CRAM for who may see regions only, with real clients: samtools reads what is delivered, and needs no reference."""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from tests import referenced
+from tests.http.guarded import auth
+from tests.issuer import Issuer, Key
+from tests.live.server import Server, serving, wait_until
+from tests.live.test_access import asked
+from tests.live.tools import lines, view
+
+pytestmark = pytest.mark.live
+
+NAMES = ("version_2_1", "version_3_0", "version_3_1", "several_references")
+NAME, START, END = "chr1", 20_000, 60_000
+# As many pairs are more than the buffers between server and client hold.
+MANY = "many"
+
+
+class Served(NamedTuple):
+    """A server of CRAM files, where they and their reference are, and a token for regions of them."""
+
+    server: Server
+    folder: Path
+    reference: Path
+    temporary: Path
+    token: str
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server whose clients may see a region of each file."""
+    top = tmp_path_factory.mktemp("grants")
+    folder, temporary = top / "data", top / "temporary"
+    folder.mkdir()
+    temporary.mkdir()
+    reference = referenced.write_reference(folder / "reference.fa")
+    for name in NAMES:
+        referenced.write_cram(name, folder / f"{name}.cram", reference)
+    referenced.write_cram("version_3_0", folder / f"{MANY}.cram", reference, times=40)
+    issuer = Issuer(keys=[Key("one", "ES256")])
+    rules = [
+        {"ids": [*NAMES], "regions": [{"reference": NAME, "start": START, "end": END}]},
+        {"ids": [MANY], "regions": [{"reference": NAME}]},
+    ]
+    content = {
+        "storages": {"data": {"type": "local", "root": str(folder)}},
+        "datasets": [{"prefix": "", "storage": "data"}],
+        "refget": {"fastas": [{"storage": "data", "prefix": ""}]},
+        "auth": auth(folder, issuer, rules),
+    }
+    path = top / "config.yaml"
+    path.write_text(yaml.safe_dump(content))
+    environment = {"TMPDIR": str(temporary), "XDG_CACHE_HOME": str(top / "cache")}
+    with serving("--config", path, folder=top, environment=environment) as server:
+        yield Served(server, folder, reference, temporary, issuer.token("ES256"))
+
+
+class TestSamtools:
+    @pytest.mark.parametrize("name", NAMES)
+    def test_reads_the_records_of_the_region_as_they_are(
+        self, served: Served, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = served.folder / f"{name}.cram"
+        region = f"{NAME}:{START + 1}-{END}"
+        expected = lines("samtools", "view", "-T", served.reference, path, region, cwd=tmp_path)
+        monkeypatch.setenv("HTS_ALLOW_UNENCRYPTED_AUTHORIZATION_HEADER", "I understand the risks")
+        monkeypatch.setenv("HTS_AUTH_LOCATION", str(tmp_path / "token"))
+        (tmp_path / "token").write_text(served.token)
+        monkeypatch.setenv("REF_PATH", os.devnull)
+        monkeypatch.setenv("REF_CACHE", os.devnull)
+        url = f"{served.server.url}/reads/{name}"
+        assert view(url, cwd=tmp_path) == expected != []
+        inner = view(f"{url}?referenceName={NAME}&start={START + 5000}&end={START + 6000}", cwd=tmp_path)
+        narrow = f"{NAME}:{START + 5001}-{START + 6000}"
+        assert inner == lines("samtools", "view", "-T", served.reference, path, narrow, cwd=tmp_path) != []
+
+
+def temporary(served: Served) -> list[str]:
+    """The temporary files that the server has open."""
+    return sorted(name for name in served.server.open_files() if str(served.temporary) in name)
+
+
+class TestAClientThatGoesAway:
+    def test_leaves_nothing_open(self, served: Served) -> None:
+        path = str(served.folder / f"{MANY}.cram")
+        ticket = json.loads(asked(served.server, f"/reads/{MANY}", served.token).body)
+        (url,) = [entry["url"] for entry in ticket["htsget"]["urls"] if "/records-" in entry["url"]]
+        # gunicorn's own.
+        before = temporary(served)
+        parts = urlsplit(url)
+        with socket.create_connection((served.server.host, served.server.port), timeout=30) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            request = f"GET {parts.path}?{parts.query} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            connection.sendall(request.encode())
+            assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+            assert path in served.server.open_files()
+            assert list(served.temporary.iterdir()) == []
+        assert wait_until(lambda: path not in served.server.open_files())
+        assert temporary(served) == before
+        assert list(served.temporary.iterdir()) == []
