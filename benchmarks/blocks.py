@@ -26,7 +26,7 @@ from benchmarks.client import Connection, get
 from benchmarks.data import HG38, Genome, whole_file
 from benchmarks.fronts import configuration, direct_target, front
 from benchmarks.report import Measure, Report, limited, median_of, missing_peer, say
-from benchmarks.servers import Process, free_port, htsget_server, nginx, nginx_command
+from benchmarks.servers import Process, free_port, handing_floor, htsget_server, nginx, nginx_command
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 DOWNLOADS = 32
@@ -223,36 +223,41 @@ def _cpu(rounds: Sequence[Sequence[Usage]], place: int) -> float:
 
 
 def compare_fronts(
-    report: Report, sizes: Sizes, sample: Sample, alone: Sequence[Side], peer: Side, before: Process
+    report: Report, sizes: Sizes, sample: Sample, alone: Sequence[Side], peer: Side, before: Process, empty: Process
 ) -> None:
     """Throughput of what nginx sends, told by the server or by a direct URL, against the server alone and the peer.
 
-    The parts are fetched one after the other; those of 1 MiB by several clients at once too.
+    The parts are fetched one after the other; those of 1 MiB by several clients at once too. `empty` is nginx before an
+    application that does nothing: what handing over costs at least.
     """
     target, fields = direct_target(alone[0].process)
     handed_over = [Side(f"{side.name} by x-accel", before, side.request) for side in alone]
+    floor = Side("an empty application by x-accel", empty, alone[-1].request)
     direct = Side("direct", before, range_request(target, fields))
-    sides = [*alone, *handed_over, direct, peer]
+    sides = [*alone, *handed_over, floor, direct, peer]
     for size in [size for size in sizes.blocks if size != 16 * MIB]:
         count = max(1, min(sizes.requests, sizes.volume // size))
         wanted = spans(sample, size, count)
-        for side in sides:
+        compared = [side for side in sides if side is not floor or size == MIB]
+        for side in compared:
             verify(side, sample, [wanted[number] for number in {0, count // 2, count - 1}])
         for ways, measure in {"": timed, f", {CLIENTS} clients": timed_together}.items():
             if ways and size != MIB:
                 continue
-            taken: dict[str, list[float]] = {side.name: [] for side in sides}
+            taken: dict[str, list[float]] = {side.name: [] for side in compared}
             for _ in range(max(2, sizes.rounds // 3)):
-                for side in sides:
+                for side in compared:
                     taken[side.name].append(measure(side, wanted).seconds)
-            for side in sides[:-1]:
+            for side in (*alone, *handed_over, direct):
                 share = _share(taken[peer.name], taken[side.name])
                 name = f"{_spelled(size)}{ways}: {side.name}, throughput / nginx"
                 report.add(Measure(name, share, at_least=_LEAST_OF_DIRECT if side is direct else None))
-            for side, told in zip(alone, handed_over, strict=True):
+            pairs = [*zip(alone, handed_over, strict=True), *([(alone[-1], floor)] if floor in compared else [])]
+            for side, told in pairs:
                 share = _share(taken[side.name], taken[told.name])
                 name = f"{_spelled(size)}{ways}: {told.name}, throughput / alone"
-                report.add(Measure(name, share, at_least=_LEAST_HANDED_OVER if size == MIB else None))
+                is_ours = size == MIB and told is not floor
+                report.add(Measure(name, share, at_least=_LEAST_HANDED_OVER if is_ours else None))
 
 
 def timed_together(side: Side, wanted: Sequence[Span]) -> Usage:
@@ -363,8 +368,12 @@ def measure(report: Report, sizes: Sizes, folder: Path, peer: Process | None) ->
             concurrent_memory(report, sizes, sample, side)
         if other is not None:
             say("nginx in front")
-            with front(folder, server, port) as before:
-                compare_fronts(report, sizes, sample, [blocks, files], other, before)
+            with (
+                front(folder, server, port) as before,
+                handing_floor(folder, "/_whole/data/sample.bam") as floor,
+                front(folder, floor, free_port()) as empty,
+            ):
+                compare_fronts(report, sizes, sample, [blocks, files], other, before, empty)
 
 
 @click.command()

@@ -1,13 +1,21 @@
-"""The least that a ticket can cost: a Flask route with a constant answer, under the project's own gunicorn settings."""
+"""The least that an answer can cost, under the project's own gunicorn settings.
+
+A Flask route with the constant answer of a ticket; or, told a place, an application without any framework that leaves
+all to nginx, by X-Accel-Redirect.
+"""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, jsonify
 
-from htsget_flask.config import folder_config
+from htsget_flask.config import Config, folder_config
 from htsget_flask.server import Server, settings
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 
 class _Floor(Server):
@@ -21,11 +29,31 @@ class _Floor(Server):
         return app
 
 
-def main(port: int) -> None:
+class _HandsOver(Server):
+    """Not even a framework: nginx is told to send what is at `place`."""
+
+    def __init__(self, place: str, config: Config, options: dict[str, Any]) -> None:
+        self._place = place
+        super().__init__(config, options)
+
+    def load(self) -> Any:
+        def app(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+            fields = [("Content-Length", "0")]
+            if environ["PATH_INFO"] != "/health":
+                fields.append(("X-Accel-Redirect", self._place))
+            start_response("200 OK", fields)
+            return ()
+
+        return app
+
+
+def main(port: int, place: str | None = None) -> None:
     """Serve until the process is ended."""
-    options = settings(bind=f"127.0.0.1:{port}", workers=1)
-    _Floor(folder_config(Path.cwd()), {**options, "loglevel": "warning"}).run()
+    config = folder_config(Path.cwd())
+    options = {**settings(bind=f"127.0.0.1:{port}", workers=1), "loglevel": "warning"}
+    server = _Floor(config, options) if place is None else _HandsOver(place, config, options)
+    server.run()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), *sys.argv[2:])

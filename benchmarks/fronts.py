@@ -34,8 +34,8 @@ def configuration(folder: Path, front_port: int) -> Path:
 
 @contextlib.contextmanager
 def front(folder: Path, server: Process, port: int) -> Iterator[Process]:
-    """nginx with one worker in front of the server; its own files go to `folder`/front."""
-    own = folder / "front"
+    """nginx with one worker in front of the server; its own files go below `folder`."""
+    own = folder / f"front-{port}"
     own.mkdir()
     (own / "secret").write_text(f'default "{SECRET}";')
     # From longer to shorter ones: what is put in has to stay.

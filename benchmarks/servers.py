@@ -109,9 +109,22 @@ def htsget_server(
 @contextlib.contextmanager
 def flask_floor(folder: Path) -> Iterator[Process]:
     """A bare Flask application with one worker."""
+    with _floor(folder, "/") as process:
+        yield process
+
+
+@contextlib.contextmanager
+def handing_floor(folder: Path, place: str) -> Iterator[Process]:
+    """An application with one worker that does nothing but to tell nginx to send what is at `place`."""
+    with _floor(folder, "/health", place) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def _floor(folder: Path, probe: str, *arguments: str) -> Iterator[Process]:
     port = free_port()
-    command = [sys.executable, "-m", "benchmarks.floor", str(port)]
-    with running(command, port=port, probe="/", folder=folder, environment=_paths()) as process:
+    command = [sys.executable, "-m", "benchmarks.floor", str(port), *arguments]
+    with running(command, port=port, probe=probe, folder=folder, environment=_paths()) as process:
         yield process
 
 
