@@ -6,6 +6,9 @@ _BAM_FIXED = struct.Struct("<iiiBBHHHiii")  # size, reference, position, name le
 _BCF_FIXED = struct.Struct("<IIiii")  # sizes of both parts, reference, position, length on the reference
 _BAM_FIXED_SIZE, _BCF_SHARED_SIZE = 32, 24
 
+# So many bytes of a BAM record tell its reference.
+PLACE_SIZE = 8
+
 
 def may_start(form: str, data: bytes, offset: int, reference_limit: int) -> bool:
     """Whether a record of a format can start at an offset in uncompressed data.
@@ -36,6 +39,6 @@ def may_start(form: str, data: bytes, offset: int, reference_limit: int) -> bool
     )
 
 
-def is_unplaced(data: bytes, offset: int) -> bool:
-    """Whether the BAM record that starts at an offset has no reference."""
-    return data[offset + 4 : offset + 8] == b"\xff\xff\xff\xff"
+def is_unplaced(record: bytes) -> bool:
+    """Whether a BAM record, of which the first `PLACE_SIZE` bytes do, has no reference."""
+    return record[4:PLACE_SIZE] == b"\xff\xff\xff\xff"

@@ -15,7 +15,7 @@ from htsget_flask.formats.headers import Header, read_bam_header, read_bcf_heade
 from htsget_flask.formats.index import Index
 from htsget_flask.formats.index_files import read_index
 from htsget_flask.formats.lengths import reference_lengths
-from htsget_flask.formats.records import is_unplaced, may_start
+from htsget_flask.formats.records import PLACE_SIZE, is_unplaced, may_start
 from htsget_flask.htsget.indexes import FoundIndex, IndexT, find_index, load_index, private_bytes
 from htsget_flask.htsget.pieces import Literal, Whole
 from htsget_flask.ranges import ByteRange
@@ -299,36 +299,55 @@ class OpenFile:
         return self._fetch(("index", found), make, private_bytes)
 
     def _check_index(self, index: Index) -> None:
-        names_more = index.reference_count > len(self.header.references)
-        if self.source.form.name == "BAM" and names_more:
+        form = self.source.form.name
+        # Only those of VCF carry names.
+        if index.reference_count and (form == "VCF") != bool(index.names.size):
+            raise FormatError(f"the index is none of a {form} file")
+        if form == "BAM" and index.reference_count > len(self.header.references):
             raise FormatError("the index is of another file: it has more references than the header")
         if index.last_offset() >> 16 > self.stat.size:
             raise FormatError("the index does not fit the data: it is of another file, or the data is truncated")
         first, start = index.first_offset(), self.header.end
         if first is None:
-            if self._has_placed_records():
+            if self._has_placed_records(start):
                 raise FormatError("the index does not fit the data: it holds none of its records")
-        elif first < start:
+            return
+        if first < start:
             # The end of the header's last block is the same place as the start of the next one.
             coffset, uoffset = bgzf.split_offset(first)
             data, size = bgzf.read_block(self._open(), coffset)
             if uoffset < len(data) or bgzf.virtual_offset(coffset + size, 0) != start:
                 raise FormatError("the index does not fit the data: it is of another file")
+        if self._has_placed_records(index.last_offset()):
+            raise FormatError("the index does not fit the data: it does not hold its last records")
 
-    def _has_placed_records(self) -> bool:
-        """Whether the first record has a place on a reference; sorted files have those without one at their end."""
-        file, (coffset, uoffset) = self._open(), bgzf.split_offset(self.header.end)
-        while coffset < self.tail:
-            data, size = bgzf.read_block(file, coffset)
-            if uoffset < len(data):
-                return self.source.form.name != "BAM" or not is_unplaced(data, uoffset)
+    def _has_placed_records(self, offset: int) -> bool:
+        """Whether the record at a virtual offset has a place on a reference; those without one are at a file's end."""
+        file, (coffset, uoffset) = self._open(), bgzf.split_offset(offset)
+        data = b""
+        while coffset < self.stat.size and len(data) < PLACE_SIZE:
+            try:
+                size = bgzf.read_block_size(file, coffset)
+            except FormatError:
+                raise FormatError("the index does not fit the data: it is of another file") from None
+            try:
+                data += bgzf.read_block(file, coffset).data[uoffset:]
+            except FormatError:
+                # That the data are damaged is told to those who ask for them.
+                return False
             coffset, uoffset = coffset + size, 0
-        return False
+        return bool(data) and (self.source.form.name != "BAM" or not is_unplaced(data))
 
     def _check_crai(self, index: Crai) -> None:
         if len(index.containers) and int(index.containers[-1]) >= self.stat.size:
             raise FormatError("the index does not fit the data: it is of another file, or the data is truncated")
         if len(index.containers) and int(index.containers[0]) < self.header.end:
             raise FormatError("the index does not fit the data: it is of another file")
-        if not len(index.containers) and self.header.end < self.tail:
-            raise FormatError("the index does not fit the data: it holds none of its records")
+        if not len(index.containers):
+            if self.header.end < self.tail:
+                raise FormatError("the index does not fit the data: it holds none of its records")
+            return
+        file, marker = self._open(), self.literal(Whole.END_OF_FILE)
+        file.seek(self.container_end(int(index.containers[-1])))
+        if file.read(len(marker)) not in (marker, b""):
+            raise FormatError("the index does not fit the data: it does not hold its last records")
