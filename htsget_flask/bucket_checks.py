@@ -17,6 +17,7 @@ from htsget_flask.errors import NotFound, StorageError
 from htsget_flask.findings import Findings
 from htsget_flask.storage.bucket import Bucket, NotAllowedError, Object
 from htsget_flask.storage.connection import open_client
+from htsget_flask.storage.failures import ARCHIVED
 from htsget_flask.storage.presigned import Presigner
 
 if TYPE_CHECKING:
@@ -30,12 +31,13 @@ _BUCKET = "correct `bucket`, or `endpoint_url` and `region`, which tell where it
 _CREDENTIALS = "correct the credentials where boto3 finds them (AWS_ACCESS_KEY_ID, a profile, a role)"
 _PERMISSION = "allow s3:GetObject, and s3:GetObjectVersion where the bucket keeps versions"
 _CONNECTION = "see whether `endpoint_url` and `region` are right, and whether this machine can reach it"
+_RESTORE = "restore it, with `aws s3api restore-object`"
 _ADVICE = {
     **dict.fromkeys(("NoSuchBucket", "404"), _BUCKET),
     **dict.fromkeys(("AccessDenied", "403"), _PERMISSION),
     **dict.fromkeys(("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"), _CREDENTIALS),
     **dict.fromkeys(("ExpiredToken", "ExpiredTokenException"), "renew them"),
-    "InvalidObjectState": "restore it",
+    ARCHIVED: _RESTORE,
     "RequestTimeTooSkewed": "set this machine's clock",
 }
 
@@ -94,6 +96,10 @@ class _Check:
             key = self._find()
             found = None if key is None else self._look_at(key)
             self._tell_versions(found)
+            if found is not None and found.is_archived:
+                self._report.warning(
+                    f"the object that was looked at is in the archive, so that no URL of one could be tried; {_RESTORE}"
+                )
             if not storage.proxy:
                 self._tell_of_urls(presigner, key, found)
         except StorageError as error:
@@ -114,7 +120,9 @@ class _Check:
         self._report.facts.append("may be listed")
         if not batch.objects:
             self._report.warning("holds no objects")
-        return next((key for key, found in batch.objects.items() if found.size), None)
+        keys = [key for key, found in batch.objects.items() if found.size]
+        # A key that may be in the archive only where there is no other.
+        return min(keys, key=lambda key: batch.objects[key].is_archived is not False, default=None)
 
     def _configured_keys(self) -> Iterator[str]:
         for entry in self._config.datasets:
@@ -148,14 +156,15 @@ class _Check:
             answered = probe(
                 signed,
                 origins,
-                is_there=found is not None,
+                is_there=found is not None and not found.is_archived,
                 timeout=(storage.connect_timeout, storage.read_timeout),
             )
         except faults.BotoCoreError as error:
             report.error(f"presigned URLs are not answered ({type(error).__name__}); {_CONNECTION}")
             return
         if answered.refusal:
-            report.error(f"presigned URLs are answered with {answered.refusal}; correct `region`, or {_PERMISSION}")
+            advice = _RESTORE if answered.code == ARCHIVED else f"correct `region`, or {_PERMISSION}"
+            report.error(f"presigned URLs are answered with {answered.refusal}; {advice}")
         if answered.cors_faults:
             report.cors_rules = cors_rules(origins)
             report.warning(

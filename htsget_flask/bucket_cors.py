@@ -32,9 +32,10 @@ _CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,100})</Code>")
 
 
 class Probe(NamedTuple):
-    """How a presigned URL is refused, None where it is served; and what pages cannot do with it."""
+    """How a presigned URL is refused, None where it is served, and S3's code for that; what pages cannot do with it."""
 
     refusal: str | None
+    code: str | None
     cors_faults: Sequence[str]
 
 
@@ -68,19 +69,19 @@ def probe(signed: SignedUrl, origins: Sequence[str], *, is_there: bool, timeout:
     Raises:
         HTTPClientError: without an answer (botocore's).
     """
-    refusal, faults = None, list[str]()
+    refusal, code, faults = None, None, list[str]()
     headers = {**signed.headers, "Range": "bytes=0-0"}
     with closing(_session(signed.url, timeout)) as session:
         if is_there:
             answer = session.send(AWSRequest("GET", signed.url, headers).prepare())
             if answer.status_code not in (200, 206):
-                refusal = _status(answer)
+                refusal, code = _status(answer), _code(answer)
         for origin in origins:
             answers = [session.send(_preflight(signed.url, origin, method)) for method in _METHODS]
             if is_there:
                 answers.append(session.send(AWSRequest("GET", signed.url, {**headers, "Origin": origin}).prepare()))
             faults += _faults(origin, answers[: len(_METHODS)], answers[-1])
-    return Probe(refusal, faults)
+    return Probe(refusal, code, faults)
 
 
 def _session(url: str, timeout: tuple[float, float]) -> URLLib3Session:
@@ -130,9 +131,14 @@ def _beside(names: Sequence[str], answer: AWSResponse, field: str) -> Sequence[s
     return [] if "*" in listed else [name for name in names if name.lower() not in listed]
 
 
+def _code(answer: AWSResponse) -> str | None:
+    found = _CODE.search(answer.content)
+    return found[1].decode() if found else None
+
+
 def _status(answer: AWSResponse) -> str:
     """An answer in words, with what S3 calls it."""
-    code = _CODE.search(answer.content)
+    code = _code(answer)
     region = answer.headers.get("x-amz-bucket-region")
     where = f", and the bucket is in the region {region}" if region else ""
-    return f"status {answer.status_code}{f' {code[1].decode()}' if code else ''}{where}"
+    return f"status {answer.status_code}{f' {code}' if code else ''}{where}"

@@ -4,6 +4,7 @@ What it does not break it passes on as it came, Host, path and headers, so that 
 """
 
 import random
+import re
 import socket
 import socketserver
 import struct
@@ -11,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -312,6 +313,44 @@ class IgnoreRange:
         _, _, rest = _rewritten(head, fields).partition(b"\r\n")
         exchange.send(b"HTTP/1.1 200 OK\r\n" + rest + self.content)
         return False
+
+
+@dataclass(frozen=True)
+class InArchive:
+    """An object in the archive: lists and HEAD tell its class, `fields` go with HEAD, and GET is refused.
+
+    It is each object whose key ends with `name`.
+    """
+
+    name: str
+    storage_class: str = "GLACIER"
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def _is_readable(self) -> bool:
+        return 'ongoing-request="false"' in self.fields.get("x-amz-restore", "")
+
+    def answer(self, exchange: Exchange) -> bool:
+        request = exchange.request
+        is_list, is_meant = "list-type=2" in request.target, urlsplit(request.target).path.endswith(self.name)
+        if is_meant and request.method == "GET" and not self._is_readable:
+            return INVALID_OBJECT_STATE.answer(exchange)
+        head, body, stays_open = exchange.pass_on()
+        content = b"".join(body)
+        changes = {"x-amz-storage-class": self.storage_class, **self.fields} if is_meant else {}
+        if is_list:
+            content = re.sub(rb"<Contents>.*?</Contents>", self._listed, content)
+            changes["content-length"] = str(len(content))
+        exchange.send(_rewritten(head, changes) + content)
+        return stays_open
+
+    def _listed(self, entry: re.Match[bytes]) -> bytes:
+        if f"{self.name}</Key>".encode() not in entry[0]:
+            return entry[0]
+        told = f"<StorageClass>{self.storage_class}</StorageClass>".encode()
+        changed, count = re.subn(rb"<StorageClass>.*?</StorageClass>", told, entry[0])
+        assert count == 1
+        return changed
 
 
 def _rewritten(head: bytes, changes: Mapping[str, str | None]) -> bytes:

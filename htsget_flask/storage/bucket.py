@@ -23,17 +23,23 @@ _PIECE = 1 << 20
 # Seconds before the second attempt; each further one waits up to twice as long as the one before.
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
 
+# What is of these classes can be read only where it was restored.
+_ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 # Since it was looked at the object was replaced, or deleted.
 _OTHER_VERSION = frozenset({"PreconditionFailed", "InvalidRange", "412", "416", "NoSuchKey", "NoSuchVersion"})
 
 
 class Object(NamedTuple):
-    """One version of an object: `etag` as S3 writes it, with its quotes; `version_id` where it is known to have one."""
+    """One version of an object: `etag` as S3 writes it, with its quotes; `version_id` where it is known to have one.
+
+    `is_archived`: whether it has to be restored before it can be read; None where that takes a look at the object.
+    """
 
     size: int
     modified: float
     etag: str
     version_id: str | None
+    is_archived: bool | None = False
 
 
 class Batch(NamedTuple):
@@ -57,7 +63,7 @@ class Bucket:
     def __init__(self, client: "S3Client", name: str, *, storage: str, max_attempts: int, revalidate: float) -> None:
         self._client = client
         self.name = name
-        self._storage = storage
+        self.storage = storage
         self._max_attempts = max_attempts
         self._revalidate = revalidate
         self._bucket_seen = -revalidate
@@ -81,7 +87,11 @@ class Bucket:
             self._prove_bucket()
             raise NotFound("no such file") from None
         return Object(
-            answer["ContentLength"], _seconds(answer["LastModified"]), _quoted(answer["ETag"]), _version_id(answer)
+            answer["ContentLength"],
+            _seconds(answer["LastModified"]),
+            _quoted(answer["ETag"]),
+            _version_id(answer),
+            _is_archived(answer),
         )
 
     def batch(self, prefix: str, *, after: str | None = None, limit: int) -> Batch:
@@ -98,7 +108,7 @@ class Bucket:
         try:
             answer = self._attempted(ask)
         except _NoBodyError as error:
-            raise explained(error, self._storage, code="NoSuchBucket") from error.__cause__
+            raise explained(error, self.storage, code="NoSuchBucket") from error.__cause__
         except StorageError as error:
             cause = error.__cause__
             if isinstance(cause, faults.ClientError) and code_of(cause) in ("AccessDenied", "403"):
@@ -106,7 +116,14 @@ class Bucket:
             raise
         self._bucket_seen = time.monotonic()
         found = {
-            entry["Key"]: Object(entry["Size"], _seconds(entry["LastModified"]), _quoted(entry["ETag"]), None)
+            entry["Key"]: Object(
+                entry["Size"],
+                _seconds(entry["LastModified"]),
+                _quoted(entry["ETag"]),
+                None,
+                # Lists do not tell what was restored.
+                None if entry.get("StorageClass") in _ARCHIVES else False,
+            )
             for entry in answer.get("Contents", ())
         }
         return Batch(found, not answer["IsTruncated"])
@@ -155,7 +172,7 @@ class Bucket:
         if not is_whole and answer.get("ContentRange") != expected:
             answer["Body"].close()
             raise StorageError(
-                f"the storage {self._storage!r} does not answer with the range asked for",
+                f"the storage {self.storage!r} does not answer with the range asked for",
                 is_passing=False,
                 detail=f"{answer.get('ContentRange')} instead of {expected}",
             )
@@ -167,7 +184,7 @@ class Bucket:
         try:
             self._attempted(lambda: self._client.head_bucket(Bucket=self.name))
         except _NoBodyError as error:
-            raise explained(error, self._storage, code="NoSuchBucket") from error.__cause__
+            raise explained(error, self.storage, code="NoSuchBucket") from error.__cause__
         except StorageError as error:
             # It may be forbidden to look at a bucket that exists.
             if error.is_passing:
@@ -196,7 +213,7 @@ class Bucket:
             # Not for safety: so that not all clients of a busy storage ask again at the same moment.
             time.sleep(random.uniform(0, min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (failures - 1))))  # noqa: S311
             return
-        raise explained(error, self._storage) from error
+        raise explained(error, self.storage) from error
 
 
 class _NoBodyError(Exception):
@@ -223,3 +240,10 @@ def _version_id(answer: Mapping[str, Any]) -> str | None:
     """The version's id; `null` is that of objects which are replaced without trace."""
     version_id = answer.get("VersionId")
     return None if version_id in (None, "null") else str(version_id)
+
+
+def _is_archived(answer: Mapping[str, Any]) -> bool:
+    """Whether the answer to a HEAD tells of an object that cannot be read: a restored one still has its class."""
+    if "ArchiveStatus" in answer:
+        return True
+    return answer.get("StorageClass") in _ARCHIVES and 'ongoing-request="false"' not in answer.get("Restore", "")

@@ -39,6 +39,8 @@ _PASSING_CODES = frozenset(
 )
 # Another attempt helps where the credentials are being renewed.
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
+# The code with which S3 refuses to read what is in its archive.
+ARCHIVED = "InvalidObjectState"
 # What is wrong with the storage {}, to its clients.
 NO_CREDENTIALS = "this server has no credentials for the storage {}"
 EXPIRED_CREDENTIALS = "this server's credentials for the storage {} have expired"
@@ -47,7 +49,7 @@ _REASONS = {
     "AllAccessDisabled": "the storage {} does not let this server read it",
     "403": "the storage {} does not let this server read it",
     "NoSuchBucket": "the bucket of the storage {} does not exist",
-    "InvalidObjectState": "the file is in the archive of the storage {}, and has to be restored first",
+    ARCHIVED: "the file is in the archive of the storage {}, and has to be restored first",
     "RequestTimeTooSkewed": "the clocks of this server and of the storage {} do not agree",
     "InvalidAccessKeyId": "the storage {} does not know this server's credentials",
     "SignatureDoesNotMatch": "the storage {} does not accept this server's credentials",
@@ -77,6 +79,11 @@ def explained(error: BaseException, storage: str, *, code: str | None = None) ->
     usual = "the storage {} does not answer now" if is_passing else "the storage {} cannot be read"
     reason = _REASONS.get(code, usual).format(repr(storage))
     return StorageError(reason, is_passing=is_passing, detail=_detail(code, error))
+
+
+def archived(storage: str) -> StorageError:
+    """The failure to read what is in the archive, where that is known without the attempt."""
+    return StorageError(_REASONS[ARCHIVED].format(repr(storage)), is_passing=False, detail="not restored")
 
 
 def code_of(error: BaseException) -> str:

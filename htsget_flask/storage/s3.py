@@ -11,6 +11,7 @@ from htsget_flask.errors import NotFound, StorageError
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import Entry, SignedUrl, Stat, VersionError, is_hidden, is_key, validate_key
 from htsget_flask.storage.bucket import Bucket, NotAllowedError, Object
+from htsget_flask.storage.failures import archived
 from htsget_flask.storage.presigned import Presigner
 from htsget_flask.storage.remote import RemoteFile
 
@@ -91,17 +92,12 @@ class S3Storage:
     def signed_url(self, key: str, version: Stat) -> SignedUrl | None:
         if self._presigner is None:
             return None
-        found = self._version(key, version.etag)
-        if found.version_id is None and self._has_versions:
-            found = self._present(self._look_at(key))
-            if _stat(found).etag != version.etag:
-                raise VersionError(key)
-        return self._presigner.sign(self._prefix + key, found)
+        return self._presigner.sign(self._prefix + key, self._fetchable(key, version.etag, with_id=self._has_versions))
 
     def redirect_url(self, key: str, version: Stat) -> str | None:
         if self._presigner is None:
             return None
-        return self._presigner.sign(self._prefix + key, self._version(key, version.etag), with_headers=False).url
+        return self._presigner.sign(self._prefix + key, self._fetchable(key, version.etag), with_headers=False).url
 
     def entries(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
         if not (is_key(prefix) or is_key(prefix + "x")) or (after > prefix and not after.startswith(prefix)):
@@ -129,9 +125,22 @@ class S3Storage:
         seen = self._seen.get(key)
         if etag is not None and seen is not None and seen.object is not None and _stat(seen.object).etag == etag:
             return seen.object
+        return self._looked_at(key, etag)
+
+    def _looked_at(self, key: str, etag: str | None) -> Object:
         found = self._present(self._look_at(key))
         if etag is not None and _stat(found).etag != etag:
             raise VersionError(key)
+        return found
+
+    def _fetchable(self, key: str, etag: str, *, with_id: bool = False) -> Object:
+        """The version with this etag, which clients are to fetch; StorageError where it is in the archive."""
+        found = self._version(key, etag)
+        # What lists do not tell.
+        if found.is_archived is None or (with_id and found.version_id is None):
+            found = self._looked_at(key, etag)
+        if found.is_archived:
+            raise archived(self._bucket.storage)
         return found
 
     def _remembered(self, key: str, max_age: float, family: str | None) -> _Seen | None:
@@ -179,10 +188,12 @@ class S3Storage:
         for full_key, found in batch.objects.items():
             key = full_key[len(self._prefix) :]
             before = self._seen.get(key)
-            # A list does not tell the ids of versions: they stay what they were.
             known = before.object if before is not None else None
-            same = known is not None and known._replace(version_id=None) == found
-            objects[key] = known if known is not None and same else found
+            # A list does not tell the ids of versions: they stay what they were. What was archived may be restored.
+            if known is not None and known[:3] == found[:3]:
+                is_archived = found.is_archived if known.is_archived is False else None
+                found = found._replace(version_id=known.version_id, is_archived=is_archived)  # noqa: PLW2901
+            objects[key] = found
             self._seen[key] = _Seen(now, objects[key])
         looked = _Family(now, None if batch.is_complete else max(objects, default=None), not objects)
         self._families[family] = looked

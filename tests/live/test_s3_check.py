@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from htsget_flask.bucket_checks import BucketReport, check_buckets
 from htsget_flask.cli import main
 from htsget_flask.config import Config
-from tests.faulty import Exchange, FaultyProxy, always, faulty_proxy
+from tests.faulty import INVALID_OBJECT_STATE, Exchange, FaultyProxy, InArchive, always, faulty_proxy
 from tests.files import GOOD
 from tests.live.server import free_port
 from tests.s3 import OWNER, RCLONE, STRANGER, Credentials, S3Server
@@ -208,6 +208,23 @@ class TestABucketThatCannotBeReadIsToldWithItsMending:
         assert "warning: may not be listed" in told(report)
         # What cannot be found cannot be called sound.
         assert "its files were not looked at" in run(tmp_path, settings(s3_server, bucket)).output
+
+    @only_versitygw
+    @pytest.mark.usefixtures("environment")
+    def test_one_with_an_archive(self, s3_server: S3Server, bucket: str, proxied: FaultyProxy, tmp_path: Path) -> None:
+        content = settings(s3_server, bucket, endpoint_url=proxied.url)
+        proxied.rules = [always(InArchive("a.bam"))]
+        report = report_of(content)
+        # It says nothing of the bucket.
+        assert report.can_be_served and "warning: the object that was looked at is in the archive" in told(report)
+        assert "restore-object" in told(report) and "correct `region`" not in told(report)
+        assert "FAILED /reads/a BAM" in run(tmp_path, content).output
+        s3_server.put(bucket, "data/b.bam", b"some bytes")
+        assert "archive" not in told(report_of(content))
+        # That a list and a HEAD do not tell of.
+        proxied.rules = [always(INVALID_OBJECT_STATE, when=lambda request: "X-Amz-Signature=" in request.target)]
+        report = report_of(content)
+        assert "InvalidObjectState; restore it" in told(report) and "correct `region`" not in told(report)
 
     @only_versitygw
     @pytest.mark.usefixtures("environment")

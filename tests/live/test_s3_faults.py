@@ -1,6 +1,7 @@
 """What S3 does wrong: each fault at each kind of request, made by a proxy between boto3 and the server."""
 
 import random
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,19 @@ import pytest
 
 from tests import faulty, files
 from tests.client import Response, fetch, fetch_ticket, join
-from tests.faulty import Close, Cut, Fault, FaultyProxy, Garbage, Request, Stall, StallInBody, Truncate, faulty_proxy
+from tests.faulty import (
+    Close,
+    Cut,
+    Fault,
+    FaultyProxy,
+    Garbage,
+    InArchive,
+    Request,
+    Stall,
+    StallInBody,
+    Truncate,
+    faulty_proxy,
+)
 from tests.http.app import http_for
 from tests.live.buckets import BucketHttp, application, kind, serving_bucket
 from tests.s3 import OWNER, S3Server
@@ -277,6 +290,58 @@ class TestWhatMayPass:
             if meant != "head":
                 assert (name, message) == ("ServiceUnavailable", "the storage 'cohort' does not answer now")
         assert 2 <= len([request for request in proxy.requests if known.is_meant(request)]) <= 8
+
+
+ARCHIVED = {
+    "Glacier": InArchive("a.bam"),
+    "Deep Archive": InArchive("a.bam", "DEEP_ARCHIVE", {"x-amz-restore": 'ongoing-request="true"'}),
+    "an archive tier": InArchive("a.bam", "INTELLIGENT_TIERING", {"x-amz-archive-status": "ARCHIVE_ACCESS"}),
+}
+RESTORED = InArchive(
+    "a.bam", fields={"x-amz-restore": 'ongoing-request="false", expiry-date="Fri, 21 Dec 2040 00:00:00 GMT"'}
+)
+HAS_TO_BE_RESTORED = (500, "InternalServerError", LASTING["InvalidObjectState"][1])
+
+
+class TestWhatIsInTheArchive:
+    @pytest.mark.parametrize("archived", ARCHIVED)
+    def test_is_no_place_to_redirect_to(self, impatient: Ways, proxy: FaultyProxy, folder: str, archived: str) -> None:
+        proxy.rules = [faulty.always(ARCHIVED[archived])]
+        http, path = impatient.signing, f"/files/cohort/{folder}/a.bam"
+        assert error(http.get(path)) == HAS_TO_BE_RESTORED
+        assert [kind(request) for request in proxy.requests] == ["HEAD a.bam"]
+        # What was found by a list is no other.
+        assert error(http.get(f"/reads/{folder}/a")) == HAS_TO_BE_RESTORED
+        assert error(http.get(path)) == HAS_TO_BE_RESTORED
+        assert http.get(f"{path}.bai").status == 307
+
+    @pytest.mark.parametrize("archived", ARCHIVED)
+    def test_is_not_in_tickets_whose_blocks_were_cut_before(
+        self, versitygw: S3Server, bucket: str, proxy: FaultyProxy, folder: str, archived: str
+    ) -> None:
+        http = application(versitygw, bucket, endpoint=proxy.url, storage={"revalidate": 0.5})
+        fetch_ticket(http, f"/reads/{folder}/a", **REGION)
+        proxy.rules = [faulty.always(ARCHIVED[archived])]
+        time.sleep(0.6)
+        if archived == "an archive tier":
+            # A list does not tell: that takes a look at the object.
+            assert error(http.get(f"/files/cohort/{folder}/a.bam")) == HAS_TO_BE_RESTORED
+        query = "&".join(f"{name}={value}" for name, value in REGION.items())
+        assert error(http.get(f"/reads/{folder}/a?{query}")) == HAS_TO_BE_RESTORED
+
+    def test_is_served_when_it_is_restored(
+        self, impatient: Ways, proxy: FaultyProxy, folder: str, truth: Truth
+    ) -> None:
+        proxy.rules = [faulty.always(RESTORED)]
+        http = impatient.signing
+        ticket = fetch_ticket(http, f"/reads/{folder}/a", **REGION)
+        assert [kind(request) for request in proxy.requests].count("HEAD a.bam") == 1
+        is_equal = join(http, ticket) == truth.region
+        assert is_equal
+        proxy.clear()
+        answer = http.get(f"/files/cohort/{folder}/a.bam")
+        assert answer.status == 307 and not proxy.requests
+        assert len(http.get(answer.headers["location"]).body) == len(truth.file)
 
 
 class TestWhatDoesNotPass:
