@@ -26,7 +26,7 @@ _SEEN = ("Content-Range", "Content-Length", "Accept-Ranges", "ETag")
 _ANY = "https://any.example"
 # What browsers say of a page of one origin that another one redirected.
 _REDIRECTED = "null"
-_PAGES = {_ANY: "a page of any origin", _REDIRECTED: "a page that /files redirects (Origin: null)"}
+_PAGES = {_ANY: "a page of any origin", _REDIRECTED: "a page that /files or /sequence redirects (Origin: null)"}
 
 _CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,100})</Code>")
 
@@ -46,7 +46,8 @@ def page_origins(config: Config, storage_name: str) -> Sequence[str]:
     if config.public_url is not None and config.browser.enabled:
         parts = urlsplit(config.public_url)
         named.add(f"{parts.scheme}://{parts.netloc}")
-    if storage_name in config.files.storages:
+    store = config.refget.store
+    if storage_name in config.files.storages or (store is not None and store.storage == storage_name):
         named.add(_REDIRECTED)
     return [_ANY] if "*" in named else sorted(named)
 

@@ -244,8 +244,9 @@ class TestCorsRulesAreTriedAndToldWhereTheyDoNotDo:
             {},
             {"cors": {"origins": ["https://igv.example"]}, "public_url": "https://data.example/htsget"},
             {"cors": {"origins": ["https://igv.example"]}, "files": {"storages": ["cohort"]}},
+            {"cors": {"origins": ["https://igv.example"]}, "refget": {"store": {"storage": "cohort"}}},
         ],
-        ids=["all origins", "some origins", "redirects"],
+        ids=["all origins", "some origins", "redirects of files", "redirects of sequences"],
     )
     def test_what_is_told_is_sufficient(self, s3_server: S3Server, bucket: str, more: Mapping[str, object]) -> None:
         content = settings(s3_server, bucket, more)
@@ -253,6 +254,8 @@ class TestCorsRulesAreTriedAndToldWhereTheyDoNotDo:
         assert report.can_be_served and report.cors_rules is not None
         assert "(preflight for GET and HEAD)" in told(report)
         rules = json.loads(report.cors_rules)
+        is_redirected = "files" in more or "refget" in more
+        assert ("null" in rules["CORSRules"][0]["AllowedOrigins"]) == is_redirected
         s3_server.owner.put_bucket_cors(Bucket=bucket, CORSConfiguration=rules)
         sufficient = report_of(content)
         assert sufficient.cors_rules is None and not sufficient.findings
