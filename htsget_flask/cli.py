@@ -68,8 +68,11 @@ def serve(
         address = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
         scheme = "http" if certfile is None else "https"
         base = config.public_url or f"{scheme}://{address}:{arbiter.LISTENERS[0].sock.getsockname()[1]}/"
-        click.echo(f"htsget_flask {__version__} serves {base}\nTry:")
-        for url in example_urls(create_services(config), base):
+        click.echo(f"htsget_flask {__version__} serves {base}")
+        urls = list(example_urls(create_services(config), base))
+        if urls:
+            click.echo("Try:")
+        for url in urls:
             click.echo(f"  {url}")
             if "?" in url and "/sequence/" not in url:
                 tool = "samtools" if "/reads/" in url else "bcftools"
@@ -173,7 +176,8 @@ def _check_files(folder: Path | None, config_path: Path | None, *, deep: bool) -
     for fault in faults:
         click.echo(f"FAILED {fault}: its files were not looked at")
     click.echo(f"{count} files, {failed} of them cannot be served")
-    if failed or failed_elsewhere or faults or not count:
+    is_empty = not count and bool(config.datasets or config.refget.fastas)
+    if failed or failed_elsewhere or faults or is_empty:
         raise SystemExit(1)
 
 

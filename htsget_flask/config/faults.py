@@ -7,6 +7,9 @@ from typing import Any
 from htsget_flask.config.access import access_faults, secret_files
 from htsget_flask.config.values import IN_FILE, is_url, secret_in
 
+# What may be served beside datasets, or without any.
+_OTHERS = (("files", "storages"), ("refget", "fastas"), ("refget", "store"))
+
 
 def cross_faults(content: Any, base: Path, file: Path | None) -> Iterator[str]:
     """Each fault as a sentence, with its path; relative paths in the content count from `base`.
@@ -15,6 +18,8 @@ def cross_faults(content: Any, base: Path, file: Path | None) -> Iterator[str]:
     """
     if not isinstance(content, dict):
         return
+    if not (content.get("datasets") or any(_setting(content, *path) for path in _OTHERS)):
+        yield "the file: serves nothing: give it datasets, files.storages, refget.fastas or refget.store"
     storages = content.get("storages")
     storages = storages if isinstance(storages, dict) else {}
     yield from _storages_faults(storages, base)

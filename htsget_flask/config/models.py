@@ -238,7 +238,7 @@ class Config(Model):
     )
     trusted_proxies: int = Field(0, ge=0, description="How many proxies in front set X-Forwarded-* headers.")
     storages: dict[str, StorageConfig] = Field(min_length=1)
-    datasets: list[DatasetEntry] = Field(min_length=1, description="First match wins.")
+    datasets: list[DatasetEntry] = Field([], description="First match wins.")
     htsget: HtsgetConfig = HtsgetConfig()
     refget: RefgetConfig = RefgetConfig()
     browser: BrowserConfig = BrowserConfig()

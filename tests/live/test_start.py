@@ -67,6 +67,14 @@ class TestWhatServePrintsWorks:
         assert first.startswith("htsget_flask ")
         assert first.endswith(f" {server.url}/")
 
+    @pytest.mark.parametrize("listing", [False, True])
+    def test_without_datasets_it_is_what_there_is(self, demo_folder: Path, tmp_path: Path, listing: bool) -> None:
+        storages = {"data": {"type": "local", "root": str(demo_folder)}}
+        path = tmp_path / "config.yaml"
+        path.write_text(json.dumps({"storages": storages, "files": {"storages": ["data"], "listing": listing}}))
+        with serving("--config", path, folder=tmp_path) as server:
+            assert server.printed()[1:] == (["Try:", f"  {server.url}/files/data/"] if listing else [])
+
     def test_nothing_is_complained_about(self, server: Server) -> None:
         assert "Traceback" not in server.log()
 

@@ -252,6 +252,11 @@ class TestAllFaultsAreToldAtOnce:
     def test_whatever_the_file_holds(self, tmp_path: Path, text: str) -> None:
         assert faults(tmp_path, text)
 
+    @pytest.mark.parametrize("text", ["", "datasets: []", "files: {listing: true}", "refget: {fastas: []}"])
+    def test_nothing_to_serve(self, tmp_path: Path, text: str) -> None:
+        (told,) = faults(tmp_path, f"storages: {{a: {{type: local, root: {tmp_path}}}}}\n{text}\n")
+        assert told == "the file: serves nothing: give it datasets, files.storages, refget.fastas or refget.store"
+
     def test_no_yaml(self, tmp_path: Path) -> None:
         assert "not valid YAML" in faults(tmp_path, "a: [")[0]
 
