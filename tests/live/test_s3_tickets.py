@@ -28,12 +28,13 @@ from tests.client import (
     scan,
     truth,
 )
+from tests.faulty import faulty_proxy
 from tests.live.buckets import BucketHttp, application, is_elsewhere, parameter, presigned, serving_bucket
 from tests.live.regions import Region as Place
 from tests.live.regions import overlapping
 from tests.live.server import Server
 from tests.live.tools import lines, run, view
-from tests.s3 import KINDS, S3Server, serving_s3
+from tests.s3 import KINDS, OWNER, Credentials, S3Server, serving_s3
 
 pytestmark = pytest.mark.live
 
@@ -206,6 +207,51 @@ def old_and_new(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two BAM files to be put under one key."""
     folder = tmp_path_factory.mktemp("old_and_new")
     return files.bam_straddling(folder), files.bam_big_header(folder)
+
+
+@pytest.fixture(scope="module")
+def open_bucket(versitygw: S3Server, demo_folder: Path) -> str:
+    """A bucket that everybody may read and list."""
+    bucket = versitygw.create_bucket()
+    versitygw.put_folder(bucket, demo_folder)
+    arn = f"arn:aws:s3:::{bucket}"
+    allowed = {"Effect": "Allow", "Principal": "*"}
+    statements = [
+        {**allowed, "Action": "s3:GetObject", "Resource": f"{arn}/*"},
+        {**allowed, "Action": "s3:ListBucket", "Resource": arn},
+    ]
+    policy = {"Version": "2012-10-17", "Statement": statements}
+    versitygw.owner.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+    return bucket
+
+
+class TestABucketThatIsOpenToAllNeedsNoCredentials:
+    @pytest.mark.parametrize("credentials", [None, OWNER], ids=["none", "unused"])
+    def test_for_tickets_and_for_plain_files(
+        self, versitygw: S3Server, open_bucket: str, demo_folder: Path, credentials: Credentials | None
+    ) -> None:
+        with faulty_proxy(versitygw.endpoint) as proxy:
+            http = application(
+                versitygw, open_bucket, endpoint=proxy.url, storage={"anonymous": True}, credentials=credentials
+            )
+            content = (demo_folder / "NA00001.bam").read_bytes()
+            ticket = fetch_ticket(http, "/reads/NA00001", referenceName="chr1", start=20_000, end=90_000)
+            assert any(is_elsewhere(entry["url"]) for entry in ticket["htsget"]["urls"])
+            assert len(join(http, ticket)) > 10_000
+            is_equal = fetch(http, "/reads/NA00001") == content
+            assert is_equal
+            answer = http.get("/files/cohort/NA00001.bam")
+            assert (answer.status, answer.headers["location"]) == (307, f"{proxy.url}/{open_bucket}/NA00001.bam")
+            is_equal = http.get(answer.headers["location"]).body == content
+            assert is_equal
+            assert proxy.requests
+            assert not [
+                request for request in proxy.requests if "authorization" in request.headers or "X-Amz" in request.target
+            ]
+
+    def test_else_it_takes_some(self, versitygw: S3Server, open_bucket: str) -> None:
+        http = application(versitygw, open_bucket, credentials=None)
+        assert http.get("/files/cohort/NA00001.bam").status == 500
 
 
 class Replaceable:
