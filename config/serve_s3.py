@@ -41,7 +41,7 @@ CORS_RULE: "CORSRuleTypeDef" = {
 SETTINGS = """\
 # Made by `make serve-s3`. Credentials are not part of it: they come from the environment.
 storages:
-  demo:
+  data:
     type: s3
     bucket: {bucket}
     endpoint_url: {endpoint}
@@ -50,11 +50,13 @@ storages:
 {proxy}\
 datasets:
   - prefix: ""
-    storage: demo
-    genome: {{storage: demo, fasta: demo.fa}}
+    storage: data
+    genome: {{storage: data, fasta: demo.fa}}
 files:
-  storages: [demo]
+  storages: [data]
   listing: true
+refget:
+  fastas: [{{storage: data, prefix: ""}}]
 """
 PROXY = """\
     # rclone answers no browser's preflight, so that the page could not fetch from it; versitygw needs no such line.
