@@ -1,6 +1,7 @@
 """What all blueprints share: the services behind them, views of two kinds, error answers, CORS, the health check."""
 
 import logging
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -112,6 +113,12 @@ def base_url(config: Config, request: Request) -> str:
     return f"{request.scheme}://{host}{quote(request.root_path)}/"
 
 
+def allowed_origins(config: Config) -> frozenset[str]:
+    """The origins whose pages may read the answers; `*` is among them for all."""
+    allowed = config.cors.origins
+    return frozenset((allowed,) if isinstance(allowed, str) else allowed)
+
+
 def register(app: Flask, config: Config) -> None:
     """Install the error handlers, CORS and the health check on the application."""
     app.register_error_handler(ServiceError, _answer)
@@ -121,7 +128,7 @@ def register(app: Flask, config: Config) -> None:
     app.register_error_handler(Exception, _unexpected)
     CORS(
         app,
-        origins=config.cors.origins,
+        origins=_origin_patterns(config),
         methods=["GET", "POST", "HEAD", "OPTIONS"],
         allow_headers="*",
         expose_headers=["Content-Range", "Content-Length", "Accept-Ranges", "ETag", "WWW-Authenticate"],
@@ -134,6 +141,12 @@ def register(app: Flask, config: Config) -> None:
     after[:] = [_for_browsers(function) for function in after]
     app.after_request(_as_it_says)
     app.add_url_rule("/health", "health", _health)
+
+
+def _origin_patterns(config: Config) -> str | list[re.Pattern[str]]:
+    """The origins as flask-cors cannot misread them: it takes some texts for patterns, and matches only their start."""
+    origins = allowed_origins(config)
+    return "*" if "*" in origins else [re.compile(re.escape(origin) + r"\Z") for origin in sorted(origins)]
 
 
 def _for_browsers(function: AfterRequest) -> AfterRequest:

@@ -15,7 +15,7 @@ from pydantic import (
 
 from htsget_flask.config.access import AuthConfig
 from htsget_flask.config.storages import StorageConfig
-from htsget_flask.config.values import BaseUrl, Key, Model, is_url, relative_key
+from htsget_flask.config.values import BaseUrl, Key, Model, WebOrigins, is_url, relative_key
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -206,7 +206,7 @@ class CacheConfig(Model):
 class CorsConfig(Model):
     """Which web pages may read the answers."""
 
-    origins: str | list[str] = Field("*", description="Origins allowed, or * for all.")
+    origins: WebOrigins = Field("*", description="Origins allowed, or * for all.")
 
 
 class OrganizationConfig(Model):

@@ -441,6 +441,30 @@ class TestBrowsersMayRead:
         bad = http.get("/reads/sample", {"Origin": "https://lab.example.evil"})
         assert "access-control-allow-origin" not in bad.headers
 
+    @pytest.mark.parametrize(
+        ("configured", "sent", "refused"),
+        [
+            ("https://a.example.org", "https://a.example.org", "https://axexample.org"),
+            ("HTTPS://Lab.Example:443", "https://lab.example", "https://lab.example:443"),
+            ("http://[::1]:8080", "http://[::1]:8080", "http://1:8080"),
+            ("http://[0:0::0:1]:80", "http://[::1]", "http://::1"),
+            ("http://localhost:8000", "http://localhost:8000", "http://localhost:80001"),
+            ("chrome-extension://abcdef", "chrome-extension://abcdef", "chrome-extension://abcdefg"),
+            ("null", "null", "nullx"),
+            ("*", "https://any.example", None),
+        ],
+    )
+    @pytest.mark.parametrize("as_list", [False, True])
+    def test_that_is_spelled_out(
+        self, folder: Path, configured: str, sent: str, refused: str | None, *, as_list: bool
+    ) -> None:
+        origins = [configured, "https://other.example"] if as_list else configured
+        http = http_for(folder, cors={"origins": origins})
+        good = http.get("/reads/sample", {"Origin": sent})
+        assert (good.headers["access-control-allow-origin"], good.headers["vary"]) == (sent, "Origin")
+        if refused is not None:
+            assert "access-control-allow-origin" not in http.get("/reads/sample", {"Origin": refused}).headers
+
 
 class TestTheServiceDescribesItself:
     def test_service_info(self, folder: Path) -> None:

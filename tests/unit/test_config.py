@@ -266,6 +266,38 @@ class TestAllFaultsAreToldAtOnce:
             read_config(tmp_path / "none.yaml")
 
 
+class TestOriginsAreSpelledOut:
+    @pytest.mark.parametrize(
+        "origin",
+        [
+            "https://*.example.org",
+            "https://igv.org/",
+            "https://igv.org/app",
+            "https://a.org,https://b.org",
+            "https://a.org https://b.org",
+            "igv.org",
+            "https://",
+            "//igv.org",
+            "https://user@igv.org",
+            "https://igv.org:99999",
+            "https://igv.org:",
+            "https://[1:2]",
+            "https://b\u00fccher.example",
+            ".*",
+            "None",
+            "",
+        ],
+    )
+    @pytest.mark.parametrize("written", ["{!r}", "['https://a.example', {!r}]"])
+    def test_what_browsers_never_send_is_refused(self, tmp_path: Path, origin: str, written: str) -> None:
+        (found,) = faults(
+            tmp_path,
+            f"storages: {{a: {{type: local, root: {tmp_path}}}}}\ndatasets: [{{prefix: '', storage: a}}]\n"
+            f"cors: {{origins: {written.format(origin)}}}\n",
+        )
+        assert found.startswith(f"cors.origins: {origin!r} ")
+
+
 class TestPathsAreResolved:
     def test_from_the_files_own_folder(self, tmp_path: Path) -> None:
         (tmp_path / "data").mkdir()
