@@ -112,7 +112,7 @@ def get_block(
         if _end(wanted) > file.stat.size:
             raise NotFound("there is no such data block")
         if isinstance(wanted, ByteRange):
-            content = file.source.storage.open(file.source.key, etag=etag)
+            content = file.source.open(file.source.key, etag=etag)
             return send_range(environ, content, wanted, etag=etag, headers=_BLOCK_HEADERS)
         with OpenFile(file, present.cache, present.sidecars) as opened:
             if isinstance(wanted, Chunk):
