@@ -216,5 +216,7 @@ def _configured_track(track: TrackConfig, base: str, access: Access) -> dict[str
         content["url"] = file_url(base, track.storage, track.key, access)
         index = None if track.index is None else file_url(base, track.storage, track.index, access)
     else:
-        content["url"], index = track.url, track.index
+        index = track.index
+        if track.url is not None:
+            content["url"] = track.url
     return content if index is None else {**content, "indexURL": index}

@@ -247,6 +247,19 @@ class TestADatasetBecomesTracks:
             {"name": "A", "url": "https://x.example/a.vcf.gz", "indexURL": "https://x.example/a.vcf.gz.tbi"},
         ]
 
+    def test_tracks_in_a_track(self, demo_folder: Path) -> None:
+        merged = {
+            "type": "merged",
+            "name": "both",
+            "tracks": [
+                {"type": "wig", "url": "https://x.example/a.bw"},
+                {"type": "annotation", "url": "https://y.example/b.gff.gz", "indexURL": "https://z.example/b.tbi"},
+            ],
+        }
+        http = http_for(demo_folder, datasets=[named(tracks=[merged])])
+        assert told(http, "one")["tracks"] == [merged]
+        assert {f"https://{host}.example" for host in "xyz"} < set(policy(http)["connect-src"])
+
 
 def reference(folder: Path, dataset_id: str = "NA00001", **settings: Any) -> Any:
     return told(http_for(folder, **{"files": OPEN, **settings}), dataset_id)["reference"]
