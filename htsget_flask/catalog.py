@@ -1,7 +1,7 @@
 """From the ids that clients say to the files that storages hold; the first matching entry of the configuration wins."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from htsget_flask.config import DatasetConfig, PrefixConfig
 from htsget_flask.errors import FileFaultError, NotFound, StorageError, UnsupportedFormat
@@ -26,9 +26,33 @@ class Source(NamedTuple):
         return (self.index_key,) if self.index_key else self.form.index_keys(self.key)
 
     def stat(self, key: str, *, fresh: bool) -> Stat:
-        """The version of the dataset's data or of an index; unless it has to be `fresh` one that is remembered."""
+        """The version of the dataset's data or of an index; unless it has to be `fresh` one that is remembered.
+
+        Raises:
+            NotFound: when there is no such file.
+            FileFaultError: when the system does not let it be looked at.
+        """
         storage = self.storage
-        return storage.stat(key, max_age=0 if fresh else storage.max_age, family=self._family)
+        try:
+            return storage.stat(key, max_age=0 if fresh else storage.max_age, family=self._family)
+        except OSError as error:
+            raise self._unreadable(key, error) from error
+
+    def open(self, key: str, *, etag: str) -> BinaryIO:
+        """One version of the dataset's data or of an index.
+
+        Raises:
+            NotFound, VersionError: when it does not exist, or not any more.
+            FileFaultError: when the system does not let it be read.
+        """
+        try:
+            return self.storage.open(key, etag=etag)
+        except OSError as error:
+            raise self._unreadable(key, error) from error
+
+    def _unreadable(self, key: str, error: OSError) -> FileFaultError:
+        what = "it" if key == self.key else f"the index of the {self.form.name} file"
+        return FileFaultError(f"{what} cannot be read: {error.strerror}", location=self.storage.location(key))
 
     @property
     def _family(self) -> str | None:
@@ -169,20 +193,24 @@ class Catalog:
                     raise
                 on_fault(error)
 
-    def files(self, dataset_id: str) -> list[tuple[Source, Stat | None]]:
-        """All files of a dataset, whatever their endpoint; None: the configuration names one that is not there.
+    def files(self, dataset_id: str) -> list[tuple[Source, Stat | FileFaultError]]:
+        """All files of a dataset, whatever their endpoint; an error is what is wrong with one of them.
 
         Raises:
             NotFound: when there is no such dataset.
         """
         entry = self._entry(dataset_id)
-        found = []
+        found: list[tuple[Source, Stat | FileFaultError]] = []
         if entry is not None:
             for endpoint in ENDPOINTS:
                 for source in entry.sources(dataset_id, endpoint):
-                    stat = _stat(source, optional=True)
-                    if stat is not None or isinstance(entry, _DatasetEntry):
-                        found.append((source, stat))
+                    try:
+                        stat = _stat(source, optional=isinstance(entry, _PrefixEntry))
+                    except FileFaultError as fault:
+                        found.append((source, fault))
+                    else:
+                        if stat is not None:
+                            found.append((source, stat))
         if not found:
             raise NotFound(f"there is no dataset {dataset_id[:200]!r}")
         return found
@@ -201,8 +229,13 @@ class Catalog:
 
     def _present(self, entry: "_PrefixEntry | _DatasetEntry", dataset_id: str, endpoint: str) -> Iterator[Source]:
         for source in entry.sources(dataset_id, endpoint):
-            if _stat(source, optional=True) is not None:
-                yield source
+            try:
+                if _stat(source, optional=True) is None:
+                    continue
+            except FileFaultError:
+                # It is there, whatever is wrong with it.
+                pass
+            yield source
 
     def _absence(self, endpoint: str, dataset_id: str, entry: "_PrefixEntry | _DatasetEntry | None") -> str:
         """Why there is no such dataset, with what may have been meant."""

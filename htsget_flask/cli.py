@@ -15,6 +15,7 @@ from htsget_flask.demo import write_demo
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.examples import example_urls
 from htsget_flask.findings import Findings
+from htsget_flask.overlooked import overlooked
 from htsget_flask.regions import parse_region
 
 if TYPE_CHECKING:
@@ -173,6 +174,9 @@ def _check_files(folder: Path | None, config_path: Path | None, *, deep: bool) -
             facts.append(f"{report.compared:,} records compared")
         source = report.source
         _tell(report, f"/{source.form.endpoint}/{source.id} {source.form.name}", facts, source.location)
+    for passed_over in overlooked(config):
+        count, failed = count + 1, failed + 1
+        click.echo(f"FAILED {passed_over.location}\n       error: {passed_over.reason}")
     for fault in faults:
         click.echo(f"FAILED {fault}: its files were not looked at")
     click.echo(f"{count} files, {failed} of them cannot be served")

@@ -60,6 +60,8 @@ def build_index(source: Source) -> Path:
     except StopIteration:
         raise FileFaultError("a reference is longer than a BAI or TBI index allows", location=data) from None
     except (SamtoolsError, OSError, ValueError) as error:
+        if form == "BAM" and _is_unsorted(data):
+            raise FileFaultError("is not sorted by coordinate; run `samtools sort`", location=data) from error
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise FileFaultError(f"no index can be built: {reason[-1]}", location=data) from error
     finally:
@@ -74,6 +76,23 @@ def _build(data: str, index: str, form: str, *, is_csi: bool) -> None:
         pysam.tabix_index(data, preset="vcf", index=index, csi=is_csi, force=True)
     else:
         pysam.bcftools.index("--force", "--output", index, data)
+
+
+def _is_unsorted(data: str) -> bool:
+    """Whether a record lies before the one that it follows; looked at only where samtools has failed."""
+    last = (0, 0)
+    try:
+        with pysam.AlignmentFile(data, check_sq=False) as reads:
+            for read in reads.fetch(until_eof=True):
+                # Those without a place come last.
+                place = (len(reads.references) if read.reference_id < 0 else read.reference_id, read.reference_start)
+                if place < last:
+                    return True
+                last = place
+    except (OSError, ValueError):
+        # The file is damaged, which is the reason then.
+        return False
+    return False
 
 
 def _lengths(data: str, form: str) -> list[int]:

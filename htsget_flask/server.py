@@ -9,6 +9,7 @@ import select
 import signal
 import ssl
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from htsget_flask.app import begin, create_app
 from htsget_flask.config import Config
+from htsget_flask.web import EXTENSION, allowed_origins, error_answer, error_name
 
 DEFAULT_THREADS = 32
 
@@ -99,6 +101,30 @@ def _raise_file_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+class _Page:
+    """What gunicorn takes for a socket, to write a page of its own there: its status is all that is wanted."""
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+
+    def gettimeout(self) -> float:
+        return 0.0
+
+    def sendall(self, page: bytes) -> None:
+        self.status = int(page.split(b" ", 2)[1])
+
+
+def _refusal(app: Any, status: int, error: BaseException) -> bytes:
+    """An answer as it goes over the wire. Where the origin is not known only a service for all can let pages see it."""
+    message = str(error) if status < 500 else "the server failed; its log has the reason"
+    answer = error_answer(error_name(status), message, status)
+    fields = {"Connection": "close", **answer.fields}
+    if isinstance(app, Flask) and "*" in allowed_origins(app.extensions[EXTENSION].config):
+        fields["Access-Control-Allow-Origin"] = "*"
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(": ".join(field) for field in fields.items())]
+    return "\r\n".join([*lines, "", ""]).encode("ascii") + b"".join(answer.body)
+
+
 class Worker(ThreadWorker):  # type: ignore[misc]
     """gunicorn's gthread, whose threads stay with a connection for a moment.
 
@@ -113,6 +139,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         while kept is True and self._may_stay(conn):
             kept = super().handle(conn)
         return kept
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answer, as htsget does, a request that was refused before the application saw it; gunicorn calls this."""
+        page = _Page()
+        super().handle_error(req, page, addr, exc)
+        if page.status is not None:
+            refusal = _refusal(self.wsgi, page.status, exc)
+            # The client may be gone.
+            with contextlib.suppress(OSError):
+                client.sendall(refusal)
 
     def _may_stay(self, conn: Any) -> bool:
         # Where threads are short, and where what has come is not to be seen at the socket, gunicorn goes on.

@@ -1,6 +1,7 @@
 """What all blueprints share: the services behind them, views of two kinds, error answers, CORS, the health check."""
 
 import logging
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,11 +14,11 @@ import orjson
 from flask import Flask, Request, Response, current_app, request
 from flask_cors import CORS
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
-from werkzeug.wsgi import get_input_stream
 
 from htsget_flask import __version__
 from htsget_flask.answers import AS_IT_SAYS, Answer, answer_with
 from htsget_flask.auth.access import Gate
+from htsget_flask.body import discard_body
 from htsget_flask.cache import ByteCache
 from htsget_flask.catalog import Catalog
 from htsget_flask.config import Config
@@ -44,7 +45,6 @@ _FAILURE = "htsget_flask.failure"
 ERROR_MEDIA_TYPE = "application/vnd.ga4gh.htsget.v1.3.0+json; charset=utf-8"
 
 _MAX_AGE = 2_592_000
-_MOST_DISCARDED = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +112,12 @@ def base_url(config: Config, request: Request) -> str:
     return f"{request.scheme}://{host}{quote(request.root_path)}/"
 
 
+def allowed_origins(config: Config) -> frozenset[str]:
+    """The origins whose pages may read the answers; `*` is among them for all."""
+    allowed = config.cors.origins
+    return frozenset((allowed,) if isinstance(allowed, str) else allowed)
+
+
 def register(app: Flask, config: Config) -> None:
     """Install the error handlers, CORS and the health check on the application."""
     app.register_error_handler(ServiceError, _answer)
@@ -121,7 +127,7 @@ def register(app: Flask, config: Config) -> None:
     app.register_error_handler(Exception, _unexpected)
     CORS(
         app,
-        origins=config.cors.origins,
+        origins=_origin_patterns(config),
         methods=["GET", "POST", "HEAD", "OPTIONS"],
         allow_headers="*",
         expose_headers=["Content-Range", "Content-Length", "Accept-Ranges", "ETag", "WWW-Authenticate"],
@@ -134,6 +140,12 @@ def register(app: Flask, config: Config) -> None:
     after[:] = [_for_browsers(function) for function in after]
     app.after_request(_as_it_says)
     app.add_url_rule("/health", "health", _health)
+
+
+def _origin_patterns(config: Config) -> str | list[re.Pattern[str]]:
+    """The origins as flask-cors cannot misread them: it takes some texts for patterns, and matches only their start."""
+    origins = allowed_origins(config)
+    return "*" if "*" in origins else [re.compile(re.escape(origin) + r"\Z") for origin in sorted(origins)]
 
 
 def _for_browsers(function: AfterRequest) -> AfterRequest:
@@ -187,28 +199,15 @@ def _storage_error(error: StorageError) -> Response:
 def _http_error(error: HTTPException) -> Response:
     """The answer of routing and of werkzeug's own checks, in htsget's form; headers such as Allow are kept."""
     status = error.code or 500
-    names = {401: "InvalidAuthentication", 403: "PermissionDenied", 404: "NotFound", 413: "PayloadTooLarge"}
-    name = names.get(status, "InvalidInput" if status < 500 else "InternalServerError")
     message = error.description or error.name
     if isinstance(error, RequestEntityTooLarge):
         message = f"the body is longer than this server accepts: {services().config.htsget.max_post_bytes} bytes"
-        _discard_body()
-    response = _error_response(name, message, status)
+        discard_body(request.environ)
+    response = _error_response(error_name(status), message, status)
     for header, value in error.get_headers(request.environ):
         if header.lower() not in ("content-type", "content-length"):
             response.headers[header] = value
     return response
-
-
-def _discard_body() -> None:
-    """Take in what the client sends: most clients, and proxies, only then look for an answer."""
-    stream = get_input_stream(request.environ)
-    left = _MOST_DISCARDED
-    while left > 0:
-        data = stream.read(64 << 10)
-        if not data:
-            break
-        left -= len(data)
 
 
 def _unexpected(error: Exception) -> Response:
@@ -223,6 +222,12 @@ def _error_response(name: str, message: str, status: int) -> Response:
         return Response(f"{message}\n", status, content_type="text/plain; charset=utf-8")
     answer = error_answer(name, message, status)
     return Response(answer.body, status, answer.fields)
+
+
+def error_name(status: int) -> str:
+    """What htsget calls an error that has but an HTTP status."""
+    names = {401: "InvalidAuthentication", 403: "PermissionDenied", 404: "NotFound", 413: "PayloadTooLarge"}
+    return names.get(status, "InvalidInput" if status < 500 else "InternalServerError")
 
 
 def error_answer(name: str, message: str, status: int) -> Answer:

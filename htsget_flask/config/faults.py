@@ -41,6 +41,7 @@ def cross_faults(content: Any, base: Path, file: Path | None) -> Iterator[str]:
         if isinstance(source, dict):
             yield from _storage_fault(f"{where}.storage", source.get("storage"), storages)
     datasets = content.get("datasets")
+    yield from _id_faults(datasets if isinstance(datasets, list) else [])
     for place, dataset in enumerate(datasets if isinstance(datasets, list) else []):
         if not isinstance(dataset, dict):
             continue
@@ -55,6 +56,27 @@ def cross_faults(content: Any, base: Path, file: Path | None) -> Iterator[str]:
         for where, entry in named:
             yield from _storage_fault(f"{where}.storage", entry.get("storage"), storages)
         yield from _shown_faults(path, dataset, opened)
+
+
+def _id_faults(datasets: list[Any]) -> Iterator[str]:
+    """Entries that no request can reach: they would be passed over without a word."""
+    seen: dict[str, int] = {}
+    for place, dataset in enumerate(datasets):
+        if not isinstance(dataset, dict):
+            continue
+        prefix, dataset_id = dataset.get("prefix"), dataset.get("id")
+        if isinstance(prefix, str) and "" in prefix.split("/")[:-1]:
+            yield f"datasets[{place}].prefix: must not start with '/' or contain '//': no request reaches such ids"
+        if not isinstance(dataset_id, str) or not dataset_id:
+            continue
+        where = f"datasets[{place}].id"
+        if dataset_id == "service-info":
+            yield f"{where}: service-info is what the service tells of itself: no request reaches a dataset of this id"
+        if "" in dataset_id.split("/"):
+            yield f"{where}: must not start or end with '/' or contain '//': no request reaches such an id"
+        if dataset_id in seen:
+            yield f"{where}: datasets[{seen[dataset_id]}] has this id: give all files of a dataset in one entry"
+        seen.setdefault(dataset_id, place)
 
 
 def _storages_faults(storages: dict[Any, Any], base: Path) -> Iterator[str]:

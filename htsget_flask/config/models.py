@@ -15,7 +15,7 @@ from pydantic import (
 
 from htsget_flask.config.access import AuthConfig
 from htsget_flask.config.storages import StorageConfig
-from htsget_flask.config.values import BaseUrl, Key, Model, is_url, relative_key
+from htsget_flask.config.values import BaseUrl, Key, Model, WebOrigins, is_url, relative_key
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -59,11 +59,22 @@ class TrackConfig(Model, extra="allow"):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "TrackConfig":
+        nested = (self.model_extra or {}).get("tracks")
+        if nested and self.url is self.key is self.storage is self.index is None:
+            # igv.js's type `merged`.
+            if not isinstance(nested, list) or not all(_has_url(track) for track in nested):
+                raise ValueError("each of its tracks needs a url, an absolute http or https one")
+            return self
         if (self.url is None) == (self.key is None) or (self.key is None) != (self.storage is None):
-            raise ValueError("needs a url, or a storage and a key in it")
+            raise ValueError("needs a url, a storage and a key in it, or tracks that have urls")
         for place in filter(None, (self.url, self.key, self.index)):
             _check_place(place, self.storage)
         return self
+
+
+def _has_url(track: Any) -> bool:
+    url = track.get("url") if isinstance(track, dict) else None
+    return isinstance(url, str) and is_url(url)
 
 
 def _check_place(place: str, storage: str | None) -> None:
@@ -206,7 +217,7 @@ class CacheConfig(Model):
 class CorsConfig(Model):
     """Which web pages may read the answers."""
 
-    origins: str | list[str] = Field("*", description="Origins allowed, or * for all.")
+    origins: WebOrigins = Field("*", description="Origins allowed, or * for all.")
 
 
 class OrganizationConfig(Model):

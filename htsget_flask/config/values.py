@@ -1,6 +1,7 @@
 """Values that settings are made of."""
 
 import re
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -12,6 +13,9 @@ IN_FILE = "file:"
 
 # What needs no quoting in the configuration of a web server, and cannot be guessed.
 _SECRET = re.compile(r"[A-Za-z0-9_.+/=-]{16,256}")
+
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?|\[([0-9a-f:.]+)\])(?::([0-9]{1,5}))?")
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class Model(BaseModel):
@@ -54,9 +58,36 @@ def _folder(value: str) -> str:
     return value and relative_key(value.removesuffix("/")) + "/"
 
 
+def _spelled_origin(value: str) -> str:
+    text = value.lower()
+    parts = _ORIGIN.fullmatch(text)
+    if parts is None or int(parts[3] or 0) > 0xFFFF:
+        raise ValueError(f"{value!r} must be * or null, or scheme://host or scheme://host:port and nothing behind it")
+    if parts[2] is not None:
+        try:
+            text = text.replace(parts[2], IPv6Address(parts[2]).compressed)
+        except ValueError as error:
+            raise ValueError(f"{value!r} names no host: {error}") from error
+    return text.removesuffix(_DEFAULT_PORTS.get(parts[1], ""))
+
+
+def web_origin(value: str) -> str:
+    """An origin of web pages as browsers spell it (RFC 6454 6.2), `null`, or `*` for all.
+
+    Raises:
+        ValueError: when it is none; browsers know no patterns, and no origin with a path.
+    """
+    return value if value in ("*", "null") else _spelled_origin(value)
+
+
+def _web_origins(value: str | list[str]) -> str | list[str]:
+    return web_origin(value) if isinstance(value, str) else [web_origin(origin) for origin in value]
+
+
 BaseUrl = Annotated[str, AfterValidator(base_url)]
 Key = Annotated[str, AfterValidator(relative_key)]
 Folder = Annotated[str, AfterValidator(_folder)]
+WebOrigins = Annotated[str | list[str], AfterValidator(_web_origins)]
 
 
 def is_secret(text: str) -> bool:

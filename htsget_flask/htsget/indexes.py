@@ -77,7 +77,7 @@ def load_index(
     version = f"{_SIDECAR_VERSION} {names} {stat.etag} {found.stat.etag}"
     arrays = sidecar.load(path, version)
     if arrays is None:
-        with source.storage.open(found.key, etag=found.stat.etag) as file:
+        with source.open(found.key, etag=found.stat.etag) as file:
             index = read(file.read())
         check(index)
         try:

@@ -227,10 +227,7 @@ class OpenFile:
 
     def _open(self) -> BinaryIO:
         if self._bytes is None:
-            try:
-                self._bytes = self.source.storage.open(self.source.key, etag=self.stat.etag)
-            except OSError as error:
-                raise FileFaultError(f"it cannot be read: {error.strerror}", location=self.source.location) from error
+            self._bytes = self.source.open(self.source.key, etag=self.stat.etag)
         return self._bytes
 
     def _reach(self, offset: int) -> BinaryIO:

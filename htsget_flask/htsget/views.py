@@ -11,6 +11,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 from htsget_flask.answers import Answer, answer_with
 from htsget_flask.auth.access import Access, access_of
 from htsget_flask.auth.links import block_parts
+from htsget_flask.body import read_body
 from htsget_flask.catalog import DataFile
 from htsget_flask.delivery import send_bytes, send_range, send_stream
 from htsget_flask.errors import Gone, InvalidInput, NotFound, ServiceUnavailable
@@ -76,9 +77,8 @@ def post_ticket(present: Services, environ: "WSGIEnvironment", endpoint: str, da
     given = [name for name in PARAMETERS if name in asked.args]
     if given:
         raise InvalidInput(f"a POST request has its parameters in the body, not in the URL: {', '.join(given)}")
-    asked.max_content_length = options.max_post_bytes
     query = parse_post(
-        asked.get_data(cache=False),
+        read_body(environ, options.max_post_bytes),
         endpoint,
         strict_header_class=options.strict_header_class,
         max_regions=options.max_regions,
@@ -112,7 +112,7 @@ def get_block(
         if _end(wanted) > file.stat.size:
             raise NotFound("there is no such data block")
         if isinstance(wanted, ByteRange):
-            content = file.source.storage.open(file.source.key, etag=etag)
+            content = file.source.open(file.source.key, etag=etag)
             return send_range(environ, content, wanted, etag=etag, headers=_BLOCK_HEADERS)
         with OpenFile(file, present.cache, present.sidecars) as opened:
             if isinstance(wanted, Chunk):

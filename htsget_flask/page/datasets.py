@@ -102,14 +102,15 @@ def sizes(services: Services, dataset_id: str) -> str:
 def _look_at(
     services: Services,
     source: Source,
-    stat: Stat | None,
+    stat: Stat | FileFaultError,
     *,
     deep: bool = True,
     granted: Sequence[Region] | None = None,
 ) -> _File:
     """A file's header and, where looked at `deep`, its index; of which the `granted` regions may be seen."""
-    if stat is None:
-        return _File(source, None, "The file that the configuration names is not there.")
+    if isinstance(stat, FileFaultError):
+        log_fault(stat)
+        return _File(source, None, f"It cannot be shown: {stat.reason}.")
     file = _File(source, stat.size, is_cut=granted is not None)
     try:
         with OpenFile(DataFile(source, stat), services.cache, services.sidecars) as opened:
@@ -215,5 +216,7 @@ def _configured_track(track: TrackConfig, base: str, access: Access) -> dict[str
         content["url"] = file_url(base, track.storage, track.key, access)
         index = None if track.index is None else file_url(base, track.storage, track.index, access)
     else:
-        content["url"], index = track.url, track.index
+        index = track.index
+        if track.url is not None:
+            content["url"] = track.url
     return content if index is None else {**content, "indexURL": index}

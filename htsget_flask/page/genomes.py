@@ -7,10 +7,10 @@ from urllib.parse import quote
 from htsget_flask.auth.access import Access
 from htsget_flask.auth.links import file_parts
 from htsget_flask.config import GenomeConfig
-from htsget_flask.errors import NotFound, ServiceUnavailable
+from htsget_flask.errors import FileFaultError, NotFound, ServiceUnavailable
 from htsget_flask.formats.fasta import COMPRESSED
 from htsget_flask.storage import VersionError
-from htsget_flask.web import Services
+from htsget_flask.web import Services, log_fault
 
 _NAME_COST = 150
 
@@ -72,7 +72,7 @@ def _nearest_first(fastas: Sequence[str], key: str) -> list[str]:
 
 
 def _fasta_lengths(services: Services, storage_name: str, key: str) -> dict[str, int]:
-    """The lengths of the sequences that a .fai names; none where it is gone or is no such table."""
+    """The lengths of the sequences that a .fai names; none where it is gone, unreadable or no such table."""
     storage = services.storages[storage_name]
 
     def read() -> dict[str, int]:
@@ -86,6 +86,9 @@ def _fasta_lengths(services: Services, storage_name: str, key: str) -> dict[str,
             ("fai", storage_name, key, stat.etag), read, lambda lengths: _NAME_COST * (1 + len(lengths))
         )
     except NotFound:
+        return {}
+    except OSError as error:
+        log_fault(FileFaultError(f"it cannot be read: {error.strerror}", location=storage.location(key)))
         return {}
     except VersionError:
         raise ServiceUnavailable(f"{key!r} is being replaced; ask again") from None

@@ -77,4 +77,13 @@ def _texts(entry: DatasetConfig | PrefixConfig) -> Iterator[str]:
     if isinstance(entry.genome, GenomeConfig) and entry.genome.storage is None:
         yield from filter(None, (entry.genome.fasta, entry.genome.index))
     for track in entry.tracks:
-        yield from (value for value in track.model_dump().values() if isinstance(value, str))
+        yield from _texts_in(track.model_dump())
+
+
+def _texts_in(value: object) -> Iterator[str]:
+    """The texts in a value, however deep."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts_in(inner)

@@ -1,5 +1,6 @@
 """Bad data: the client learns which dataset, the log which file; nothing is a miss, and nothing half an answer."""
 
+import errno
 import gzip
 import json
 import os
@@ -245,21 +246,55 @@ class TestUnfitDataIsAFault:
         assert "damaged" in served.fault(caplog, query({**REGION, "start": 540_000, "end": 540_001}))
 
 
+def deny(monkeypatch: pytest.MonkeyPatch, call: str, denied: Path, error: OSError) -> None:
+    """Let a call of the operating system fail for a file."""
+    original = getattr(os, call)
+
+    def fail(path: Any, *arguments: Any, **options: Any) -> Any:
+        if str(path) == str(denied):
+            raise error
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(f"htsget_flask.storage.local.os.{call}", fail)
+
+
 class TestAFailureIsNotAMiss:
-    def test_an_unreadable_disk(self, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("call", ["lstat", "open"])
+    @pytest.mark.parametrize("what", ["data", "index"])
+    @pytest.mark.parametrize("code", [errno.EACCES, errno.EIO])
+    def test_an_unreadable_file(
+        self,
+        served: Served,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        call: str,
+        what: str,
+        code: int,
+    ) -> None:
         """A permission denied cannot be made here as root: the operating system's answer is put in its place."""
-        http = served.http
-        for error in (PermissionError(13, "Permission denied"), OSError(5, "Input/output error")):
+        denied = served.file if what == "data" else served.index
+        block = next(
+            entry["url"]
+            for entry in fetch_ticket(http_for(served.folder, htsget={"inline_limit": 0}), served.path)["htsget"][
+                "urls"
+            ]
+            if "-" in entry["url"].partition("/blocks/")[2].split("/")[1]
+        )
+        deny(monkeypatch, call, denied, OSError(code, os.strerror(code)))
+        message = served.fault(caplog, query(REGION))
+        assert message.endswith(f"cannot be read: {os.strerror(code)}")
+        assert ("index" in message) == (what == "index")
+        assert f"{denied}: " in caplog.text
+        if what == "data":
+            assert "cannot be read" in served.fault(caplog, url=block)
 
-            def fail(*_: object, error: OSError = error, **__: object) -> None:
-                raise error
-
-            with monkeypatch.context() as patch:
-                patch.setattr("htsget_flask.storage.local.os.lstat", fail)
-                assert http.get(served.path).status == 500
-            with monkeypatch.context() as patch:
-                patch.setattr("htsget_flask.storage.local.os.open", fail)
-                assert http_for(served.folder).get(served.path).status == 500
+    def test_what_is_there_and_unreadable_is_not_another_dataset(
+        self, served: Served, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        deny(monkeypatch, "lstat", served.file, PermissionError(errno.EACCES, "Permission denied"))
+        other = "variants" if ENDPOINTS[served.form] == "reads" else "reads"
+        answer = served.http.get(f"/{other}/sample")
+        assert answer.status == 404 and f"it is at /{ENDPOINTS[served.form]}".encode() in answer.body
 
     def test_a_configured_file_that_is_not_there(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         served = Served(tmp_path, "BAM")

@@ -247,6 +247,19 @@ class TestADatasetBecomesTracks:
             {"name": "A", "url": "https://x.example/a.vcf.gz", "indexURL": "https://x.example/a.vcf.gz.tbi"},
         ]
 
+    def test_tracks_in_a_track(self, demo_folder: Path) -> None:
+        merged = {
+            "type": "merged",
+            "name": "both",
+            "tracks": [
+                {"type": "wig", "url": "https://x.example/a.bw"},
+                {"type": "annotation", "url": "https://y.example/b.gff.gz", "indexURL": "https://z.example/b.tbi"},
+            ],
+        }
+        http = http_for(demo_folder, datasets=[named(tracks=[merged])])
+        assert told(http, "one")["tracks"] == [merged]
+        assert {f"https://{host}.example" for host in "xyz"} < set(policy(http)["connect-src"])
+
 
 def reference(folder: Path, dataset_id: str = "NA00001", **settings: Any) -> Any:
     return told(http_for(folder, **{"files": OPEN, **settings}), dataset_id)["reference"]
@@ -358,22 +371,40 @@ class TestOneFaultIsNotAll:
         assert (listed["total"], listed["isComplete"]) == (2, False)
         assert told(http, "NA00001")["files"]["BAM"]["problem"] is None
 
-    def test_a_file_that_cannot_be_read(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("call", ["open", "lstat"])
+    @pytest.mark.parametrize("suffix", [".cram", ".cram.crai"])
+    def test_a_file_that_cannot_be_read(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, call: str, suffix: str
+    ) -> None:
         """A permission denied cannot be made here as root: the operating system's answer is put in its place."""
+        original = getattr(os, call)
+
+        def deny(path: Any, *arguments: Any, **options: Any) -> Any:
+            if str(path).endswith(suffix):
+                raise PermissionError(13, "Permission denied")
+            return original(path, *arguments, **options)
+
+        http = http_for(folder, files=OPEN, cache={"folder": str(folder / ".cache")})
+        monkeypatch.setattr(f"htsget_flask.storage.local.os.{call}", deny)
+        shown = told(http, "NA00001")["files"]
+        assert shown["BAM"]["problem"] is None
+        assert "Permission denied" in shown["CRAM"]["problem"]
+        answer = http.get("/reads/NA00001?format=CRAM&referenceName=chr1")
+        assert answer.status == 500 and b"cannot be read: Permission denied" in answer.body
+
+    def test_a_reference_that_cannot_be_read(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         opened = os.open
 
-        def deny(path: str, *arguments: Any, **options: Any) -> int:
-            if str(path).endswith(".cram"):
+        def deny(path: Any, *arguments: Any, **options: Any) -> int:
+            if str(path).endswith(".fai"):
                 raise PermissionError(13, "Permission denied")
             return opened(path, *arguments, **options)
 
         http = http_for(folder, files=OPEN)
         monkeypatch.setattr("htsget_flask.storage.local.os.open", deny)
-        shown = told(http, "NA00001")["files"]
-        assert shown["BAM"]["problem"] is None
-        assert "Permission denied" in shown["CRAM"]["problem"]
-        answer = http.get("/reads/NA00001?format=CRAM")
-        assert answer.status == 500 and b"cannot be read: Permission denied" in answer.body
+        shown = told(http, "NA00001")
+        assert shown["files"]["BAM"]["problem"] is None
+        assert shown["reference"]["format"] == "chromsizes"
 
     def test_a_search_that_is_too_long(self, demo_folder: Path) -> None:
         assert http_for(demo_folder).get("/page/datasets?search=" + "s+" * 101).status == 400

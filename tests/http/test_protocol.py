@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,7 +14,7 @@ from htsget_flask.app import create_app
 from htsget_flask.config import folder_config
 from tests import files
 from tests.client import FlaskHttp, fetch, fetch_ticket
-from tests.http.app import http_for
+from tests.http.app import configured, http_for
 
 TICKET_TYPE = "application/vnd.ga4gh.htsget.v1.3.0+json; charset=utf-8"
 
@@ -297,6 +298,20 @@ class TestABadRequestIsToldSo:
             http.post("/reads/sample", json.dumps({"regions": regions["regions"][:3]}).encode(), headers).status == 200
         )
 
+    @pytest.mark.parametrize(("length", "status"), [(200, 200), (201, 413), (500_000, 413)])
+    def test_also_in_chunks(self, folder: Path, length: int, status: int) -> None:
+        app = create_app(configured(folder, htsget={"max_post_bytes": 200}))
+        body = b'{"class": "header"}'.ljust(length)
+        answer = app.test_client().post(
+            "/reads/sample",
+            input_stream=BytesIO(body),
+            content_type="application/json",
+            environ_overrides={"wsgi.input_terminated": True},
+        )
+        assert answer.status_code == status
+        if status == 413:
+            assert error(answer) == (413, "PayloadTooLarge")
+
     def test_a_wrong_method_names_the_right_ones(self, client: FlaskClient) -> None:
         for method in ("PUT", "DELETE", "PATCH"):
             for path in ("/reads/sample", "/variants/calls"):
@@ -440,6 +455,30 @@ class TestBrowsersMayRead:
         assert good.headers["access-control-allow-origin"] == "https://lab.example"
         bad = http.get("/reads/sample", {"Origin": "https://lab.example.evil"})
         assert "access-control-allow-origin" not in bad.headers
+
+    @pytest.mark.parametrize(
+        ("configured", "sent", "refused"),
+        [
+            ("https://a.example.org", "https://a.example.org", "https://axexample.org"),
+            ("HTTPS://Lab.Example:443", "https://lab.example", "https://lab.example:443"),
+            ("http://[::1]:8080", "http://[::1]:8080", "http://1:8080"),
+            ("http://[0:0::0:1]:80", "http://[::1]", "http://::1"),
+            ("http://localhost:8000", "http://localhost:8000", "http://localhost:80001"),
+            ("chrome-extension://abcdef", "chrome-extension://abcdef", "chrome-extension://abcdefg"),
+            ("null", "null", "nullx"),
+            ("*", "https://any.example", None),
+        ],
+    )
+    @pytest.mark.parametrize("as_list", [False, True])
+    def test_that_is_spelled_out(
+        self, folder: Path, configured: str, sent: str, refused: str | None, *, as_list: bool
+    ) -> None:
+        origins = [configured, "https://other.example"] if as_list else configured
+        http = http_for(folder, cors={"origins": origins})
+        good = http.get("/reads/sample", {"Origin": sent})
+        assert (good.headers["access-control-allow-origin"], good.headers["vary"]) == (sent, "Origin")
+        if refused is not None:
+            assert "access-control-allow-origin" not in http.get("/reads/sample", {"Origin": refused}).headers
 
 
 class TestTheServiceDescribesItself:

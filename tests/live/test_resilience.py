@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.client import fetch
+from tests.client import Response, fetch
 from tests.live.conftest import Serve
 from tests.live.server import Server, serving, wait_until
 from tests.live.wire import ORIGIN, ask, error, get, raw, read, send, urls
@@ -26,6 +26,7 @@ from tests.live.wire import ORIGIN, ask, error, get, raw, read, send, urls
 pytestmark = pytest.mark.live
 
 PATIENCE = 20.0
+POST = b"POST /reads/big HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -370,6 +371,12 @@ class TestNoPathLeadsOutOfTheFolder:
         assert is_equal
 
 
+def assert_refused(answer: Response, status: int) -> None:
+    """What the server refuses before the application sees it is told as the application does, to all pages."""
+    assert (answer.status, error(answer)) == (status, "InvalidInput")
+    assert answer.headers["access-control-allow-origin"] == "*"
+
+
 class TestStrangeRequestsAreRefused:
     @pytest.mark.parametrize("length", [8_000, 8_190, 10_000, 100_000, 1_000_000])
     def test_long_ids(self, server: Server, length: int) -> None:
@@ -377,17 +384,75 @@ class TestStrangeRequestsAreRefused:
             # A server may stop listening before the whole line was sent.
             with suppress(BrokenPipeError, ConnectionResetError):
                 connection.sendall(b"GET /reads/" + b"a" * length + b" HTTP/1.1\r\nHost: x\r\n\r\n")
-            status = connection.recv(12)
-        assert status in (b"HTTP/1.1 400", b"HTTP/1.1 404", b"HTTP/1.1 414", b"HTTP/1.1 431")
+            answer = HTTPResponse(connection)
+            answer.begin()
+            body = answer.read()
+        told = Response(answer.status, {name.lower(): value for name, value in answer.getheaders()}, body)
+        if length < 8_190 - len("GET /reads/ HTTP/1.1"):
+            assert (told.status, error(told)) == (404, "NotFound")
+        else:
+            assert_refused(told, 414)
         assert server.is_healthy()
 
     def test_long_headers(self, server: Server) -> None:
-        answer = get(server, "/reads/big", "Host: x", "X-Long: " + "a" * 9_000)
-        assert answer.status in (400, 431)
+        assert_refused(get(server, "/reads/big", "Host: x", "X-Long: " + "a" * 9_000), 431)
 
     def test_very_many_headers(self, server: Server) -> None:
-        answer = get(server, "/reads/big", "Host: x", *(f"X-{number}: x" for number in range(500)))
-        assert answer.status in (400, 431)
+        assert_refused(get(server, "/reads/big", "Host: x", *(f"X-{number}: x" for number in range(500))), 431)
+
+    @pytest.mark.parametrize("line", [b"GET /reads/\xff\x00\x01 HTTP/1.1", b"GET", b"GET / HTTP/9", b"g{t / HTTP/1.1"])
+    def test_bad_bytes_in_the_first_line(self, server: Server, line: bytes) -> None:
+        assert_refused(raw(server, line + b"\r\nHost: x\r\nConnection: close\r\n\r\n"), 400)
+
+    def test_what_is_refused_is_hidden_from_pages_where_not_all_may_see_it(
+        self, serve: Serve, big_folder: Path, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "some.yaml"
+        path.write_text(
+            f"storages: {{a: {{type: local, root: {big_folder}}}}}\ndatasets: [{{prefix: '', storage: a}}]\n"
+            f"cors: {{origins: ['https://other.example']}}\n"
+        )
+        answer = get(serve("--config", path), "/reads/big", "Host: x", "X-Long: " + "a" * 9_000)
+        assert (answer.status, error(answer)) == (431, "InvalidInput")
+        assert "access-control-allow-origin" not in answer.headers
+
+    @pytest.mark.parametrize("chunks", [b"x\r\n{}\r\n0\r\n\r\n", b"-2\r\n{}\r\n0\r\n\r\n", b"2\r\n{}xx0\r\n\r\n"])
+    def test_nonsense_chunks(self, server: Server, chunks: bytes) -> None:
+        before = server.log()
+        answer = raw(server, POST + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n" + chunks)
+        assert (answer.status, error(answer)) == (400, "InvalidInput")
+        assert server.log() == before
+
+    @pytest.mark.parametrize(
+        "begun",
+        [b"Transfer-Encoding: chunked\r\n\r\n99\r\n{", b"Content-Length: 99\r\n\r\n{"],
+        ids=["chunked", "plain"],
+    )
+    def test_a_body_that_ends_early(self, server: Server, begun: bytes) -> None:
+        before = server.log()
+        with socket.create_connection((server.host, server.port), timeout=PATIENCE) as connection:
+            connection.sendall(POST + begun)
+            connection.shutdown(socket.SHUT_WR)
+            with connection.makefile("rb") as answer:
+                received = answer.read()
+        assert received.startswith(b"HTTP/1.1 400 ") and b"ends early" in received
+        assert server.log() == before
+
+    @pytest.mark.parametrize("length", [1 << 20, (1 << 20) + 1, 3 << 20])
+    def test_a_long_body_in_chunks(self, server: Server, length: int) -> None:
+        connection = HTTPConnection(server.host, server.port, timeout=PATIENCE)
+        try:
+            body = b'{"class": "header"}'.ljust(length)
+            pieces = (body[place : place + 100_000] for place in range(0, length, 100_000))
+            connection.request("POST", "/reads/big", pieces, {"Content-Type": "application/json"})
+            answer = read(connection)
+            if length <= 1 << 20:
+                assert answer.status == 200
+            else:
+                assert (answer.status, error(answer)) == (413, "PayloadTooLarge")
+            assert send(connection, "GET", "/reads/big?class=header").status == 200
+        finally:
+            connection.close()
 
     @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "TRACE", "BREW"])
     @pytest.mark.parametrize("target", ["/reads/big", "/health"])

@@ -56,10 +56,16 @@ def view(source: object, *, cwd: Path) -> list[str]:
 
 
 def real_data(kind: str) -> Path:
-    """The folder with files of a kind that other software wrote; where it does not lie beside the checkout, skip."""
+    """The folder with files of a kind that other software wrote.
+
+    They are no part of the project: where none lie beside the checkout the test is skipped, and .ci/run says so. Where
+    others do, the lack of these is one as of a program.
+    """
     folder = DATA / kind
+    if not DATA.is_dir():
+        pytest.skip("there is no folder shared/data beside the checkout")
     if not folder.is_dir():
-        pytest.skip(f"there is no folder shared/data/{kind} beside the checkout")
+        missing(f"there is no folder shared/data/{kind} beside the checkout")
     return folder
 
 

@@ -77,6 +77,31 @@ class TestCheck:
         assert result.exit_code == 0, result.output
         assert "warning: has no EOF marker" in result.output
 
+    def test_what_is_passed_over_is_told(self, folder: Path, tmp_path: Path) -> None:
+        outside = tmp_path / "outside"
+        (outside / "more").mkdir(parents=True)
+        for name in ("new.vcf", "new.sam", "NA00001.sam", "cohort.vcf", ".hidden.vcf", "notes.txt"):
+            (folder / name).touch()
+        shutil.copy2(folder / "NA00001.bam", outside / "far.bam")
+        (folder / "far.bam").symlink_to(outside / "far.bam")
+        (folder / "more").symlink_to(outside / "more")
+        (folder / "notes").symlink_to(outside / "far.bam")
+        (folder / "near.bam").symlink_to("NA00001.bam")
+        (folder / "near.bam.bai").symlink_to("NA00001.bam.bai")
+        result = run("check", folder)
+        assert result.exit_code == 1
+        leads_out = "leads out of the folder; serve the folder that it points into"
+        told = result.output.splitlines()
+        failed = {line: told[place + 1] for place, line in enumerate(told) if line.startswith("FAILED")}
+        assert {line.removeprefix("FAILED ") for line in failed} == {
+            str(folder / name) for name in ("new.vcf", "new.sam", "far.bam", "more")
+        }
+        assert "bgzip it, then index it" in failed[f"FAILED {folder}/new.vcf"]
+        assert "convert it to BAM" in failed[f"FAILED {folder}/new.sam"]
+        assert leads_out in failed[f"FAILED {folder}/far.bam"]
+        assert leads_out in failed[f"FAILED {folder}/more"]
+        assert "10 files, 4 of them cannot be served" in result.output
+
     def test_an_unsorted_file_cannot_be_served(self, tmp_path: Path) -> None:
         header = {"HD": {"VN": "1.6", "SO": "queryname"}, "SQ": [{"SN": "chr1", "LN": 1000}]}
         with pysam.AlignmentFile(str(tmp_path / "a.bam"), "wb", header=header):
@@ -168,6 +193,21 @@ class TestIndex:
         assert result.exit_code == 1
         assert "1 indexes built, 1 failed" in result.output
         assert (folder / "cohort.bcf.csi").exists()
+
+    @pytest.mark.parametrize("places", [[(0, 500), (0, 400)], [(0, 5), (1, 5), (0, 9)], [(-1, -1), (0, 5)]])
+    def test_an_unsorted_file_is_to_be_sorted(self, tmp_path: Path, places: list[tuple[int, int]]) -> None:
+        header = {"HD": {"VN": "1.6"}, "SQ": [{"SN": name, "LN": 10_000} for name in ("chr1", "chr2")]}
+        path = tmp_path / "a.bam"
+        with pysam.AlignmentFile(str(path), "wb", header=header) as file:
+            for place, (reference_id, start) in enumerate(places):
+                read = pysam.AlignedSegment(file.header)
+                read.query_name, read.query_sequence = f"r{place}", "ACGT"
+                read.reference_id, read.reference_start = reference_id, start
+                read.flag, read.cigarstring = (4, None) if reference_id < 0 else (0, "4M")
+                file.write(read)
+        result = run("index", tmp_path)
+        assert result.exit_code == 1
+        assert f"{path}: is not sorted by coordinate; run `samtools sort`" in result.output
 
 
 class TestDemo:

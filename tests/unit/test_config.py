@@ -271,6 +271,82 @@ class TestAllFaultsAreToldAtOnce:
             read_config(tmp_path / "none.yaml")
 
 
+class TestEachDatasetCanBeReached:
+    READS = "reads: {BAM: {storage: a, key: a.bam}}"
+
+    @pytest.mark.parametrize(
+        ("entries", "found"),
+        [
+            (f"{{id: service-info, {READS}}}", ["datasets[0].id: service-info "]),
+            (f"{{id: /a, {READS}}}", ["datasets[0].id: must not start or end with '/'"]),
+            (f"{{id: a/, {READS}}}", ["datasets[0].id: must not start or end with '/'"]),
+            (f"{{id: a//b, {READS}}}", ["datasets[0].id: must not start or end with '/'"]),
+            ("{prefix: /a, storage: a}", ["datasets[0].prefix: must not start with '/'"]),
+            ("{prefix: a//, storage: a}", ["datasets[0].prefix: must not start with '/'"]),
+            (
+                f"{{prefix: x, storage: a}}, {{id: b, {READS}}}, {{id: b, {READS}}}",
+                ["datasets[2].id: datasets[1] has this id"],
+            ),
+        ],
+    )
+    def test_or_is_refused(self, tmp_path: Path, entries: str, found: list[str]) -> None:
+        text = f"storages: {{a: {{type: local, root: {tmp_path}}}}}\ndatasets: [{entries}]\n"
+        told = faults(tmp_path, text)
+        assert len(told) == len(found)
+        assert all(map(str.startswith, told, found))
+
+    def test_ids_may_have_segments(self, tmp_path: Path) -> None:
+        path = tmp_path / "config.yaml"
+        path.write_text(
+            f"storages: {{a: {{type: local, root: {tmp_path}}}}}\ndatasets:\n"
+            f"- {{id: a/service-info, {self.READS}}}\n- {{prefix: a/, storage: a}}\n- {{prefix: '', storage: a}}\n"
+        )
+        assert read_config(path)
+
+
+class TestTracksInATrack:
+    @pytest.mark.parametrize("tracks", ["[]", "[5]", "[{name: a}]", "[{url: a.bw}]", "{url: 'https://x.example/a'}"])
+    def test_need_urls(self, tmp_path: Path, tracks: str) -> None:
+        (found,) = faults(
+            tmp_path,
+            f"storages: {{a: {{type: local, root: {tmp_path}}}}}\n"
+            f"datasets: [{{prefix: '', storage: a, tracks: [{{type: merged, tracks: {tracks}}}]}}]\n",
+        )
+        assert found.startswith("datasets[0].tracks[0]: ") and "url" in found
+
+
+class TestOriginsAreSpelledOut:
+    @pytest.mark.parametrize(
+        "origin",
+        [
+            "https://*.example.org",
+            "https://igv.org/",
+            "https://igv.org/app",
+            "https://a.org,https://b.org",
+            "https://a.org https://b.org",
+            "igv.org",
+            "https://",
+            "//igv.org",
+            "https://user@igv.org",
+            "https://igv.org:99999",
+            "https://igv.org:",
+            "https://[1:2]",
+            "https://b\u00fccher.example",
+            ".*",
+            "None",
+            "",
+        ],
+    )
+    @pytest.mark.parametrize("written", ["{!r}", "['https://a.example', {!r}]"])
+    def test_what_browsers_never_send_is_refused(self, tmp_path: Path, origin: str, written: str) -> None:
+        (found,) = faults(
+            tmp_path,
+            f"storages: {{a: {{type: local, root: {tmp_path}}}}}\ndatasets: [{{prefix: '', storage: a}}]\n"
+            f"cors: {{origins: {written.format(origin)}}}\n",
+        )
+        assert found.startswith(f"cors.origins: {origin!r} ")
+
+
 class TestPathsAreResolved:
     def test_from_the_files_own_folder(self, tmp_path: Path) -> None:
         (tmp_path / "data").mkdir()
