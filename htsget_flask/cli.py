@@ -153,7 +153,7 @@ def _check_files(folder: Path | None, config_path: Path | None, *, deep: bool) -
         if bucket.cors_rules is not None:
             click.echo(f"       {bucket.cors_rules}")
     library, sources = check_sequences(create_services(config))
-    count, failed = len(sources), 0
+    count, failed = sum(known.is_file for known in sources), 0
     for known in sources:
         failed += known.sequences is None
         status = "FAILED" if known.sequences is None else "ok"

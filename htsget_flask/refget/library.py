@@ -14,7 +14,7 @@ from htsget_flask.config import RefgetConfig, RefgetFastaConfig
 from htsget_flask.errors import FileFaultError, NotFound, ServiceUnavailable, StorageError
 from htsget_flask.formats.fasta import is_fasta
 from htsget_flask.refget.digests import parse_identifier
-from htsget_flask.refget.fastas import keep_table, known_table, make_table, oddities
+from htsget_flask.refget.fastas import keep_table, known_table, make_table, oddities, some
 from htsget_flask.refget.sequences import Fasta, Found, Sequences, Stored
 from htsget_flask.refget.store import LIST, read_store
 from htsget_flask.refget.table import Table
@@ -35,11 +35,15 @@ _UNREADABLE = (OSError, StorageError, VersionError, NotFound)
 
 
 class Known(NamedTuple):
-    """What was found out of a source of sequences: how many it has, None where it cannot be served; its faults."""
+    """What was found out of a source of sequences: how many it has, None where it cannot be served; its faults.
+
+    `is_file`: whether it is one FASTA file; else all those of a prefix, or a store.
+    """
 
     location: str
     sequences: int | None
     faults: Sequence[str]
+    is_file: bool = True
 
 
 class _Version(NamedTuple):
@@ -159,7 +163,23 @@ class Library:
                 self._publish(stored, fastas)
         self._is_unsure = bool(failed)
         self._rests_until = time.monotonic() + max(_REST, took / _SHARE)
-        return [*failed, *(entry[1] for entry in fastas.values() if entry is not None)]
+        # Where not all could be looked at, a name may be in the others.
+        unknown = [] if failed else list(self._unknown(fastas))
+        return [*failed, *(entry[1] for entry in fastas.values() if entry is not None), *unknown]
+
+    def _unknown(self, fastas: Mapping[_Version, tuple[Fasta | None, Known] | None]) -> Iterator[Known]:
+        """The entries with a prefix that have names which no file of theirs has."""
+        for place, entry in enumerate(self.config.fastas):
+            found = [known[0] for version, known in fastas.items() if known is not None and version.entry == place]
+            fastas_found = [fasta for fasta in found if fasta is not None]
+            if entry.prefix is None or len(fastas_found) < len(found):
+                continue
+            there = {fasta.table.name(at) for fasta in fastas_found for at in (*fasta.circular, *fasta.aliases)}
+            absent = [name for name in entry.names() if name not in there]
+            if absent:
+                count = sum(len(fasta.table) for fasta in fastas_found)
+                fault = f"no file has a sequence {some(absent)}, which the configuration names"
+                yield Known(self._storages[entry.storage].location(entry.prefix), count, [fault], is_file=False)
 
     def _publish(self, stored: Stored | None, fastas: Mapping[_Version, tuple[Fasta | None, Known] | None]) -> None:
         known = {version: entry for version, entry in fastas.items() if entry is not None}
@@ -246,9 +266,9 @@ class Library:
             circular = frozenset(places[name] for name in entry.circular if name in places)
             aliases = {places[name]: tuple(given) for name, given in entry.aliases.items() if name in places}
             fasta = fasta._replace(circular=circular, aliases=aliases)
-            unknown = [name for name in dict.fromkeys((*entry.circular, *entry.aliases)) if name not in places]
+            unknown = [name for name in entry.names() if name not in places]
             if unknown and entry.key is not None:
-                faults.append(f"has no sequence {unknown[0]!r}, which the configuration names")
+                faults.append(f"has no sequence {some(unknown)}, which the configuration names")
         faults += oddities(fasta)
         return fasta, Known(storage.location(version.key), len(table), faults)
 
