@@ -219,29 +219,39 @@ def refget() -> None:
     """Prepare reference sequences for being served by their digests."""
 
 
+_cache_option = click.option(
+    "--config", "config_path", type=_FILE, help="A YAML file whose cache folder is used; else it is the default one."
+)
+
+
 @refget.command("index")
 @click.argument("fastas", metavar="FASTA...", nargs=-1, required=True, type=_FILE)
-def refget_index(fastas: tuple[Path, ...]) -> None:
-    """Compute the digests of the sequences in FASTA files and keep them beside each, or else in the cache folder."""
+@_cache_option
+def refget_index(fastas: tuple[Path, ...], config_path: Path | None) -> None:
+    """Compute the digests of the sequences in FASTA files and keep them beside each, or else in the cache folder.
+
+    Those that are kept already are left alone.
+    """
     from htsget_flask.refget.preparing import index_fastas  # noqa: PLC0415 - of no use to the other commands
 
-    with _told_faults():
-        for path, kept, count in index_fastas(fastas, default_cache_folder(), _progress):
+    with _told_faults() as on_fault:
+        for path, kept, count in index_fastas(fastas, _cache_folder(config_path), _progress, on_fault):
             click.echo(f"{path}: {count:,} sequences, {f'digests in {kept}' if kept else 'digests cannot be kept'}")
 
 
 @refget.command()
 @click.argument("fastas", metavar="FASTA...", nargs=-1, required=True, type=_FILE)
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
-def ingest(fastas: tuple[Path, ...], folder: Path) -> None:
+@_cache_option
+def ingest(fastas: tuple[Path, ...], folder: Path, config_path: Path | None) -> None:
     """Write each sequence of FASTA files to a file of its own below DIR, where it is served fastest.
 
     Such a folder is also one that samtools reads as REF_CACHE. What is there already is left alone.
     """
     from htsget_flask.refget.preparing import ingest_fastas  # noqa: PLC0415 - of no use to the other commands
 
-    with _told_faults():
-        for path, added, count in ingest_fastas(fastas, folder, default_cache_folder(), _progress):
+    with _told_faults() as on_fault:
+        for path, added, count in ingest_fastas(fastas, folder, _cache_folder(config_path), _progress, on_fault):
             click.echo(f"{path}: {count:,} sequences, {added:,} of them new")
 
 
@@ -252,14 +262,25 @@ def _progress(label: str, length: int) -> Iterator[Callable[[int], None]]:
         yield progress.update
 
 
+def _cache_folder(config_path: Path | None) -> Path:
+    config = None if config_path is None else _config(None, config_path)
+    return (config and config.cache.folder) or default_cache_folder()
+
+
 @contextmanager
-def _told_faults() -> Iterator[None]:
+def _told_faults() -> Iterator[Callable[[Path, FileFaultError | OSError], None]]:
+    """Tells at the end what was wrong with files, and fails then."""
+    faults = []
+
+    def told(path: Path, error: FileFaultError | OSError) -> None:
+        faults.append(f"{error.filename or path}: {error.strerror}" if isinstance(error, OSError) else str(error))
+
     try:
-        yield
-    except FileFaultError as error:
-        raise click.ClickException(str(error)) from error
+        yield told
     except OSError as error:
         raise click.ClickException(f"{error.filename or 'a file'}: {error.strerror}") from error
+    if faults:
+        raise click.ClickException("\n".join(faults))
 
 
 def _size(size: int) -> str:

@@ -4,6 +4,7 @@ import shutil
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pysam
 import pytest
@@ -13,10 +14,13 @@ from click.testing import CliRunner, Result
 from htsget_flask.app import create_services, limited
 from htsget_flask.cli import main
 from htsget_flask.config import read_config
+from htsget_flask.refget.table import store_table
+from htsget_flask.refget.views import library
 from tests import files
 from tests.files import GOOD, NOT_BGZF, WITHOUT_INDEX
 from tests.files import truncated as truncate
 from tests.issuer import AUDIENCE, Issuer, Key
+from tests.sequences import fasta
 
 
 def run(*arguments: object) -> Result:
@@ -168,6 +172,60 @@ class TestIndex:
         assert result.exit_code == 1
         assert "1 indexes built, 1 failed" in result.output
         assert (folder / "cohort.bcf.csi").exists()
+
+
+class TestRefget:
+    @pytest.fixture
+    def paths(self, tmp_path: Path) -> list[Path]:
+        """FASTA files, some of them no FASTA files."""
+        content = {"a": b"no FASTA", "b": fasta({"b": b"ACGT"}), "c": b"", "d": b"x", "e": fasta({"e": b"TT"})}
+        for name, text in content.items():
+            (tmp_path / f"{name}.fa").write_bytes(text)
+        return [tmp_path / f"{name}.fa" for name in content]
+
+    @pytest.fixture
+    def config(self, tmp_path: Path) -> Path:
+        config = tmp_path / "config.yaml"
+        config.write_text(
+            f"storages: {{here: {{type: local, root: '{tmp_path}'}}}}\n"
+            "datasets: [{prefix: '', storage: here}]\n"
+            "refget: {fastas: [{storage: here, key: b.fa}]}\ncache: {folder: kept}\n"
+        )
+        return config
+
+    @pytest.mark.parametrize("command", ["index", "ingest"])
+    def test_one_failure_does_not_stop_the_others(
+        self, command: str, paths: list[Path], config: Path, tmp_path: Path
+    ) -> None:
+        store = [tmp_path / "store"] if command == "ingest" else []
+        result = run("refget", command, "--config", config, *paths, *store)
+        assert result.exit_code == 1
+        for path, count in zip(paths, (None, 1, 0, None, 1), strict=True):
+            assert (f"{path}: {count} sequences" in result.stdout) == (count is not None)
+            assert (f"{path}: this is not a FASTA file" in result.stderr) == (count is None)
+
+    def test_digests_that_are_kept_are_not_computed_again(
+        self, paths: list[Path], config: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = run("refget", "index", "--config", config, paths[1])
+        monkeypatch.delattr("htsget_flask.refget.preparing.make_table")
+        assert run("refget", "index", "--config", config, paths[1]).stdout == first.stdout
+        assert first.stdout == f"{paths[1]}: 1 sequences, digests in {paths[1]}.refget\n"
+
+    def test_the_cache_folder_of_a_service_is_used(
+        self, paths: list[Path], config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refusing(path: Path, *arguments: Any) -> None:
+            if path.parent == tmp_path:
+                raise PermissionError(13, "denied", str(path))
+            store_table(path, *arguments)
+
+        monkeypatch.setattr("htsget_flask.refget.fastas.store_table", refusing)
+        result = run("refget", "index", "--config", config, paths[1])
+        assert f"digests in {tmp_path}/kept/refget/" in result.stdout
+        monkeypatch.delattr("htsget_flask.refget.library.make_table")
+        (known,) = library(create_services(read_config(config))).look()
+        assert known.sequences == 1
 
 
 class TestDemo:
