@@ -155,11 +155,13 @@ def _check_files(folder: Path | None, config_path: Path | None, *, deep: bool) -
     library, sources = check_sequences(create_services(config))
     count, failed = sum(known.is_file for known in sources), 0
     for known in sources:
-        failed += known.sequences is None
-        status = "FAILED" if known.sequences is None else "ok"
+        is_failed = known.sequences is None or known.is_broken
+        failed += is_failed and known.is_file
+        failed_elsewhere += is_failed and not known.is_file
+        status = "FAILED" if is_failed else "ok"
         click.echo(f"{status:6} sequences of {known.location} ({known.sequences or 0:,})")
         for remark in known.faults:
-            click.echo(f"       {'error' if known.sequences is None else 'warning'}: {remark} [{known.location}]")
+            click.echo(f"       {'error' if is_failed else 'warning'}: {remark} [{known.location}]")
     for report in check_files(config, library, deep=deep, on_fault=faults.append):
         count += 1
         failed += not report.can_be_served
@@ -173,7 +175,7 @@ def _check_files(folder: Path | None, config_path: Path | None, *, deep: bool) -
     for fault in faults:
         click.echo(f"FAILED {fault}: its files were not looked at")
     click.echo(f"{count} files, {failed} of them cannot be served")
-    if failed or failed_elsewhere or faults or not count:
+    if failed or failed_elsewhere or faults or not (count or any(known.sequences for known in sources)):
         raise SystemExit(1)
 
 

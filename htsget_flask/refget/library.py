@@ -16,7 +16,7 @@ from htsget_flask.formats.fasta import is_fasta
 from htsget_flask.refget.digests import parse_identifier
 from htsget_flask.refget.fastas import keep_table, known_table, make_table, oddities, some
 from htsget_flask.refget.sequences import Fasta, Found, Sequences, Stored
-from htsget_flask.refget.store import LIST, read_store
+from htsget_flask.refget.store import LIST, faulty, read_store
 from htsget_flask.refget.table import Table
 from htsget_flask.storage import Stat, Storage, VersionError
 
@@ -37,13 +37,15 @@ _UNREADABLE = (OSError, StorageError, VersionError, NotFound)
 class Known(NamedTuple):
     """What was found out of a source of sequences: how many it has, None where it cannot be served; its faults.
 
-    `is_file`: whether it is one FASTA file; else all those of a prefix, or a store.
+    `is_file`: whether it is one FASTA file; else all those of a prefix, or a store. `is_broken`: requests for some of
+    its sequences fail.
     """
 
     location: str
     sequences: int | None
     faults: Sequence[str]
     is_file: bool = True
+    is_broken: bool = False
 
 
 class _Version(NamedTuple):
@@ -167,6 +169,20 @@ class Library:
         unknown = [] if failed else list(self._unknown(fastas))
         return [*failed, *(entry[1] for entry in fastas.values() if entry is not None), *unknown]
 
+    def check_store(self) -> Known | None:
+        """What was found of the store, with a look at the file of each of its sequences; None where none is known."""
+        if self._stored is None:
+            return None
+        stored = self._stored[1]
+        location, count = stored.storage.location(stored.prefix), len(stored.lengths)
+        try:
+            names = list(faulty(stored))
+        except (OSError, StorageError) as error:
+            fault = f"its files cannot be looked at: {getattr(error, 'strerror', None) or error}"
+            return Known(location, count, [fault], is_file=False)
+        faults = [f"sequences of its list are not there, or not whole: {some(names)}"] if names else []
+        return Known(location, count, faults, is_file=False, is_broken=bool(names))
+
     def _unknown(self, fastas: Mapping[_Version, tuple[Fasta | None, Known] | None]) -> Iterator[Known]:
         """The entries with a prefix that have names which no file of theirs has."""
         for place, entry in enumerate(self.config.fastas):
@@ -221,7 +237,7 @@ class Library:
                 with storage.open(key, etag=stat.etag) as file:
                     self._stored = stat, read_store(storage, store.prefix, file.read())
         except _UNREADABLE as error:
-            failed.append(_unreadable(storage.location(key), error))
+            failed.append(_unreadable(storage.location(key), error)._replace(is_file=False))
         return None if self._stored is None else self._stored[1]
 
     def _kept(self, version: _Version) -> tuple[Fasta, Known] | None:

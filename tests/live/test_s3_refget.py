@@ -5,9 +5,12 @@ from contextlib import contextmanager
 
 import pytest
 
+from htsget_flask.app import create_services
+from htsget_flask.config import Config
+from htsget_flask.references import check_sequences
 from htsget_flask.refget.preparing import ingest_fastas
 from tests.faulty import FaultyProxy, faulty_proxy
-from tests.live.buckets import STORAGE, BucketHttp, application, is_elsewhere, kind
+from tests.live.buckets import STORAGE, BucketHttp, application, is_elsewhere, kind, settings
 from tests.s3 import S3Server
 from tests.sequences import Expected, expected, fasta, some_letters, write_compressed
 
@@ -123,6 +126,28 @@ class TestAStore:
         answer = http.get(f"/sequence/{ONE.md5}")
         assert (answer.status, answer.body) == (200, ONE.letters)
         parts_are_right(http)
+
+
+class TestCheckLooksAtAStore:
+    def test_by_one_list(
+        self, s3_server: S3Server, bucket: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name, value in s3_server.environment().items():
+            monkeypatch.setenv(name, value)
+        services = create_services(Config.model_validate(settings(proxy.url, bucket, refget=STORE)))
+        proxy.clear()
+        _, (known,) = check_sequences(services)
+        assert known == (f"s3://{bucket}/refget/", 2, [], False, False)
+        assert sorted(map(kind, proxy.requests)) == ["GET refget.tsv", "HEAD refget.tsv", "LIST"]
+        two = expected(LETTERS["two"])
+        key = f"refget/{two.md5[:2]}/{two.md5[2:4]}/{two.md5[4:]}"
+        try:
+            s3_server.put(bucket, key, b"A")
+            _, (known,) = check_sequences(services)
+        finally:
+            s3_server.put(bucket, key, two.letters)
+        assert known.is_broken
+        assert known.faults == [f"sequences of its list are not there, or not whole: {two.md5}"]
 
 
 class TestAFastaFile:

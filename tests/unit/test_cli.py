@@ -3,6 +3,7 @@ import os
 import shutil
 import time
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from click.testing import CliRunner, Result
 from htsget_flask.app import create_services, limited
 from htsget_flask.cli import main
 from htsget_flask.config import read_config
+from htsget_flask.refget.preparing import ingest_fastas
 from htsget_flask.refget.table import store_table
 from htsget_flask.refget.views import library
 from tests import files
 from tests.files import GOOD, NOT_BGZF, WITHOUT_INDEX
 from tests.files import truncated as truncate
 from tests.issuer import AUDIENCE, Issuer, Key
-from tests.sequences import fasta
+from tests.sequences import expected, fasta
 
 
 def run(*arguments: object) -> Result:
@@ -226,6 +228,48 @@ class TestRefget:
         monkeypatch.delattr("htsget_flask.refget.library.make_table")
         (known,) = library(create_services(read_config(config))).look()
         assert known.sequences == 1
+
+
+class TestCheckOfAStore:
+    """A configuration that has nothing else."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Path:
+        path = tmp_path / "a.fa"
+        path.write_bytes(fasta({"a": b"ACGT", "b": b"TT", "c": b""}))
+        store = tmp_path / "store"
+        list(ingest_fastas([path], store, tmp_path / "cache", lambda *_: nullcontext(lambda _: None)))
+        return store
+
+    def check(self, store: Path) -> Result:
+        config = store.with_suffix(".yaml")
+        config.write_text(
+            f"storages: {{here: {{type: local, root: '{store}'}}}}\ndatasets: [{{prefix: '', storage: here}}]\n"
+            "refget: {store: {storage: here}}\ncache: {folder: cache}\n"
+        )
+        return run("check", "--config", config)
+
+    def test_that_is_sound(self, store: Path) -> None:
+        result = self.check(store)
+        assert (result.exit_code, result.output.splitlines()[0]) == (0, f"ok     sequences of {store}/ (3)")
+
+    @pytest.mark.parametrize("content", [None, b"ACG"])
+    def test_whose_files_are_not_whole(self, store: Path, content: bytes | None) -> None:
+        md5 = expected(b"ACGT").md5
+        file = store / md5[:2] / md5[2:4] / md5[4:]
+        file.unlink() if content is None else file.write_bytes(content)
+        result = self.check(store)
+        assert result.exit_code == 1
+        assert result.output.splitlines()[:2] == [
+            f"FAILED sequences of {store}/ (3)",
+            f"       error: sequences of its list are not there, or not whole: {md5} [{store}/]",
+        ]
+
+    def test_that_is_not_there(self, store: Path) -> None:
+        (store / "refget.tsv").unlink()
+        result = self.check(store)
+        assert result.exit_code == 1
+        assert f"error: cannot be read: it is not there [{store}/refget.tsv]" in result.output
 
 
 class TestDemo:
