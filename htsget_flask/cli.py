@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +17,7 @@ from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.examples import example_urls
 from htsget_flask.findings import Findings
 from htsget_flask.regions import parse_region
+from htsget_flask.storage import Storage
 
 if TYPE_CHECKING:
     from htsget_flask.bucket_checks import BucketReport
@@ -142,6 +144,7 @@ def _explain(config: Config, token: str, resource_id: str, spelled: str | None =
 
 def _check_files(folder: Path | None, config_path: Path | None, *, deep: bool) -> None:
     from htsget_flask.checks import check as check_files  # noqa: PLC0415 - pysam is of no use to the server
+    from htsget_flask.indexing import unindexed_fastas  # noqa: PLC0415
     from htsget_flask.references import check_sequences  # noqa: PLC0415
 
     config = _config(folder, config_path)
@@ -152,7 +155,8 @@ def _check_files(folder: Path | None, config_path: Path | None, *, deep: bool) -
         _tell(bucket, f"{bucket.location} storage {bucket.storage_name}", bucket.facts, bucket.location)
         if bucket.cors_rules is not None:
             click.echo(f"       {bucket.cors_rules}")
-    library, sources = check_sequences(create_services(config))
+    services = create_services(config)
+    library, sources = check_sequences(services)
     count, failed = sum(known.is_file for known in sources), 0
     for known in sources:
         is_failed = known.sequences is None or known.is_broken
@@ -162,6 +166,10 @@ def _check_files(folder: Path | None, config_path: Path | None, *, deep: bool) -
         click.echo(f"{status:6} sequences of {known.location} ({known.sequences or 0:,})")
         for remark in known.faults:
             click.echo(f"       {'error' if is_failed else 'warning'}: {remark} [{known.location}]")
+    for fasta in unindexed_fastas(services):
+        mending = "run `samtools faidx`, and upload it" if fasta.storage.is_remote else "run `htsget-flask index`"
+        lacking = " and no ".join(fasta.lacking)
+        click.echo(f"warning: has no {lacking}, which igv.js and other programs need: {mending} [{fasta.location}]")
     for report in check_files(config, library, deep=deep, on_fault=faults.append):
         count += 1
         failed += not report.can_be_served
@@ -197,21 +205,37 @@ def _tell(found: Findings, title: str, facts: Sequence[str], location: str) -> N
 @main.command()
 @_dataset_options
 def index(folder: Path | None, config_path: Path | None) -> None:
-    """Build the indexes that files below DIR, or of a configuration, lack or that are older than their data."""
-    from htsget_flask.indexing import build_index, unindexed  # noqa: PLC0415 - pysam is of no use to the server
+    """Build the indexes that files below DIR, or of a configuration, lack or that are older than their data.
 
-    catalog = create_services(_config(folder, config_path)).catalog
-    sources = list(unindexed(catalog.sources()))
-    faults = []
-    sizes = [source.storage.stat(source.key).size for source in sources]
-    with click.progressbar(length=sum(sizes), label=f"indexing {len(sources)} files", file=sys.stderr) as progress:
-        for source, size in zip(sources, sizes, strict=True):
+    FASTA files get their .fai, and .gzi where they are compressed: other programs need them. Where none can be built
+    that is told.
+    """
+    from htsget_flask.indexing import (  # noqa: PLC0415 - pysam is of no use to the server
+        build_fasta_indexes,
+        build_index,
+        unindexed,
+        unindexed_fastas,
+    )
+
+    services = create_services(_config(folder, config_path))
+    sources = list(unindexed(services.catalog.sources()))
+    fastas = [fasta for fasta in unindexed_fastas(services) if not fasta.storage.is_remote]
+    jobs: list[tuple[Storage, str, Callable[[], object], list[str]]] = []
+    faults: list[str] = []
+    remarks: list[str] = []
+    jobs += [(source.storage, source.key, partial(build_index, source), faults) for source in sources]
+    jobs += [(fasta.storage, fasta.key, partial(build_fasta_indexes, fasta), remarks) for fasta in fastas]
+    sizes = [storage.stat(key).size for storage, key, _, _ in jobs]
+    with click.progressbar(length=sum(sizes), label=f"indexing {len(jobs)} files", file=sys.stderr) as progress:
+        for (_, _, build, failed), size in zip(jobs, sizes, strict=True):
             try:
-                build_index(source)
+                build()
             except FileFaultError as error:
-                faults.append(str(error))
+                failed.append(str(error))
             progress.update(size)
-    click.echo(f"{len(sources) - len(faults)} indexes built, {len(faults)} failed")
+    for remark in remarks:
+        click.echo(f"warning: {remark}", err=True)
+    click.echo(f"{len(jobs) - len(faults) - len(remarks)} indexes built, {len(faults)} failed")
     if faults:
         raise click.ClickException("\n".join(faults))
 

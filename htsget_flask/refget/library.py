@@ -103,6 +103,10 @@ class Library:
         """Whether an identifier names a sequence that is known by now."""
         return self._sequences.find(text) is not None
 
+    def files(self) -> Iterator[tuple[Storage, str]]:
+        """The FASTA files that there are now, by storage and key; without those that cannot be looked up."""
+        yield from ((self._storage(version), version.key) for version in self._versions([]))
+
     def example(self) -> str | None:
         """The MD5 of a sequence, if one is found quickly."""
         stored = self._look_at_store([])

@@ -22,7 +22,7 @@ from tests import files
 from tests.files import GOOD, NOT_BGZF, WITHOUT_INDEX
 from tests.files import truncated as truncate
 from tests.issuer import AUDIENCE, Issuer, Key
-from tests.sequences import expected, fasta
+from tests.sequences import expected, fasta, write_compressed
 
 
 def run(*arguments: object) -> Result:
@@ -174,6 +174,61 @@ class TestIndex:
         assert result.exit_code == 1
         assert "1 indexes built, 1 failed" in result.output
         assert (folder / "cohort.bcf.csi").exists()
+
+
+class TestIndexOfFastaFiles:
+    @pytest.fixture
+    def path(self, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+        if request.param == "a.fa":
+            (tmp_path / "a.fa").write_bytes(fasta({"a": b"ACGT" * 40, "b": b"TT"}))
+        else:
+            write_compressed(tmp_path / "a.fa.gz", fasta({"a": b"ACGT" * 40, "b": b"TT"}))
+        return tmp_path / str(request.param)
+
+    @pytest.mark.parametrize(
+        ("path", "suffixes"), [("a.fa", [".fai"]), ("a.fa.gz", [".fai", ".gzi"])], indirect=["path"]
+    )
+    def test_what_is_missing_is_told_and_built(self, path: Path, suffixes: list[str]) -> None:
+        result = run("check", path.parent)
+        assert result.exit_code == 0
+        lacking = " and no ".join(suffixes)
+        assert f"warning: has no {lacking}, which igv.js and other programs need: run `htsget" in result.output
+        content = path.read_bytes()
+        assert "1 indexes built, 0 failed" in run("index", path.parent).output
+        assert {file.name for file in path.parent.iterdir()} == {path.name, *(path.name + end for end in suffixes)}
+        assert path.read_bytes() == content
+        with pysam.FastaFile(str(path)) as found:
+            assert found.fetch("a", 5, 9) == "CGTA"
+        assert "0 indexes built, 0 failed" in run("index", path.parent).output
+        assert "warning" not in run("check", path.parent).output
+
+    @pytest.mark.parametrize("path", ["a.fa.gz"], indirect=True)
+    def test_only_what_is_missing(self, path: Path) -> None:
+        run("index", path.parent)
+        index = Path(f"{path}.fai")
+        before = index.stat()
+        Path(f"{path}.gzi").unlink()
+        assert "1 indexes built" in run("index", path.parent).output
+        assert Path(f"{path}.gzi").exists()
+        assert index.stat() == before
+
+    @pytest.mark.parametrize("path", ["a.fa"], indirect=True)
+    def test_what_cannot_be_built_is_no_failure(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refusing(path: Path, target: Path) -> None:
+            raise PermissionError(13, "Permission denied", str(target))
+
+        monkeypatch.setattr(Path, "replace", refusing)
+        result = run("index", path.parent)
+        assert result.exit_code == 0
+        assert f"warning: {path}: no .fai can be built: [Errno 13] Permission denied" in result.stderr
+        assert list(path.parent.iterdir()) == [path]
+        monkeypatch.undo()
+        path.write_bytes(b">a\nACGT\nAC\nACGT\n")
+        result = run("index", path.parent)
+        assert result.exit_code == 0
+        assert f"warning: {path}: no .fai can be built: " in result.stderr
+        assert "0 indexes built, 0 failed" in result.stdout
+        assert list(path.parent.iterdir()) == [path]
 
 
 class TestRefget:
