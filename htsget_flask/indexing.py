@@ -87,6 +87,9 @@ def build_fasta_indexes(fasta: UnindexedFasta) -> None:
     data = fasta.location
     places = {suffix: Path(data + suffix) for suffix in (".fai", ".gzi")}
     temporary = {suffix: path.with_name(f".{os.getpid()}-{path.name}") for suffix, path in places.items()}
+    wanted = " and ".join(fasta.lacking)
+    if not os.access(places[".fai"].parent, os.W_OK):
+        raise FileFaultError(f"no {wanted} can be built: its folder cannot be written", location=data)
     verbosity = pysam.set_verbosity(0)
     try:
         options = ["--fai-idx", str(temporary[".fai"]), "--gzi-idx", str(temporary[".gzi"])]
@@ -95,9 +98,11 @@ def build_fasta_indexes(fasta: UnindexedFasta) -> None:
         for suffix in reversed(fasta.lacking):
             if temporary[suffix].exists():
                 temporary[suffix].replace(places[suffix])
-    except (SamtoolsError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise FileFaultError(f"no {' and '.join(fasta.lacking)} can be built: {reason[-1]}", location=data) from error
+    except SamtoolsError as error:
+        reason = "it is no FASTA file, not compressed with bgzip, or a sequence has lines of different lengths"
+        raise FileFaultError(f"no {wanted} can be built: {reason}", location=data) from error
+    except OSError as error:
+        raise FileFaultError(f"no {wanted} can be built: {error.strerror}", location=data) from error
     finally:
         pysam.set_verbosity(verbosity)
         for path in temporary.values():

@@ -220,13 +220,18 @@ class TestIndexOfFastaFiles:
         monkeypatch.setattr(Path, "replace", refusing)
         result = run("index", path.parent)
         assert result.exit_code == 0
-        assert f"warning: {path}: no .fai can be built: [Errno 13] Permission denied" in result.stderr
+        assert f"warning: {path}: no .fai can be built: Permission denied" in result.stderr
         assert list(path.parent.iterdir()) == [path]
         monkeypatch.undo()
+        with monkeypatch.context() as patch:
+            patch.setattr("os.access", lambda _, mode: mode != os.W_OK)
+            result = run("index", path.parent)
+            assert result.exit_code == 0
+            assert f"warning: {path}: no .fai can be built: its folder cannot be written" in result.stderr
         path.write_bytes(b">a\nACGT\nAC\nACGT\n")
         result = run("index", path.parent)
         assert result.exit_code == 0
-        assert f"warning: {path}: no .fai can be built: " in result.stderr
+        assert "or a sequence has lines of different lengths" in result.stderr
         assert "0 indexes built, 0 failed" in result.stdout
         assert list(path.parent.iterdir()) == [path]
 
