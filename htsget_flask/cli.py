@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +18,7 @@ from htsget_flask.examples import example_urls
 from htsget_flask.findings import Findings
 from htsget_flask.overlooked import overlooked
 from htsget_flask.regions import parse_region
+from htsget_flask.storage import Storage
 
 if TYPE_CHECKING:
     from htsget_flask.bucket_checks import BucketReport
@@ -146,6 +148,7 @@ def _explain(config: Config, token: str, resource_id: str, spelled: str | None =
 
 def _check_files(folder: Path | None, config_path: Path | None, *, deep: bool) -> None:
     from htsget_flask.checks import check as check_files  # noqa: PLC0415 - pysam is of no use to the server
+    from htsget_flask.indexing import unindexed_fastas  # noqa: PLC0415
     from htsget_flask.references import check_sequences  # noqa: PLC0415
 
     config = _config(folder, config_path)
@@ -156,14 +159,21 @@ def _check_files(folder: Path | None, config_path: Path | None, *, deep: bool) -
         _tell(bucket, f"{bucket.location} storage {bucket.storage_name}", bucket.facts, bucket.location)
         if bucket.cors_rules is not None:
             click.echo(f"       {bucket.cors_rules}")
-    library, sources = check_sequences(create_services(config))
-    count, failed = len(sources), 0
+    services = create_services(config)
+    library, sources = check_sequences(services)
+    count, failed = sum(known.is_file for known in sources), 0
     for known in sources:
-        failed += known.sequences is None
-        status = "FAILED" if known.sequences is None else "ok"
+        is_failed = known.sequences is None or known.is_broken
+        failed += is_failed and known.is_file
+        failed_elsewhere += is_failed and not known.is_file
+        status = "FAILED" if is_failed else "ok"
         click.echo(f"{status:6} sequences of {known.location} ({known.sequences or 0:,})")
         for remark in known.faults:
-            click.echo(f"       {'error' if known.sequences is None else 'warning'}: {remark} [{known.location}]")
+            click.echo(f"       {'error' if is_failed else 'warning'}: {remark} [{known.location}]")
+    for fasta in unindexed_fastas(services):
+        mending = "run `samtools faidx`, and upload it" if fasta.storage.is_remote else "run `htsget-flask index`"
+        lacking = " and no ".join(fasta.lacking)
+        click.echo(f"warning: has no {lacking}, which igv.js and other programs need: {mending} [{fasta.location}]")
     for report in check_files(config, library, deep=deep, on_fault=faults.append):
         count += 1
         failed += not report.can_be_served
@@ -180,7 +190,8 @@ def _check_files(folder: Path | None, config_path: Path | None, *, deep: bool) -
     for fault in faults:
         click.echo(f"FAILED {fault}: its files were not looked at")
     click.echo(f"{count} files, {failed} of them cannot be served")
-    is_empty = not count and bool(config.datasets or config.refget.fastas)
+    is_meant = bool(config.datasets or config.refget.fastas or config.refget.store)
+    is_empty = is_meant and not (count or any(known.sequences for known in sources))
     if failed or failed_elsewhere or faults or is_empty:
         raise SystemExit(1)
 
@@ -203,21 +214,37 @@ def _tell(found: Findings, title: str, facts: Sequence[str], location: str) -> N
 @main.command()
 @_dataset_options
 def index(folder: Path | None, config_path: Path | None) -> None:
-    """Build the indexes that files below DIR, or of a configuration, lack or that are older than their data."""
-    from htsget_flask.indexing import build_index, unindexed  # noqa: PLC0415 - pysam is of no use to the server
+    """Build the indexes that files below DIR, or of a configuration, lack or that are older than their data.
 
-    catalog = create_services(_config(folder, config_path)).catalog
-    sources = list(unindexed(catalog.sources()))
-    faults = []
-    sizes = [source.storage.stat(source.key).size for source in sources]
-    with click.progressbar(length=sum(sizes), label=f"indexing {len(sources)} files", file=sys.stderr) as progress:
-        for source, size in zip(sources, sizes, strict=True):
+    FASTA files get their .fai, and .gzi where they are compressed: other programs need them. Where none can be built
+    that is told.
+    """
+    from htsget_flask.indexing import (  # noqa: PLC0415 - pysam is of no use to the server
+        build_fasta_indexes,
+        build_index,
+        unindexed,
+        unindexed_fastas,
+    )
+
+    services = create_services(_config(folder, config_path))
+    sources = list(unindexed(services.catalog.sources()))
+    fastas = [fasta for fasta in unindexed_fastas(services) if not fasta.storage.is_remote]
+    jobs: list[tuple[Storage, str, Callable[[], object], list[str]]] = []
+    faults: list[str] = []
+    remarks: list[str] = []
+    jobs += [(source.storage, source.key, partial(build_index, source), faults) for source in sources]
+    jobs += [(fasta.storage, fasta.key, partial(build_fasta_indexes, fasta), remarks) for fasta in fastas]
+    sizes = [storage.stat(key).size for storage, key, _, _ in jobs]
+    with click.progressbar(length=sum(sizes), label=f"indexing {len(jobs)} files", file=sys.stderr) as progress:
+        for (_, _, build, failed), size in zip(jobs, sizes, strict=True):
             try:
-                build_index(source)
+                build()
             except FileFaultError as error:
-                faults.append(str(error))
+                failed.append(str(error))
             progress.update(size)
-    click.echo(f"{len(sources) - len(faults)} indexes built, {len(faults)} failed")
+    for remark in remarks:
+        click.echo(f"warning: {remark}", err=True)
+    click.echo(f"{len(jobs) - len(faults) - len(remarks)} indexes built, {len(faults)} failed")
     if faults:
         raise click.ClickException("\n".join(faults))
 
@@ -227,29 +254,39 @@ def refget() -> None:
     """Prepare reference sequences for being served by their digests."""
 
 
+_cache_option = click.option(
+    "--config", "config_path", type=_FILE, help="A YAML file whose cache folder is used; else it is the default one."
+)
+
+
 @refget.command("index")
 @click.argument("fastas", metavar="FASTA...", nargs=-1, required=True, type=_FILE)
-def refget_index(fastas: tuple[Path, ...]) -> None:
-    """Compute the digests of the sequences in FASTA files and keep them beside each, or else in the cache folder."""
+@_cache_option
+def refget_index(fastas: tuple[Path, ...], config_path: Path | None) -> None:
+    """Compute the digests of the sequences in FASTA files and keep them beside each, or else in the cache folder.
+
+    Those that are kept already are left alone.
+    """
     from htsget_flask.refget.preparing import index_fastas  # noqa: PLC0415 - of no use to the other commands
 
-    with _told_faults():
-        for path, kept, count in index_fastas(fastas, default_cache_folder(), _progress):
+    with _told_faults() as on_fault:
+        for path, kept, count in index_fastas(fastas, _cache_folder(config_path), _progress, on_fault):
             click.echo(f"{path}: {count:,} sequences, {f'digests in {kept}' if kept else 'digests cannot be kept'}")
 
 
 @refget.command()
 @click.argument("fastas", metavar="FASTA...", nargs=-1, required=True, type=_FILE)
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
-def ingest(fastas: tuple[Path, ...], folder: Path) -> None:
+@_cache_option
+def ingest(fastas: tuple[Path, ...], folder: Path, config_path: Path | None) -> None:
     """Write each sequence of FASTA files to a file of its own below DIR, where it is served fastest.
 
     Such a folder is also one that samtools reads as REF_CACHE. What is there already is left alone.
     """
     from htsget_flask.refget.preparing import ingest_fastas  # noqa: PLC0415 - of no use to the other commands
 
-    with _told_faults():
-        for path, added, count in ingest_fastas(fastas, folder, default_cache_folder(), _progress):
+    with _told_faults() as on_fault:
+        for path, added, count in ingest_fastas(fastas, folder, _cache_folder(config_path), _progress, on_fault):
             click.echo(f"{path}: {count:,} sequences, {added:,} of them new")
 
 
@@ -260,14 +297,25 @@ def _progress(label: str, length: int) -> Iterator[Callable[[int], None]]:
         yield progress.update
 
 
+def _cache_folder(config_path: Path | None) -> Path:
+    config = None if config_path is None else _config(None, config_path)
+    return (config and config.cache.folder) or default_cache_folder()
+
+
 @contextmanager
-def _told_faults() -> Iterator[None]:
+def _told_faults() -> Iterator[Callable[[Path, FileFaultError | OSError], None]]:
+    """Tells at the end what was wrong with files, and fails then."""
+    faults = []
+
+    def told(path: Path, error: FileFaultError | OSError) -> None:
+        faults.append(f"{error.filename or path}: {error.strerror}" if isinstance(error, OSError) else str(error))
+
     try:
-        yield
-    except FileFaultError as error:
-        raise click.ClickException(str(error)) from error
+        yield told
     except OSError as error:
         raise click.ClickException(f"{error.filename or 'a file'}: {error.strerror}") from error
+    if faults:
+        raise click.ClickException("\n".join(faults))
 
 
 def _size(size: int) -> str:

@@ -1,9 +1,10 @@
-"""Building the indexes that datasets lack, with htslib."""
+"""Building the indexes that datasets and FASTA files lack, with htslib."""
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pysam
 import pysam.bcftools
@@ -11,9 +12,13 @@ import pysam.samtools
 from pysam.utils import SamtoolsError
 
 from htsget_flask.catalog import Source
-from htsget_flask.errors import FileFaultError, FormatError, NotFound
+from htsget_flask.errors import FileFaultError, FormatError, NotFound, StorageError
+from htsget_flask.formats.fasta import COMPRESSED, is_fasta
 from htsget_flask.htsget.opened import READ_HEADER
+from htsget_flask.refget.views import library
+from htsget_flask.storage import Storage
 from htsget_flask.storage.local import LocalStorage
+from htsget_flask.web import Services
 
 # Beyond this position BAI and TBI have no bins (SAMv1 5.1.1).
 _BAI_LIMIT = 1 << 29
@@ -26,6 +31,83 @@ def unindexed(sources: Iterable[Source]) -> Iterator[Source]:
         modified = 0 if source.storage.is_remote else int(source.storage.stat(source.key).modified)
         if not any(_modified(source, key) >= modified for key in source.index_keys):
             yield source
+
+
+class UnindexedFasta(NamedTuple):
+    """A FASTA file that lacks indexes: the suffixes of those, `.fai` and, where it is compressed, `.gzi`.
+
+    This server needs none; samtools, pysam and igv.js do.
+    """
+
+    storage: Storage
+    key: str
+    lacking: Sequence[str]
+
+    @property
+    def location(self) -> str:
+        """The file, as its keeper knows it."""
+        return self.storage.location(self.key)
+
+
+def unindexed_fastas(services: Services) -> Iterator[UnindexedFasta]:
+    """Those FASTA files of refget, and of storages that are opened, that lack indexes."""
+    seen = set()
+    # What cannot be looked at is told by those who need it.
+    with contextlib.suppress(OSError, StorageError):
+        for storage, key in _fastas(services):
+            if storage.location(key) not in seen:
+                seen.add(storage.location(key))
+                wanted = (".fai", ".gzi") if key.endswith(COMPRESSED) else (".fai",)
+                lacking = [suffix for suffix in wanted if not _is_there(storage, key, suffix)]
+                if lacking:
+                    yield UnindexedFasta(storage, key, lacking)
+
+
+def _fastas(services: Services) -> Iterator[tuple[Storage, str]]:
+    yield from library(services).files()
+    for name in services.config.files.storages:
+        storage = services.storages[name]
+        yield from ((storage, entry.key) for entry in storage.entries() if is_fasta(entry.key))
+
+
+def _is_there(storage: Storage, key: str, suffix: str) -> bool:
+    try:
+        storage.stat(key + suffix, max_age=storage.max_age, family=key)
+    except NotFound:
+        return False
+    return True
+
+
+def build_fasta_indexes(fasta: UnindexedFasta) -> None:
+    """Build the indexes that a FASTA file of a local storage lacks, beside it.
+
+    Raises:
+        FileFaultError: when the folder cannot be written, or htslib cannot index the file: lines of different lengths.
+    """
+    data = fasta.location
+    places = {suffix: Path(data + suffix) for suffix in (".fai", ".gzi")}
+    temporary = {suffix: path.with_name(f".{os.getpid()}-{path.name}") for suffix, path in places.items()}
+    wanted = " and ".join(fasta.lacking)
+    if not os.access(places[".fai"].parent, os.W_OK):
+        raise FileFaultError(f"no {wanted} can be built: its folder cannot be written", location=data)
+    verbosity = pysam.set_verbosity(0)
+    try:
+        options = ["--fai-idx", str(temporary[".fai"]), "--gzi-idx", str(temporary[".gzi"])]
+        pysam.samtools.faidx(data, *options, catch_stdout=False)
+        # The .fai last: who finds one takes the file for indexed.
+        for suffix in reversed(fasta.lacking):
+            if temporary[suffix].exists():
+                temporary[suffix].replace(places[suffix])
+    except SamtoolsError as error:
+        reason = "it is no FASTA file, not compressed with bgzip, or a sequence has lines of different lengths"
+        raise FileFaultError(f"no {wanted} can be built: {reason}", location=data) from error
+    except OSError as error:
+        raise FileFaultError(f"no {wanted} can be built: {error.strerror}", location=data) from error
+    finally:
+        pysam.set_verbosity(verbosity)
+        for path in temporary.values():
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def build_index(source: Source) -> Path:

@@ -13,9 +13,11 @@ _MOST_NAMED = 5
 
 
 def check_sequences(services: Services) -> tuple[Library, list[Known]]:
-    """The reference sequences of a configuration, and what was found of the files that they are in."""
+    """The reference sequences of a configuration, and what was found of the files and the store that they are in."""
     sequences = library(services)
-    return sequences, sequences.look()
+    known = sequences.look()
+    store = sequences.check_store()
+    return sequences, known if store is None else [*known, store]
 
 
 def check_references(file: OpenFile, sequences: Library, findings: Findings) -> str:

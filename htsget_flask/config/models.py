@@ -180,6 +180,10 @@ class RefgetFastaConfig(Model):
             raise ValueError("needs either a key or a prefix")
         return self
 
+    def names(self) -> list[str]:
+        """The sequences that are named, each once."""
+        return list(dict.fromkeys((*self.circular, *self.aliases)))
+
 
 class RefgetStoreConfig(Model):
     """Sequences that are files of their own, as `htsget-flask refget ingest` writes them."""

@@ -85,7 +85,7 @@ def oddities(fasta: Fasta) -> Iterator[str]:
     counts = Counter(table.all_names())
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
-        yield f"has several sequences of the same name: {_some(twice)}"
+        yield f"has several sequences of the same name: {some(twice)}"
     try:
         stat = fasta.storage.stat(fasta.key + ".fai")
         with fasta.storage.open(fasta.key + ".fai", etag=stat.etag) as file:
@@ -125,6 +125,7 @@ def _fai_fault(content: bytes, table: Table) -> str | None:
     return None
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
+    """The first of these names, and how many more there are."""
     more = len(names) - _MOST_NAMED
     return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -14,9 +14,9 @@ from htsget_flask.config import RefgetConfig, RefgetFastaConfig
 from htsget_flask.errors import FileFaultError, NotFound, ServiceUnavailable, StorageError
 from htsget_flask.formats.fasta import is_fasta
 from htsget_flask.refget.digests import parse_identifier
-from htsget_flask.refget.fastas import keep_table, known_table, make_table, oddities
+from htsget_flask.refget.fastas import keep_table, known_table, make_table, oddities, some
 from htsget_flask.refget.sequences import Fasta, Found, Sequences, Stored
-from htsget_flask.refget.store import LIST, read_store
+from htsget_flask.refget.store import LIST, faulty, read_store
 from htsget_flask.refget.table import Table
 from htsget_flask.storage import Stat, Storage, VersionError
 
@@ -35,11 +35,17 @@ _UNREADABLE = (OSError, StorageError, VersionError, NotFound)
 
 
 class Known(NamedTuple):
-    """What was found out of a source of sequences: how many it has, None where it cannot be served; its faults."""
+    """What was found out of a source of sequences: how many it has, None where it cannot be served; its faults.
+
+    `is_file`: whether it is one FASTA file; else all those of a prefix, or a store. `is_broken`: requests for some of
+    its sequences fail.
+    """
 
     location: str
     sequences: int | None
     faults: Sequence[str]
+    is_file: bool = True
+    is_broken: bool = False
 
 
 class _Version(NamedTuple):
@@ -96,6 +102,10 @@ class Library:
     def has(self, text: str) -> bool:
         """Whether an identifier names a sequence that is known by now."""
         return self._sequences.find(text) is not None
+
+    def files(self) -> Iterator[tuple[Storage, str]]:
+        """The FASTA files that there are now, by storage and key; without those that cannot be looked up."""
+        yield from ((self._storage(version), version.key) for version in self._versions([]))
 
     def example(self) -> str | None:
         """The MD5 of a sequence, if one is found quickly."""
@@ -159,7 +169,37 @@ class Library:
                 self._publish(stored, fastas)
         self._is_unsure = bool(failed)
         self._rests_until = time.monotonic() + max(_REST, took / _SHARE)
-        return [*failed, *(entry[1] for entry in fastas.values() if entry is not None)]
+        # Where not all could be looked at, a name may be in the others.
+        unknown = [] if failed else list(self._unknown(fastas))
+        return [*failed, *(entry[1] for entry in fastas.values() if entry is not None), *unknown]
+
+    def check_store(self) -> Known | None:
+        """What was found of the store, with a look at the file of each of its sequences; None where none is known."""
+        if self._stored is None:
+            return None
+        stored = self._stored[1]
+        location, count = stored.storage.location(stored.prefix), len(stored.lengths)
+        try:
+            names = list(faulty(stored))
+        except (OSError, StorageError) as error:
+            fault = f"its files cannot be looked at: {getattr(error, 'strerror', None) or error}"
+            return Known(location, count, [fault], is_file=False)
+        faults = [f"sequences of its list are not there, or not whole: {some(names)}"] if names else []
+        return Known(location, count, faults, is_file=False, is_broken=bool(names))
+
+    def _unknown(self, fastas: Mapping[_Version, tuple[Fasta | None, Known] | None]) -> Iterator[Known]:
+        """The entries with a prefix that have names which no file of theirs has."""
+        for place, entry in enumerate(self.config.fastas):
+            found = [known[0] for version, known in fastas.items() if known is not None and version.entry == place]
+            fastas_found = [fasta for fasta in found if fasta is not None]
+            if entry.prefix is None or len(fastas_found) < len(found):
+                continue
+            there = {fasta.table.name(at) for fasta in fastas_found for at in (*fasta.circular, *fasta.aliases)}
+            absent = [name for name in entry.names() if name not in there]
+            if absent:
+                count = sum(len(fasta.table) for fasta in fastas_found)
+                fault = f"no file has a sequence {some(absent)}, which the configuration names"
+                yield Known(self._storages[entry.storage].location(entry.prefix), count, [fault], is_file=False)
 
     def _publish(self, stored: Stored | None, fastas: Mapping[_Version, tuple[Fasta | None, Known] | None]) -> None:
         known = {version: entry for version, entry in fastas.items() if entry is not None}
@@ -201,7 +241,7 @@ class Library:
                 with storage.open(key, etag=stat.etag) as file:
                     self._stored = stat, read_store(storage, store.prefix, file.read())
         except _UNREADABLE as error:
-            failed.append(_unreadable(storage.location(key), error))
+            failed.append(_unreadable(storage.location(key), error)._replace(is_file=False))
         return None if self._stored is None else self._stored[1]
 
     def _kept(self, version: _Version) -> tuple[Fasta, Known] | None:
@@ -246,9 +286,9 @@ class Library:
             circular = frozenset(places[name] for name in entry.circular if name in places)
             aliases = {places[name]: tuple(given) for name, given in entry.aliases.items() if name in places}
             fasta = fasta._replace(circular=circular, aliases=aliases)
-            unknown = [name for name in dict.fromkeys((*entry.circular, *entry.aliases)) if name not in places]
+            unknown = [name for name in entry.names() if name not in places]
             if unknown and entry.key is not None:
-                faults.append(f"has no sequence {unknown[0]!r}, which the configuration names")
+                faults.append(f"has no sequence {some(unknown)}, which the configuration names")
         faults += oddities(fasta)
         return fasta, Known(storage.location(version.key), len(table), faults)
 

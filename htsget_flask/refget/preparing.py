@@ -5,17 +5,23 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from htsget_flask.errors import FileFaultError, FormatError, NotFound
 from htsget_flask.refget.fastas import keep_table, known_table, make_table
 from htsget_flask.refget.sequences import Fasta
 from htsget_flask.refget.store import Ingest
+from htsget_flask.refget.table import BESIDE, load_table
 from htsget_flask.storage import VersionError
 from htsget_flask.storage.local import LocalStorage
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Shows how far something is: with a label and the whole length, what is told of each step."""
+
+OnFault = Callable[[Path, FileFaultError | OSError], None]
+"""Is told what is wrong with a FASTA file; then the others go on. Where there is none the error propagates."""
+
+T = TypeVar("T")
 
 
 class Indexed(NamedTuple):
@@ -34,38 +40,63 @@ class Ingested(NamedTuple):
     sequences: int
 
 
-def index_fastas(paths: Sequence[Path], cache_folder: Path, progress: Progress) -> Iterator[Indexed]:
+def index_fastas(
+    paths: Sequence[Path], cache_folder: Path, progress: Progress, on_fault: OnFault | None = None
+) -> Iterator[Indexed]:
     """Compute the digests of FASTA files and keep them, beside each file where its folder can be written.
 
     Raises:
         FileFaultError: when one is no FASTA file, or is changed meanwhile.
         OSError: when one cannot be read.
     """
-    for path in paths:
-        fasta = _read(path, progress)
+
+    def index(path: Path) -> Indexed:
+        fasta = _read(path, cache_folder, progress, keep=False)
+        beside = Path(fasta.location() + BESIDE)
+        if load_table(beside, fasta.stat) is not None:
+            return Indexed(path, beside, len(fasta.table))
         kept = keep_table(fasta.storage, fasta.key, fasta.stat, fasta.table, cache_folder, beside=True)
-        yield Indexed(path, kept, len(fasta.table))
+        return Indexed(path, kept, len(fasta.table))
+
+    return _each(paths, index, on_fault)
 
 
-def ingest_fastas(paths: Sequence[Path], folder: Path, cache_folder: Path, progress: Progress) -> Iterator[Ingested]:
+def ingest_fastas(
+    paths: Sequence[Path], folder: Path, cache_folder: Path, progress: Progress, on_fault: OnFault | None = None
+) -> Iterator[Ingested]:
     """Add all sequences of FASTA files to the store in a folder.
 
     Raises:
         FileFaultError, OSError: as above; also when the folder cannot be written.
     """
-    ingest = Ingest(folder)
-    for path in paths:
-        fasta = _read(path, progress, cache_folder=cache_folder)
+    store = Ingest(folder)
+
+    def ingest(path: Path) -> Ingested:
+        fasta = _read(path, cache_folder, progress, keep=True)
         with progress(f"ingesting {path.name}", int(fasta.table.lengths.sum())) as advance:
             try:
-                added = ingest.add(fasta, advance)
+                added = store.add(fasta, advance)
             except (FormatError, VersionError) as error:
                 raise _changed(fasta) from error
-        yield Ingested(path, added, len(fasta.table))
+        return Ingested(path, added, len(fasta.table))
+
+    return _each(paths, ingest, on_fault)
 
 
-def _read(path: Path, progress: Progress, *, cache_folder: Path | None = None) -> Fasta:
-    """A FASTA file with its digests; those that are kept already are taken where there is a cache folder."""
+def _each(paths: Sequence[Path], work: Callable[[Path], T], on_fault: OnFault | None) -> Iterator[T]:
+    for path in paths:
+        try:
+            done = work(path)
+        except (FileFaultError, OSError) as error:
+            if on_fault is None:
+                raise
+            on_fault(path, error)
+        else:
+            yield done
+
+
+def _read(path: Path, cache_folder: Path, progress: Progress, *, keep: bool) -> Fasta:
+    """A FASTA file with its digests; those that are kept already are taken, with `keep` new ones kept."""
     # Named as the server does that serves a folder above it: as it stands there, whatever links lead to the folder.
     location = Path(os.path.realpath(path.parent), path.name)
     storage, key = LocalStorage(Path("/")), str(location).lstrip("/")
@@ -73,14 +104,14 @@ def _read(path: Path, progress: Progress, *, cache_folder: Path | None = None) -
         stat = storage.stat(key)
     except NotFound as error:
         raise FileFaultError("is no file that can be served", location=str(path)) from error
-    table = None if cache_folder is None else known_table(storage, key, stat, cache_folder)
+    table = known_table(storage, key, stat, cache_folder)
     if table is None:
         with progress(f"digesting {path.name}", stat.size) as advance, ThreadPoolExecutor(1) as helper:
             try:
                 table = make_table(storage, key, stat, progress=advance, helper=helper)
             except (VersionError, NotFound) as error:
                 raise FileFaultError("was changed while it was read", location=str(path)) from error
-        if cache_folder is not None:
+        if keep:
             keep_table(storage, key, stat, table, cache_folder, beside=False)
     return Fasta(storage, key, stat, table)
 

@@ -1,16 +1,15 @@
 """The letters of sequences that were found, for those who send them and for those who decode with them."""
 
-import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import BinaryIO
 
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, ServiceUnavailable
 from htsget_flask.refget.library import Library
 from htsget_flask.refget.sequences import Fasta, Found, Stored
-from htsget_flask.storage import VersionError
+from htsget_flask.storage import Stat, VersionError
 
 _MD5 = re.compile(r"[0-9A-Fa-f]{32}", re.ASCII)
 
@@ -49,26 +48,50 @@ class LibraryBases:
             raise FileFaultError("a reference that was at hand is not there now", location=f"MD5 {md5}") from error
 
 
-def open_found(found: Found) -> BinaryIO:
-    """The file that the sequence is in.
+def look_at_stored(store: Stored, found: Found, *, max_age: float = 0) -> Stat:
+    """The present version of a stored sequence's file, or the one that was present `max_age` seconds ago.
 
     Raises:
-        VersionError: when a FASTA file was replaced or removed.
+        FileFaultError: when there is none, when it cannot be read, and when it is not as long as the sequence.
+    """
+    storage, key = store.storage, store.key(found.md5)
+    with _told(found):
+        stat = storage.stat(key, max_age=max_age)
+        if stat.size != found.length and max_age:
+            # It may have been mended since.
+            stat = storage.stat(key)
+    if stat.size != found.length:
+        raise FileFaultError("a sequence of the store is not whole", location=store.location(found.md5))
+    return stat
+
+
+def open_found(found: Found, *, is_fresh: bool = True) -> BinaryIO:
+    """The file that the sequence is in; unless `is_fresh`, of the version that the store's storage remembers.
+
+    Raises:
+        VersionError: when the file was replaced, or a FASTA file removed; reading it may raise it too.
         FileFaultError: when it cannot be read.
     """
+    source = found.source
+    if isinstance(source, Fasta):
+        with _told(found):
+            return source.open()
+    stat = look_at_stored(source, found, max_age=0 if is_fresh else source.storage.max_age)
+    with _told(found):
+        return source.storage.open(source.key(found.md5), etag=stat.etag)
+
+
+@contextmanager
+def _told(found: Found) -> Iterator[None]:
     location = found.source.location(found.md5)
     try:
-        file = found.source.open(found.md5)
+        yield
     except NotFound:
         if isinstance(found.source, Fasta):
             raise VersionError from None
         raise FileFaultError("a sequence of the store's list is not there", location=location) from None
     except OSError as error:
         raise FileFaultError(f"it cannot be read: {error.strerror}", location=location) from error
-    if isinstance(found.source, Stored) and file.seek(0, os.SEEK_END) != found.length:
-        file.close()
-        raise FileFaultError("a sequence of the store is not whole", location=location)
-    return file
 
 
 def read_found(file: BinaryIO, found: Found, parts: Sequence[tuple[int, int]]) -> Iterator[bytes]:

@@ -38,7 +38,7 @@ class Fasta(NamedTuple):
         """The file, for logs."""
         return self.storage.location(self.key)
 
-    def open(self, _: str = "") -> BinaryIO:
+    def open(self) -> BinaryIO:
         """The file's bytes; VersionError or NotFound when it was replaced or removed."""
         return self.storage.open(self.key, etag=self.stat.etag)
 
@@ -68,10 +68,6 @@ class Stored:
     def location(self, md5: str) -> str:
         """The file of a sequence, for logs."""
         return self.storage.location(self.key(md5))
-
-    def open(self, md5: str) -> BinaryIO:
-        """The bytes of a sequence's file; NotFound when it was removed."""
-        return self.storage.open(self.key(md5))
 
     def letters(self, file: BinaryIO, layout: Layout, start: int, end: int) -> Iterator[bytes]:
         """Letters of a sequence from its opened file, in pieces."""

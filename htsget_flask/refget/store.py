@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from htsget_flask.errors import FormatError
+from htsget_flask.errors import FormatError, NotFound
 from htsget_flask.refget.digests import MD5_SIZE, TRUNC512_SIZE, Digester, Digests
 from htsget_flask.refget.sequences import Fasta, Stored
-from htsget_flask.storage import Storage
+from htsget_flask.storage import Storage, is_hidden
 
 LIST = "refget.tsv"
 """The list of a store's sequences: MD5, TRUNC512 and length, a line for each; samtools does not look at it."""
@@ -36,6 +36,31 @@ def read_store(storage: Storage, prefix: str, content: bytes) -> Stored:
         np.frombuffer(bytes(trunc512), np.uint8).reshape(-1, TRUNC512_SIZE),
         np.array(lengths, np.int64),
     )
+
+
+def faulty(stored: Stored) -> Iterator[str]:
+    """The MD5s of those sequences whose files are not there, or not as long as the list says.
+
+    Raises:
+        OSError, StorageError: when it cannot be looked at them.
+    """
+    storage = stored.storage
+    sizes: dict[str, int] | None = None
+    if storage.is_remote and not is_hidden(stored.prefix):
+        # One request for a thousand of them.
+        sizes = {key: stat.size for key, stat in storage.entries(stored.prefix)}
+    for row, length in zip(stored.md5, stored.lengths.tolist(), strict=True):
+        md5 = row.tobytes().hex()
+        key = stored.key(md5)
+        if (_size(storage, key) if sizes is None else sizes.get(key)) != length:
+            yield md5
+
+
+def _size(storage: Storage, key: str) -> int | None:
+    try:
+        return storage.stat(key).size
+    except NotFound:
+        return None
 
 
 class Ingest:

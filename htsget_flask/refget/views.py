@@ -1,6 +1,7 @@
 """The endpoints of sequences, their metadata, and what service-info tells of them."""
 
 import json
+from itertools import chain
 from typing import TYPE_CHECKING, Literal, cast
 
 from flask import Blueprint
@@ -10,7 +11,7 @@ from htsget_flask.answers import Answer, answer_with
 from htsget_flask.auth.access import access_of
 from htsget_flask.config import RefgetConfig
 from htsget_flask.delivery import Streamed, attach
-from htsget_flask.errors import NotFound, ServiceUnavailable
+from htsget_flask.errors import ServiceUnavailable
 from htsget_flask.preconditions import failed_precondition, range_is_meant
 from htsget_flask.ranges import ByteRange
 from htsget_flask.refget.asked import (
@@ -26,7 +27,7 @@ from htsget_flask.refget.asked import (
 )
 from htsget_flask.refget.digests import spelled
 from htsget_flask.refget.library import Library
-from htsget_flask.refget.reading import open_found, read_found
+from htsget_flask.refget.reading import look_at_stored, open_found, read_found
 from htsget_flask.refget.sequences import Found, Stored
 from htsget_flask.storage import VersionError
 from htsget_flask.web import SEQUENCES, AnswerView, Services, describe_service
@@ -102,18 +103,22 @@ def get_metadata(present: Services, environ: "WSGIEnvironment", sequence_id: str
 def get_sequence(present: Services, environ: "WSGIEnvironment", sequence_id: str) -> Answer:
     """The letters of a sequence, all or a part of them."""
     sequences = library(present)
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
         found = sequences.find(sequence_id)
         try:
-            return _sequence(present.config.refget, environ, sequence_id, found)
+            return _sequence(present.config.refget, environ, sequence_id, found, is_fresh=attempt > 0)
         except VersionError:
+            if isinstance(found.source, Stored):
+                continue
             looking = sequences.begin(at_once=True)
             if looking is not None:
                 looking.join(1)
     raise ServiceUnavailable("the file of the sequence is being replaced; ask again")
 
 
-def _sequence(config: RefgetConfig, environ: "WSGIEnvironment", sequence_id: str, found: Found) -> Answer:
+def _sequence(
+    config: RefgetConfig, environ: "WSGIEnvironment", sequence_id: str, found: Found, *, is_fresh: bool
+) -> Answer:
     media_type = choose_type(environ.get("HTTP_ACCEPT"), TEXT_TYPES)
     # What the configuration chose for a CURIE may be another sequence tomorrow.
     is_digest = sequence_id not in found.aliases
@@ -138,7 +143,9 @@ def _sequence(config: RefgetConfig, environ: "WSGIEnvironment", sequence_id: str
         fields["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{found.length}"
     answer = Answer(206 if form == "range" else 200, fields)
     if environ["REQUEST_METHOD"] != "HEAD":
-        return _filled(environ, answer, found, parts, form=form)
+        return _filled(environ, answer, found, parts, form=form, is_fresh=is_fresh)
+    if isinstance(found.source, Stored):
+        look_at_stored(found.source, found, max_age=found.source.storage.max_age)
     return answer
 
 
@@ -161,14 +168,16 @@ def _wanted(config: RefgetConfig, environ: "WSGIEnvironment", found: Found, *, i
     return part, cast(Form, form)
 
 
-def _filled(environ: "WSGIEnvironment", answer: Answer, found: Found, parts: list[Part], *, form: Form) -> Answer:
+def _filled(
+    environ: "WSGIEnvironment", answer: Answer, found: Found, parts: list[Part], *, form: Form, is_fresh: bool
+) -> Answer:
     """The answer with these parts of the sequence as its body, or one that tells where it is."""
     source = found.source
     if isinstance(source, Stored) and form == "whole":
         url = _direct_url(source, found)
         if url is not None:
             return Answer(302, {"Location": url, **_REDIRECT_HEADERS})
-    file = open_found(found)
+    file = open_found(found, is_fresh=is_fresh)
     try:
         if isinstance(source, Stored) and len(parts) == 1:
             part = ByteRange(*parts[0])
@@ -183,7 +192,8 @@ def _filled(environ: "WSGIEnvironment", answer: Answer, found: Found, parts: lis
             with file:
                 answer.body = (b"".join(letters),)
         else:
-            answer.body = Streamed(letters, file.close)
+            # What is wrong with the file shows before the answer has begun.
+            answer.body = Streamed(chain((next(letters, b""),), letters), file.close)
     except BaseException:
         file.close()
         raise
@@ -192,13 +202,10 @@ def _filled(environ: "WSGIEnvironment", answer: Answer, found: Found, parts: lis
 
 def _direct_url(store: Stored, found: Found) -> str | None:
     """Where a client may fetch the whole sequence itself."""
-    storage, key = store.storage, store.key(found.md5)
+    storage = store.storage
     if not storage.is_remote:
         return None
-    try:
-        return storage.redirect_url(key, storage.stat(key, max_age=storage.max_age))
-    except NotFound:
-        return None
+    return storage.redirect_url(store.key(found.md5), look_at_stored(store, found, max_age=storage.max_age))
 
 
 def _json(content: dict[str, object], media_type: str) -> Answer:

@@ -415,10 +415,22 @@ class TestFilesThatChange:
         http = serve(tmp_path / "data", "store")
         file = tmp_path / "data" / "refget" / MD5[:2] / MD5[2:4] / MD5[4:]
         file.unlink() if content is None else file.write_bytes(content)
-        answer = http.get(f"/sequence/{MD5}")
-        assert answer.status == 500
-        assert str(tmp_path) not in answer.body.decode()
+        for query in ("", "?start=5&end=9"):
+            assert http.request("HEAD", f"/sequence/{MD5}{query}").status == 500
+            answer = http.get(f"/sequence/{MD5}{query}")
+            assert answer.status == 500
+            assert str(tmp_path) not in answer.body.decode()
         assert str(file) in caplog.text
+
+    def test_a_store_that_is_mended(self, tmp_path: Path) -> None:
+        http = serve(tmp_path / "data", "store")
+        file = tmp_path / "data" / "refget" / MD5[:2] / MD5[2:4] / MD5[4:]
+        for content, status in ((TEXT, 200), (TEXT[1:], 500), (TEXT, 200)):
+            file.with_name("new").write_bytes(content)
+            file.with_name("new").replace(file)
+            assert http.get(f"/sequence/{MD5}?start=5&end=9").status == status
+            assert http.get(f"/sequence/{MD5}").status == status
+            assert http.request("HEAD", f"/sequence/{MD5}").status == status
 
     def test_a_disk_that_fails(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         http = serve(tmp_path / "data")

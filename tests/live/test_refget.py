@@ -217,7 +217,8 @@ class TestSamtoolsDecodesCramThroughIt:
         assert "embedded.cram.crai, references: 3 embedded or not needed)" in printed
         assert "reads.cram.crai, references: 2 not at hand)" in printed
         assert "warning: references that it does not embed and that /sequence does not have: chr2, chrM" in printed
-        shutil.copyfile(demo_folder / "demo.fa", folder / "demo.fa")
+        for name in ("demo.fa", "demo.fa.fai"):
+            shutil.copyfile(demo_folder / name, folder / name)
         printed = run("htsget-flask", "check", folder, cwd=tmp_path)
         assert "reads.cram.crai, references: 2 at /sequence)" in printed
         assert "warning" not in printed

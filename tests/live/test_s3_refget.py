@@ -5,9 +5,12 @@ from contextlib import contextmanager
 
 import pytest
 
+from htsget_flask.app import create_services
+from htsget_flask.config import Config
+from htsget_flask.references import check_sequences
 from htsget_flask.refget.preparing import ingest_fastas
 from tests.faulty import FaultyProxy, faulty_proxy
-from tests.live.buckets import STORAGE, BucketHttp, application, is_elsewhere, kind
+from tests.live.buckets import STORAGE, BucketHttp, application, is_elsewhere, kind, settings
 from tests.s3 import S3Server
 from tests.sequences import Expected, expected, fasta, some_letters, write_compressed
 
@@ -76,11 +79,75 @@ class TestAStore:
         first, last = map(int, fetched[0].headers["range"].removeprefix("bytes=").split("-"))
         assert last - first < 100_000
 
+    def test_of_parts_only_the_first_one_looks_at_the_object(
+        self, s3_server: S3Server, bucket: str, proxy: FaultyProxy
+    ) -> None:
+        http = application(s3_server, bucket, endpoint=proxy.url, refget=STORE)
+        path = f"/sequence/{ONE.md5}"
+        assert http.get(f"{path}?start=5&end=10").status == 200
+        for method, query, requests in (("GET", "?start=7&end=99", 1), ("HEAD", "", 0)):
+            proxy.clear()
+            assert http.request(method, path + query).status == 200
+            assert [kind(request) for request in proxy.requests] == [f"GET {ONE.md5[4:]}"] * requests
+
+    @pytest.mark.parametrize("through_here", [False, True], ids=["presigned", "proxied"])
+    def test_an_object_that_is_not_whole_is_a_fault_until_it_is_mended(
+        self, s3_server: S3Server, bucket: str, through_here: bool
+    ) -> None:
+        key = f"refget/{ONE.md5[:2]}/{ONE.md5[2:4]}/{ONE.md5[4:]}"
+        path = f"/sequence/{ONE.md5}"
+        try:
+            s3_server.put(bucket, key, ONE.letters[:-1])
+            http = application(s3_server, bucket, storage={"proxy": through_here}, refget=STORE)
+            for method, query in (("GET", ""), ("HEAD", ""), ("GET", "?start=5&end=10")):
+                answer = http.request(method, path + query)
+                assert answer.status == 500
+                assert method == "HEAD" or b"a sequence of the store is not whole" in answer.body
+        finally:
+            s3_server.put(bucket, key, ONE.letters)
+        assert http.get(f"{path}?start=5&end=10").body == ONE.letters[5:10]
+        assert http.request("HEAD", path).status == 200
+        assert http.get(path).status == (200 if through_here else 302)
+
+    def test_an_object_that_was_put_anew_is_looked_at_again(self, s3_server: S3Server, bucket: str) -> None:
+        http = application(s3_server, bucket, refget=STORE)
+        two = expected(LETTERS["two"])
+        key = f"refget/{two.md5[:2]}/{two.md5[2:4]}/{two.md5[4:]}"
+        assert http.get(f"/sequence/{two.md5}?start=5&end=10").status == 200
+        try:
+            s3_server.put(bucket, key, two.letters[::-1])
+            answer = http.get(f"/sequence/{two.md5}?start=5&end=10")
+        finally:
+            s3_server.put(bucket, key, two.letters)
+        assert (answer.status, answer.body) == (200, two.letters[::-1][5:10])
+
     def test_all_of_it_comes_through_a_proxying_server(self, s3_server: S3Server, bucket: str) -> None:
         http = application(s3_server, bucket, storage={"proxy": True}, refget=STORE)
         answer = http.get(f"/sequence/{ONE.md5}")
         assert (answer.status, answer.body) == (200, ONE.letters)
         parts_are_right(http)
+
+
+class TestCheckLooksAtAStore:
+    def test_by_one_list(
+        self, s3_server: S3Server, bucket: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name, value in s3_server.environment().items():
+            monkeypatch.setenv(name, value)
+        services = create_services(Config.model_validate(settings(proxy.url, bucket, refget=STORE)))
+        proxy.clear()
+        _, (known,) = check_sequences(services)
+        assert known == (f"s3://{bucket}/refget/", 2, [], False, False)
+        assert sorted(map(kind, proxy.requests)) == ["GET refget.tsv", "HEAD refget.tsv", "LIST"]
+        two = expected(LETTERS["two"])
+        key = f"refget/{two.md5[:2]}/{two.md5[2:4]}/{two.md5[4:]}"
+        try:
+            s3_server.put(bucket, key, b"A")
+            _, (known,) = check_sequences(services)
+        finally:
+            s3_server.put(bucket, key, two.letters)
+        assert known.is_broken
+        assert known.faults == [f"sequences of its list are not there, or not whole: {two.md5}"]
 
 
 class TestAFastaFile:

@@ -3,7 +3,9 @@ import os
 import shutil
 import time
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pysam
 import pytest
@@ -13,10 +15,14 @@ from click.testing import CliRunner, Result
 from htsget_flask.app import create_services, limited
 from htsget_flask.cli import main
 from htsget_flask.config import read_config
+from htsget_flask.refget.preparing import ingest_fastas
+from htsget_flask.refget.table import store_table
+from htsget_flask.refget.views import library
 from tests import files
 from tests.files import GOOD, NOT_BGZF, WITHOUT_INDEX
 from tests.files import truncated as truncate
 from tests.issuer import AUDIENCE, Issuer, Key
+from tests.sequences import expected, fasta, write_compressed
 
 
 def run(*arguments: object) -> Result:
@@ -208,6 +214,162 @@ class TestIndex:
         result = run("index", tmp_path)
         assert result.exit_code == 1
         assert f"{path}: is not sorted by coordinate; run `samtools sort`" in result.output
+
+
+class TestIndexOfFastaFiles:
+    @pytest.fixture
+    def path(self, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+        if request.param == "a.fa":
+            (tmp_path / "a.fa").write_bytes(fasta({"a": b"ACGT" * 40, "b": b"TT"}))
+        else:
+            write_compressed(tmp_path / "a.fa.gz", fasta({"a": b"ACGT" * 40, "b": b"TT"}))
+        return tmp_path / str(request.param)
+
+    @pytest.mark.parametrize(
+        ("path", "suffixes"), [("a.fa", [".fai"]), ("a.fa.gz", [".fai", ".gzi"])], indirect=["path"]
+    )
+    def test_what_is_missing_is_told_and_built(self, path: Path, suffixes: list[str]) -> None:
+        result = run("check", path.parent)
+        assert result.exit_code == 0
+        lacking = " and no ".join(suffixes)
+        assert f"warning: has no {lacking}, which igv.js and other programs need: run `htsget" in result.output
+        content = path.read_bytes()
+        assert "1 indexes built, 0 failed" in run("index", path.parent).output
+        assert {file.name for file in path.parent.iterdir()} == {path.name, *(path.name + end for end in suffixes)}
+        assert path.read_bytes() == content
+        with pysam.FastaFile(str(path)) as found:
+            assert found.fetch("a", 5, 9) == "CGTA"
+        assert "0 indexes built, 0 failed" in run("index", path.parent).output
+        assert "warning" not in run("check", path.parent).output
+
+    @pytest.mark.parametrize("path", ["a.fa.gz"], indirect=True)
+    def test_only_what_is_missing(self, path: Path) -> None:
+        run("index", path.parent)
+        index = Path(f"{path}.fai")
+        before = index.stat()
+        Path(f"{path}.gzi").unlink()
+        assert "1 indexes built" in run("index", path.parent).output
+        assert Path(f"{path}.gzi").exists()
+        assert index.stat() == before
+
+    @pytest.mark.parametrize("path", ["a.fa"], indirect=True)
+    def test_what_cannot_be_built_is_no_failure(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refusing(path: Path, target: Path) -> None:
+            raise PermissionError(13, "Permission denied", str(target))
+
+        monkeypatch.setattr(Path, "replace", refusing)
+        result = run("index", path.parent)
+        assert result.exit_code == 0
+        assert f"warning: {path}: no .fai can be built: Permission denied" in result.stderr
+        assert list(path.parent.iterdir()) == [path]
+        monkeypatch.undo()
+        with monkeypatch.context() as patch:
+            patch.setattr("os.access", lambda _, mode: mode != os.W_OK)
+            result = run("index", path.parent)
+            assert result.exit_code == 0
+            assert f"warning: {path}: no .fai can be built: its folder cannot be written" in result.stderr
+        path.write_bytes(b">a\nACGT\nAC\nACGT\n")
+        result = run("index", path.parent)
+        assert result.exit_code == 0
+        assert "or a sequence has lines of different lengths" in result.stderr
+        assert "0 indexes built, 0 failed" in result.stdout
+        assert list(path.parent.iterdir()) == [path]
+
+
+class TestRefget:
+    @pytest.fixture
+    def paths(self, tmp_path: Path) -> list[Path]:
+        """FASTA files, some of them no FASTA files."""
+        content = {"a": b"no FASTA", "b": fasta({"b": b"ACGT"}), "c": b"", "d": b"x", "e": fasta({"e": b"TT"})}
+        for name, text in content.items():
+            (tmp_path / f"{name}.fa").write_bytes(text)
+        return [tmp_path / f"{name}.fa" for name in content]
+
+    @pytest.fixture
+    def config(self, tmp_path: Path) -> Path:
+        config = tmp_path / "config.yaml"
+        config.write_text(
+            f"storages: {{here: {{type: local, root: '{tmp_path}'}}}}\n"
+            "datasets: [{prefix: '', storage: here}]\n"
+            "refget: {fastas: [{storage: here, key: b.fa}]}\ncache: {folder: kept}\n"
+        )
+        return config
+
+    @pytest.mark.parametrize("command", ["index", "ingest"])
+    def test_one_failure_does_not_stop_the_others(
+        self, command: str, paths: list[Path], config: Path, tmp_path: Path
+    ) -> None:
+        store = [tmp_path / "store"] if command == "ingest" else []
+        result = run("refget", command, "--config", config, *paths, *store)
+        assert result.exit_code == 1
+        for path, count in zip(paths, (None, 1, 0, None, 1), strict=True):
+            assert (f"{path}: {count} sequences" in result.stdout) == (count is not None)
+            assert (f"{path}: this is not a FASTA file" in result.stderr) == (count is None)
+
+    def test_digests_that_are_kept_are_not_computed_again(
+        self, paths: list[Path], config: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = run("refget", "index", "--config", config, paths[1])
+        monkeypatch.delattr("htsget_flask.refget.preparing.make_table")
+        assert run("refget", "index", "--config", config, paths[1]).stdout == first.stdout
+        assert first.stdout == f"{paths[1]}: 1 sequences, digests in {paths[1]}.refget\n"
+
+    def test_the_cache_folder_of_a_service_is_used(
+        self, paths: list[Path], config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refusing(path: Path, *arguments: Any) -> None:
+            if path.parent == tmp_path:
+                raise PermissionError(13, "denied", str(path))
+            store_table(path, *arguments)
+
+        monkeypatch.setattr("htsget_flask.refget.fastas.store_table", refusing)
+        result = run("refget", "index", "--config", config, paths[1])
+        assert f"digests in {tmp_path}/kept/refget/" in result.stdout
+        monkeypatch.delattr("htsget_flask.refget.library.make_table")
+        (known,) = library(create_services(read_config(config))).look()
+        assert known.sequences == 1
+
+
+class TestCheckOfAStore:
+    """A configuration that has nothing else."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Path:
+        path = tmp_path / "a.fa"
+        path.write_bytes(fasta({"a": b"ACGT", "b": b"TT", "c": b""}))
+        store = tmp_path / "store"
+        list(ingest_fastas([path], store, tmp_path / "cache", lambda *_: nullcontext(lambda _: None)))
+        return store
+
+    def check(self, store: Path) -> Result:
+        config = store.with_suffix(".yaml")
+        config.write_text(
+            f"storages: {{here: {{type: local, root: '{store}'}}}}\ndatasets: [{{prefix: '', storage: here}}]\n"
+            "refget: {store: {storage: here}}\ncache: {folder: cache}\n"
+        )
+        return run("check", "--config", config)
+
+    def test_that_is_sound(self, store: Path) -> None:
+        result = self.check(store)
+        assert (result.exit_code, result.output.splitlines()[0]) == (0, f"ok     sequences of {store}/ (3)")
+
+    @pytest.mark.parametrize("content", [None, b"ACG"])
+    def test_whose_files_are_not_whole(self, store: Path, content: bytes | None) -> None:
+        md5 = expected(b"ACGT").md5
+        file = store / md5[:2] / md5[2:4] / md5[4:]
+        file.unlink() if content is None else file.write_bytes(content)
+        result = self.check(store)
+        assert result.exit_code == 1
+        assert result.output.splitlines()[:2] == [
+            f"FAILED sequences of {store}/ (3)",
+            f"       error: sequences of its list are not there, or not whole: {md5} [{store}/]",
+        ]
+
+    def test_that_is_not_there(self, store: Path) -> None:
+        (store / "refget.tsv").unlink()
+        result = self.check(store)
+        assert result.exit_code == 1
+        assert f"error: cannot be read: it is not there [{store}/refget.tsv]" in result.output
 
 
 class TestDemo:

@@ -479,8 +479,19 @@ class TestFaultsAreToldByName:
 
     def test_a_name_that_only_the_configuration_has(self, path: Path, folder: Path) -> None:
         sequences = library_of(folder, fastas=[{"storage": "data", "key": "a.fa", "circular": ["a", "chrM"]}])
-        assert faults_of(sequences) == ["has no sequence 'chrM', which the configuration names"]
+        assert faults_of(sequences) == ["has no sequence chrM, which the configuration names"]
         assert sequences.find(expected(b"ACGT" * 40).md5).is_circular
+
+    def test_a_name_that_no_file_of_a_prefix_has(self, path: Path, folder: Path) -> None:
+        (folder / "other.fa").write_bytes(fasta({"c": b"TT"}))
+        entry = {"storage": "data", "prefix": "", "circular": ["a", "chrM"], "aliases": {"c": ["x:1"], "chrX": ["x:2"]}}
+        sequences = library_of(folder, fastas=[entry])
+        for _ in range(2):
+            assert faults_of(sequences) == ["no file has a sequence chrM, chrX, which the configuration names"]
+        assert sequences.has("x:1")
+        (folder / "broken.fa").write_bytes(b"x")
+        (told,) = faults_of(sequences)
+        assert "not a FASTA file" in told, "the names may be in it"
 
     def test_they_are_logged_once(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
         (folder / "a.fa").write_bytes(b"x")
