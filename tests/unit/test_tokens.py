@@ -182,6 +182,24 @@ class TestKeysAreFetchedWhenTheyAreNeeded:
         assert keys.find("old", "ES256") is None
         assert keys.find("other", "ES256")
 
+    def test_a_long_interval_does_not_lose_them(self) -> None:
+        issuer, clock = Issuer(keys=[Key("one", "ES256")]), Clock(100)
+        keys = keys_of(issuer, clock=clock, interval=86_400)
+        for _ in range(50):
+            assert keys.find("one", "ES256")
+            clock.now += 1800
+        issuer.keys.append(Key("new", "ES256"))
+        clock.now += 3600
+        assert keys.find("new", "ES256")
+
+    def test_nor_does_a_failure_for_long(self) -> None:
+        issuer, clock, answers = Issuer(keys=[Key("one", "ES256")]), Clock(100), iter([None])
+        keys = Keys(lambda: next(answers, issuer.jwks), ALGORITHMS, issuer="x", interval=86_400, clock=clock)
+        with pytest.raises(ServiceUnavailable):
+            keys.find("one", "ES256")
+        clock.now += 60
+        assert keys.find("one", "ES256")
+
     def test_a_failure_is_not_a_refusal(self) -> None:
         issuer, clock, fetches = Issuer(keys=[Key("one", "ES256")]), Clock(100), 0
         fails = True
