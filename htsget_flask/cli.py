@@ -10,7 +10,15 @@ import click
 
 from htsget_flask import __version__
 from htsget_flask.app import create_services
-from htsget_flask.config import Config, ConfigError, S3StorageConfig, default_cache_folder, folder_config, read_config
+from htsget_flask.config import (
+    Config,
+    ConfigError,
+    S3StorageConfig,
+    default_cache_folder,
+    exposing_faults,
+    folder_config,
+    read_config,
+)
 from htsget_flask.demo import write_demo
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.examples import example_urls
@@ -63,6 +71,8 @@ def serve(
     from htsget_flask.server import Server, settings, tls_settings  # noqa: PLC0415 - gunicorn is of no use to the other commands
 
     config = _config(folder, config_path)
+    if keyfile is not None and (faults := list(exposing_faults(config, keyfile))):
+        raise click.ClickException("\n".join(faults))
 
     def announce(arbiter: Any) -> None:
         address = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from htsget_flask.config.access import access_faults, secret_files
+from htsget_flask.config.models import Config
+from htsget_flask.config.storages import LocalStorageConfig
 from htsget_flask.config.values import IN_FILE, is_url, secret_in
 
 
@@ -73,8 +75,20 @@ def _exposed_fault(where: str, name: Any, storages: dict[Any, Any], base: Path, 
     settings = [entry.get("secret") for entry in storages.values() if isinstance(entry, dict)]
     named = [text for text in settings if isinstance(text, str) and text.startswith(IN_FILE)]
     for path in (*private, *(base / text.removeprefix(IN_FILE) for text in named)):
-        if path.resolve().is_relative_to((base / root).resolve()):
-            yield f"{where}: {path} lies in this storage, and could be fetched: keep it elsewhere"
+        yield from _fetched_fault(where, path, base / root)
+
+
+def exposing_faults(config: Config, private: Path) -> Iterator[str]:
+    """Which storages all of whose files may be fetched hold a file that is for nobody's eyes."""
+    for place, name in enumerate(config.files.storages):
+        storage = config.storages[name]
+        if isinstance(storage, LocalStorageConfig):
+            yield from _fetched_fault(f"files.storages[{place}]", private, storage.root)
+
+
+def _fetched_fault(where: str, path: Path, root: Path) -> Iterator[str]:
+    if path.resolve().is_relative_to(root.resolve()):
+        yield f"{where}: {path} lies in this storage, and could be fetched: keep it elsewhere"
 
 
 def _setting(content: dict[Any, Any], section: str, name: str) -> Any:

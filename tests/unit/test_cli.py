@@ -177,6 +177,20 @@ class TestDemo:
         assert str(demo_folder) in result.output
 
 
+class TestServe:
+    @pytest.mark.parametrize("is_link", [False, True])
+    def test_no_private_key_lies_where_it_can_be_fetched(self, folder: Path, tmp_path: Path, is_link: bool) -> None:
+        key, certificate = folder / "key.pem", folder / "cert.pem"
+        key.write_text("a private key")
+        certificate.write_text("a certificate")
+        if is_link:
+            (tmp_path / "link.pem").symlink_to(key)
+            key = tmp_path / "link.pem"
+        result = run("serve", folder, "--certfile", certificate, "--keyfile", key)
+        assert result.exit_code == 1
+        assert f"files.storages[0]: {key} lies in this storage, and could be fetched" in result.output
+
+
 class TestHelp:
     def test_names_every_command(self) -> None:
         output = run("--help").output
