@@ -1,8 +1,9 @@
 """An HTTP policy service as an authorizer: the data API of Open Policy Agent, and what speaks like it."""
 
+import hashlib
 import logging
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -31,21 +32,20 @@ class PolicyAuthorizer:
         self._outside = outside
         self._seconds = kept
         self._clock = clock
-        self._kept: ExpiringCache[Hashable, Decision] = ExpiringCache(_MOST_KEPT, clock)
+        self._kept: ExpiringCache[bytes, Decision] = ExpiringCache(_MOST_KEPT, clock)
 
     def decide(
         self, caller: Caller, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
     ) -> Decision:
         """The service's decision."""
-        asked = None if regions is None else tuple(regions)
-        key = (caller.key, endpoint, resource_id, asked)
+        question = _question(caller, endpoint, resource_id, regions)
+        # Not the question itself, which may have thousands of regions.
+        key = hashlib.sha256(question).digest()
         kept = self._kept.get(key)
         if kept is not None:
             return kept
         try:
-            answer = self._outside.post(
-                self._url, _question(caller, endpoint, resource_id, asked), {"Content-Type": "application/json"}
-            )
+            answer = self._outside.post(self._url, question, {"Content-Type": "application/json"})
             decision = _decision(answer)
         except OutsideError as error:
             log.error("the policy service: %s", error)
