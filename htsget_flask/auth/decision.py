@@ -22,7 +22,12 @@ class Decision:
 
 
 class Authorizer(Protocol):
-    """Who decides over access."""
+    """Who decides over access; one answer with a list looks at `most_listed` of its entries."""
+
+    most_listed: int
+
+    def opens(self, caller: Caller, endpoint: str) -> bool | None:
+        """Whether there may be something at an endpoint that the caller may have as a whole; None: not known."""
 
     def decide(
         self, caller: Caller, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None

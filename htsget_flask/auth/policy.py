@@ -27,6 +27,9 @@ class PolicyAuthorizer:
     object as result: `allow`, a truth value, and optionally `reason`, and `regions` that the grant is limited to.
     """
 
+    # Each is a request, and they go one after the other.
+    most_listed = 100
+
     def __init__(self, url: str, outside: Outside, *, kept: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._url = url
         self._outside = outside
@@ -52,6 +55,9 @@ class PolicyAuthorizer:
             raise ServiceUnavailable("who may see this cannot be found out now") from None
         self._kept.keep(key, decision, self._clock() + self._seconds)
         return decision
+
+    def opens(self, caller: Caller, endpoint: str) -> None:
+        """Nobody knows what the service would say."""
 
 
 def _question(caller: Caller, endpoint: str, resource_id: str, regions: Sequence[Region] | None) -> bytes:
