@@ -29,6 +29,9 @@ def cross_faults(content: Any, base: Path, file: Path | None) -> Iterator[str]:
     igv_js = _setting(content, "browser", "igv_js")
     if isinstance(igv_js, str) and not is_url(igv_js) and not (base / igv_js).is_file():
         yield f"browser.igv_js: there is no file {base / igv_js}"
+    if "auth" in content and content["auth"] is None:
+        # As without the section everybody would see everything; whoever wrote it means something else.
+        yield "auth: is empty: give it its settings, or take it away, and everybody may see everything"
     yield from access_faults(content.get("auth"), base)
     fastas = _setting(content, "refget", "fastas")
     sources = {
