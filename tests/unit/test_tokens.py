@@ -353,6 +353,27 @@ class TestOpaqueTokensAreAskedAbout:
         served.opaque["tok-2"] = told
         refusal(self.authenticator(served, Clock(time.time())), "tok-2")
 
+    def test_and_not_again_at_once_when_it_was_refused(self, served: Issuer) -> None:
+        clock = Clock(time.time())
+        authenticator = self.authenticator(served, clock)
+        served.asked.clear()
+        assert len({refusal(authenticator, "tok-4") for _ in range(50)}) == 1
+        assert served.asked == ["/introspect"]
+        served.opaque["tok-4"] = {"active": True, "sub": "ada", "aud": AUDIENCE}
+        clock.now += 5
+        assert authenticator.authenticate("Bearer tok-4").subject == "ada"
+
+    def test_refused_ones_push_no_good_ones_out(self, served: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("htsget_flask.auth.tokens._MOST_KEPT", 3)
+        authenticator = self.authenticator(served, Clock(time.time()))
+        served.opaque["tok-5"] = {"active": True, "sub": "ada", "aud": AUDIENCE}
+        authenticator.authenticate("Bearer tok-5")
+        for place in range(10):
+            refusal(authenticator, f"bad-{place}")
+        served.asked.clear()
+        authenticator.authenticate("Bearer tok-5")
+        assert (served.asked, len(authenticator._refused)) == ([], 3)
+
     def test_a_service_that_does_not_answer_is_503(self, served: Issuer) -> None:
         served.is_broken = True
         try:
@@ -468,7 +489,11 @@ class TestPassportsComeFromTheTokenOrTheBroker:
         assert "somebody else" in refusal(self.authenticator(served), served.token(sub="mallory"))
 
     def test_a_token_that_the_broker_refuses_is_none(self, served: Issuer) -> None:
-        refusal(self.authenticator(served), served.token(sub="nobody"))
+        authenticator, token = self.authenticator(served), served.token(sub="nobody")
+        served.asked.clear()
+        for _ in range(5):
+            assert "refuses it" in refusal(authenticator, token)
+        assert served.asked.count("/userinfo") == 1
 
     def test_a_broker_that_does_not_answer_is_503(self, served: Issuer) -> None:
         authenticator, token = self.authenticator(served), served.token(sub="bob")
