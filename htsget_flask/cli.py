@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,7 +24,6 @@ from htsget_flask.demo import write_demo
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.examples import example_urls
 from htsget_flask.findings import Findings
-from htsget_flask.regions import parse_region
 
 if TYPE_CHECKING:
     from htsget_flask.bucket_checks import BucketReport
@@ -127,17 +127,22 @@ def check(words: tuple[str, ...], config_path: Path | None, deep: bool, token: s
 
 
 def _explain(config: Config, token: str, resource_id: str, spelled: str | None = None) -> None:
-    from htsget_flask.auth.explaining import explain, who  # noqa: PLC0415 - of no use to the other commands
+    from htsget_flask.auth.explaining import explain, understood, who  # noqa: PLC0415 - of no use to the other commands
+    from htsget_flask.references import reference_names  # noqa: PLC0415
 
     if config.auth is None:
         click.echo("there is no access control: everybody may see everything")
         return
     try:
-        region = None if spelled is None else parse_region(spelled)
         caller = who(config.auth, token)
         click.echo("nobody: there is no token" if caller.is_anonymous else f"{caller.subject} of {caller.issuer}")
         for visa in caller.visas:
             click.echo(f"with a visa for {visa.value}")
+        region = None
+        if spelled is not None:
+            open_to_all = create_services(config.model_copy(update={"auth": None}))
+            region = understood(config.auth, caller, resource_id, spelled, partial(reference_names, open_to_all))
+            click.echo(f"asked for {region} (from 0, half-open)")
         decisions = list(explain(config.auth, caller, resource_id, region))
     except (ServiceError, ValueError) as error:
         raise click.ClickException(str(error)) from None
