@@ -444,7 +444,8 @@ class TestThePage:
         track = {"storage": "data", "key": "cohort.vcf.gz", "index": "cohort.vcf.gz.tbi", "type": "variant"}
         reads = {"BAM": {"storage": "data", "key": "NA00001.bam"}}
         entry = {"id": "NA00001", "reads": reads, "tracks": [track]}
-        http = guarded(folder, issuer, RULES, files=FILES, datasets=[entry])
+        reference = {"ids": ["data/demo.fa"], "endpoints": ["files"]}
+        http = guarded(folder, issuer, [*RULES, reference], files=FILES, datasets=[entry])
         dataset = self.ask(Caller(http, issuer.token(scope="read")), "/page/dataset?id=NA00001")
         urls = [dataset["reference"][name] for name in ("fastaURL", "indexURL")]
         urls += [dataset["tracks"][0][name] for name in ("url", "indexURL")]
@@ -453,6 +454,21 @@ class TestThePage:
             assert http.get(url + "&someRandomSeed=0.5", {"Range": "bytes=0-9"}).status == 206
             assert http.get(url.partition("?")[0]).status == 401
         assert http.get(dataset["files"][0]["ticket"]).status == 401
+
+    def test_a_reference_beside_the_data_is_a_file_that_needs_a_grant(self, folder: Path, issuer: Issuer) -> None:
+        regions = [{"reference": "chr1", "start": 0, "end": 9000}]
+        limited = {"ids": ["*"], "endpoints": ["reads", "files"], "regions": regions}
+        for rule in (limited, {"ids": ["*"], "endpoints": ["reads"]}, {"ids": ["NA00001"]}):
+            http = guarded(folder, issuer, [rule], files=FILES)
+            dataset = self.ask(Caller(http, issuer.token()), "/page/dataset?id=NA00001")
+            assert "demo.fa" not in json.dumps(dataset)
+            assert dataset["reference"]["format"] == "chromsizes"
+        # One that the configuration names is meant for all who may see the dataset.
+        reads = {"BAM": {"storage": "data", "key": "NA00001.bam"}}
+        entry = {"id": "NA00001", "reads": reads, "genome": {"storage": "data", "fasta": "demo.fa"}}
+        http = guarded(folder, issuer, [limited], files=FILES, datasets=[entry])
+        dataset = self.ask(Caller(http, issuer.token()), "/page/dataset?id=NA00001")
+        assert http.get(dataset["reference"]["fastaURL"]).status == 200
 
     def test_a_table_of_lengths_is_signed(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, RULES)
