@@ -3,7 +3,8 @@
 import base64
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from htsget_flask.auth.audit import Audit
@@ -182,11 +183,8 @@ class LimitedAccess(Access):
     def require(
         self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
     ) -> tuple[Region, ...] | None:
-        try:
+        with self._recording_failures(endpoint, resource_id, regions):
             decision = decide(self._authorizer, self._caller, endpoint, resource_id, regions)
-        except ServiceError as error:
-            self._record(endpoint, resource_id, regions, "failed", error.message)
-            raise
         self._record(endpoint, resource_id, regions, "allowed" if decision.allowed else "denied", decision.reason)
         if not decision.allowed:
             raise self._refusal(endpoint, resource_id, decision)
@@ -194,11 +192,13 @@ class LimitedAccess(Access):
         return decision.regions
 
     def may(self, endpoint: str, resource_id: str) -> bool:
-        decision = decide(self._authorizer, self._caller, endpoint, resource_id)
+        with self._recording_failures(endpoint, resource_id):
+            decision = decide(self._authorizer, self._caller, endpoint, resource_id)
         return decision.allowed and decision.regions is None
 
     def may_some(self, endpoint: str, resource_id: str) -> bool:
-        return decide(self._authorizer, self._caller, endpoint, resource_id).allowed
+        with self._recording_failures(endpoint, resource_id):
+            return decide(self._authorizer, self._caller, endpoint, resource_id).allowed
 
     def require_some(self, endpoint: str, *, looked: bool = False) -> None:
         if not self._caller.is_anonymous:
@@ -209,7 +209,10 @@ class LimitedAccess(Access):
             raise InvalidAuthentication(_NEEDS_BEARER)
 
     def require_any(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, tuple[Region, ...] | None]:
-        decisions = {endpoint: self._authorizer.decide(self._caller, endpoint, resource_id) for endpoint in endpoints}
+        with self._recording_failures("page", resource_id):
+            decisions = {
+                endpoint: self._authorizer.decide(self._caller, endpoint, resource_id) for endpoint in endpoints
+            }
         allowed = {endpoint: decision.regions for endpoint, decision in decisions.items() if decision.allowed}
         reasons = "; ".join(f"{endpoint}: {decision.reason}" for endpoint, decision in decisions.items())
         self._record("page", resource_id, None, "allowed" if allowed else "denied", reasons)
@@ -232,6 +235,16 @@ class LimitedAccess(Access):
 
     def query(self, *parts: str) -> str:
         return "?" + self._links.sign(*parts, expires=self.expires)
+
+    @contextmanager
+    def _recording_failures(
+        self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
+    ) -> Iterator[None]:
+        try:
+            yield
+        except ServiceError as error:
+            self._record(endpoint, resource_id, regions, "failed", error.message)
+            raise
 
     def _record(
         self, endpoint: str, resource_id: str | None, regions: Sequence[Region] | None, decision: str, reason: str

@@ -1,6 +1,7 @@
 """An HTTP policy service as an authorizer: the data API of Open Policy Agent, and what speaks like it."""
 
 import hashlib
+import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -41,7 +42,10 @@ class PolicyAuthorizer:
         self, caller: Caller, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
     ) -> Decision:
         """The service's decision."""
-        question = _question(caller, endpoint, resource_id, regions)
+        try:
+            question = _question(caller, endpoint, resource_id, regions)
+        except RecursionError:
+            return Decision(False, "the policy service cannot be told of claims as deep as these")
         # Not the question itself, which may have thousands of regions.
         key = hashlib.sha256(question).digest()
         kept = self._kept.get(key)
@@ -61,21 +65,22 @@ class PolicyAuthorizer:
 
 
 def _question(caller: Caller, endpoint: str, resource_id: str, regions: Sequence[Region] | None) -> bytes:
-    return orjson.dumps(
-        {
-            "input": {
-                "claims": None if caller.is_anonymous else caller.claims,
-                "visas": [
-                    {"value": visa.value, "expires": visa.expires}
-                    for visa in caller.visas
-                    if visa.expires > time.time()
-                ],
-                "endpoint": endpoint,
-                "id": resource_id,
-                "regions": None if regions is None else [_spelled(region) for region in regions],
-            }
+    content = {
+        "input": {
+            "claims": None if caller.is_anonymous else caller.claims,
+            "visas": [
+                {"value": visa.value, "expires": visa.expires} for visa in caller.visas if visa.expires > time.time()
+            ],
+            "endpoint": endpoint,
+            "id": resource_id,
+            "regions": None if regions is None else [_spelled(region) for region in regions],
         }
-    )
+    }
+    try:
+        return orjson.dumps(content)
+    except orjson.JSONEncodeError:
+        # Claims are what their issuer likes: numbers of more than 64 bits, half characters, depths.
+        return json.dumps(content).encode()
 
 
 def _spelled(region: Region) -> dict[str, Any]:

@@ -539,6 +539,46 @@ class TestTheAuditLog:
         assert status(answer) == (503, "ServiceUnavailable")
         assert [line["decision"] for line in audit(folder)] == ["failed"]
 
+    def test_a_failure_of_the_policy_service_too(self, folder: Path, issuer: Issuer) -> None:
+        policy = {"url": "http://127.0.0.1:1/", "timeout": 1}
+        caller = Caller(guarded(folder, issuer, [], files=FILES, auth={"policy": policy}), issuer.token())
+        for path in (READS, "/page/datasets", "/page/dataset?id=NA00001", "/files/data/"):
+            assert status(caller.get(path)) == (503, "ServiceUnavailable")
+        lines = audit(folder)
+        assert [line["decision"] for line in lines] == ["failed"] * 4
+        assert {line["subject"] for line in lines} == {"ada"}
+        assert [line["endpoint"] for line in lines][2:] == ["page", "files"]
+
+
+class TestOddClaims:
+    @pytest.fixture
+    def served(self) -> Iterator[Issuer]:
+        with serving_issuer() as served:
+            yield served
+
+    @pytest.mark.parametrize(
+        "claims",
+        [{"sub": "a\ud800b"}, {"level": 2**70}, {"level": -(2**70)}, {"name": "\udfff"}, {"deep": "[" * 300}],
+        ids=["subject", "number", "negative", "text", "depth"],
+    )
+    def test_are_told_to_the_policy_service(
+        self, folder: Path, issuer: Issuer, served: Issuer, claims: dict[str, Any]
+    ) -> None:
+        if "deep" in claims:
+            claims = {"deep": json.loads(claims["deep"] + "]" * 300)}
+        served.decide = lambda asked: {"result": claims.items() <= asked["claims"].items()}
+        policy = {"url": f"{served.url}/v1/data/htsget", "cache": 0}
+        caller = Caller(guarded(folder, issuer, [], auth={"policy": policy}), issuer.token(**claims))
+        assert caller.get(READS).status == 200
+        (line,) = audit(folder)
+        assert (line["decision"], line["subject"]) == ("allowed", "a?b" if "sub" in claims else "ada")
+
+    def test_are_no_failure_of_rules(self, folder: Path, issuer: Issuer) -> None:
+        http = guarded(folder, issuer, [{"ids": ["*"]}])
+        assert Caller(http, issuer.token(sub="\ud800", level=2**70)).get(READS).status == 200
+        assert status(Caller(http, issuer.token(exp=10**400)).get(READS)) == (401, "InvalidAuthentication")
+        assert [line["decision"] for line in audit(folder)] == ["allowed", "denied"]
+
 
 def test_without_access_control_nothing_is_signed_or_asked(folder: Path, issuer: Issuer) -> None:
     from tests.http.app import http_for
