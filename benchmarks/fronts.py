@@ -48,6 +48,7 @@ def front(folder: Path, server: Process, port: int) -> Iterator[Process]:
         "listen 443 ssl http2;": f"listen 127.0.0.1:{port};",
         "ssl_certificate /etc/ssl/certs/htsget.pem;": "",
         "ssl_certificate_key /etc/ssl/private/htsget.key;": "",
+        "access_log /var/log/nginx/htsget.log htsget;": "",
     }
     text = (Path(__file__).parents[1] / "config" / "nginx.conf").read_text()
     for old, new in replacements.items():

@@ -10,6 +10,9 @@ from typing import Any, Generic, NamedTuple, TypeVar
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
+# So few values that are over may stay.
+_SWEPT_AFTER = 32
+
 
 @dataclass
 class _Making:
@@ -96,13 +99,17 @@ class _Expiring(NamedTuple):
 
 
 class ExpiringCache(Generic[K, V]):
-    """At most `most` values, each until its time by the clock; the oldest go first."""
+    """At most `most` values, each until its time by the clock; the oldest go first.
+
+    Those that are over go once as many were kept anew as half of all that are held.
+    """
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = most
         self._clock = clock
         self._lock = threading.Lock()
         self._entries: dict[K, _Expiring] = {}
+        self._kept_since = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -119,6 +126,16 @@ class ExpiringCache(Generic[K, V]):
         """Keep a value until a time."""
         with self._lock:
             self._entries.pop(key, None)
+            # Two are looked at for each that was kept, all in all.
+            if self._kept_since >= max(len(self._entries) // 2, _SWEPT_AFTER):
+                self._sweep()
+            self._kept_since += 1
             while len(self._entries) >= self._most:
                 del self._entries[next(iter(self._entries))]
             self._entries[key] = _Expiring(value, until)
+
+    def _sweep(self) -> None:
+        now = self._clock()
+        for key in [key for key, entry in self._entries.items() if now >= entry.until]:
+            del self._entries[key]
+        self._kept_since = 0

@@ -11,13 +11,20 @@ import click
 
 from htsget_flask import __version__
 from htsget_flask.app import create_services
-from htsget_flask.config import Config, ConfigError, S3StorageConfig, default_cache_folder, folder_config, read_config
+from htsget_flask.config import (
+    Config,
+    ConfigError,
+    S3StorageConfig,
+    default_cache_folder,
+    exposing_faults,
+    folder_config,
+    read_config,
+)
 from htsget_flask.demo import write_demo
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.examples import example_urls
 from htsget_flask.findings import Findings
 from htsget_flask.overlooked import overlooked
-from htsget_flask.regions import parse_region
 from htsget_flask.storage import Storage
 
 if TYPE_CHECKING:
@@ -66,6 +73,8 @@ def serve(
     from htsget_flask.server import Server, settings, tls_settings  # noqa: PLC0415 - gunicorn is of no use to the other commands
 
     config = _config(folder, config_path)
+    if keyfile is not None and (faults := list(exposing_faults(config, keyfile))):
+        raise click.ClickException("\n".join(faults))
 
     def announce(arbiter: Any) -> None:
         address = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
@@ -123,17 +132,22 @@ def check(words: tuple[str, ...], config_path: Path | None, deep: bool, token: s
 
 
 def _explain(config: Config, token: str, resource_id: str, spelled: str | None = None) -> None:
-    from htsget_flask.auth.explaining import explain, who  # noqa: PLC0415 - of no use to the other commands
+    from htsget_flask.auth.explaining import explain, understood, who  # noqa: PLC0415 - of no use to the other commands
+    from htsget_flask.references import reference_names  # noqa: PLC0415
 
     if config.auth is None:
         click.echo("there is no access control: everybody may see everything")
         return
     try:
-        region = None if spelled is None else parse_region(spelled)
         caller = who(config.auth, token)
         click.echo("nobody: there is no token" if caller.is_anonymous else f"{caller.subject} of {caller.issuer}")
         for visa in caller.visas:
             click.echo(f"with a visa for {visa.value}")
+        region = None
+        if spelled is not None:
+            open_to_all = create_services(config.model_copy(update={"auth": None}))
+            region = understood(config.auth, caller, resource_id, spelled, partial(reference_names, open_to_all))
+            click.echo(f"asked for {region} (from 0, half-open)")
         decisions = list(explain(config.auth, caller, resource_id, region))
     except (ServiceError, ValueError) as error:
         raise click.ClickException(str(error)) from None

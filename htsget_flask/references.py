@@ -1,12 +1,17 @@
 """Which reference sequences are at hand, and which of them those who read a CRAM file need."""
 
+from contextlib import suppress
+
 import numpy as np
 
+from htsget_flask.catalog import DataFile
+from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.findings import Findings
 from htsget_flask.formats import cram
 from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.refget.library import Known, Library
 from htsget_flask.refget.views import library
+from htsget_flask.storage import Stat, VersionError
 from htsget_flask.web import Services
 
 _MOST_NAMED = 5
@@ -42,3 +47,18 @@ def check_references(file: OpenFile, sequences: Library, findings: Findings) -> 
         )
     counts = {"at /sequence": at_hand, "embedded or not needed": embedded, "not at hand": len(missing)}
     return ", ".join(f"{count} {where}" for where, count in counts.items() if count)
+
+
+def reference_names(services: Services, dataset_id: str) -> set[str]:
+    """The references that the headers of a dataset's files name: of those that can be read."""
+    names: set[str] = set()
+    with suppress(OSError, ServiceError, StorageError):
+        for source, stat in services.catalog.files(dataset_id):
+            if not isinstance(stat, Stat):
+                continue
+            with (
+                suppress(FileFaultError, VersionError),
+                OpenFile(DataFile(source, stat), services.cache, services.sidecars) as file,
+            ):
+                names.update(file.reference_lengths)
+    return names

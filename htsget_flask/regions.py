@@ -44,6 +44,14 @@ def overlap(one: Region, other: Region) -> Region | None:
     return Region(one.reference_name, start, end) if end is None or start < end else None
 
 
+def is_open(asked: Region, granted: Region) -> bool:
+    """Whether a granted region opens something of the one asked for; or all of it, of one without a position."""
+    if asked.start != asked.end:
+        return overlap(asked, granted) is not None
+    is_below = granted.end is None or asked.start <= granted.end
+    return asked.reference_name == granted.reference_name and granted.start <= asked.start and is_below
+
+
 def restrict(asked: Iterable[Region], granted: Sequence[Region]) -> list[Region]:
     """What of the regions asked for lies in the granted ones, merged, each reference's in order."""
     parts = (overlap(one, other) for one in asked for other in granted)

@@ -1,8 +1,10 @@
 """What one request may do: views ask it for each thing that they answer with."""
 
+import base64
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from htsget_flask.auth.audit import Audit
@@ -35,6 +37,11 @@ class Access:
     expires: int | None = None
 
     @property
+    def most_listed(self) -> int | None:
+        """How many entries of a list one answer may look at, to find those that it shows; None for all."""
+        return None
+
+    @property
     def was_decided(self) -> bool:
         """Whether a decision was made, which allowed something or showed what is allowed."""
         return True
@@ -58,6 +65,15 @@ class Access:
         """Whether the request may have this, or regions of it."""
         return True
 
+    def require_some(self, endpoint: str, *, looked: bool = False) -> None:
+        """Go on unless it is known that there is nothing at an endpoint that the request may have.
+
+        `looked`: what may be looked at was, and nothing of it may be had.
+
+        Raises:
+            InvalidAuthentication: when it is known, and there is no token.
+        """
+
     def require_any(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, tuple[Region, ...] | None]:
         """At which endpoints the request may have a dataset, and the regions that it is limited to there.
 
@@ -69,6 +85,18 @@ class Access:
 
     def listed(self, what: str, shown: int) -> None:
         """Put on record that the request was shown so many things of a list: those that it may see."""
+
+    def seal(self, key: str) -> str:
+        """A place in a list as a text for URLs, which tells no more of it than the request may know."""
+        return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
+
+    def unseal(self, text: str) -> str:
+        """The place that was made such a text of.
+
+        Raises:
+            ValueError: when none was.
+        """
+        return base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True).decode()
 
     def query(self, *parts: str) -> str:
         """What goes behind the URL of a thing, named by these parts, that may then be had without a token."""
@@ -145,17 +173,18 @@ class LimitedAccess(Access):
         self.expires: int = links.expiry()
 
     @property
+    def most_listed(self) -> int | None:
+        return self._authorizer.most_listed
+
+    @property
     def was_decided(self) -> bool:
         return self._was_decided
 
     def require(
         self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
     ) -> tuple[Region, ...] | None:
-        try:
+        with self._recording_failures(endpoint, resource_id, regions):
             decision = decide(self._authorizer, self._caller, endpoint, resource_id, regions)
-        except ServiceError as error:
-            self._record(endpoint, resource_id, regions, "failed", error.message)
-            raise
         self._record(endpoint, resource_id, regions, "allowed" if decision.allowed else "denied", decision.reason)
         if not decision.allowed:
             raise self._refusal(endpoint, resource_id, decision)
@@ -163,14 +192,27 @@ class LimitedAccess(Access):
         return decision.regions
 
     def may(self, endpoint: str, resource_id: str) -> bool:
-        decision = decide(self._authorizer, self._caller, endpoint, resource_id)
+        with self._recording_failures(endpoint, resource_id):
+            decision = decide(self._authorizer, self._caller, endpoint, resource_id)
         return decision.allowed and decision.regions is None
 
     def may_some(self, endpoint: str, resource_id: str) -> bool:
-        return decide(self._authorizer, self._caller, endpoint, resource_id).allowed
+        with self._recording_failures(endpoint, resource_id):
+            return decide(self._authorizer, self._caller, endpoint, resource_id).allowed
+
+    def require_some(self, endpoint: str, *, looked: bool = False) -> None:
+        if not self._caller.is_anonymous:
+            return
+        opens = self._authorizer.opens(self._caller, endpoint)
+        if opens is False or (opens is None and looked):
+            self._record(endpoint, None, None, "denied", "nothing is open without a token")
+            raise InvalidAuthentication(_NEEDS_BEARER)
 
     def require_any(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, tuple[Region, ...] | None]:
-        decisions = {endpoint: self._authorizer.decide(self._caller, endpoint, resource_id) for endpoint in endpoints}
+        with self._recording_failures("page", resource_id):
+            decisions = {
+                endpoint: self._authorizer.decide(self._caller, endpoint, resource_id) for endpoint in endpoints
+            }
         allowed = {endpoint: decision.regions for endpoint, decision in decisions.items() if decision.allowed}
         reasons = "; ".join(f"{endpoint}: {decision.reason}" for endpoint, decision in decisions.items())
         self._record("page", resource_id, None, "allowed" if allowed else "denied", reasons)
@@ -185,8 +227,24 @@ class LimitedAccess(Access):
         self._was_decided = True
         self._record(what, None, None, "allowed", f"{shown} shown")
 
+    def seal(self, key: str) -> str:
+        return self._links.seal(key)
+
+    def unseal(self, text: str) -> str:
+        return self._links.unseal(text)
+
     def query(self, *parts: str) -> str:
         return "?" + self._links.sign(*parts, expires=self.expires)
+
+    @contextmanager
+    def _recording_failures(
+        self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
+    ) -> Iterator[None]:
+        try:
+            yield
+        except ServiceError as error:
+            self._record(endpoint, resource_id, regions, "failed", error.message)
+            raise
 
     def _record(
         self, endpoint: str, resource_id: str | None, regions: Sequence[Region] | None, decision: str, reason: str

@@ -48,4 +48,5 @@ ANONYMOUS = Caller({})
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+    """The text, in which lone surrogates, which cannot be written, are replaced."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from htsget_flask.auth.caller import Caller
-from htsget_flask.regions import Region, overlap
+from htsget_flask.regions import Region, is_open
 
 ENDPOINTS = ("reads", "variants", "files", "sequence")
 # Where records are cut for who may see regions only.
@@ -22,7 +22,12 @@ class Decision:
 
 
 class Authorizer(Protocol):
-    """Who decides over access."""
+    """Who decides over access; one answer with a list looks at `most_listed` of its entries."""
+
+    most_listed: int
+
+    def opens(self, caller: Caller, endpoint: str) -> bool | None:
+        """Whether there may be something at an endpoint that the caller may have as a whole; None: not known."""
 
     def decide(
         self, caller: Caller, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
@@ -54,6 +59,6 @@ def decide(
     if endpoint not in _CUT:
         return Decision(False, f"{decision.reason}, which is limited to regions: a file cannot be cut")
     for region in regions or ():
-        if not any(overlap(region, granted) for granted in decision.regions):
+        if not any(is_open(region, granted) for granted in decision.regions):
             return Decision(False, f"{decision.reason}, which is limited to other regions", decision.regions)
     return decision

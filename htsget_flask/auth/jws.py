@@ -51,7 +51,7 @@ def verify(
     if key is None:
         raise InvalidTokenError("the token is signed with an algorithm or a key that is not its issuer's")
     try:
-        return jwt.decode(
+        claims: Mapping[str, Any] = jwt.decode(
             token,
             key,
             algorithms=[algorithm],
@@ -60,6 +60,9 @@ def verify(
             leeway=leeway,
             options={"require": list(require), "verify_aud": audience is not None},
         )
+        # A number that is no time raises an OverflowError.
+        float(claims.get("exp", 0))
+        return claims
     except jwt.ExpiredSignatureError:
         raise InvalidTokenError("the token has expired") from None
     except jwt.ImmatureSignatureError:

@@ -20,6 +20,8 @@ _ALGORITHMS = {("RSA", None): "RS256", ("EC", "P-256"): "ES256", ("OKP", "Ed2551
 _SHORTEST_RSA = 2048
 # A key that its issuer gave up is not trusted for longer, in seconds.
 _MAX_AGE = 3600.0
+# In seconds, between two tries.
+_LONGEST_WITHOUT = 60.0
 
 KeySource = Callable[[], Any]
 """Fetches a key set as JSON; raises OutsideError or OSError."""
@@ -34,7 +36,8 @@ class _Known:
 class Keys:
     """The keys of one issuer, for the algorithms that it may sign with.
 
-    A key that is not known makes the set be fetched anew, at most once per `interval` seconds, whoever asks.
+    A key that is not known makes the set be fetched anew, at most once per `interval` seconds, whoever asks; while
+    there are none at hand, at most once a minute where `interval` is longer.
     """
 
     def __init__(
@@ -71,20 +74,23 @@ class Keys:
             found = self._look_up(key_id, algorithm)
             if found is not None:
                 return found
-            if self._tried is None or self._clock() - self._tried >= self._interval:
+            # However long the interval is, nobody's token can be verified while there are no keys.
+            wait = self._interval if self._current() else min(self._interval, _LONGEST_WITHOUT)
+            if self._tried is None or self._clock() - self._tried >= wait:
                 self._refresh()
             if self._failed:
                 raise ServiceUnavailable("the keys of the token's issuer cannot be had now")
             return self._look_up(key_id, algorithm)
 
     def _look_up(self, key_id: str | None, algorithm: str) -> jwt.PyJWK | None:
-        known = self._known
-        if known is None or self._clock() - known.fetched > _MAX_AGE:
-            return None
-        keys = known.keys.get(algorithm, {})
+        keys = self._current().get(algorithm, {})
         if key_id is None:
             return next(iter(keys.values())) if len(keys) == 1 else None
         return keys.get(key_id)
+
+    def _current(self) -> Mapping[str, Mapping[str | None, jwt.PyJWK]]:
+        known = self._known
+        return {} if known is None or self._clock() - known.fetched >= _MAX_AGE else known.keys
 
     def _refresh(self) -> None:
         self._tried = self._clock()

@@ -1,10 +1,13 @@
 """Signed URLs: what names all that decides over an answer, and a time, with a proof that this server wrote it."""
 
 import base64
+import hashlib
 import hmac
 import re
 import time
 from collections.abc import Callable, Sequence
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 _QUERY = re.compile(r"(?:.*&)?expires=([0-9]{1,12})&signature=([A-Za-z0-9_-]{43})(?:&.*)?", re.ASCII)
 # For a part of its life a URL is handed out again: what is kept of a ticket, and browsers' caches, stay of use.
@@ -24,6 +27,7 @@ class Links:
         self._window = max(1, int(lifetime * _SHARE_HANDED_OUT))
         self._lifetime = lifetime
         self._clock = clock
+        self._seals = MultiFernet([Fernet(_sealing_key(secret)) for secret in self._secrets])
 
     def expiry(self) -> int:
         """When URLs that are signed now end, in seconds since the epoch: the same for a while."""
@@ -43,6 +47,26 @@ class Links:
         given = found[2].encode()
         matches = [hmac.compare_digest(_signature(secret, parts, found[1]).encode(), given) for secret in self._secrets]
         return any(matches)
+
+    def seal(self, text: str) -> str:
+        """The text encrypted, for URLs: a name that may be handed out, but not be known."""
+        return self._seals.encrypt(text.encode()).decode()
+
+    def unseal(self, sealed: str) -> str:
+        """The text that was sealed.
+
+        Raises:
+            ValueError: when it was not sealed here.
+        """
+        try:
+            return self._seals.decrypt(sealed.encode()).decode()
+        except InvalidToken:
+            raise ValueError("this was not sealed here") from None
+
+
+def _sealing_key(secret: bytes) -> bytes:
+    """A key of its own for each purpose."""
+    return base64.urlsafe_b64encode(hmac.digest(secret, b"places in lists", hashlib.sha256))
 
 
 def block_parts(storage: str, key: str, etag: str, piece: str, endpoint: str, form: str, dataset_id: str) -> Parts:

@@ -1,8 +1,10 @@
 """An HTTP policy service as an authorizer: the data API of Open Policy Agent, and what speaks like it."""
 
+import hashlib
+import json
 import logging
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -26,26 +28,31 @@ class PolicyAuthorizer:
     object as result: `allow`, a truth value, and optionally `reason`, and `regions` that the grant is limited to.
     """
 
+    # Each is a request, and they go one after the other.
+    most_listed = 100
+
     def __init__(self, url: str, outside: Outside, *, kept: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._url = url
         self._outside = outside
         self._seconds = kept
         self._clock = clock
-        self._kept: ExpiringCache[Hashable, Decision] = ExpiringCache(_MOST_KEPT, clock)
+        self._kept: ExpiringCache[bytes, Decision] = ExpiringCache(_MOST_KEPT, clock)
 
     def decide(
         self, caller: Caller, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
     ) -> Decision:
         """The service's decision."""
-        asked = None if regions is None else tuple(regions)
-        key = (caller.key, endpoint, resource_id, asked)
+        try:
+            question = _question(caller, endpoint, resource_id, regions)
+        except RecursionError:
+            return Decision(False, "the policy service cannot be told of claims as deep as these")
+        # Not the question itself, which may have thousands of regions.
+        key = hashlib.sha256(question).digest()
         kept = self._kept.get(key)
         if kept is not None:
             return kept
         try:
-            answer = self._outside.post(
-                self._url, _question(caller, endpoint, resource_id, asked), {"Content-Type": "application/json"}
-            )
+            answer = self._outside.post(self._url, question, {"Content-Type": "application/json"})
             decision = _decision(answer)
         except OutsideError as error:
             log.error("the policy service: %s", error)
@@ -53,23 +60,27 @@ class PolicyAuthorizer:
         self._kept.keep(key, decision, self._clock() + self._seconds)
         return decision
 
+    def opens(self, caller: Caller, endpoint: str) -> None:
+        """Nobody knows what the service would say."""
+
 
 def _question(caller: Caller, endpoint: str, resource_id: str, regions: Sequence[Region] | None) -> bytes:
-    return orjson.dumps(
-        {
-            "input": {
-                "claims": None if caller.is_anonymous else caller.claims,
-                "visas": [
-                    {"value": visa.value, "expires": visa.expires}
-                    for visa in caller.visas
-                    if visa.expires > time.time()
-                ],
-                "endpoint": endpoint,
-                "id": resource_id,
-                "regions": None if regions is None else [_spelled(region) for region in regions],
-            }
+    content = {
+        "input": {
+            "claims": None if caller.is_anonymous else caller.claims,
+            "visas": [
+                {"value": visa.value, "expires": visa.expires} for visa in caller.visas if visa.expires > time.time()
+            ],
+            "endpoint": endpoint,
+            "id": resource_id,
+            "regions": None if regions is None else [_spelled(region) for region in regions],
         }
-    )
+    }
+    try:
+        return orjson.dumps(content)
+    except orjson.JSONEncodeError:
+        # Claims are what their issuer likes: numbers of more than 64 bits, half characters, depths.
+        return json.dumps(content).encode()
 
 
 def _spelled(region: Region) -> dict[str, Any]:

@@ -37,6 +37,8 @@ class Rule:
 class RuleAuthorizer:
     """Decides by rules."""
 
+    most_listed = 10_000
+
     def __init__(self, rules: Sequence[Rule], *, clock: Callable[[], float] = time.time) -> None:
         self._rules = [(rule, re.compile("|".join(map(translate, rule.ids))).fullmatch) for rule in rules]
         self._about = lru_cache(_MOST_KEPT)(self._find)
@@ -50,6 +52,13 @@ class RuleAuthorizer:
             if self._admits(rule, caller):
                 return decision
         return _NO_RULE
+
+    def opens(self, caller: Caller, endpoint: str) -> bool:
+        """Whether any rule about this endpoint admits the caller, to more than regions."""
+        return any(
+            endpoint in rule.endpoints and rule.regions is None and self._admits(rule, caller)
+            for rule, _ in self._rules
+        )
 
     def _find(self, endpoint: str, resource_id: str) -> list[tuple[Rule, Decision]]:
         """The rules about a thing, whoever asks for it, and what each of them decides."""

@@ -5,7 +5,8 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import quote_plus, urlencode
@@ -24,6 +25,8 @@ _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE | re.ASC
 _MOST_KEPT = 10_000
 # Brokers are not to be asked for visas more often (AAI OIDC profile, access token polling), in seconds.
 _VISAS_KEPT = 3600.0
+# What its issuer refused is not asked about again, in seconds; who gets a token may be quicker than who tells of it.
+_REFUSED_KEPT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,8 @@ class Authenticator:
         self._outside = outside
         self._clock = clock
         self._kept: ExpiringCache[bytes, Caller] = ExpiringCache(_MOST_KEPT, clock)
+        # By itself: bad tokens, which everybody can make, push no good ones out.
+        self._refused: ExpiringCache[bytes, str] = ExpiringCache(_MOST_KEPT, clock)
 
     def authenticate(self, authorization: str | None) -> Caller:
         """Who asks, by the Authorization header; the anonymous caller without one.
@@ -89,13 +94,13 @@ class Authenticator:
         kept = self._kept.get(key)
         if kept is not None:
             return kept
+        refused = self._refused.get(key)
+        if refused is not None:
+            raise InvalidAuthentication(refused)
         try:
             verified = self._verified(token, key)
         except InvalidTokenError as error:
             raise InvalidAuthentication(str(error)) from None
-        except RefusedError as error:
-            log.warning("a token was refused: %s", error)
-            raise InvalidAuthentication("the token's issuer refuses it") from None
         except OutsideError as error:
             log.error("%s", error)
             raise ServiceUnavailable("somebody who has to be asked about the token does not answer") from None
@@ -117,16 +122,26 @@ class Authenticator:
             )
             until = float(claims["exp"])
         elif self._introspection is not None:
-            claims, until = self._introspected(token, self._introspection)
+            with self._remembering_refusals(key):
+                claims, until = self._introspected(token, self._introspection)
         else:
             raise InvalidTokenError("the token is of no issuer that is trusted here")
         if self._passports is None:
             return _Verified(Caller(claims, key=key), until)
         passport = claims.get(PASSPORT)
         if passport is None and issuer is not None and issuer.userinfo is not None:
-            passport = self._userinfo(token, issuer.userinfo, claims["sub"]).get(PASSPORT)
+            with self._remembering_refusals(key):
+                passport = self._userinfo(token, issuer.userinfo, claims["sub"]).get(PASSPORT)
             until = min(until, self._clock() + _VISAS_KEPT)
         return _Verified(Caller(claims, self._passports.read(passport), key), until)
+
+    @contextmanager
+    def _remembering_refusals(self, key: bytes) -> Iterator[None]:
+        try:
+            yield
+        except InvalidTokenError as error:
+            self._refused.keep(key, str(error), self._clock() + _REFUSED_KEPT)
+            raise
 
     def _introspected(self, token: str, service: Introspection) -> tuple[Mapping[str, Any], float]:
         """What the issuer says of a token, and until when that may be kept."""
@@ -155,7 +170,11 @@ class Authenticator:
 
     def _userinfo(self, token: str, url: str, subject: str) -> Mapping[str, Any]:
         """What the issuer tells of its token's bearer (OpenID Connect Core 5.3)."""
-        told = self._outside.get(url, {"Authorization": f"Bearer {token}"})
+        try:
+            told = self._outside.get(url, {"Authorization": f"Bearer {token}"})
+        except RefusedError as error:
+            log.warning("a token was refused: %s", error)
+            raise InvalidTokenError("the token's issuer refuses it") from None
         if not isinstance(told, dict) or told.get("sub") != subject:
             raise InvalidTokenError("the token's issuer tells of somebody else")
         return told

@@ -1,6 +1,7 @@
 """The configuration, which every other module takes as given; only this package knows pydantic and YAML."""
 
 from htsget_flask.config.access import AuthConfig, ClaimConfig, RuleConfig, SignerConfig
+from htsget_flask.config.faults import exposing_faults
 from htsget_flask.config.models import (
     Config,
     DatasetConfig,
@@ -33,6 +34,7 @@ __all__ = [
     "StorageConfig",
     "TrackConfig",
     "default_cache_folder",
+    "exposing_faults",
     "folder_config",
     "is_url",
     "read_config",

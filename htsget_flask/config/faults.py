@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from htsget_flask.config.access import access_faults, secret_files
+from htsget_flask.config.models import Config
+from htsget_flask.config.storages import LocalStorageConfig
 from htsget_flask.config.values import IN_FILE, is_url, secret_in
 
 # What may be served beside datasets, or without any.
@@ -32,6 +34,9 @@ def cross_faults(content: Any, base: Path, file: Path | None) -> Iterator[str]:
     igv_js = _setting(content, "browser", "igv_js")
     if isinstance(igv_js, str) and not is_url(igv_js) and not (base / igv_js).is_file():
         yield f"browser.igv_js: there is no file {base / igv_js}"
+    if "auth" in content and content["auth"] is None:
+        # As without the section everybody would see everything; whoever wrote it means something else.
+        yield "auth: is empty: give it its settings, or take it away, and everybody may see everything"
     yield from access_faults(content.get("auth"), base)
     fastas = _setting(content, "refget", "fastas")
     sources = {
@@ -41,8 +46,12 @@ def cross_faults(content: Any, base: Path, file: Path | None) -> Iterator[str]:
         if isinstance(source, dict):
             yield from _storage_fault(f"{where}.storage", source.get("storage"), storages)
     datasets = content.get("datasets")
-    yield from _id_faults(datasets if isinstance(datasets, list) else [])
-    for place, dataset in enumerate(datasets if isinstance(datasets, list) else []):
+    yield from _datasets_faults(datasets if isinstance(datasets, list) else [], storages, opened)
+
+
+def _datasets_faults(datasets: list[Any], storages: dict[str, Any], opened: list[Any]) -> Iterator[str]:
+    yield from _id_faults(datasets)
+    for place, dataset in enumerate(datasets):
         if not isinstance(dataset, dict):
             continue
         path = f"datasets[{place}]"
@@ -100,8 +109,20 @@ def _exposed_fault(where: str, name: Any, storages: dict[Any, Any], base: Path, 
     settings = [entry.get("secret") for entry in storages.values() if isinstance(entry, dict)]
     named = [text for text in settings if isinstance(text, str) and text.startswith(IN_FILE)]
     for path in (*private, *(base / text.removeprefix(IN_FILE) for text in named)):
-        if path.resolve().is_relative_to((base / root).resolve()):
-            yield f"{where}: {path} lies in this storage, and could be fetched: keep it elsewhere"
+        yield from _fetched_fault(where, path, base / root)
+
+
+def exposing_faults(config: Config, private: Path) -> Iterator[str]:
+    """Which storages all of whose files may be fetched hold a file that is for nobody's eyes."""
+    for place, name in enumerate(config.files.storages):
+        storage = config.storages[name]
+        if isinstance(storage, LocalStorageConfig):
+            yield from _fetched_fault(f"files.storages[{place}]", private, storage.root)
+
+
+def _fetched_fault(where: str, path: Path, root: Path) -> Iterator[str]:
+    if path.resolve().is_relative_to(root.resolve()):
+        yield f"{where}: {path} lies in this storage, and could be fetched: keep it elsewhere"
 
 
 def _setting(content: dict[Any, Any], section: str, name: str) -> Any:

@@ -1,10 +1,7 @@
 """Which files a storage holds, page by page."""
 
-import base64
-import binascii
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
-from itertools import islice
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -32,8 +29,8 @@ class Page(NamedTuple):
     cursor: str | None
 
 
-def parse_listing(arguments: Mapping[str, str]) -> Listing:
-    """The request that query parameters spell.
+def parse_listing(arguments: Mapping[str, str], unseal: Callable[[str], str]) -> Listing:
+    """The request that query parameters spell; `unseal` tells the key that a cursor was made of, or raises ValueError.
 
     Raises:
         InvalidInput: for a `limit` outside 1 to 1,000, or a `cursor` that no page had.
@@ -42,15 +39,28 @@ def parse_listing(arguments: Mapping[str, str]) -> Listing:
     if not (limit.isascii() and limit.isdecimal() and len(limit) < 9 and 1 <= int(limit) <= MAX_LIMIT):
         raise InvalidInput(f"limit must be a whole number from 1 to {MAX_LIMIT}, not {limit[:50]!r}")
     cursor = arguments.get("cursor")
-    return Listing(arguments.get("prefix", ""), "" if cursor is None else _key_of(cursor), int(limit))
+    return Listing(arguments.get("prefix", ""), "" if cursor is None else _key_of(cursor, unseal), int(limit))
 
 
-def list_files(storage: Storage, listing: Listing, is_shown: Callable[[str], bool]) -> Page:
-    """The page of a storage's files that is asked for, in the order of their keys: those that are to be shown."""
-    shown = (entry for entry in storage.entries(listing.prefix, after=listing.after) if is_shown(entry.key))
-    found = list(islice(shown, listing.limit + 1))
-    entries = found[: listing.limit]
-    return Page(entries, _cursor_of(entries[-1].key) if len(found) > len(entries) else None)
+def list_files(
+    storage: Storage, listing: Listing, is_shown: Callable[[str], bool], seal: Callable[[str], str], most: int | None
+) -> Page:
+    """The page of a storage's files that is asked for, in the order of their keys: those that are to be shown.
+
+    Once it looked at `most` files (None: all) it ends, however few are shown. `seal` makes a cursor of a key, which
+    may be that of a file that is not shown.
+    """
+    entries: list[Entry] = []
+    last = ""
+    for looked, entry in enumerate(storage.entries(listing.prefix, after=listing.after)):
+        if looked == most:
+            return Page(entries, seal(last))
+        if is_shown(entry.key):
+            if len(entries) == listing.limit:
+                return Page(entries, seal(last))
+            entries.append(entry)
+        last = entry.key
+    return Page(entries, None)
 
 
 def page_json(page: Page, base: str) -> bytes:
@@ -78,14 +88,10 @@ def _time(seconds: float) -> str | None:
         return None
 
 
-def _cursor_of(key: str) -> str:
-    return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
-
-
-def _key_of(cursor: str) -> str:
+def _key_of(cursor: str, unseal: Callable[[str], str]) -> str:
     try:
-        key = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True).decode()
-    except (binascii.Error, ValueError):
+        key = unseal(cursor)
+    except ValueError:
         key = ""
     if not is_key(key):
         raise InvalidInput("the cursor is none that a page of this listing had")

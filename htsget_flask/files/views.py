@@ -63,10 +63,19 @@ def get_listing(storage_name: str) -> Response:
     storage = _opened(present, storage_name)
     if not present.config.files.listing:
         raise NotFound("files are not listed here")
-    wanted = parse_listing(request.args)
+    access = access_of(request.environ)
+    access.require_some("files")
+    wanted = parse_listing(request.args, access.unseal)
     try:
-        access = access_of(request.environ)
-        page = list_files(storage, wanted, lambda key: access.may("files", f"{storage_name}/{key}"))
+        page = list_files(
+            storage,
+            wanted,
+            lambda key: access.may("files", f"{storage_name}/{key}"),
+            access.seal,
+            access.most_listed,
+        )
+        if not page.entries and not wanted.after:
+            access.require_some("files", looked=True)
         access.listed("files", len(page.entries))
     except OSError as error:
         raise FileFaultError(f"it cannot be listed: {error.strerror}", location=storage.location("")) from error

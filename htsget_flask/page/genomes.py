@@ -49,13 +49,15 @@ def find_reference(
     """The FASTA beside a data file, or in a folder above it, that holds all references which the file's header names.
 
     `lengths`: of these references, in bases; the sequences' lengths have to agree. The nearest folder wins, then the
-    first name. None where there is none, or where the storage is not opened to browsers.
+    first name. None where there is none that the request may have, or where the storage is not opened to browsers.
     """
     if storage_name not in services.config.files.storages or not lengths:
         return None
     for candidate in _nearest_first(services.inventory.fastas(storage_name), key):
         present = _fasta_lengths(services, storage_name, candidate + ".fai")
-        if all(name in present and length in (None, present[name]) for name, length in lengths.items()):
+        is_fit = all(name in present and length in (None, present[name]) for name, length in lengths.items())
+        # Its URL is signed: whom no rule gives this file does not get it by a dataset beside it.
+        if is_fit and access.may("files", f"{storage_name}/{candidate}"):
             urls = (file_url(base, storage_name, candidate + suffix, access) for suffix in ("", ".fai", ".gzi"))
             return _reference(candidate.rpartition("/")[2], *urls)
     return None

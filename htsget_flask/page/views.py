@@ -1,5 +1,6 @@
 """The page's addresses: itself, its parts, and the JSON that it asks for."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -59,7 +60,10 @@ def get_igv_js() -> Response:
 
 @blueprint.get("/page/datasets")
 def get_datasets() -> Response:
-    """The datasets that a search finds, a page of them: `search` are words, `offset` counts from 0."""
+    """The datasets that a search finds, a page of them: `search` are words, `offset` is the `next` of the page before.
+
+    `total` is null where it is not known how many of them may be seen.
+    """
     try:
         offset = max(0, int(request.args.get("offset", "0")))
     except ValueError:
@@ -69,15 +73,16 @@ def get_datasets() -> Response:
         raise InvalidInput(f"search must be at most {_LONGEST_SEARCH} characters long")
     found = services().inventory.search(search)
     access = access_of(request.environ)
-    datasets = [shown for listed in found.datasets if (shown := _shown(listed, access)) is not None]
-    access.listed("page", len(datasets))
-    end = offset + _PAGE_LENGTH
+    shown, end = _page_from(found.datasets, offset, access)
+    access.listed("page", len(shown))
+    is_last = end >= len(found.datasets)
+    total = len(shown) if is_last and not offset else None if access.is_limited else len(found.datasets)
     return _json(
         {
-            "total": len(datasets),
+            "total": total,
             "isComplete": found.is_complete,
-            "next": end if end < len(datasets) else None,
-            "datasets": [_listed(listed) for listed in datasets[offset:end]],
+            "next": None if is_last else end,
+            "datasets": [_listed(listed) for listed in shown],
         }
     )
 
@@ -94,6 +99,18 @@ def get_dataset() -> Response:
 def get_sizes() -> Response:
     """The lengths of the references of the dataset `id`, for igv.js where there is no sequence."""
     return Response(sizes(services(), request.args.get("id", "")), mimetype="text/plain")
+
+
+def _page_from(datasets: Sequence[Listed], offset: int, access: Access) -> tuple[list[Listed], int]:
+    """The datasets from a place on that are shown, as many as a page has, and the place where the next page begins."""
+    shown: list[Listed] = []
+    most = len(datasets) if access.most_listed is None else offset + access.most_listed
+    for place, listed in enumerate(datasets[offset:most], offset):
+        if (allowed := _shown(listed, access)) is not None:
+            if len(shown) == _PAGE_LENGTH:
+                return shown, place
+            shown.append(allowed)
+    return shown, most
 
 
 def _shown(listed: Listed, access: Access) -> Listed | None:

@@ -1,10 +1,11 @@
 """Access control over HTTP: each route with and without a token, signed URLs, and what the log holds."""
 
+import base64
 import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,9 +21,9 @@ from htsget_flask.guard import GUARDS, guard
 from htsget_flask.storage import Stat
 from htsget_flask.storage.local import LocalStorage
 from htsget_flask.web import EXTENSION, AnswerView
-from tests.client import Response, fetch, fetch_ticket, records, truth
+from tests.client import FlaskHttp, Response, fetch, fetch_ticket, records, truth
 from tests.http.guarded import Caller, audit, guarded
-from tests.issuer import Issuer, unsigned
+from tests.issuer import Issuer, serving_issuer, unsigned
 
 FILES = {"storages": ["data"], "listing": True}
 VISA = "https://data.example.org/datasets/1"
@@ -314,7 +315,86 @@ class TestPlainFiles:
 
         assert keys(issuer.token(scope="read"), "?limit=2") == ["NA00001.bam", "NA00001.bam.bai"]
         assert keys(issuer.token()) == []
-        assert keys(None) == []
+
+    def test_where_no_rule_lists_any_without_a_token_one_is_asked_for(
+        self, folder: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        regions = [{"reference": "chr1"}]
+        others = [
+            {"ids": ["*"], "endpoints": ["reads", "variants", "sequence"], "public": True},
+            {"ids": ["*"], "public": True, "regions": regions},
+        ]
+        limited = guarded(folder, issuer, [*others, *RULES], files=FILES)
+        some = guarded(folder, issuer, [{"ids": ["data/NA*"], "public": True}], files=FILES)
+        assert {file["key"][:2] for file in json.loads(some.get("/files/data/").body)["files"]} == {"NA"}
+        assert json.loads(some.get("/files/data/?prefix=x").body)["files"] == []
+        monkeypatch.setattr(LocalStorage, "entries", lambda *_, **__: pytest.fail("the folder is read"))
+        answer = limited.get("/files/data/")
+        assert status(answer) == (401, "InvalidAuthentication")
+        assert answer.headers["www-authenticate"] == "Bearer"
+        (line,) = [line for line in audit(folder) if line["decision"] == "denied"]
+        assert (line["endpoint"], line["id"]) == ("files", None)
+
+
+class TestListsAskAPolicyServiceSoOften:
+    FILES = 250
+
+    @pytest.fixture
+    def many(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "data"
+        folder.mkdir()
+        for place in range(self.FILES):
+            (folder / f"s{place:03}.bam").write_bytes(b"x")
+        return folder
+
+    @pytest.fixture
+    def served(self) -> Iterator[Issuer]:
+        with serving_issuer() as served:
+            yield served
+
+    def http(self, many: Path, issuer: Issuer, served: Issuer, shown: Sequence[str]) -> FlaskHttp:
+        # Ids are `s000` for a dataset, `data/s000.bam` for a file.
+        served.decide = lambda asked: {"result": asked["id"].removeprefix("data/").removesuffix(".bam") in shown}
+        policy = {"url": f"{served.url}/v1/data/htsget", "cache": 0}
+        return guarded(many, issuer, [], files=FILES, auth={"policy": policy})
+
+    def test_files(self, many: Path, issuer: Issuer, served: Issuer) -> None:
+        caller = Caller(self.http(many, issuer, served, ["s042", "s150", "s151", "s152"]), issuer.token())
+        pages: list[list[str]] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            served.questions.clear()
+            page = json.loads(caller.get(f"/files/data/?limit=2{cursor and '&cursor=' + cursor}").body)
+            assert len(served.questions) <= 100
+            pages.append([file["key"][:4] for file in page["files"]])
+            cursor = page["cursor"]
+            # It may be behind a file that is not to be known.
+            if cursor is not None:
+                assert b"bam" not in base64.urlsafe_b64decode(cursor)
+        assert pages == [["s042"], ["s150", "s151"], ["s152"]]
+        made_up = base64.urlsafe_b64encode(b"s149.bam").decode()
+        assert status(caller.get(f"/files/data/?cursor={made_up}")) == (400, "InvalidInput")
+
+    def test_files_for_nobody(self, many: Path, issuer: Issuer, served: Issuer) -> None:
+        http = self.http(many, issuer, served, [])
+        assert status(http.get("/files/data/?limit=1")) == (401, "InvalidAuthentication")
+        assert len(served.questions) == 100
+        assert [line["decision"] for line in audit(many)] == ["denied"]
+        assert Caller(http, issuer.token()).get("/files/data/?limit=1").status == 200
+
+    def test_datasets(self, many: Path, issuer: Issuer, served: Issuer) -> None:
+        caller = Caller(self.http(many, issuer, served, ["s042", "s150"]), issuer.token())
+        pages: list[list[str]] = []
+        offset: int | None = 0
+        while offset is not None:
+            served.questions.clear()
+            page = json.loads(caller.get(f"/page/datasets?offset={offset}").body)
+            assert len(served.questions) <= 100
+            pages.append([one["id"] for one in page["datasets"]])
+            assert page["total"] is None
+            offset = page["next"]
+        assert pages == [["s042"], ["s150"], []]
+        assert json.loads(caller.get("/page/datasets?search=s04").body)["total"] == 1
 
 
 class TestSequences:
@@ -364,7 +444,8 @@ class TestThePage:
         track = {"storage": "data", "key": "cohort.vcf.gz", "index": "cohort.vcf.gz.tbi", "type": "variant"}
         reads = {"BAM": {"storage": "data", "key": "NA00001.bam"}}
         entry = {"id": "NA00001", "reads": reads, "tracks": [track]}
-        http = guarded(folder, issuer, RULES, files=FILES, datasets=[entry])
+        reference = {"ids": ["data/demo.fa"], "endpoints": ["files"]}
+        http = guarded(folder, issuer, [*RULES, reference], files=FILES, datasets=[entry])
         dataset = self.ask(Caller(http, issuer.token(scope="read")), "/page/dataset?id=NA00001")
         urls = [dataset["reference"][name] for name in ("fastaURL", "indexURL")]
         urls += [dataset["tracks"][0][name] for name in ("url", "indexURL")]
@@ -373,6 +454,21 @@ class TestThePage:
             assert http.get(url + "&someRandomSeed=0.5", {"Range": "bytes=0-9"}).status == 206
             assert http.get(url.partition("?")[0]).status == 401
         assert http.get(dataset["files"][0]["ticket"]).status == 401
+
+    def test_a_reference_beside_the_data_is_a_file_that_needs_a_grant(self, folder: Path, issuer: Issuer) -> None:
+        regions = [{"reference": "chr1", "start": 0, "end": 9000}]
+        limited = {"ids": ["*"], "endpoints": ["reads", "files"], "regions": regions}
+        for rule in (limited, {"ids": ["*"], "endpoints": ["reads"]}, {"ids": ["NA00001"]}):
+            http = guarded(folder, issuer, [rule], files=FILES)
+            dataset = self.ask(Caller(http, issuer.token()), "/page/dataset?id=NA00001")
+            assert "demo.fa" not in json.dumps(dataset)
+            assert dataset["reference"]["format"] == "chromsizes"
+        # One that the configuration names is meant for all who may see the dataset.
+        reads = {"BAM": {"storage": "data", "key": "NA00001.bam"}}
+        entry = {"id": "NA00001", "reads": reads, "genome": {"storage": "data", "fasta": "demo.fa"}}
+        http = guarded(folder, issuer, [limited], files=FILES, datasets=[entry])
+        dataset = self.ask(Caller(http, issuer.token()), "/page/dataset?id=NA00001")
+        assert http.get(dataset["reference"]["fastaURL"]).status == 200
 
     def test_a_table_of_lengths_is_signed(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, RULES)
@@ -442,6 +538,46 @@ class TestTheAuditLog:
         answer = Caller(http, issuer.token()).get(READS)
         assert status(answer) == (503, "ServiceUnavailable")
         assert [line["decision"] for line in audit(folder)] == ["failed"]
+
+    def test_a_failure_of_the_policy_service_too(self, folder: Path, issuer: Issuer) -> None:
+        policy = {"url": "http://127.0.0.1:1/", "timeout": 1}
+        caller = Caller(guarded(folder, issuer, [], files=FILES, auth={"policy": policy}), issuer.token())
+        for path in (READS, "/page/datasets", "/page/dataset?id=NA00001", "/files/data/"):
+            assert status(caller.get(path)) == (503, "ServiceUnavailable")
+        lines = audit(folder)
+        assert [line["decision"] for line in lines] == ["failed"] * 4
+        assert {line["subject"] for line in lines} == {"ada"}
+        assert [line["endpoint"] for line in lines][2:] == ["page", "files"]
+
+
+class TestOddClaims:
+    @pytest.fixture
+    def served(self) -> Iterator[Issuer]:
+        with serving_issuer() as served:
+            yield served
+
+    @pytest.mark.parametrize(
+        "claims",
+        [{"sub": "a\ud800b"}, {"level": 2**70}, {"level": -(2**70)}, {"name": "\udfff"}, {"deep": "[" * 300}],
+        ids=["subject", "number", "negative", "text", "depth"],
+    )
+    def test_are_told_to_the_policy_service(
+        self, folder: Path, issuer: Issuer, served: Issuer, claims: dict[str, Any]
+    ) -> None:
+        if "deep" in claims:
+            claims = {"deep": json.loads(claims["deep"] + "]" * 300)}
+        served.decide = lambda asked: {"result": claims.items() <= asked["claims"].items()}
+        policy = {"url": f"{served.url}/v1/data/htsget", "cache": 0}
+        caller = Caller(guarded(folder, issuer, [], auth={"policy": policy}), issuer.token(**claims))
+        assert caller.get(READS).status == 200
+        (line,) = audit(folder)
+        assert (line["decision"], line["subject"]) == ("allowed", "a?b" if "sub" in claims else "ada")
+
+    def test_are_no_failure_of_rules(self, folder: Path, issuer: Issuer) -> None:
+        http = guarded(folder, issuer, [{"ids": ["*"]}])
+        assert Caller(http, issuer.token(sub="\ud800", level=2**70)).get(READS).status == 200
+        assert status(Caller(http, issuer.token(exp=10**400)).get(READS)) == (401, "InvalidAuthentication")
+        assert [line["decision"] for line in audit(folder)] == ["allowed", "denied"]
 
 
 def test_without_access_control_nothing_is_signed_or_asked(folder: Path, issuer: Issuer) -> None:

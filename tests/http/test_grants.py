@@ -168,6 +168,17 @@ class TestWhatIsOutsideIsDenied:
     def test_a_region(self, limited: Caller, query: str) -> None:
         assert self.status(limited, f"/reads/normal?{query}") == (403, "PermissionDenied")
 
+    def test_but_not_a_region_without_a_position_that_is_inside(self, tmp_path: Path, issuer: Issuer) -> None:
+        case = Case("bam_normal", tmp_path, issuer)
+        start = 5000
+        caller = case.caller([("chr1", start, start + 1000)])
+        for place in (start, start + 500, start + 1000):
+            body = fetch(caller, case.ticket_path, referenceName="chr1", start=place, end=place)
+            assert records(body, "BAM", tmp_path) == []
+        for place in (start - 1, start + 1001):
+            query = f"referenceName=chr1&start={place}&end={place}"
+            assert self.status(caller, f"{case.ticket_path}?{query}") == (403, "PermissionDenied")
+
     def test_one_of_several(self, limited: Caller) -> None:
         body = json.dumps({"regions": [{"referenceName": "chr1"}, {"referenceName": "chr2"}]}).encode()
         answer = limited.post("/reads/normal", body, {"Content-Type": "application/json"})

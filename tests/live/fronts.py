@@ -111,6 +111,7 @@ def nginx(
                 "/etc/nginx/htsget_secret*": f"{folder}/secret*",
                 "/etc/ssl/certs/htsget.pem": str(certificate),
                 "/etc/ssl/private/htsget.key": str(key),
+                "/var/log/nginx/htsget.log": f"{folder}/requests",
                 "listen 80;": f"listen 127.0.0.1:{plain_port};",
                 "listen 443 ": f"listen 127.0.0.1:{port} ",
             },
@@ -154,6 +155,7 @@ def apache(folder: Path, config: Path, roots: Mapping[str, Path]) -> Iterator[Fr
                 "XSendFilePath /srv/htsget": "\n    ".join(f"XSendFilePath {root}" for root in roots.values()),
                 "/etc/ssl/certs/htsget.pem": str(certificate),
                 "/etc/ssl/private/htsget.key": str(key),
+                "/var/log/apache2/htsget.log": f"{folder}/requests",
                 "<VirtualHost *:443>": f"<VirtualHost 127.0.0.1:{port}>",
             },
         )

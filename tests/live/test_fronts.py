@@ -13,6 +13,7 @@ from tests.client import Response, fetch, fetch_ticket
 from tests.live import fronts
 from tests.live.fronts import Front
 from tests.live.regions import Region, overlapping
+from tests.live.server import wait_until
 from tests.live.tools import run
 from tests.live.wire import ORIGIN, ask, error
 
@@ -314,6 +315,18 @@ class TestWhoSendsWhat:
         answer = front.ask("GET", "/files/lab/big.bam", X_Sendfile_Type="X-Other")
         assert not any(name.startswith(("x-accel", "x-sendfile")) for name in answer.headers)
         assert front.was_handed_over("/files/lab/big.bam")
+
+    def test_no_query_is_in_the_log(self, front: Front) -> None:
+        for path in ("/files/lab/big.bam", "/health", "/raw/lab/big.bam"):
+            front.ask("GET", f"{path}?expires=1&signature=none-of-your-business")
+
+        def text() -> str:
+            return (front.folder / "requests").read_text(encoding="utf-8")
+
+        # A line is written once its answer has gone.
+        assert wait_until(lambda: "/raw/lab/big.bam" in text(), seconds=5)
+        assert '"GET /health" 200' in text()
+        assert "signature" not in text() and "expires" not in text()
 
     def test_nothing_is_written_to_disk_on_its_way(self, nginx: Front) -> None:
         path = block(nginx, 2 << 20)

@@ -1,5 +1,6 @@
 import json
 import time
+import tracemalloc
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,22 @@ class TestAPolicyServiceDecides:
             assert not authorizer.decide(ANONYMOUS, "reads", "lab/a").allowed
             assert authorizer.decide(ADA, "reads", "lab/a", [GENE]).allowed
         assert len(served.questions) == 4
+
+    def test_a_long_question_takes_no_room(self, served: Issuer) -> None:
+        served.decide = lambda _: {"result": False}
+        authorizer = self.authorizer(served)
+        regions = [Region(f"chr{place}", place, place + 1) for place in range(10_000)]
+        tracemalloc.start()
+        try:
+            authorizer.decide(ANONYMOUS, "reads", "warm")
+            before = tracemalloc.get_traced_memory()[0]
+            for place in range(3):
+                authorizer.decide(ANONYMOUS, "reads", f"lab/{place}", tuple(regions))
+            served.questions.clear()
+            assert tracemalloc.get_traced_memory()[0] - before < 100_000
+        finally:
+            tracemalloc.stop()
+        assert [len(key) for key in authorizer._kept._entries] == [32] * 4
 
     def test_nothing_is_kept_for_longer_than_wanted(self, served: Issuer) -> None:
         authorizer = self.authorizer(served, kept=0)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htsget_flask.cache import ByteCache
+from htsget_flask.cache import ByteCache, ExpiringCache
 
 
 class TestTheCacheIsBounded:
@@ -94,3 +94,43 @@ class TestAValueIsMadeOnce:
                 cache.fetch("key", fail, lambda _: 1)
         assert cache.fetch("key", lambda: 3, lambda _: 1) == 3
         assert not cache._making
+
+
+class TestWhatIsOverDoesNotStay:
+    def test_however_long_its_time_was(self) -> None:
+        now = 0.0
+        cache: ExpiringCache[int, int] = ExpiringCache(10_000, lambda: now)
+        for key in range(5000):
+            now += 1
+            cache.keep(key, key, now + (1000 if key % 100 == 0 else 10))
+            # 10 that end soon and 10 that do not, and what may stay.
+            assert len(cache) <= 20 + 33
+            assert cache.get(key) == key
+            assert (cache.get(key - 10) is None) == ((key - 10) % 100 != 0 or key < 10)
+        assert cache.get(4500) == 4500
+
+    def test_nothing_else_goes(self) -> None:
+        now = 0.0
+        cache: ExpiringCache[int, int] = ExpiringCache(1000, lambda: now)
+        for key in range(1000):
+            cache.keep(key, key, 10)
+        assert [cache.get(key) for key in range(1000)] == list(range(1000))
+        cache.keep(1000, 1000, 10)
+        assert (len(cache), cache.get(0), cache.get(1)) == (1000, None, 1)
+        now = 10
+        for key in range(2000, 2600):
+            cache.keep(key, key, 20)
+        assert len(cache) == 600
+
+    def test_looking_for_it_is_cheap(self) -> None:
+        asked = 0
+
+        def clock() -> float:
+            nonlocal asked
+            asked += 1
+            return 0
+
+        cache: ExpiringCache[int, int] = ExpiringCache(100_000, clock)
+        for key in range(50_000):
+            cache.keep(key, key, 1)
+        assert (len(cache), asked < 50) == (50_000, True)

@@ -379,6 +379,20 @@ class TestDemo:
         assert str(demo_folder) in result.output
 
 
+class TestServe:
+    @pytest.mark.parametrize("is_link", [False, True])
+    def test_no_private_key_lies_where_it_can_be_fetched(self, folder: Path, tmp_path: Path, is_link: bool) -> None:
+        key, certificate = folder / "key.pem", folder / "cert.pem"
+        key.write_text("a private key")
+        certificate.write_text("a certificate")
+        if is_link:
+            (tmp_path / "link.pem").symlink_to(key)
+            key = tmp_path / "link.pem"
+        result = run("serve", folder, "--certfile", certificate, "--keyfile", key)
+        assert result.exit_code == 1
+        assert f"files.storages[0]: {key} lies in this storage, and could be fetched" in result.output
+
+
 class TestHelp:
     def test_names_every_command(self) -> None:
         output = run("--help").output
@@ -417,6 +431,7 @@ class TestCheckAs:
         assert result.exit_code == 0, result.output
         assert result.output.splitlines() == [
             f"ada of {issuer.url}",
+            "asked for chr1:1000-1500 (from 0, half-open)",
             "allowed /reads/NA00001: rules[1], limited to chr1:1000-2000 (from 0, half-open)",
             "allowed /variants/NA00001: rules[1], limited to chr1:1000-2000 (from 0, half-open)",
             "denied  /files/NA00001: rules[1], which is limited to regions: a file cannot be cut",
@@ -427,6 +442,32 @@ class TestCheckAs:
         assert "denied  /reads/NA00001: rules[1], which is limited to other regions" in result.output
         result = run("check", "--config", config, "--as", token, "other")
         assert (result.exit_code, result.output.count("no rule matches")) == (1, 4)
+
+    @pytest.mark.parametrize("has_header", [True, False])
+    def test_a_name_may_end_as_positions_do(
+        self, config: Path, issuer: Issuer, tmp_path: Path, has_header: bool
+    ) -> None:
+        name = "HLA-A*01:01:01:01"
+        data = tmp_path / "hla"
+        data.mkdir()
+        if has_header:
+            header = {"HD": {"VN": "1.6", "SO": "coordinate"}, "SQ": [{"SN": name, "LN": 1000}]}
+            with pysam.AlignmentFile(str(data / "typed.bam"), "wb", header=header):
+                pass
+        content = yaml.safe_load(config.read_text())
+        content["storages"]["data"]["root"] = str(data)
+        # What is granted, or what the header names: either tells.
+        granted = name if not has_header else "other"
+        content["auth"]["rules"] = [{"ids": ["*"], "regions": [{"reference": granted, "start": 0, "end": 500}]}]
+        config.write_text(yaml.safe_dump(content))
+        result = run("check", "--config", config, "--as", issuer.token("ES256"), "typed", name)
+        assert f"asked for {name}:0- (from 0, half-open)\n" in result.output
+        assert result.exit_code == int(has_header)
+        result = run("check", "--config", config, "--as", issuer.token("ES256"), "typed", f"{name}:1-100")
+        assert f"asked for {name}:0-100 (from 0, half-open)\n" in result.output
+        if has_header:
+            result = run("check", "--config", config, "--as", issuer.token("ES256"), "typed", "HLA-B*07:02")
+            assert "asked for HLA-B*07:1- (from 0, half-open)\n" in result.output
 
     def test_without_a_token_and_with_bad_ones(self, config: Path, issuer: Issuer) -> None:
         result = run("check", "--config", config, "--as", "", "open")

@@ -486,6 +486,12 @@ class TestAccessControl:
         assert any(one.startswith(message) for one in found), found
         assert self.SECRET not in "".join(found)
 
+    @pytest.mark.parametrize("section", ["auth:", "auth: null", "auth: ~\n", "auth:\n  # rules: [{ids: ['*']}]"])
+    def test_an_empty_section_does_not_switch_it_off(self, tmp_path: Path, section: str) -> None:
+        storages = f"storages: {{lab: {{type: local, root: '{tmp_path}'}}}}"
+        (found,) = faults(tmp_path, f"{storages}\ndatasets: [{{prefix: '', storage: lab}}]\n{section}\n")
+        assert found.startswith("auth: is empty: ")
+
     def test_paths_count_from_the_file_and_secrets_are_read(self, tmp_path: Path) -> None:
         (tmp_path / "key").write_text(self.SECRET + "\n")
         (tmp_path / "client").write_text("any text: will do\n")

@@ -1,3 +1,5 @@
+import base64
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +18,17 @@ def links(*secrets: str, now: float = NOW, lifetime: int = 3600) -> Links:
 SIGNED = links().sign(*PARTS, expires=NOW + 3600)
 
 texts = st.text(max_size=12)
+
+
+class TestWhatIsSealed:
+    def test_tells_nothing_and_comes_back(self) -> None:
+        old, new = Links(["old-0123456789abcdef"], 60), Links(["new-0123456789abcdef", "old-0123456789abcdef"], 60)
+        sealed = old.seal("größe/a.bam")
+        assert new.unseal(sealed) == old.unseal(sealed) == "größe/a.bam"
+        assert b"bam" not in base64.urlsafe_b64decode(sealed)
+        for other in ("", "x", sealed[:-4], "é", new.seal("a")):
+            with pytest.raises(ValueError, match="not sealed here"):
+                old.unseal(other)
 
 
 class TestASignedUrlIsGood:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htsget_flask.regions import Region, merge, overlap, parse_region, restrict
+from htsget_flask.regions import Region, is_open, merge, overlap, parse_region, restrict
 
 LENGTH = 30  # bases of every reference in these tests
 
@@ -29,6 +29,12 @@ class TestRegionsAreSetsOfPositions:
     def test_overlap(self, one: Region, other: Region) -> None:
         common = overlap(one, other)
         assert positions(*([common] if common else [])) == positions(one) & positions(other)
+
+    @given(regions, regions, st.integers(0, LENGTH))
+    def test_open(self, asked: Region, granted: Region, place: int) -> None:
+        assert is_open(asked, granted) == (overlap(asked, granted) is not None)
+        touching = {("a", place - 1), ("a", place)} & positions(granted)
+        assert is_open(Region("a", place, place), granted) == (bool(touching) or granted == ("a", place, None))
 
     @given(st.lists(regions))
     def test_merged(self, some: list[Region]) -> None:

@@ -182,6 +182,24 @@ class TestKeysAreFetchedWhenTheyAreNeeded:
         assert keys.find("old", "ES256") is None
         assert keys.find("other", "ES256")
 
+    def test_a_long_interval_does_not_lose_them(self) -> None:
+        issuer, clock = Issuer(keys=[Key("one", "ES256")]), Clock(100)
+        keys = keys_of(issuer, clock=clock, interval=86_400)
+        for _ in range(50):
+            assert keys.find("one", "ES256")
+            clock.now += 1800
+        issuer.keys.append(Key("new", "ES256"))
+        clock.now += 3600
+        assert keys.find("new", "ES256")
+
+    def test_nor_does_a_failure_for_long(self) -> None:
+        issuer, clock, answers = Issuer(keys=[Key("one", "ES256")]), Clock(100), iter([None])
+        keys = Keys(lambda: next(answers, issuer.jwks), ALGORITHMS, issuer="x", interval=86_400, clock=clock)
+        with pytest.raises(ServiceUnavailable):
+            keys.find("one", "ES256")
+        clock.now += 60
+        assert keys.find("one", "ES256")
+
     def test_a_failure_is_not_a_refusal(self) -> None:
         issuer, clock, fetches = Issuer(keys=[Key("one", "ES256")]), Clock(100), 0
         fails = True
@@ -335,6 +353,27 @@ class TestOpaqueTokensAreAskedAbout:
         served.opaque["tok-2"] = told
         refusal(self.authenticator(served, Clock(time.time())), "tok-2")
 
+    def test_and_not_again_at_once_when_it_was_refused(self, served: Issuer) -> None:
+        clock = Clock(time.time())
+        authenticator = self.authenticator(served, clock)
+        served.asked.clear()
+        assert len({refusal(authenticator, "tok-4") for _ in range(50)}) == 1
+        assert served.asked == ["/introspect"]
+        served.opaque["tok-4"] = {"active": True, "sub": "ada", "aud": AUDIENCE}
+        clock.now += 5
+        assert authenticator.authenticate("Bearer tok-4").subject == "ada"
+
+    def test_refused_ones_push_no_good_ones_out(self, served: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("htsget_flask.auth.tokens._MOST_KEPT", 3)
+        authenticator = self.authenticator(served, Clock(time.time()))
+        served.opaque["tok-5"] = {"active": True, "sub": "ada", "aud": AUDIENCE}
+        authenticator.authenticate("Bearer tok-5")
+        for place in range(10):
+            refusal(authenticator, f"bad-{place}")
+        served.asked.clear()
+        authenticator.authenticate("Bearer tok-5")
+        assert (served.asked, len(authenticator._refused)) == ([], 3)
+
     def test_a_service_that_does_not_answer_is_503(self, served: Issuer) -> None:
         served.is_broken = True
         try:
@@ -450,7 +489,11 @@ class TestPassportsComeFromTheTokenOrTheBroker:
         assert "somebody else" in refusal(self.authenticator(served), served.token(sub="mallory"))
 
     def test_a_token_that_the_broker_refuses_is_none(self, served: Issuer) -> None:
-        refusal(self.authenticator(served), served.token(sub="nobody"))
+        authenticator, token = self.authenticator(served), served.token(sub="nobody")
+        served.asked.clear()
+        for _ in range(5):
+            assert "refuses it" in refusal(authenticator, token)
+        assert served.asked.count("/userinfo") == 1
 
     def test_a_broker_that_does_not_answer_is_503(self, served: Issuer) -> None:
         authenticator, token = self.authenticator(served), served.token(sub="bob")

@@ -109,11 +109,13 @@ async function list(offset = 0) {
   part("more").hidden = found.next === null;
   part("more").onclick = () => list(found.next);
   const missing = found.isComplete ? "" : " Some cannot be listed at the moment; the server's log says why.";
-  part("found").textContent = described(found.total, words) + missing;
+  const count = found.total ?? part("datasets").childElementCount;
+  part("found").textContent = described(count, words, found.total === null && found.next !== null) + missing;
   mark();
 }
 
-function described(total, words) {
+function described(total, words, isPart) {
+  if (isPart) return `${total.toLocaleString("en")} dataset${total === 1 ? "" : "s"} so far`;
   if (total) return `${total.toLocaleString("en")} dataset${total === 1 ? "" : "s"}${words ? " found" : ""}`;
   if (words) return `No dataset has “${words}” in its id, name or description.`;
   if (part("access")) return "There are no datasets that this access token opens, or that need none.";
