@@ -8,13 +8,14 @@ import resource
 import select
 import signal
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
+from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException, UnsupportedTransferCoding
 from gunicorn.workers.gthread import ThreadWorker
 
 from htsget_flask.app import begin, create_app
@@ -101,22 +102,19 @@ def _raise_file_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-class _Page:
-    """What gunicorn takes for a socket, to write a page of its own there: its status is all that is wanted."""
-
-    def __init__(self) -> None:
-        self.status: int | None = None
-
-    def gettimeout(self) -> float:
-        return 0.0
-
-    def sendall(self, page: bytes) -> None:
-        self.status = int(page.split(b" ", 2)[1])
+# gunicorn's refusals of requests, the first that fits: all else are failures of this server.
+_REFUSALS: Sequence[tuple[type[BaseException], int]] = (
+    (LimitRequestLine, 414),
+    (LimitRequestHeaders, 431),
+    (UnsupportedTransferCoding, 501),
+    (ParseException, 400),
+    (ssl.SSLError, 400),
+)
 
 
 def _refusal(app: Any, status: int, error: BaseException) -> bytes:
     """An answer as it goes over the wire. Where the origin is not known only a service for all can let pages see it."""
-    message = str(error) if status < 500 else "the server failed; its log has the reason"
+    message = "the server failed; its log has the reason" if status == 500 else str(error)
     answer = error_answer(error_name(status), message, status)
     fields = {"Connection": "close", **answer.fields}
     if isinstance(app, Flask) and "*" in allowed_origins(app.extensions[EXTENSION].config):
@@ -141,14 +139,18 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         return kept
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Answer, as htsget does, a request that was refused before the application saw it; gunicorn calls this."""
-        page = _Page()
-        super().handle_error(req, page, addr, exc)
-        if page.status is not None:
-            refusal = _refusal(self.wsgi, page.status, exc)
-            # The client may be gone.
-            with contextlib.suppress(OSError):
-                client.sendall(refusal)
+        """Answer, as htsget does, a request that was refused before the application saw it; gunicorn calls this.
+
+        gunicorn's own words quote what came: tokens in headers without a colon, signed URLs.
+        """
+        status = next((status for kind, status in _REFUSALS if isinstance(exc, kind)), 500)
+        if status == 500:
+            self.log.error("a request failed outside of the application", exc_info=exc)
+        else:
+            self.log.warning("a request was refused with status %d: %s", status, type(exc).__name__)
+        # The client may be gone.
+        with contextlib.suppress(OSError):
+            client.sendall(_refusal(self.wsgi, status, exc))
 
     def _may_stay(self, conn: Any) -> bool:
         # Where threads are short, and where what has come is not to be seen at the socket, gunicorn goes on.

@@ -15,6 +15,7 @@ import yaml
 
 from tests.client import Response
 from tests.issuer import AUDIENCE, CLIENT, Issuer, serving_issuer, unsigned
+from tests.live import wire
 from tests.live.browser import elsewhere, igv_js_file, visit
 from tests.live.conftest import Serve
 from tests.live.fronts import make_certificate
@@ -295,6 +296,19 @@ class TestTheLog:
         (line,) = (line for line in lines if line["request"] == "the-request")
         assert (line["subject"], line["endpoint"], line["id"]) == ("ada", "variants", "cohort")
         assert sum(line["endpoint"] == "blocks" for line in lines) >= 2 * len(urls)
+        assert holds_no_secret(server)
+
+    def test_nor_what_no_server_understands(self, server: Server, issuer: Issuer) -> None:
+        token, host = issuer.token(scope="read"), f"Host: {server.host}"
+        for sent in (
+            ["GET /reads/NA00001 HTTP/1.1", host, f"Authorization Bearer {token}"],
+            ["GET /reads/NA00001 HTTP/1.1", host, f"Authorization: Bearer {token[:40]}", token[40:]],
+            ["GET /blocks/a b?expires=1&signature=abc HTTP/1.1", host],
+        ):
+            answer = wire.raw(server, "\r\n".join([*sent, "Connection: close", "", ""]).encode())
+            assert (answer.status, wire.error(answer)) == (400, "InvalidInput")
+        assert server.log().count("a request was refused with status 400") >= 3
+        assert token[40:100] not in server.log()
         assert holds_no_secret(server)
 
 
