@@ -60,19 +60,19 @@ def get_igv_js() -> Response:
 
 @blueprint.get("/page/datasets")
 def get_datasets() -> Response:
-    """The datasets that a search finds, a page of them: `search` are words, `offset` is the `next` of the page before.
+    """The datasets that a search finds, a page of them: `search` are words, `cursor` is that of the page before.
 
     `total` is null where it is not known how many of them may be seen.
     """
+    access, cursor = access_of(request.environ), request.args.get("cursor")
     try:
-        offset = max(0, int(request.args.get("offset", "0")))
+        offset = 0 if cursor is None else max(0, int(access.unseal(cursor)))
     except ValueError:
-        raise InvalidInput("offset must be a number") from None
+        raise InvalidInput("the cursor is none that a page of this list had") from None
     search = request.args.get("search", "")
     if len(search) > _LONGEST_SEARCH:
         raise InvalidInput(f"search must be at most {_LONGEST_SEARCH} characters long")
     found = services().inventory.search(search)
-    access = access_of(request.environ)
     shown, end = _page_from(found.datasets, offset, access)
     access.listed("page", len(shown))
     is_last = end >= len(found.datasets)
@@ -81,7 +81,8 @@ def get_datasets() -> Response:
         {
             "total": total,
             "isComplete": found.is_complete,
-            "next": None if is_last else end,
+            # A place among all datasets: it would tell how many there are that may not be seen.
+            "cursor": None if is_last else access.seal(str(end)),
             "datasets": [_listed(listed) for listed in shown],
         }
     )

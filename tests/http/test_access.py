@@ -385,15 +385,20 @@ class TestListsAskAPolicyServiceSoOften:
     def test_datasets(self, many: Path, issuer: Issuer, served: Issuer) -> None:
         caller = Caller(self.http(many, issuer, served, ["s042", "s150"]), issuer.token())
         pages: list[list[str]] = []
-        offset: int | None = 0
-        while offset is not None:
+        url: str | None = "/page/datasets"
+        while url is not None:
             served.questions.clear()
-            page = json.loads(caller.get(f"/page/datasets?offset={offset}").body)
+            page = json.loads(caller.get(url).body)
             assert len(served.questions) <= 100
             pages.append([one["id"] for one in page["datasets"]])
             assert page["total"] is None
-            offset = page["next"]
+            cursor = page["cursor"]
+            # A number would tell how many there are that may not be seen.
+            assert cursor is None or (len(cursor) > 60 and not base64.urlsafe_b64decode(cursor).isdigit())
+            url = None if cursor is None else f"/page/datasets?cursor={cursor}"
         assert pages == [["s042"], ["s150"], []]
+        made_up = base64.urlsafe_b64encode(b"100").decode()
+        assert status(caller.get(f"/page/datasets?cursor={made_up}")) == (400, "InvalidInput")
         assert json.loads(caller.get("/page/datasets?search=s04").body)["total"] == 1
 
 

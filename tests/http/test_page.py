@@ -1,5 +1,6 @@
 """The page's answers: what may be loaded, what is listed, and what a dataset is shown on."""
 
+import base64
 import json
 import os
 import re
@@ -144,21 +145,26 @@ class TestDatasetsAreListed:
             (folder / f"batch{place // 60}" / f"s{place:03}.bam").write_bytes(b"x" * place)
         http = http_for(folder)
         found: list[Any] = []
-        for offset, following in ((0, 50), (50, 100), (100, None)):
-            page = ask(http, "/page/datasets", offset=offset)
-            assert (page["total"], page["next"]) == (120, following)
+        following: dict[str, str] = {}
+        for length in (50, 50, 20):
+            page = ask(http, "/page/datasets", **following)
+            assert (page["total"], len(page["datasets"])) == (120, length)
             found += page["datasets"]
+            following = {"cursor": page["cursor"]}
+        assert following == {"cursor": None}
         assert [one["id"] for one in found] == [f"batch{place // 60}/s{place:03}" for place in range(120)]
         assert found[7]["files"] == [{"format": "BAM", "size": 7}]
         assert ask(http, "/page/datasets", search="S11 Batch1")["total"] == 10
         assert ask(http, "/page/datasets", search="batch0 s11") == {
             "total": 0,
             "isComplete": True,
-            "next": None,
+            "cursor": None,
             "datasets": [],
         }
-        assert ask(http, "/page/datasets", offset=500)["datasets"] == []
-        assert http.get("/page/datasets?offset=x").status == 400
+        for made_up in ("x", "", "%C3%A9", base64.urlsafe_b64encode(b"one").decode()):
+            assert http.get(f"/page/datasets?cursor={made_up}").status == 400
+        behind = base64.urlsafe_b64encode(b"500").decode()
+        assert ask(http, "/page/datasets", cursor=behind)["datasets"] == []
 
     def test_by_what_they_are_called(self, demo_folder: Path) -> None:
         prefix = {"prefix": "all/", "storage": "data", "description": "Everything"}

@@ -83,12 +83,12 @@ function note(changes) {
 
 let listed = 0; // how often it was asked for
 
-async function list(offset = 0) {
+async function list(cursor = null) {
   const asked = ++listed;
   const words = part("search").value.trim();
   let found;
   try {
-    found = await ask("page/datasets", { search: words, offset });
+    found = await ask("page/datasets", cursor === null ? { search: words } : { search: words, cursor });
   } catch (error) {
     if (asked === listed) part("found").textContent = `The datasets cannot be listed: ${error.message}.`;
     return;
@@ -104,13 +104,13 @@ async function list(offset = 0) {
     link.dataset.id = dataset.id;
     return element("li", {}, link);
   });
-  if (offset) part("datasets").append(...items);
+  if (cursor !== null) part("datasets").append(...items);
   else part("datasets").replaceChildren(...items);
-  part("more").hidden = found.next === null;
-  part("more").onclick = () => list(found.next);
+  part("more").hidden = found.cursor === null;
+  part("more").onclick = () => list(found.cursor);
   const missing = found.isComplete ? "" : " Some cannot be listed at the moment; the server's log says why.";
   const count = found.total ?? part("datasets").childElementCount;
-  part("found").textContent = described(count, words, found.total === null && found.next !== null) + missing;
+  part("found").textContent = described(count, words, found.total === null && found.cursor !== null) + missing;
   mark();
 }
 
