@@ -101,6 +101,26 @@ class _PrefixEntry:
                         if self.matches(dataset_id):
                             yield self._source(dataset_id, form, key)
 
+    def preferred_key(self, source: Source) -> str | None:
+        """The key of another file that is served in the place of this one, which has a later suffix of its format."""
+        suffixes = source.form.suffixes
+        # Most files have the first suffix, and then nothing is read.
+        for place, suffix in enumerate(suffixes):
+            if source.key.endswith(suffix):
+                stem = source.key.removesuffix(suffix)
+                return next((stem + other for other in suffixes[:place] if self._holds(stem + other)), None)
+        return None
+
+    def _holds(self, key: str) -> bool:
+        try:
+            self._storage.stat(key)
+        except NotFound:
+            return False
+        return True
+
+    def __str__(self) -> str:
+        return f"prefix {self.config.prefix!r}"
+
     def _source(self, dataset_id: str, form: Format, key: str) -> Source:
         config = self.config
         return Source(dataset_id, form, config.storage, self._storage, key, None, config.never_inline)
@@ -125,6 +145,13 @@ class _DatasetEntry:
 
     def existing(self) -> Iterator[Source]:
         return iter(self._sources)
+
+    def preferred_key(self, source: Source) -> str | None:
+        """None: the configuration names one file for each format."""
+        return None
+
+    def __str__(self) -> str:
+        return f"id {self.config.id!r}"
 
 
 class Catalog:
@@ -178,16 +205,33 @@ class Catalog:
         return [source for source in sources if source.form.name == format_name]
 
     def sources(self, *, on_fault: Callable[[OSError | StorageError], None] | None = None) -> Iterator[Source]:
-        """All files of all datasets: those that the configuration names, and those found below its prefixes.
+        """All files that requests reach: those that the configuration names, and those found below its prefixes.
 
-        Where a storage cannot be listed `on_fault` is told, and the others go on; without it the error propagates.
+        Where a storage cannot be listed `on_fault` gets the error, and the others go on; without it the error
+        propagates.
         """
+        for entry, source in self._existing(on_fault):
+            if self._entry(source.id) is entry and entry.preferred_key(source) is None:
+                yield source
+
+    def unreachable(self, *, on_fault: Callable[[OSError | StorageError], None]) -> Iterator[tuple[Source, str]]:
+        """The files of datasets that no request reaches, each with the reason; errors as in `sources`."""
+        for entry, source in self._existing(on_fault):
+            first = self._entry(source.id)
+            preferred = entry.preferred_key(source)
+            if first is not None and first is not entry:
+                yield source, f"no request reaches it: the entry of {first} comes first and has the id {source.id!r}"
+            elif preferred is not None:
+                name = preferred.rpartition("/")[2]
+                yield source, f"{name} is served as the {source.form.name} file of {source.id!r}; remove one of them"
+
+    def _existing(
+        self, on_fault: Callable[[OSError | StorageError], None] | None
+    ) -> "Iterator[tuple[_PrefixEntry | _DatasetEntry, Source]]":
         ordered: list[tuple[int, _PrefixEntry | _DatasetEntry]] = [*self._prefixes, *self._named.values()]
         for _, entry in sorted(ordered, key=lambda item: item[0]):
             try:
-                for source in entry.existing():
-                    if self._entry(source.id) is entry:
-                        yield source
+                yield from ((entry, source) for source in entry.existing())
             except (OSError, StorageError) as error:
                 if on_fault is None:
                     raise

@@ -92,9 +92,7 @@ def _check_file(file: OpenFile, report: Report) -> None:
     header = file.header
     if file.tail == file.stat.size:
         report.warning("has no EOF marker; tickets add one, but the file may be truncated: compare it with its source")
-    if header.sort_order in ("unsorted", "queryname"):
-        report.error(f"is sorted as {header.sort_order}; sort it by coordinate, then {_MEND_INDEX}")
-        return
+    is_unsorted = header.sort_order in ("unsorted", "queryname")
     if file.source.form.endpoint == "reads" and header.sort_order is None:
         report.warning("its header states no sort order (@HD SO)")
     try:
@@ -105,7 +103,16 @@ def _check_file(file: OpenFile, report: Report) -> None:
         index = file.crai if file.is_cram else file.index
         list(example_regions(file, index))
     except FileFaultError as error:
-        report.error(f"{error.reason}; {_mend(error, file.source)}")
+        if is_unsorted:
+            report.error(f"is sorted as {header.sort_order}; sort it by coordinate, then {_MEND_INDEX}")
+        else:
+            report.error(f"{error.reason}; {_mend(error, file.source)}")
+        return
+    if is_unsorted:
+        report.warning(
+            f"its header states the sort order {header.sort_order}, yet its index fits: it is served; "
+            "correct @HD SO with `samtools reheader`, or other programs may refuse it"
+        )
 
 
 def _mend(error: FileFaultError, source: Source) -> str:

@@ -101,7 +101,11 @@ def serve(
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 def demo(folder: Path) -> None:
     """Write example data to DIR: one sample's reads, a cohort's variants, their reference."""
-    write_demo(folder)
+    try:
+        write_demo(folder)
+    except OSError as error:
+        reason = f"{folder}: {error.strerror}: name a folder that can be written and has 10 MB of room"
+        raise click.ClickException(reason) from error
     click.echo(f"example data is in {folder}")
 
 
@@ -198,7 +202,7 @@ def _check_files(folder: Path | None, config_path: Path | None, *, deep: bool) -
             facts.append(f"{report.compared:,} records compared")
         source = report.source
         _tell(report, f"/{source.form.endpoint}/{source.id} {source.form.name}", facts, source.location)
-    for passed_over in overlooked(config):
+    for passed_over in overlooked(config, services.catalog):
         count, failed = count + 1, failed + 1
         click.echo(f"FAILED {passed_over.location}\n       error: {passed_over.reason}")
     for fault in faults:
@@ -230,8 +234,8 @@ def _tell(found: Findings, title: str, facts: Sequence[str], location: str) -> N
 def index(folder: Path | None, config_path: Path | None) -> None:
     """Build the indexes that files below DIR, or of a configuration, lack or that are older than their data.
 
-    FASTA files get their .fai, and .gzi where they are compressed: other programs need them. Where none can be built
-    that is told.
+    FASTA files get their .fai, and .gzi where they are compressed: other programs need them. A file that cannot be read
+    or indexed is reported at the end; the others get their indexes, and the exit code is 1.
     """
     from htsget_flask.indexing import (  # noqa: PLC0415 - pysam is of no use to the server
         build_fasta_indexes,
@@ -241,24 +245,30 @@ def index(folder: Path | None, config_path: Path | None) -> None:
     )
 
     services = create_services(_config(folder, config_path))
-    sources = list(unindexed(services.catalog.sources()))
-    fastas = [fasta for fasta in unindexed_fastas(services) if not fasta.storage.is_remote]
-    jobs: list[tuple[Storage, str, Callable[[], object], list[str]]] = []
     faults: list[str] = []
     remarks: list[str] = []
+
+    def add_fault(error: Exception) -> None:
+        faults.append(str(error))
+
+    sources = list(unindexed(services.catalog.sources(on_fault=add_fault), add_fault))
+    fastas = [fasta for fasta in unindexed_fastas(services) if not fasta.storage.is_remote]
+    jobs: list[tuple[Storage, str, Callable[[], object], list[str]]] = []
     jobs += [(source.storage, source.key, partial(build_index, source), faults) for source in sources]
     jobs += [(fasta.storage, fasta.key, partial(build_fasta_indexes, fasta), remarks) for fasta in fastas]
     sizes = [storage.stat(key).size for storage, key, _, _ in jobs]
+    built = 0
     with click.progressbar(length=sum(sizes), label=f"indexing {len(jobs)} files", file=sys.stderr) as progress:
         for (_, _, build, failed), size in zip(jobs, sizes, strict=True):
             try:
                 build()
+                built += 1
             except FileFaultError as error:
                 failed.append(str(error))
             progress.update(size)
     for remark in remarks:
         click.echo(f"warning: {remark}", err=True)
-    click.echo(f"{len(jobs) - len(faults) - len(remarks)} indexes built, {len(faults)} failed")
+    click.echo(f"{built} indexes built, {len(faults)} failed")
     if faults:
         raise click.ClickException("\n".join(faults))
 

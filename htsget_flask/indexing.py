@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,13 +24,18 @@ from htsget_flask.web import Services
 _BAI_LIMIT = 1 << 29
 
 
-def unindexed(sources: Iterable[Source]) -> Iterator[Source]:
-    """Those of the files that have no index as recent as their data."""
+def unindexed(sources: Iterable[Source], on_fault: Callable[[FileFaultError], None]) -> Iterator[Source]:
+    """Those of the files that have no index as recent as their data; `on_fault` gets what cannot be read."""
     for source in sources:
-        # Times of uploads tell no age.
-        modified = 0 if source.storage.is_remote else int(source.storage.stat(source.key).modified)
-        if not any(_modified(source, key) >= modified for key in source.index_keys):
-            yield source
+        try:
+            # Times of uploads say nothing about age.
+            modified = 0 if source.storage.is_remote else int(source.stat(source.key, fresh=True).modified)
+            if not any(_modified(source, key) >= modified for key in source.index_keys):
+                yield source
+        except NotFound:
+            on_fault(FileFaultError("the file that the configuration names does not exist", location=source.location))
+        except FileFaultError as error:
+            on_fault(error)
 
 
 class UnindexedFasta(NamedTuple):
@@ -88,8 +93,7 @@ def build_fasta_indexes(fasta: UnindexedFasta) -> None:
     places = {suffix: Path(data + suffix) for suffix in (".fai", ".gzi")}
     temporary = {suffix: path.with_name(f".{os.getpid()}-{path.name}") for suffix, path in places.items()}
     wanted = " and ".join(fasta.lacking)
-    if not os.access(places[".fai"].parent, os.W_OK):
-        raise FileFaultError(f"no {wanted} can be built: its folder cannot be written", location=data)
+    _require_writable(data, wanted)
     verbosity = pysam.set_verbosity(0)
     try:
         options = ["--fai-idx", str(temporary[".fai"]), "--gzi-idx", str(temporary[".gzi"])]
@@ -114,7 +118,8 @@ def build_index(source: Source) -> Path:
     """Build the index of a file of a local storage, beside it or where the configuration says; returns its path.
 
     Raises:
-        FileFaultError: when the file is damaged, unsorted or not compressed as it has to be.
+        FileFaultError: when the file cannot be read, its folder cannot be written, or it is damaged, unsorted or not
+            compressed as it has to be.
     """
     if not isinstance(source.storage, LocalStorage):
         raise FileFaultError("indexes can be built in local storages only", location=source.location)
@@ -126,12 +131,17 @@ def build_index(source: Source) -> Path:
             READ_HEADER[form](file)
     except FormatError as error:
         raise FileFaultError(str(error), location=data) from error
+    except OSError as error:
+        raise FileFaultError(
+            f"it cannot be read: {error.strerror}; give the user that runs this the right to read it", location=data
+        ) from error
     # htslib would write its own remarks among ours.
     verbosity = pysam.set_verbosity(0)
     try:
         long_reference = max(_lengths(data, form), default=0) > _BAI_LIMIT
         key = next(key for key in source.index_keys if not long_reference or key.endswith((".csi", ".crai")))
         index = Path(source.storage.location(key))
+        _require_writable(str(index), "index")
         temporary = index.with_name(f".{os.getpid()}-{index.name}")
         try:
             _build(data, str(temporary), form, is_csi=key.endswith(".csi"))
@@ -149,6 +159,12 @@ def build_index(source: Source) -> Path:
     finally:
         pysam.set_verbosity(verbosity)
     return index
+
+
+def _require_writable(path: str, wanted: str) -> None:
+    if not os.access(Path(path).parent, os.W_OK):
+        reason = f"no {wanted} can be built: its folder cannot be written; run this as a user that may write there"
+        raise FileFaultError(reason, location=path)
 
 
 def _build(data: str, index: str, form: str, *, is_csi: bool) -> None:
@@ -189,6 +205,6 @@ def _lengths(data: str, form: str) -> list[int]:
 
 def _modified(source: Source, key: str) -> int:
     try:
-        return int(source.storage.stat(key).modified)
+        return int(source.stat(key, fresh=True).modified)
     except NotFound:
         return -1

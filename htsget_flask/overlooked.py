@@ -1,33 +1,38 @@
-"""Files below a folder that look as if they were served and are not: `htsget-flask check` says why."""
+"""Files that look as if they were served and are not: `htsget-flask check` says why."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from htsget_flask.catalog import Catalog
 from htsget_flask.config import Config, LocalStorageConfig, PrefixConfig
 from htsget_flask.formats import ENDPOINTS, FORMATS
 
 _BGZIP = "is not compressed: bgzip it, then index it"
 _CONVERT = "is SAM, which is not served: convert it to BAM (`samtools sort -o x.bam x.sam`), then index it"
-# By suffix: at which endpoint it is looked for in vain, and how it is mended.
+# By suffix: the endpoint that its data belong to, and the remedy.
 _UNSERVED = {".vcf": ("variants", _BGZIP), ".sam": ("reads", _CONVERT)}
 _SERVED = {
     endpoint: tuple(suffix for form in FORMATS.values() if form.endpoint == endpoint for suffix in form.suffixes)
     for endpoint in ENDPOINTS
 }
 _NAMED = (*_UNSERVED, *(suffix for form in FORMATS.values() for suffix in (*form.suffixes, *form.index_suffixes)))
+_DATA = tuple(suffix for suffixes in _SERVED.values() for suffix in suffixes)
 
 
 class Overlooked(NamedTuple):
-    """A file or a link that a folder holds in vain."""
+    """A file, link or folder that no request reaches."""
 
     location: str
     reason: str
 
 
-def overlooked(config: Config) -> Iterator[Overlooked]:
-    """What the folders that are served as a whole hold in vain; hidden files aside."""
+def overlooked(config: Config, catalog: Catalog) -> Iterator[Overlooked]:
+    """The files of datasets that no request reaches, then what else is not served of the folders that are served."""
+    # Storages that cannot be listed are reported with the files that can be served.
+    for source, reason in catalog.unreachable(on_fault=lambda _: None):
+        yield Overlooked(source.location, reason)
     wanted = {entry.storage for entry in config.datasets if isinstance(entry, PrefixConfig)}
     for name, storage in config.storages.items():
         if name in wanted and isinstance(storage, LocalStorageConfig):
@@ -35,16 +40,38 @@ def overlooked(config: Config) -> Iterator[Overlooked]:
 
 
 def _below(root: str) -> Iterator[Overlooked]:
-    for folder, folders, names in os.walk(root):
+    """What a folder holds that is not served, hidden files aside."""
+    faults: list[OSError] = []
+    for folder, folders, names in os.walk(root, onerror=faults.append):
         folders[:] = sorted(name for name in folders if name[0] != ".")
         present = set(names)
-        named = sorted(name for name in names if name[0] != "." and name.endswith(_NAMED))
+        named = sorted(name for name in names if name[0] != "." and name.lower().endswith(_NAMED))
         for name in (*folders, *named):
             path = os.path.join(folder, name)
-            stem, suffix = os.path.splitext(name)
-            if os.path.islink(path) and not Path(os.path.realpath(path)).is_relative_to(root):
-                yield Overlooked(path, "leads out of the folder; serve the folder that it points into")
-            elif suffix in _UNSERVED and name in present:
-                endpoint, mend = _UNSERVED[suffix]
-                if present.isdisjoint(stem + served for served in _SERVED[endpoint]):
-                    yield Overlooked(path, mend)
+            reason = _link_fault(path, root) if os.path.islink(path) else None
+            if reason is None and name in present:
+                reason = _name_fault(name, present)
+            if reason is not None:
+                yield Overlooked(path, reason)
+    for fault in faults:
+        yield Overlooked(str(fault.filename), f"cannot be listed, so that nothing in it is served: {fault.strerror}")
+
+
+def _link_fault(path: str, root: str) -> str | None:
+    target = os.path.realpath(path)
+    if not os.path.exists(target):
+        return f"is a link to {target}, which does not exist or cannot be reached"
+    if not Path(target).is_relative_to(root):
+        return "leads out of the folder; serve the folder that it points into"
+    return None
+
+
+def _name_fault(name: str, present: set[str]) -> str | None:
+    stem, suffix = os.path.splitext(name)
+    if suffix in _UNSERVED:
+        endpoint, mend = _UNSERVED[suffix]
+        return mend if present.isdisjoint(stem + served for served in _SERVED[endpoint]) else None
+    lower = next((suffix for suffix in _DATA if name.lower().endswith(suffix)), "")
+    if lower and not name.endswith(lower):
+        return f"its suffix is not in lower case: rename it to {name[: -len(lower)]}{lower}"
+    return None

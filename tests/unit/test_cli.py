@@ -4,6 +4,7 @@ import shutil
 import time
 import warnings
 from contextlib import nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from htsget_flask.app import create_services, limited
+from htsget_flask.app import create_app, create_services, limited
 from htsget_flask.cli import main
-from htsget_flask.config import read_config
+from htsget_flask.config import folder_config, read_config
 from htsget_flask.refget.preparing import ingest_fastas
 from htsget_flask.refget.table import store_table
 from htsget_flask.refget.views import library
@@ -107,6 +108,53 @@ class TestCheck:
         assert leads_out in failed[f"FAILED {folder}/far.bam"]
         assert leads_out in failed[f"FAILED {folder}/more"]
         assert "10 files, 4 of them cannot be served" in result.output
+
+    def test_an_index_outweighs_the_sort_order_of_the_header(self, folder: Path) -> None:
+        data = str(folder / "NA00001.bam")
+        with pysam.AlignmentFile(data) as reads:
+            header = reads.header.to_dict() | {"HD": {"VN": "1.6", "SO": "unsorted"}}
+            with pysam.AlignmentFile(str(folder / "again.bam"), "wb", header=header) as copy:
+                for read in reads.fetch():
+                    copy.write(read)
+        pysam.index(str(folder / "again.bam"), catch_stdout=False)
+        result = run("check", "--deep", folder)
+        assert result.exit_code == 0, result.output
+        assert "ok     /reads/again BAM" in result.output
+        assert "states the sort order unsorted, yet its index fits: it is served" in result.output
+        with create_app(folder_config(folder)).test_client() as client:
+            assert client.get("/reads/again?referenceName=chr1&start=0&end=20000").status_code == 200
+
+    def test_names_and_links_that_are_not_served(self, folder: Path) -> None:
+        shutil.copy2(folder / "NA00001.bam", folder / "upper.BAM")
+        shutil.copy2(folder / "cohort.vcf.gz", folder / "mixed.Vcf.gz")
+        shutil.copy2(folder / "cohort.vcf.gz", folder / "cohort.vcf.bgz")
+        (folder / "gone.bam").symlink_to("nowhere.bam")
+        (folder / "loop.bam").symlink_to("loop.bam")
+        result = run("check", folder)
+        assert result.exit_code == 1
+        printed = result.output.splitlines()
+        failed = {line.removeprefix(f"FAILED {folder}/"): reason for line, reason in pairwise(printed)}
+        assert "rename it to upper.bam" in failed["upper.BAM"]
+        assert "rename it to mixed.vcf.gz" in failed["mixed.Vcf.gz"]
+        assert "cohort.vcf.gz is served as the VCF file of 'cohort'" in failed["cohort.vcf.bgz"]
+        for name in ("gone.bam", "loop.bam"):
+            assert "does not exist or cannot be reached" in failed[name]
+        assert "10 files, 5 of them cannot be served" in result.output
+
+    def test_files_whose_ids_an_earlier_entry_has(self, demo_folder: Path, tmp_path: Path) -> None:
+        config = tmp_path / "config.yaml"
+        config.write_text(
+            f"storages: {{lab: {{type: local, root: {demo_folder}}}}}\n"
+            "datasets: [{id: lab/cohort, variants: {VCF: {storage: lab, key: cohort.vcf.gz}}},\n"
+            "  {prefix: lab/, storage: lab}]\n"
+        )
+        result = run("check", "--config", config)
+        assert result.exit_code == 1
+        hidden = [line for line in result.output.splitlines() if "no request reaches it" in line]
+        # The named dataset stands first, so that the prefix adds nothing to it: neither VCF nor BCF.
+        assert len(hidden) == 2
+        assert all("the entry of id 'lab/cohort' comes first" in line for line in hidden)
+        assert f"FAILED {demo_folder}/cohort.bcf" in result.output
 
     def test_an_unsorted_file_cannot_be_served(self, tmp_path: Path) -> None:
         header = {"HD": {"VN": "1.6", "SO": "queryname"}, "SQ": [{"SN": "chr1", "LN": 1000}]}

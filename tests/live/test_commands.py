@@ -1,0 +1,71 @@
+"""Commands run by a user that may not read or write everything."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.live.tools import tool
+
+
+def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    """What the command does without root's right to pass over the permissions of files."""
+    prefix = []
+    if os.geteuid() == 0:
+        prefix = [tool("setpriv"), "--bounding-set=-dac_override,-dac_read_search", "--"]
+    command = [*prefix, tool("htsget-flask"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def folder(demo_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the example data without indexes, with a file and a folder that cannot be read."""
+    copy = shutil.copytree(demo_folder, tmp_path / "data")
+    for name in ("NA00001.bam.bai", "cohort.bcf.csi", "demo.fa.fai"):
+        (copy / name).unlink()
+    shutil.copy2(copy / "NA00001.bam", copy / "A.bam")
+    (copy / "A.bam").chmod(0)
+    (copy / "closed").mkdir(mode=0)
+    return copy
+
+
+def test_index_builds_all_others(folder: Path) -> None:
+    ended = run("index", folder)
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert ended.stdout == "3 indexes built, 1 failed\n"
+    assert f"Error: {folder}/A.bam: it cannot be read: Permission denied; give the user" in ended.stderr
+    assert all((folder / name).exists() for name in ("NA00001.bam.bai", "cohort.bcf.csi", "demo.fa.fai"))
+
+
+def test_index_in_a_folder_that_cannot_be_written(folder: Path) -> None:
+    folder.chmod(0o555)
+    ended = run("index", folder)
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert ended.stdout == "0 indexes built, 3 failed\n"
+    assert f"{folder}/NA00001.bam.bai: no index can be built: its folder cannot be written" in ended.stderr
+
+
+def test_check_reports_what_cannot_be_read(folder: Path) -> None:
+    run("index", folder)
+    ended = run("check", folder)
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert f"error: it cannot be read: Permission denied [{folder}/A.bam]" in ended.stdout
+    assert f"FAILED {folder}/closed\n       error: cannot be listed, so that nothing in it is served" in ended.stdout
+    assert "ok     /reads/NA00001 BAM" in ended.stdout
+    assert "7 files, 2 of them cannot be served" in ended.stdout
+
+
+@pytest.mark.parametrize("name", ["closed", "file/below", "closed/below"])
+def test_demo_in_a_folder_that_cannot_be_written(name: str, tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o555)
+    (tmp_path / "file").touch()
+    ended = run("demo", tmp_path / name)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"Error: {tmp_path / name}: ")
+    assert "name a folder that can be written" in ended.stderr
+    assert "Traceback" not in ended.stderr
