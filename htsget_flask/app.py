@@ -1,7 +1,8 @@
 """The application: from a configuration to a WSGI app."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -42,7 +43,7 @@ from htsget_flask.storage import Storage
 from htsget_flask.storage.handover import XAccel, XSendfile
 from htsget_flask.storage.local import LocalStorage
 from htsget_flask.storage.signed import UrlSigner
-from htsget_flask.web import EXTENSION, AnswerView, Services, register
+from htsget_flask.web import EXTENSION, AnswerView, Services, error_answer, error_name, register
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -121,23 +122,41 @@ def _nothing(environ: "WSGIEnvironment", start_response: "StartResponse") -> Ite
     return ()
 
 
+def _host_pattern(hosts: Sequence[str]) -> re.Pattern[str]:
+    """What a Host header is that names one of the hosts, with any port."""
+    return re.compile(rf"(?:{'|'.join(map(re.escape, hosts))})(?::[0-9]{{0,5}})?", re.IGNORECASE)
+
+
 class _App(Flask):
     """Flask without views of its own kind for asyncio: asking every function whether it is one costs 4 us a time."""
 
     session_interface = _NoSession()
 
-    def __init__(self, name: str, proxies: int) -> None:
+    def __init__(self, name: str, proxies: int, hosts: Sequence[str] | None) -> None:
         super().__init__(name, static_folder=None)
+        self._hosts = hosts
+        self._names_host = None if hosts is None else _host_pattern(hosts).fullmatch
         self._place = ProxyFix(_nothing, *[proxies] * 5) if proxies else _nothing
         # Clients ask for many parts of a file, and many regions of a dataset.
         self._known_view = lru_cache(_MOST_PATHS)(self._view)
 
     def wsgi_app(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if self._names_host is not None:
+            self._place(environ, start_response)
+            # Pages of browsers, which this is against, cannot leave the host out.
+            host = environ.get("HTTP_HOST")
+            if host and not self._names_host(host):
+                return self._misdirected()(environ, start_response)
         answer = self._answer(environ, start_response)
         if answer is not None:
             return answer(environ, start_response)
         self._place(environ, start_response)
         return super().wsgi_app(environ, start_response)
+
+    def _misdirected(self) -> Answer:
+        """The answer to a request for another host (RFC 9110 7.4)."""
+        message = f"this server only answers requests to {', '.join(self._hosts or ())}"
+        return error_answer(error_name(421), message, 421)
 
     def _answer(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Answer | None:
         """What a view answers that needs nothing of Flask's, which takes longer than most of these views.
@@ -177,7 +196,7 @@ class _App(Flask):
 
 def create_app(config: Config) -> Flask:
     """The WSGI application that serves the configuration's datasets."""
-    app = _App(__name__, config.trusted_proxies)
+    app = _App(__name__, config.trusted_proxies, config.hosts)
     gate = None if config.auth is None else make_gate(config.auth)
     app.extensions[EXTENSION] = replace(create_services(config), gate=gate)
     # A path with an empty segment is no path of ours; werkzeug would answer it with a redirect.

@@ -6,7 +6,7 @@ from typing import BinaryIO, NamedTuple
 from htsget_flask.config import DatasetConfig, PrefixConfig
 from htsget_flask.errors import FileFaultError, NotFound, StorageError, UnsupportedFormat
 from htsget_flask.formats import ENDPOINTS, FORMATS, Format
-from htsget_flask.storage import Stat, Storage
+from htsget_flask.storage import Stat, Storage, is_hidden
 
 
 class Source(NamedTuple):
@@ -82,8 +82,12 @@ class _PrefixEntry:
 
     def matches(self, dataset_id: str) -> bool:
         prefix = self.config.prefix
-        # Without a name of its own the file would be one that is only a suffix, such as `.bam`.
-        return dataset_id.startswith(prefix) and len(dataset_id) > len(prefix) and not dataset_id.endswith("/")
+        if not dataset_id.startswith(prefix) or dataset_id.endswith("/"):
+            return False
+        # Without a name the file would be one that is only a suffix, such as `.bam`. What is hidden, such as the
+        # snapshots of a file server, may be what was withdrawn.
+        stem = dataset_id[len(prefix) :]
+        return bool(stem) and not is_hidden(stem)
 
     def sources(self, dataset_id: str, endpoint: str) -> Iterator[Source]:
         stem = dataset_id[len(self.config.prefix) :]

@@ -55,6 +55,12 @@ def main() -> None:
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one for each core]")
 @click.option("--threads", default=32, show_default=True, type=click.IntRange(1), help="Threads in each process.")
+@click.option(
+    "--origin",
+    "origins",
+    multiple=True,
+    help="A further origin, such as https://igv.org, whose pages may read DIR besides those of this machine.",
+)
 @click.option("--certfile", type=_FILE, help="Serve https: the certificate, and those between it and its root.")
 @click.option("--keyfile", type=_FILE, help="The certificate's private key.")
 def serve(
@@ -64,15 +70,21 @@ def serve(
     port: int,
     workers: int | None,
     threads: int,
+    origins: tuple[str, ...],
     certfile: Path | None,
     keyfile: Path | None,
 ) -> None:
-    """Serve all files below DIR, or the datasets of a configuration, with gunicorn."""
+    """Serve all files below DIR, or the datasets of a configuration, with gunicorn.
+
+    DIR on 127.0.0.1 is for programs and web pages of this machine, and for pages of each --origin.
+    """
+    if folder is None and origins:
+        raise click.UsageError("--origin goes with DIR; a configuration has cors.origins")
     if (certfile is None) != (keyfile is None):
         raise click.UsageError("--certfile and --keyfile go together")
     from htsget_flask.server import Server, settings, tls_settings  # noqa: PLC0415 - gunicorn is of no use to the other commands
 
-    config = _config(folder, config_path)
+    config = _config(folder, config_path, address=host, origins=origins)
     if keyfile is not None and (faults := list(exposing_faults(config, keyfile))):
         raise click.ClickException("\n".join(faults))
 
@@ -351,10 +363,14 @@ def _size(size: int) -> str:
     return f"{size:.4g} TiB"
 
 
-def _config(folder: Path | None, config_path: Path | None) -> Config:
+def _config(
+    folder: Path | None, config_path: Path | None, *, address: str | None = None, origins: Sequence[str] = ()
+) -> Config:
     if (folder is None) == (config_path is None):
         raise click.UsageError("give either DIR or --config FILE")
     try:
-        return folder_config(folder) if folder else read_config(config_path)  # type: ignore[arg-type]
+        if folder is not None:
+            return folder_config(folder, address=address, origins=origins)
+        return read_config(config_path)  # type: ignore[arg-type]
     except ConfigError as error:
         raise click.ClickException(str(error)) from error

@@ -145,7 +145,13 @@ def register(app: Flask, config: Config) -> None:
 def _origin_patterns(config: Config) -> str | list[re.Pattern[str]]:
     """The origins as flask-cors cannot misread them: it takes some texts for patterns, and matches only their start."""
     origins = allowed_origins(config)
-    return "*" if "*" in origins else [re.compile(re.escape(origin) + r"\Z") for origin in sorted(origins)]
+    return "*" if "*" in origins else [_origin_pattern(origin) for origin in sorted(origins)]
+
+
+def _origin_pattern(origin: str) -> re.Pattern[str]:
+    scheme_and_host = origin.removesuffix(":*")
+    port = "" if scheme_and_host == origin else "(?::[0-9]{1,5})?"
+    return re.compile(rf"{re.escape(scheme_and_host)}{port}\Z")
 
 
 def _for_browsers(function: AfterRequest) -> AfterRequest:

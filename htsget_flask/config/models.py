@@ -15,7 +15,7 @@ from pydantic import (
 
 from htsget_flask.config.access import AuthConfig
 from htsget_flask.config.storages import StorageConfig
-from htsget_flask.config.values import BaseUrl, Key, Model, WebOrigins, is_url, relative_key
+from htsget_flask.config.values import BaseUrl, HostName, Key, Model, WebOrigins, is_url, relative_key
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -252,6 +252,9 @@ class Config(Model):
         None, description="What tickets point at; by default the address that the request itself used."
     )
     trusted_proxies: int = Field(0, ge=0, description="How many proxies in front set X-Forwarded-* headers.")
+    hosts: list[HostName] | None = Field(
+        None, min_length=1, description="The hosts that requests may name, without ports; by default any."
+    )
     storages: dict[str, StorageConfig] = Field(min_length=1)
     datasets: list[DatasetEntry] = Field([], description="First match wins.")
     htsget: HtsgetConfig = HtsgetConfig()

@@ -3,7 +3,8 @@
 import io
 import os
 import tempfile
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +17,37 @@ from htsget_flask.config.models import GENOME_TAGS, KIND_TAGS, Config
 from htsget_flask.config.storages import LocalStorageConfig
 from htsget_flask.config.values import IN_FILE, is_url, secret_in
 
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
 
 class ConfigError(Exception):
     """The configuration is not valid; the text has one line per fault, each with its path in the file."""
 
 
-def folder_config(folder: Path) -> Config:
+def folder_config(folder: Path, *, address: str | None = None, origins: Sequence[str] = ()) -> Config:
     """The configuration that serves all files below a folder: its storage is named `data`, its ids are the paths.
 
-    The files can be fetched as they are, and are listed.
+    The files can be fetched as they are, and are listed. Where `address`, which the server listens on, is of the
+    loopback interface, or where `origins` are named, only pages of this machine and of these origins may read them. On
+    the loopback interface requests have to name a loopback host too: else a page of any site, whose name then resolves
+    to 127.0.0.1 (DNS rebinding), would be of the server's own origin.
 
     Raises:
-        ConfigError: when there is no such folder.
+        ConfigError: when there is no such folder, or an origin is not one.
     """
-    return _validated(
-        {
-            "storages": {"data": {"type": "local", "root": str(folder)}},
-            "datasets": [{"prefix": "", "storage": "data"}],
-            "files": {"storages": ["data"], "listing": True},
-            "refget": {"fastas": [{"storage": "data", "prefix": ""}]},
-        },
-        base=Path.cwd(),
-        source=str(folder),
-    )
+    content: dict[str, Any] = {
+        "storages": {"data": {"type": "local", "root": str(folder)}},
+        "datasets": [{"prefix": "", "storage": "data"}],
+        "files": {"storages": ["data"], "listing": True},
+        "refget": {"fastas": [{"storage": "data", "prefix": ""}]},
+    }
+    is_loopback = address is not None and _is_loopback(address)
+    if is_loopback:
+        content["hosts"] = list(dict.fromkeys((*_LOOPBACK, f"[{address}]" if ":" in str(address) else address)))
+    if is_loopback or origins:
+        local = [f"{scheme}://{host}:*" for scheme in ("http", "https") for host in _LOOPBACK]
+        content["cors"] = {"origins": [*local, *origins]}
+    return _validated(content, base=Path.cwd(), source=str(folder))
 
 
 def read_config(path: Path) -> Config:
@@ -65,6 +74,13 @@ def default_cache_folder() -> Path:
     if os.path.isabs(home):
         return Path(home, "htsget_flask")
     return Path(tempfile.gettempdir(), f"htsget_flask-{os.getuid()}")
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
 
 
 class _Loader(yaml.SafeLoader):

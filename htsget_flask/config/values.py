@@ -59,23 +59,26 @@ def _folder(value: str) -> str:
 
 
 def _spelled_origin(value: str) -> str:
-    text = value.lower()
+    is_any_port = value.endswith(":*")
+    text = value.lower().removesuffix(":*")
     parts = _ORIGIN.fullmatch(text)
-    if parts is None or int(parts[3] or 0) > 0xFFFF:
-        raise ValueError(f"{value!r} must be * or null, or scheme://host or scheme://host:port and nothing behind it")
+    if parts is None or int(parts[3] or 0) > 0xFFFF or (is_any_port and parts[3]):
+        raise ValueError(
+            f"{value!r} must be * or null, or scheme://host, scheme://host:port or scheme://host:* and nothing after it"
+        )
     if parts[2] is not None:
         try:
             text = text.replace(parts[2], IPv6Address(parts[2]).compressed)
         except ValueError as error:
             raise ValueError(f"{value!r} names no host: {error}") from error
-    return text.removesuffix(_DEFAULT_PORTS.get(parts[1], ""))
+    return f"{text}:*" if is_any_port else text.removesuffix(_DEFAULT_PORTS.get(parts[1], ""))
 
 
 def web_origin(value: str) -> str:
-    """An origin of web pages as browsers spell it (RFC 6454 6.2), `null`, or `*` for all.
+    """An origin of web pages as browsers spell it (RFC 6454 6.2), `null`, or `*` for all; `:*` stands for any port.
 
     Raises:
-        ValueError: when it is none; browsers know no patterns, and no origin with a path.
+        ValueError: when it is none; browsers know no other patterns, and no origin with a path.
     """
     return value if value in ("*", "null") else _spelled_origin(value)
 
@@ -84,9 +87,22 @@ def _web_origins(value: str | list[str]) -> str | list[str]:
     return web_origin(value) if isinstance(value, str) else [web_origin(origin) for origin in value]
 
 
+def host_name(value: str) -> str:
+    """A host as requests name it (RFC 9110 7.2), in lower case and without a port.
+
+    Raises:
+        ValueError: when it is not one.
+    """
+    try:
+        return _spelled_origin(f"http://{value}:*").removeprefix("http://").removesuffix(":*")
+    except ValueError:
+        raise ValueError(f"{value!r} must be a host's name or address without a port; IPv6 in brackets") from None
+
+
 BaseUrl = Annotated[str, AfterValidator(base_url)]
 Key = Annotated[str, AfterValidator(relative_key)]
 Folder = Annotated[str, AfterValidator(_folder)]
+HostName = Annotated[str, AfterValidator(host_name)]
 WebOrigins = Annotated[str | list[str], AfterValidator(_web_origins)]
 
 

@@ -403,6 +403,36 @@ class TestNoPathLeadsOut:
         )
 
 
+class TestWhatIsHiddenIsNoDataset:
+    IDS = (".p1", ".snapshot/p1", "cardio/.snapshot/daily/p1", "cardio/._p1", ".Trash-1000/files/p1", "..p1")
+
+    @pytest.fixture
+    def settings(self, tmp_path: Path) -> dict[str, Any]:
+        """Of a server of visible and hidden files, one of which has an entry that names it."""
+        content = files.bam_normal(tmp_path).read_bytes()
+        for name in ("cardio/p1", *self.IDS):
+            path = tmp_path / "data" / f"{name}.bam"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        hidden = {"storage": "data", "key": "cardio/.snapshot/daily/p1.bam"}
+        return {"datasets": [{"prefix": "", "storage": "data"}, {"id": "daily/.p1", "reads": {"BAM": hidden}}]}
+
+    @pytest.mark.parametrize("dataset_id", IDS)
+    def test_below_a_prefix(self, settings: dict[str, Any], tmp_path: Path, dataset_id: str) -> None:
+        settings["datasets"].append({"prefix": "also/", "storage": "data"})
+        http = http_for(tmp_path / "data", **settings)
+        visible = http.get("/reads/cardio/p1")
+        block = next(entry["url"] for entry in json.loads(visible.body)["htsget"]["urls"] if "/blocks/" in entry["url"])
+        assert visible.status == http.get(block).status == 200
+        for url in (f"/reads/{dataset_id}", f"/reads/also/{dataset_id}", block.replace("cardio/p1", dataset_id)):
+            assert http.get(url).status == 404
+        assert http.get(f"/page/dataset?id={dataset_id}").status == 404
+
+    def test_unless_an_entry_names_its_file(self, settings: dict[str, Any], tmp_path: Path) -> None:
+        http = http_for(tmp_path / "data", **settings)
+        assert fetch(http, "/reads/daily/.p1") == (tmp_path / "data" / "cardio/p1.bam").read_bytes()
+
+
 class TestBrowsersMayRead:
     def test_every_answer_carries_cors_headers(self, client: FlaskClient) -> None:
         headers = {"Origin": "https://browser.example"}

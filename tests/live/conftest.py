@@ -11,6 +11,7 @@ import pytest
 from tests import files
 from tests.live.browser import chromium
 from tests.live.server import Server, serving
+from tests.live.wire import ORIGIN
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -50,8 +51,8 @@ def browser() -> Iterator["Browser"]:
 
 @pytest.fixture(scope="session")
 def demo_server(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of the example data."""
-    with serving(demo_folder, folder=tmp_path_factory.mktemp("server")) as server:
+    """A server of the example data, which lets pages of one site in."""
+    with serving(demo_folder, "--origin", ORIGIN, folder=tmp_path_factory.mktemp("server")) as server:
         yield server
 
 

@@ -224,6 +224,29 @@ class TestAReplacedFile:
         assert {front.get(url, headers).status for url, headers in urls} == {404}
 
 
+class TestALinkInAFilesPlace:
+    """Whoever may write in the folder can put one there, which has to open nothing that lies elsewhere."""
+
+    @pytest.mark.parametrize("name", ["exchanged", "exchanged folder/below"])
+    def test_is_refused(self, front: Front, data: Path, name: str) -> None:
+        url = front.url + signed(quote(f"/raw/lab/{name}.bam"), 4_000_000_000)
+        path = data / f"{name}.bam"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"inside")
+        assert front.get(url).body == b"inside"
+        with fronts.open_folder() as outside:
+            (outside / path.name).write_bytes(b"secret")
+            changed = path if path.parent == data else path.parent
+            changed.rename(changed.with_name("aside"))
+            changed.symlink_to(outside / path.name if changed == path else outside)
+            answer = front.get(url)
+        assert answer.status in (403, 404)
+        assert b"secret" not in answer.body
+        changed.unlink()
+        changed.with_name("aside").rename(changed)
+        assert front.get(url).body == b"inside"
+
+
 class TestPagesOfOtherOrigins:
     def test_may_send_the_headers(self, front: Front) -> None:
         url, headers = direct_urls(front, "/reads/big")[0]

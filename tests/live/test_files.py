@@ -345,7 +345,7 @@ def leave(server: Server, target: str, *, reset: bool) -> bytes:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
         client.settimeout(30)
         client.connect((server.host, server.port))
-        client.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        client.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         status = client.recv(12)
         assert client.recv(4096)
         if reset:

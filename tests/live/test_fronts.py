@@ -58,7 +58,7 @@ def apache(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fro
 def astray(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     """nginx that sees another folder, as if files had been replaced after gunicorn looked at them."""
     folder = tmp_path_factory.mktemp("other")
-    with fronts.open_folder() as here, fronts.open_folder() as there:
+    with fronts.open_folder() as here, fronts.open_folder() as there, fronts.open_folder() as outside:
         (here / "data").mkdir()
         shutil.copy(data / "big.bam", here / "missing.bam")
         for name in ("missing", "older", "shorter", "closed"):
@@ -70,6 +70,14 @@ def astray(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fro
         os.truncate(there / "shorter.bam", 5_000_000)
         os.utime(there / "shorter.bam", ns=(status.st_atime_ns, status.st_mtime_ns))
         (there / "closed.bam").chmod(0)
+        (here / "folder").mkdir()
+        (there / "folder").symlink_to(outside)
+        (there / "link.bam").symlink_to(outside / "secret.bam")
+        for name in ("link.bam", "folder/secret.bam"):
+            shutil.copy2(data / "big.bam", here / name)
+        # Its version is that of the files here.
+        (outside / "secret.bam").write_bytes(bytes(os.stat(data / "big.bam").st_size))
+        shutil.copystat(data / "big.bam", outside / "secret.bam")
         config = write(folder, "x-accel", lab=here)
         with fronts.nginx(folder, config, {"lab": there}) as front:
             yield front
@@ -365,7 +373,7 @@ class TestLongRequests:
 
 
 class TestWhatNginxCannotSendIsSentByGunicorn:
-    @pytest.mark.parametrize("name", ["missing", "older", "shorter", "closed"])
+    @pytest.mark.parametrize("name", ["missing", "older", "shorter", "closed", "link", "folder/secret"])
     def test_blocks(self, astray: Front, name: str) -> None:
         if name == "closed" and os.geteuid() != 0:
             pytest.skip("only root's nginx has other rights than gunicorn")
@@ -377,7 +385,7 @@ class TestWhatNginxCannotSendIsSentByGunicorn:
                 handed_over += f"{path} /_part/lab/{name}.bam" in (astray.folder / "access").read_text()
         assert handed_over > 5
 
-    @pytest.mark.parametrize("name", ["missing", "closed"])
+    @pytest.mark.parametrize("name", ["missing", "closed", "link", "folder/secret"])
     def test_whole_files(self, astray: Front, name: str) -> None:
         if name == "closed" and os.geteuid() != 0:
             pytest.skip("only root's nginx has other rights than gunicorn")

@@ -26,13 +26,13 @@ from tests.live.wire import ORIGIN, ask, error, get, raw, read, send, urls
 pytestmark = pytest.mark.live
 
 PATIENCE = 20.0
-POST = b"POST /reads/big HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+POST = b"POST /reads/big HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
 @pytest.fixture(scope="module")
 def server(serve: Serve, big_folder: Path) -> Server:
     """A server of the large file."""
-    return serve(big_folder)
+    return serve(big_folder, "--origin", "*")
 
 
 class Copy(NamedTuple):
@@ -52,7 +52,7 @@ class Copy(NamedTuple):
 def spoiled(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> tuple[Server, Path]:
     """A server, and its folder."""
     folder = tmp_path_factory.mktemp("spoiled")
-    return serve(folder), folder
+    return serve(folder, "--origin", ORIGIN), folder
 
 
 @pytest.fixture
@@ -113,10 +113,15 @@ class TestAClientThatLeavesCostsNothing:
 
     def test_in_the_middle_of_a_request(self, server: Server) -> None:
         before = server.log()
-        for begun in (b"", b"GET /re", b"GET /reads/big HTTP/1.1\r\nHost: x\r\n", b"POST /reads/big HTTP/1.1\r\n"):
+        for begun in (
+            b"",
+            b"GET /re",
+            b"GET /reads/big HTTP/1.1\r\nHost: localhost\r\n",
+            b"POST /reads/big HTTP/1.1\r\n",
+        ):
             with socket.create_connection((server.host, server.port)) as connection:
                 connection.sendall(begun)
-        body = b"POST /reads/big HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+        body = POST + b"Content-Length: 99\r\n\r\n{"
         with socket.create_connection((server.host, server.port)) as connection:
             connection.sendall(body)
         assert wait_until(server.is_healthy)
@@ -383,7 +388,7 @@ class TestStrangeRequestsAreRefused:
         with socket.create_connection((server.host, server.port), timeout=PATIENCE) as connection:
             # A server may stop listening before the whole line was sent.
             with suppress(BrokenPipeError, ConnectionResetError):
-                connection.sendall(b"GET /reads/" + b"a" * length + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+                connection.sendall(b"GET /reads/" + b"a" * length + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
             answer = HTTPResponse(connection)
             answer.begin()
             body = answer.read()
@@ -395,14 +400,14 @@ class TestStrangeRequestsAreRefused:
         assert server.is_healthy()
 
     def test_long_headers(self, server: Server) -> None:
-        assert_refused(get(server, "/reads/big", "Host: x", "X-Long: " + "a" * 9_000), 431)
+        assert_refused(get(server, "/reads/big", "Host: localhost", "X-Long: " + "a" * 9_000), 431)
 
     def test_very_many_headers(self, server: Server) -> None:
-        assert_refused(get(server, "/reads/big", "Host: x", *(f"X-{number}: x" for number in range(500))), 431)
+        assert_refused(get(server, "/reads/big", "Host: localhost", *(f"X-{number}: x" for number in range(500))), 431)
 
     @pytest.mark.parametrize("line", [b"GET /reads/\xff\x00\x01 HTTP/1.1", b"GET", b"GET / HTTP/9", b"g{t / HTTP/1.1"])
     def test_bad_bytes_in_the_first_line(self, server: Server, line: bytes) -> None:
-        assert_refused(raw(server, line + b"\r\nHost: x\r\nConnection: close\r\n\r\n"), 400)
+        assert_refused(raw(server, line + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n"), 400)
 
     def test_what_is_refused_is_hidden_from_pages_where_not_all_may_see_it(
         self, serve: Serve, big_folder: Path, tmp_path: Path
@@ -412,7 +417,7 @@ class TestStrangeRequestsAreRefused:
             f"storages: {{a: {{type: local, root: {big_folder}}}}}\ndatasets: [{{prefix: '', storage: a}}]\n"
             f"cors: {{origins: ['https://other.example']}}\n"
         )
-        answer = get(serve("--config", path), "/reads/big", "Host: x", "X-Long: " + "a" * 9_000)
+        answer = get(serve("--config", path), "/reads/big", "Host: localhost", "X-Long: " + "a" * 9_000)
         assert (answer.status, error(answer)) == (431, "InvalidInput")
         assert "access-control-allow-origin" not in answer.headers
 
@@ -466,8 +471,8 @@ class TestStrangeRequestsAreRefused:
 
     @pytest.mark.parametrize("length", ["-1", "x", "1,2", "0x10"])
     def test_nonsense_lengths(self, server: Server, length: str) -> None:
-        head = f"POST /reads/big HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n"
-        assert raw(server, f"{head}Connection: close\r\n\r\n{{}}".encode()).status == 400
+        head = POST + f"Content-Length: {length}\r\n".encode()
+        assert raw(server, head + b"Connection: close\r\n\r\n{}").status == 400
 
     @pytest.mark.parametrize(
         "piece",
@@ -495,12 +500,12 @@ class TestStrangeRequestsAreRefused:
     )
     def test_block_urls_that_no_ticket_holds(self, server: Server, piece: str) -> None:
         before = block_url(server).rpartition("/reads/BAM/")[0].rpartition("/")[0]
-        answer = get(server, f"{urlsplit(before).path}/{piece}/reads/BAM/big", "Host: x")
+        answer = get(server, f"{urlsplit(before).path}/{piece}/reads/BAM/big", "Host: localhost")
         assert (answer.status, error(answer)) == (404, "NotFound")
 
     @pytest.mark.parametrize("piece", ["1.0-1.5", "0.0-0.65000", "0.1-3.0", "0.1-9.1"])
     def test_block_urls_that_only_a_wrong_index_gives(self, server: Server, piece: str) -> None:
         before = block_url(server).rpartition("/reads/BAM/")[0].rpartition("/")[0]
-        answer = get(server, f"{urlsplit(before).path}/{piece}/reads/BAM/big", "Host: x")
+        answer = get(server, f"{urlsplit(before).path}/{piece}/reads/BAM/big", "Host: localhost")
         assert (answer.status, error(answer)) == (500, "InternalServerError")
         assert "big.bam: " in server.log()

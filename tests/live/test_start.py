@@ -176,6 +176,17 @@ class TestAServerListensWhereItIsTold:
             assert url.startswith(f"http://[::1]:{server.port}/")
             assert ask(server, "HEAD", url).status == 200
 
+    def test_by_default_for_this_machine_alone(self, demo_server: Server, tmp_path: Path) -> None:
+        """As curl and htslib resolve names, and as browsers do after DNS was rebound to the loopback address."""
+        evil = ("--resolve", f"evil.example:{demo_server.port}:127.0.0.1", f"http://evil.example:{demo_server.port}")
+        silent = ("--silent", "--write-out", "%{http_code}", "--output", "/dev/null")
+        for target in ("/", "/files/data/", "/files/data/NA00001.bam", "/reads/NA00001", "/page/datasets", "/health"):
+            assert run("curl", *silent, *evil[:2], evil[2] + target, cwd=tmp_path) == "421"
+            assert run("curl", *silent, f"http://localhost:{demo_server.port}{target}", cwd=tmp_path) == "200"
+        assert run("samtools", "head", f"http://localhost:{demo_server.port}/reads/NA00001", cwd=tmp_path)
+        answer = ask(demo_server, "GET", "/files/data/", Origin="http://evil.example")
+        assert "access-control-allow-origin" not in answer.headers
+
     def test_on_a_port_that_the_system_chooses(self, demo_folder: Path, tmp_path: Path) -> None:
         command = [tool("htsget-flask"), "serve", demo_folder, "--port", "0", "--workers", "1"]
         printed, log = tmp_path / "stdout", tmp_path / "stderr"
@@ -234,6 +245,13 @@ cache: {max_bytes: many}
             "cache.max_bytes",
         ):
             assert f"{path}: {fault}" in complaint, (fault, complaint)
+
+    def test_with_an_origin_that_is_none(self, demo_folder: Path, tmp_path: Path) -> None:
+        assert "'igv.org' must be" in refuse(demo_folder, "--origin", "igv.org", cwd=tmp_path)
+
+    def test_with_origins_in_two_places(self, demo_folder: Path, tmp_path: Path) -> None:
+        path = write_config(tmp_path / "config.yaml", demo_folder)
+        assert "cors.origins" in refuse("--config", path, "--origin", "https://igv.org", cwd=tmp_path)
 
     def test_that_is_no_yaml(self, tmp_path: Path) -> None:
         path = tmp_path / "config.yaml"

@@ -1,7 +1,10 @@
+import contextlib
 import os
+import subprocess
+import sys
 import threading
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -63,6 +66,107 @@ class TestLinks:
         assert LocalStorage(Path("/")).stat(f"{tmp_path}/a"[1:]).size == 1
 
 
+class TestAFolderThatBecomesALink:
+    """Another process exchanges a folder for a link out of the root, again and again."""
+
+    TRIES = 2_000
+    EXCHANGE = """
+import os, sys
+folder, link = sys.argv[1:]
+print(flush=True)
+while os.getppid() == int(os.environ["PARENT"]):
+    os.rename(folder, folder + ".folder")
+    os.rename(link, folder)
+    os.rename(folder, link)
+    os.rename(folder + ".folder", folder)
+"""
+
+    @pytest.fixture
+    def root(self, tmp_path: Path) -> Iterator[Path]:
+        """The root, in which `drop/d` is exchanged."""
+        root = tmp_path / "root"
+        for folder in (root / "drop" / "d" / "deep", tmp_path / "outside" / "deep"):
+            folder.mkdir(parents=True)
+            (folder / "file").write_bytes(folder.relative_to(tmp_path).parts[0].encode())
+        (root / "drop" / "link").symlink_to(tmp_path / "outside")
+        command = [sys.executable, "-c", self.EXCHANGE, str(root / "drop" / "d"), str(root / "drop" / "link")]
+        with subprocess.Popen(
+            command, env={**os.environ, "PARENT": str(os.getpid())}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process:
+            try:
+                assert process.stdout is not None and process.stdout.readline() == b"\n"
+                yield root
+                assert process.poll() is None
+            finally:
+                process.kill()
+
+    def test_is_exchanged_between_look_and_open(self, root: Path) -> None:
+        """What the other tests claim would mean nothing if the exchange never came at the wrong time."""
+        path, leaked = root / "drop" / "d" / "deep" / "file", 0
+        for _ in range(100 * self.TRIES):
+            try:
+                if os.path.realpath(path, strict=True) == str(path):
+                    leaked += path.read_bytes() == b"outside"
+            except OSError:
+                continue
+            if leaked:
+                return
+        raise AssertionError("the exchange never came between look and open")
+
+    @pytest.mark.parametrize("key", ["drop/d/deep/file", "in/file"])
+    def test_is_not_left_by_what_is_opened(self, root: Path, key: str) -> None:
+        # A link that stays inside, on whose way the folder lies.
+        (root / "in").symlink_to("drop/d/deep")
+        storage = LocalStorage(root)
+
+        def read() -> bytes:
+            with storage.open(key) as file:
+                return file.read()
+
+        assert self.outcomes(read) == {None, b"root"}
+
+    def test_nor_by_the_status_of_a_file(self, root: Path) -> None:
+        storage = LocalStorage(root)
+        assert self.outcomes(lambda: storage.stat("drop/d/deep/file").size) == {None, len("root")}
+
+    def outcomes(self, act: Callable[[], object]) -> set[object]:
+        """What comes of many tries, None where there was no such file, and of more until both were seen."""
+        found: set[object] = set()
+        for tries in range(100 * self.TRIES):
+            if tries >= self.TRIES and len(found) > 1:
+                break
+            try:
+                found.add(act())
+            except NotFound:
+                found.add(None)
+        return found
+
+
+class TestAFolderThatBecomesALinkWhileItIsListed:
+    def test_does_not_show_what_is_outside(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A name would be there twice, outside when the folder is read and inside when its file is."""
+        root, outside = tmp_path / "root", tmp_path / "outside"
+        (root / "d").mkdir(parents=True)
+        outside.mkdir()
+        (root / "d" / "file").touch()
+        (outside / "secret").touch()
+        scan, folder, aside = os.scandir, root / "d", root / ".aside"
+
+        def exchange(path: str | int) -> object:
+            os.rename(folder, aside)
+            folder.symlink_to(outside)
+            with scan(path) as entries:
+                found = list(entries)
+            folder.unlink()
+            os.rename(aside, folder)
+            (folder / "secret").touch()
+            return contextlib.nullcontext(found)
+
+        storage = LocalStorage(root)
+        monkeypatch.setattr("os.scandir", exchange)
+        assert keys(storage, "d/") == ["d/file"]
+
+
 class TestWhatIsNoFile:
     def test_is_not_found_and_blocks_nobody(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe")
@@ -116,14 +220,14 @@ class TestOnlyWhatIsServedIsListed:
         for name in ("a", "lost+found"):
             (tmp_path / name).mkdir()
             (tmp_path / name / "file").write_bytes(b"x")
-        scan = os.scandir
+        open_file = os.open
 
-        def refuse(path: str) -> object:
-            if path.endswith("/lost+found/"):
+        def refuse(path: str, flags: int, *, dir_fd: int | None = None) -> int:
+            if path.endswith("/lost+found"):
                 raise PermissionError(13, "denied")
-            return scan(path)
+            return open_file(path, flags, dir_fd=dir_fd)
 
-        monkeypatch.setattr("os.scandir", refuse)
+        monkeypatch.setattr("os.open", refuse)
         assert keys(LocalStorage(tmp_path)) == ["a/file"]
 
     @pytest.mark.parametrize("error", [PermissionError(13, "denied"), FileNotFoundError(2, "none"), OSError(5, "bad")])

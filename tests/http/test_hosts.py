@@ -1,0 +1,172 @@
+"""Which hosts a request may name, and which pages may read: a folder on the loopback interface is for this machine."""
+
+from itertools import product
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from htsget_flask.app import create_app
+from htsget_flask.config import ConfigError, folder_config
+from htsget_flask.storage.local import LocalStorage
+from tests import files
+from tests.client import FlaskHttp, Response
+from tests.http.app import http_for
+from tests.live.wire import error
+
+TARGETS = (
+    "/reads/bam_normal",
+    "/files/data/bam_normal.bam",
+    "/files/data/",
+    "/",
+    "/page/datasets",
+    "/nowhere",
+    "/health",
+)
+PUBLIC = ("0.0.0.0", "::", "192.0.2.1", "htsget.example.org", None)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("hosts") / "data"
+    path.mkdir()
+    files.bam_normal(path).rename(path / "bam_normal.bam")
+    return path
+
+
+def served(folder: Path, address: str | None, *origins: str) -> FlaskHttp:
+    """A client of what `serve` serves on an address."""
+    return FlaskHttp(create_app(folder_config(folder, address=address, origins=origins)).test_client())
+
+
+def allowed_origin(answer: Response) -> str | None:
+    return answer.headers.get("access-control-allow-origin")
+
+
+class TestAFolderOnTheLoopbackInterface:
+    @pytest.mark.parametrize("address", ["127.0.0.1", "localhost", "::1", "127.0.0.2"])
+    def test_answers_to_its_names(self, folder: Path, address: str) -> None:
+        http = served(folder, address)
+        spelled = f"[{address}]" if ":" in address else address
+        for host in ("localhost", "LocalHost:8080", "127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:8080", f"{spelled}:1"):
+            for target in ("/reads/bam_normal", "/files/data/", "/"):
+                assert http.get(target, {"Host": host}).status == 200
+
+    OTHERS = (
+        "evil.example",
+        "evil.example:8080",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example:80",
+        "xlocalhost",
+        "127.0.0.2",
+        "127.0.0.11",
+        "localhost:80:80",
+        "localhost:x",
+        "localhost, evil.example",
+        "evil.example@localhost",
+        "localhost@evil.example",
+        "[::1",
+        "[::1].evil.example",
+        "0.0.0.0",
+        " ",
+        "\x00",
+    )
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS", "DELETE"])
+    def test_reads_nothing_for_another(self, folder: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        http = served(folder, "127.0.0.1", "*")
+
+        def fail(*_: object, **__: object) -> NoReturn:
+            raise AssertionError("a file was read")
+
+        for name in ("stat", "open", "entries"):
+            monkeypatch.setattr(LocalStorage, name, fail)
+        for host, target in product(self.OTHERS, TARGETS):
+            for headers in ({}, {"Origin": "http://evil.example:8080"}):
+                answer = http.request(method, target, {"Host": host, **headers})
+                assert (answer.status, allowed_origin(answer)) == (421, None), (host, target)
+                if method != "HEAD":
+                    assert error(answer) == "InvalidInput"
+                    assert b"localhost, 127.0.0.1, [::1]" in answer.body
+
+    @pytest.mark.parametrize(
+        "origin",
+        ["http://localhost:5173", "http://localhost", "https://127.0.0.1:8443", "http://[::1]:8000", "https://igv.org"],
+    )
+    def test_is_read_by_pages_of_this_machine_and_of_named_origins(self, folder: Path, origin: str) -> None:
+        http = served(folder, "127.0.0.1", "https://igv.org", "https://other.example:*")
+        for target in TARGETS:
+            assert allowed_origin(http.get(target, {"Origin": origin})) == origin
+        preflight = {"Origin": origin, "Access-Control-Request-Method": "GET"}
+        assert allowed_origin(http.request("OPTIONS", TARGETS[0], preflight)) == origin
+        assert allowed_origin(http.get(TARGETS[0], {"Origin": "https://other.example:1"})) is not None
+
+    STRANGERS = (
+        "null",
+        "http://evil.example",
+        "http://localhost.evil.example",
+        "http://localhost:80.evil.example",
+        "http://localhost:",
+        "http://localhost:x",
+        "http://localhost:*",
+        "http://xlocalhost",
+        "http://evil.example/http://localhost:80",
+        "ftp://localhost",
+        "http://127.0.0.2",
+        "http://igv.org",
+        "https://igv.org:8443",
+    )
+
+    def test_is_not_read_by_other_pages(self, folder: Path) -> None:
+        http = served(folder, "127.0.0.1", "https://igv.org")
+        for origin, target in product(self.STRANGERS, TARGETS):
+            assert allowed_origin(http.get(target, {"Origin": origin})) is None, (origin, target)
+            preflight = {"Origin": origin, "Access-Control-Request-Method": "GET"}
+            assert allowed_origin(http.request("OPTIONS", target, preflight)) is None, (origin, target)
+
+
+class TestAFolderOnAnotherAddress:
+    @pytest.mark.parametrize("address", PUBLIC)
+    def test_answers_to_all(self, folder: Path, address: str | None) -> None:
+        headers = {"Host": "data.example", "Origin": "https://any.example"}
+        answer = served(folder, address).get("/reads/bam_normal", headers)
+        assert (answer.status, allowed_origin(answer)) == (200, "https://any.example")
+
+    def test_is_read_by_pages_of_named_origins_where_there_are_such(self, folder: Path) -> None:
+        http = served(folder, "0.0.0.0", "https://igv.org")
+        for origin in ("https://igv.org", "http://localhost:8000"):
+            assert allowed_origin(http.get("/reads/bam_normal", {"Origin": origin})) == origin
+        assert allowed_origin(http.get("/reads/bam_normal", {"Origin": "https://any.example"})) is None
+
+
+class TestHostsOfAConfiguration:
+    def test_are_those_that_proxies_forward(self, folder: Path) -> None:
+        http = http_for(folder, hosts=["Data.example", "[0::1]"], trusted_proxies=1)
+        for host, forwarded, status in (
+            ("data.example:8443", None, 200),
+            ("[::1]:80", None, 200),
+            ("inside", "data.example", 200),
+            ("data.example", "evil.example", 421),
+            ("inside", "data.example, evil.example", 421),
+            ("inside", None, 421),
+        ):
+            headers = {"Host": host} | ({} if forwarded is None else {"X-Forwarded-Host": forwarded})
+            for target in ("/reads/bam_normal", "/nowhere"):
+                expected = 404 if (target, status) == ("/nowhere", 200) else status
+                assert http.get(target, headers).status == expected
+
+    def test_are_not_forwarded_by_clients(self, folder: Path) -> None:
+        http = http_for(folder, hosts=["data.example"])
+        assert http.get("/reads/bam_normal", {"Host": "evil.example", "X-Forwarded-Host": "data.example"}).status == 421
+
+    def test_any_by_default(self, folder: Path) -> None:
+        assert http_for(folder).get("/reads/bam_normal", {"Host": "evil.example"}).status == 200
+
+    @pytest.mark.parametrize("host", ["a:80", "a/b", "http://a", "a b", "", "::1", "*", "*.example", "u@a"])
+    def test_are_names_without_ports(self, folder: Path, host: str) -> None:
+        with pytest.raises(ConfigError, match=r"hosts\[1\]: .* must be a host's name or address without a port"):
+            http_for(folder, hosts=["a", host])
+
+    def test_are_not_none(self, folder: Path) -> None:
+        with pytest.raises(ConfigError, match="hosts: "):
+            http_for(folder, hosts=[])
