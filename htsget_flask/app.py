@@ -1,5 +1,6 @@
 """The application: from a configuration to a WSGI app."""
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -47,6 +48,8 @@ from htsget_flask.web import EXTENSION, AnswerView, Services, error_answer, erro
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+log = logging.getLogger(__name__)
 
 CONFIG_VARIABLE = "HTSGET_FLASK_CONFIG"
 
@@ -223,4 +226,7 @@ def load_config() -> Config:
     if not value:
         raise ConfigError(f"the environment variable {CONFIG_VARIABLE} names no file and no folder")
     path = Path(value)
-    return folder_config(path) if path.is_dir() else read_config(path)
+    config = folder_config(path) if path.is_dir() else read_config(path)
+    for remark in config.remarks:
+        log.warning("%s: %s", path, remark)
+    return config

@@ -87,6 +87,8 @@ def serve(
     config = _config(folder, config_path, address=host, origins=origins)
     if keyfile is not None and (faults := list(exposing_faults(config, keyfile))):
         raise click.ClickException("\n".join(faults))
+    for remark in config.remarks:
+        click.echo(f"warning: {remark}", err=True)
 
     def announce(arbiter: Any) -> None:
         address = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
@@ -182,6 +184,8 @@ def _check_files(folder: Path | None, config_path: Path | None, *, deep: bool) -
     from htsget_flask.references import check_sequences  # noqa: PLC0415
 
     config = _config(folder, config_path)
+    for remark in config.remarks:
+        click.echo(f"warning: {remark}")
     faults: list[OSError | StorageError] = []
     failed_elsewhere = 0
     for bucket in _bucket_reports(config):

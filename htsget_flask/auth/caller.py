@@ -1,16 +1,24 @@
 """Who asks: what a verified token says of its bearer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from htsget_flask.auth.jws import Signature
+
 
 class Visa(NamedTuple):
-    """A verified GA4GH visa that opens data: its value, and when it ends, in seconds since the epoch."""
+    """A verified GA4GH visa that opens data; `issuer` signed it, `source` made the grant.
+
+    `expires` is in seconds since the epoch.
+    """
 
     value: str
     expires: float
+    issuer: str
+    source: str
+    signature: Signature
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,14 @@ class Caller:
     def issuer(self) -> str | None:
         """The claim `iss`, where it is a text."""
         return _text(self.claims.get("iss"))
+
+    def current_visas(self, now: float) -> Iterator[Visa]:
+        """The visas that have not expired, and whose issuers' key sets still have the keys that signed them.
+
+        Raises:
+            ServiceUnavailable: when the keys of a visa's issuer cannot be had.
+        """
+        return (visa for visa in self.visas if visa.expires > now and visa.signature.is_trusted())
 
     @cached_property
     def scopes(self) -> frozenset[str]:

@@ -1,7 +1,8 @@
 """Signed JSON Web Tokens of one issuer, verified (RFC 7515, RFC 7519, RFC 8725)."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Container, Mapping, Sequence
+from typing import Any, NamedTuple, TypeGuard
 
 import jwt
 
@@ -12,6 +13,39 @@ LONGEST = 16 << 10
 
 class InvalidTokenError(Exception):
     """A token is not to be trusted; the text says why, and holds nothing of it."""
+
+
+class Signature(NamedTuple):
+    """A signature that was verified with a key of an issuer."""
+
+    keys: Keys
+    fingerprint: bytes
+
+    def is_trusted(self) -> bool:
+        """Whether the issuer's key set still has the key.
+
+        Raises:
+            ServiceUnavailable: when the issuer's keys cannot be had.
+        """
+        return self.keys.trusts(self.fingerprint)
+
+
+class Verified(NamedTuple):
+    """A token's header and claims, and the signature that vouches for them."""
+
+    header: Mapping[str, Any]
+    claims: Mapping[str, Any]
+    signature: Signature
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a claim is a number of JSON (RFC 7519 section 2, NumericDate): no text, no truth value, finite."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def header_of(token: str) -> dict[str, Any]:
@@ -34,9 +68,19 @@ def unverified_issuer(token: str) -> str | None:
 
 
 def verify(
-    token: str, keys: Keys, *, issuer: str, audience: Sequence[str] | None, leeway: float, require: Sequence[str]
-) -> Mapping[str, Any]:
-    """The claims of a token that this issuer signed, for one of the audience where there is one, and that is valid now.
+    token: str,
+    keys: Keys,
+    *,
+    issuer: str,
+    audience: Sequence[str] | None,
+    leeway: float,
+    require: Sequence[str],
+    types: Container[str],
+) -> Verified:
+    """A token that this issuer signed, for one of the audience where there is one, and that is valid now.
+
+    `types` are the media types that the header may state as `typ`, in lower case and without `application/`
+    (RFC 7515 section 4.1.9); a token without `typ` is accepted.
 
     Raises:
         InvalidTokenError: when it is not to be trusted.
@@ -47,22 +91,21 @@ def verify(
     # No extension is known here (RFC 7515 4.1.11).
     if not isinstance(algorithm, str) or not isinstance(key_id, str | None) or "crit" in header:
         raise InvalidTokenError("the token's header is not understood")
+    if "typ" in header and _media_type(header["typ"]) not in types:
+        raise InvalidTokenError("the token is of another type")
     key = keys.find(key_id, algorithm)
     if key is None:
         raise InvalidTokenError("the token is signed with an algorithm or a key that is not its issuer's")
     try:
         claims: Mapping[str, Any] = jwt.decode(
             token,
-            key,
+            key.jwk,
             algorithms=[algorithm],
             issuer=issuer,
             audience=audience,
             leeway=leeway,
             options={"require": list(require), "verify_aud": audience is not None},
         )
-        # A number that is no time raises an OverflowError.
-        float(claims.get("exp", 0))
-        return claims
     except jwt.ExpiredSignatureError:
         raise InvalidTokenError("the token has expired") from None
     except jwt.ImmatureSignatureError:
@@ -73,3 +116,10 @@ def verify(
         raise InvalidTokenError(f"the token has no {error.claim}") from None
     except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError):
         raise InvalidTokenError("the token's signature or claims are not valid") from None
+    if not all(is_number(claims[name]) for name in ("exp", "nbf", "iat") if name in claims):
+        raise InvalidTokenError("the token's times are not numbers")
+    return Verified(header, claims, Signature(keys, key.fingerprint))
+
+
+def _media_type(stated: object) -> str | None:
+    return stated.lower().removeprefix("application/") if isinstance(stated, str) else None

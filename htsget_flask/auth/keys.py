@@ -1,14 +1,16 @@
-"""Public keys of issuers: JSON Web Key Sets (RFC 7517), fetched when they are needed and kept."""
+"""Public keys of issuers: JSON Web Key Sets (RFC 7517), fetched when they are needed and kept for a short time."""
 
+import hashlib
 import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from htsget_flask.auth.outside import OutsideError
 from htsget_flask.errors import ServiceUnavailable
@@ -18,26 +20,42 @@ log = logging.getLogger(__name__)
 # The one algorithm that each kind of key is for: a token does not choose how its signature is checked.
 _ALGORITHMS = {("RSA", None): "RS256", ("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
 _SHORTEST_RSA = 2048
-# A key that its issuer gave up is not trusted for longer, in seconds.
+# All in seconds. How long a key set is used when no newer one can be had.
 _MAX_AGE = 3600.0
-# In seconds, between two tries.
-_LONGEST_WITHOUT = 60.0
+# Between a failure and the next try, where the interval is longer.
+_RETRY = 60.0
+# How long one fetch may take.
+_LONGEST_FETCH = 10.0
+# How long a request waits for a key set that another thread fetches.
+_PATIENCE = 1.0
 
 KeySource = Callable[[], Any]
-"""Fetches a key set as JSON; raises OutsideError or OSError."""
+"""Fetches a key set as JSON within ten seconds; raises OutsideError or OSError."""
+
+
+class SigningKey(NamedTuple):
+    """A public key, and the SHA-256 of its encoding (SubjectPublicKeyInfo, DER)."""
+
+    jwk: jwt.PyJWK
+    fingerprint: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    keys: Mapping[str, Mapping[str | None, jwt.PyJWK]]
+class _KeySet:
+    """Keys by algorithm and id, and the time of their fetch."""
+
+    keys: Mapping[str, Mapping[str | None, SigningKey]]
+    fingerprints: frozenset[bytes]
     fetched: float
 
 
 class Keys:
     """The keys of one issuer, for the algorithms that it may sign with.
 
-    A key that is not known makes the set be fetched anew, at most once per `interval` seconds, whoever asks; while
-    there are none at hand, at most once a minute where `interval` is longer.
+    A key set that is older than `interval` seconds is fetched again before it is used, by one thread. While that
+    thread fetches, the others use the earlier set for up to ten seconds more. They wait for at most one second where
+    there is no set that they may use. If the fetch fails, the earlier set is used until it is an hour old, and the
+    next try is `interval` seconds later, or a minute where that is less.
     """
 
     def __init__(
@@ -52,14 +70,15 @@ class Keys:
         self._fetch = fetch
         self._algorithms = algorithms
         self._issuer = issuer
-        self._interval = interval
+        self._interval = min(interval, _MAX_AGE)
         self._clock = clock
-        self._lock = threading.Lock()
-        self._known: _Known | None = None
-        self._tried: float | None = None
+        # Held by the thread that fetches. No other thread waits for it longer than `_PATIENCE`.
+        self._fetching = threading.Lock()
+        self._newest: _KeySet | None = None
+        self._due = clock()
         self._failed = False
 
-    def find(self, key_id: str | None, algorithm: str) -> jwt.PyJWK | None:
+    def find(self, key_id: str | None, algorithm: str) -> SigningKey | None:
         """The key that has this id and is for this algorithm; without an id the only one; None when there is none.
 
         Raises:
@@ -67,66 +86,105 @@ class Keys:
         """
         if algorithm not in self._algorithms:
             return None
-        found = self._look_up(key_id, algorithm)
-        if found is not None:
-            return found
-        with self._lock:
-            found = self._look_up(key_id, algorithm)
-            if found is not None:
-                return found
-            # However long the interval is, nobody's token can be verified while there are no keys.
-            wait = self._interval if self._current() else min(self._interval, _LONGEST_WITHOUT)
-            if self._tried is None or self._clock() - self._tried >= wait:
-                self._refresh()
-            if self._failed:
-                raise ServiceUnavailable("the keys of the token's issuer cannot be had now")
-            return self._look_up(key_id, algorithm)
+        found = _pick(self._current(), key_id, algorithm)
+        if found is None and self._fetching.locked():
+            # The key may be in the set that another thread fetches at this moment.
+            self._await_fetch()
+            found = _pick(self._current(), key_id, algorithm)
+        if found is None and self._failed:
+            raise self._unavailable()
+        return found
 
-    def _look_up(self, key_id: str | None, algorithm: str) -> jwt.PyJWK | None:
-        keys = self._current().get(algorithm, {})
-        if key_id is None:
-            return next(iter(keys.values())) if len(keys) == 1 else None
-        return keys.get(key_id)
+    def trusts(self, fingerprint: bytes) -> bool:
+        """Whether the key with this fingerprint is still in the issuer's key set.
 
-    def _current(self) -> Mapping[str, Mapping[str | None, jwt.PyJWK]]:
-        known = self._known
-        return {} if known is None or self._clock() - known.fetched >= _MAX_AGE else known.keys
+        Raises:
+            ServiceUnavailable: when the key set cannot be had.
+        """
+        return fingerprint in self._current().fingerprints
+
+    def _current(self) -> _KeySet:
+        now = self._clock()
+        newest = self._newest
+        if newest is None or now >= self._due:
+            newest = self._renewed(now)
+        if newest is None or now - newest.fetched >= _MAX_AGE:
+            raise self._unavailable()
+        return newest
+
+    def _renewed(self, now: float) -> _KeySet | None:
+        """The newest key set, once this thread has fetched it if that is due and no other thread does so."""
+        if self._fetching.acquire(blocking=False):
+            try:
+                if self._clock() >= self._due:
+                    self._refresh()
+            finally:
+                self._fetching.release()
+        elif not self._may_use_earlier(now):
+            self._await_fetch()
+        return self._newest
+
+    def _may_use_earlier(self, now: float) -> bool:
+        newest = self._newest
+        return newest is not None and now - newest.fetched < _MAX_AGE and now - self._due < _LONGEST_FETCH
+
+    def _await_fetch(self) -> None:
+        if not self._fetching.acquire(timeout=_PATIENCE):
+            raise self._unavailable()
+        self._fetching.release()
 
     def _refresh(self) -> None:
-        self._tried = self._clock()
+        started = self._clock()
         try:
             keys = _read(self._fetch())
         except (OutsideError, OSError, ValueError) as error:
             log.error("the keys of %s cannot be had: %s", self._issuer, error)
             self._failed = True
-            return
-        self._failed = False
-        self._known = _Known(keys, self._tried)
+        else:
+            self._failed = False
+            fingerprints = frozenset(key.fingerprint for by_id in keys.values() for key in by_id.values())
+            self._newest = _KeySet(keys, fingerprints, started)
+        # From the end of the fetch: else a slow issuer with a short interval would be asked without a pause.
+        self._due = self._clock() + (min(self._interval, _RETRY) if self._failed else self._interval)
+
+    def _unavailable(self) -> ServiceUnavailable:
+        return ServiceUnavailable("the keys of the token's issuer cannot be had now")
 
 
-def _read(content: Any) -> dict[str, dict[str | None, jwt.PyJWK]]:
+def _pick(known: _KeySet, key_id: str | None, algorithm: str) -> SigningKey | None:
+    keys = known.keys.get(algorithm, {})
+    if key_id is None:
+        return next(iter(keys.values())) if len(keys) == 1 else None
+    return keys.get(key_id)
+
+
+def _read(content: Any) -> dict[str, dict[str | None, SigningKey]]:
     """The keys of a set by algorithm and id; those of other kinds, or for other uses, are left out."""
     listed = content.get("keys") if isinstance(content, dict) else None
     if not isinstance(listed, list):
         raise ValueError("this is no key set")
-    keys: dict[str, dict[str | None, jwt.PyJWK]] = {}
+    keys: dict[str, dict[str | None, SigningKey]] = {}
     for entry in listed:
         if isinstance(entry, dict) and (algorithm := _algorithm(entry)):
             try:
-                key = jwt.PyJWK(entry, algorithm=algorithm)
+                jwk = jwt.PyJWK(entry, algorithm=algorithm)
             except (jwt.PyJWTError, ValueError, TypeError, KeyError):
                 continue
-            if not isinstance(key.key, RSAPublicKey) or key.key.key_size >= _SHORTEST_RSA:
-                keys.setdefault(algorithm, {})[entry.get("kid")] = key
+            if not isinstance(jwk.key, RSAPublicKey) or jwk.key.key_size >= _SHORTEST_RSA:
+                encoded = jwk.key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+                keys.setdefault(algorithm, {})[entry.get("kid")] = SigningKey(jwk, hashlib.sha256(encoded).digest())
     return keys
 
 
 def _algorithm(entry: Mapping[str, Any]) -> str | None:
-    """What a key is for; None for a key that is not for signatures of ours, or is not public."""
+    """What a key is for; None for a key that is not for signatures of ours, or is not public (RFC 7517 section 4)."""
     if not all(isinstance(entry.get(name, ""), str) for name in ("kty", "crv", "kid")):
+        return None
+    operations = entry.get("key_ops", ["verify"])
+    if entry.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
         return None
     kind = str(entry.get("kty"))
     algorithm = _ALGORITHMS.get((kind, None if kind == "RSA" else entry.get("crv")))
-    if entry.get("use", "sig") != "sig" or entry.get("alg", algorithm) != algorithm or "d" in entry:
+    if entry.get("alg", algorithm) != algorithm or "d" in entry:
         return None
     return algorithm

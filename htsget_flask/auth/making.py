@@ -13,7 +13,7 @@ from htsget_flask.auth.keys import Keys, KeySource
 from htsget_flask.auth.links import Links
 from htsget_flask.auth.outside import Outside
 from htsget_flask.auth.policy import PolicyAuthorizer
-from htsget_flask.auth.rules import Rule, RuleAuthorizer, any_of, contains, equals
+from htsget_flask.auth.rules import Rule, RuleAuthorizer, any_of, contains, equals, grants
 from htsget_flask.auth.tokens import Authenticator, Introspection, Issuer
 from htsget_flask.auth.visas import Passports, VisaIssuer
 from htsget_flask.config import AuthConfig, ClaimConfig, RuleConfig, SignerConfig, is_url
@@ -94,7 +94,7 @@ def _rule(config: RuleConfig) -> Rule:
         public=config.public,
         claims=_claims(config.claims),
         scopes=config.scopes,
-        visas=config.visas,
+        visas=[grants(visa.value, issuer=visa.issuer, source=visa.source) for visa in config.visas],
         regions=regions,
     )
 

@@ -1,12 +1,19 @@
 """Services that are asked on the way: key sets, introspection, userinfo, policies."""
 
+import http.client
+import io
+import socket
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 _MOST_BYTES = 4 << 20
+_READ_BYTES = 1 << 16
 
 
 class OutsideError(Exception):
@@ -18,12 +25,15 @@ class RefusedError(OutsideError):
 
 
 class Outside:
-    """JSON from HTTP services, over connections that are kept; redirects are not followed, nothing is tried twice."""
+    """JSON from HTTP services, over connections that are kept; redirects are not followed, nothing is tried twice.
+
+    A request takes at most twice `timeout` seconds: once to connect and send, once more for the whole answer, status
+    line, header and body, however it comes. A body has at most 4 MiB, uncompressed.
+    """
 
     def __init__(self, timeout: float) -> None:
-        self._pool = urllib3.PoolManager(
-            maxsize=8, timeout=urllib3.Timeout(connect=timeout, read=timeout), retries=False
-        )
+        self._pool = urllib3.PoolManager(maxsize=8, timeout=urllib3.Timeout(total=timeout), retries=False)
+        self._pool.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> Any:
         """What a GET request is answered with."""
@@ -34,29 +44,94 @@ class Outside:
         return self._ask("POST", url, body, headers)
 
     def _ask(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Any:
-        place = url.partition("?")[0]
+        service = url.partition("?")[0]
         try:
             response = self._pool.request(
                 method,
                 url,
                 body=body,
-                headers={"Accept": "application/json", **headers},
+                headers={"Accept": "application/json", "Accept-Encoding": "identity", **headers},
                 preload_content=False,
                 redirect=False,
             )
+            is_whole = False
             try:
-                content = response.read(_MOST_BYTES + 1)
+                content = _content(response, service)
+                is_whole = True
             finally:
-                response.drain_conn()
+                if not is_whole:
+                    # To read the rest, so that the connection can be kept, might take for ever.
+                    response.close()
                 response.release_conn()
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise OutsideError(f"{place} cannot be asked: {type(error).__name__}") from None
-        if response.status != 200:
-            kind = RefusedError if response.status in (400, 401, 403) else OutsideError
-            raise kind(f"{place} answers with status {response.status}")
-        if len(content) > _MOST_BYTES:
-            raise OutsideError(f"{place} answers with more than {_MOST_BYTES} bytes")
+            raise OutsideError(f"{service} cannot be asked: {type(error).__name__}") from None
         try:
             return orjson.loads(content)
         except orjson.JSONDecodeError:
-            raise OutsideError(f"{place} answers with something that is not JSON") from None
+            raise OutsideError(f"{service} answers with something that is not JSON") from None
+
+
+def _content(response: urllib3.BaseHTTPResponse, service: str) -> bytearray:
+    """The whole body of an answer with status 200.
+
+    Raises:
+        OutsideError: for any other status, and for a body of more than 4 MiB.
+    """
+    if response.status != 200:
+        kind = RefusedError if response.status in (400, 401, 403) else OutsideError
+        raise kind(f"{service} answers with status {response.status}")
+    content = bytearray()
+    while received := response.read1(_READ_BYTES, decode_content=False):
+        content += received
+        if len(content) > _MOST_BYTES:
+            raise OutsideError(f"{service} answers with more than {_MOST_BYTES} bytes")
+    return content
+
+
+class _TimedReader(io.RawIOBase):
+    """What comes over a connection, within one time limit for all of it: sockets have one for each read."""
+
+    def __init__(self, raw: io.RawIOBase, connection: socket.socket) -> None:
+        super().__init__()
+        self._raw = raw
+        self._connection = connection
+        # What is left of the request's time when its answer begins.
+        self._deadline = time.monotonic() + (connection.gettimeout() or 0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the whole answer takes too long")
+        self._connection.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _TimedResponse(http.client.HTTPResponse):
+    """An answer whose status line, header and body have one time limit."""
+
+    def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
+        super().__init__(sock, *arguments, **options)
+        self.fp = io.BufferedReader(_TimedReader(self.fp.detach(), sock))
+
+
+class _Connection(HTTPConnection):
+    response_class = _TimedResponse
+
+
+class _TlsConnection(HTTPSConnection):
+    response_class = _TimedResponse
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection

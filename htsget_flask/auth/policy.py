@@ -69,7 +69,8 @@ def _question(caller: Caller, endpoint: str, resource_id: str, regions: Sequence
         "input": {
             "claims": None if caller.is_anonymous else caller.claims,
             "visas": [
-                {"value": visa.value, "expires": visa.expires} for visa in caller.visas if visa.expires > time.time()
+                {"value": visa.value, "issuer": visa.issuer, "source": visa.source, "expires": visa.expires}
+                for visa in caller.current_visas(time.time())
             ],
             "endpoint": endpoint,
             "id": resource_id,

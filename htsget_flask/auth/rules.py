@@ -8,7 +8,7 @@ from fnmatch import translate
 from functools import lru_cache
 from typing import Any
 
-from htsget_flask.auth.caller import Caller
+from htsget_flask.auth.caller import Caller, Visa
 from htsget_flask.auth.decision import ENDPOINTS, Decision
 from htsget_flask.regions import Region
 
@@ -22,7 +22,7 @@ class Rule:
     """Who may have what. All of its conditions have to hold; without any, any bearer of a verified token will do.
 
     `ids` are patterns in which `*` stands for any text, also with slashes; `claims` are predicates on claims by name;
-    all of `scopes` are needed, and one of `visas`.
+    all of `scopes` are needed, and one visa for which one of the predicates `visas` holds.
     """
 
     ids: Sequence[str]
@@ -30,7 +30,7 @@ class Rule:
     public: bool = False
     claims: Mapping[str, Callable[[Any], bool]] | None = None
     scopes: Sequence[str] = ()
-    visas: Sequence[str] = ()
+    visas: Sequence[Callable[[Visa], bool]] = ()
     regions: tuple[Region, ...] | None = None
 
 
@@ -80,8 +80,7 @@ class RuleAuthorizer:
             return False
         if not rule.visas:
             return True
-        now = self._clock()
-        return any(visa.value in rule.visas and visa.expires > now for visa in caller.visas)
+        return any(holds(visa) for visa in caller.current_visas(self._clock()) for holds in rule.visas)
 
 
 def equals(expected: object) -> Callable[[Any], bool]:
@@ -99,3 +98,8 @@ def any_of(expected: Sequence[object]) -> Callable[[Any], bool]:
     """Whether a claim is one of these values, or a list that has one of them."""
     tests = [equals(value) for value in expected] + [contains(value) for value in expected]
     return lambda claim: any(test(claim) for test in tests)
+
+
+def grants(value: str, *, issuer: str | None = None, source: str | None = None) -> Callable[[Visa], bool]:
+    """Whether a visa has this value, and is of this issuer and this source where they are given."""
+    return lambda visa: visa.value == value and issuer in (None, visa.issuer) and source in (None, visa.source)

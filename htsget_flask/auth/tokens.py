@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote_plus, urlencode
 
 from htsget_flask.auth.caller import ANONYMOUS, Caller
-from htsget_flask.auth.jws import LONGEST, InvalidTokenError, unverified_issuer, verify
+from htsget_flask.auth.jws import LONGEST, InvalidTokenError, Signature, Verified, is_number, unverified_issuer, verify
 from htsget_flask.auth.keys import Keys
 from htsget_flask.auth.outside import Outside, OutsideError, RefusedError
 from htsget_flask.auth.visas import PASSPORT, Passports
@@ -23,10 +23,23 @@ log = logging.getLogger(__name__)
 
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE | re.ASCII)
 _MOST_KEPT = 10_000
-# Brokers are not to be asked for visas more often (AAI OIDC profile, access token polling), in seconds.
-_VISAS_KEPT = 3600.0
+# In seconds. Brokers must not be asked for visas more often (AAI OIDC profile, access token polling), and visas of a
+# token are not read more often either.
+_LONGEST_KEPT = 3600.0
 # What its issuer refused is not asked about again, in seconds; who gets a token may be quicker than who tells of it.
 _REFUSED_KEPT = 5.0
+
+_ACCESS_TOKENS = frozenset({"jwt", "at+jwt"})
+# GA4GH's AAI OIDC profile 1.2: a passport names its type; like other tokens it needs an audience here.
+_PASSPORTS = frozenset({"vnd.ga4gh.passport+jwt"})
+# Claims that access tokens never have: hashes of OpenID Connect Core 3.1.3.6 and 3.3.2.11, RFC 8417 section 2.2,
+# GA4GH's AAI OIDC profile 1.2.
+_FOREIGN_CLAIMS = {
+    "at_hash": "an ID token",
+    "c_hash": "an ID token",
+    "events": "a security event",
+    "ga4gh_visa_v1": "a visa",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +64,18 @@ class Introspection:
     kept: float
 
 
-class _Verified(NamedTuple):
+class _Known(NamedTuple):
+    """The bearer of a token; `signature` is None for a token that was introspected."""
+
     caller: Caller
-    until: float
+    signature: Signature | None
 
 
 class Authenticator:
-    """Verifies tokens; each verified one is kept, by its hash, until it expires."""
+    """Verifies tokens; each verified one is kept, by its hash, until it expires, a signed one for at most an hour.
+
+    A kept token counts only while its issuer's key set has the key that it was signed with.
+    """
 
     def __init__(
         self,
@@ -73,7 +91,7 @@ class Authenticator:
         self._passports = passports
         self._outside = outside
         self._clock = clock
-        self._kept: ExpiringCache[bytes, Caller] = ExpiringCache(_MOST_KEPT, clock)
+        self._kept: ExpiringCache[bytes, _Known] = ExpiringCache(_MOST_KEPT, clock)
         # By itself: bad tokens, which everybody can make, push no good ones out.
         self._refused: ExpiringCache[bytes, str] = ExpiringCache(_MOST_KEPT, clock)
 
@@ -92,48 +110,58 @@ class Authenticator:
         token = found[1]
         key = hashlib.sha256(token.encode()).digest()
         kept = self._kept.get(key)
-        if kept is not None:
-            return kept
+        if kept is not None and (kept.signature is None or kept.signature.is_trusted()):
+            return kept.caller
         refused = self._refused.get(key)
         if refused is not None:
             raise InvalidAuthentication(refused)
         try:
-            verified = self._verified(token, key)
+            known, until = self._verified(token, key)
         except InvalidTokenError as error:
             raise InvalidAuthentication(str(error)) from None
         except OutsideError as error:
             log.error("%s", error)
             raise ServiceUnavailable("somebody who has to be asked about the token does not answer") from None
-        self._kept.keep(key, *verified)
-        return verified.caller
+        self._kept.keep(key, known, until)
+        return known.caller
 
-    def _verified(self, token: str, key: bytes) -> _Verified:
+    def _verified(self, token: str, key: bytes) -> tuple[_Known, float]:
+        """The bearer of a token, and until when that may be kept."""
         if len(token) > LONGEST:
             raise InvalidTokenError("the token is too long")
         issuer = self._issuers.get(unverified_issuer(token) or "")
+        signature = None
         if issuer is not None:
-            claims = verify(
-                token,
-                issuer.keys,
-                issuer=issuer.issuer,
-                audience=issuer.audience,
-                leeway=issuer.leeway,
-                require=("exp", "iss", "aud", "sub"),
-            )
-            until = float(claims["exp"])
+            claims, signature = self._signed(token, issuer)
+            until = min(float(claims["exp"]), self._clock() + _LONGEST_KEPT)
         elif self._introspection is not None:
             with self._remembering_refusals(key):
                 claims, until = self._introspected(token, self._introspection)
         else:
             raise InvalidTokenError("the token is of no issuer that is trusted here")
         if self._passports is None:
-            return _Verified(Caller(claims, key=key), until)
+            return _Known(Caller(claims, key=key), signature), until
         passport = claims.get(PASSPORT)
         if passport is None and issuer is not None and issuer.userinfo is not None:
             with self._remembering_refusals(key):
                 passport = self._userinfo(token, issuer.userinfo, claims["sub"]).get(PASSPORT)
-            until = min(until, self._clock() + _VISAS_KEPT)
-        return _Verified(Caller(claims, self._passports.read(passport), key), until)
+        return _Known(Caller(claims, self._passports.read(passport), key), signature), until
+
+    def _signed(self, token: str, issuer: Issuer) -> tuple[Mapping[str, Any], Signature]:
+        """The claims of an access token, or where passports are read also of a passport."""
+        verified = verify(
+            token,
+            issuer.keys,
+            issuer=issuer.issuer,
+            audience=issuer.audience,
+            leeway=issuer.leeway,
+            require=("exp", "iss", "aud", "sub"),
+            types=_ACCESS_TOKENS if self._passports is None else _ACCESS_TOKENS | _PASSPORTS,
+        )
+        foreign = _foreign(verified)
+        if foreign is not None:
+            raise InvalidTokenError(f"the token is {foreign}, not an access token")
+        return verified.claims, verified.signature
 
     @contextmanager
     def _remembering_refusals(self, key: bytes) -> Iterator[None]:
@@ -158,7 +186,7 @@ class Authenticator:
             raise InvalidTokenError("the token is not active")
         now = self._clock()
         times = {name: claims[name] for name in ("exp", "nbf") if claims.get(name) is not None}
-        if not all(isinstance(time, int | float) for time in times.values()):
+        if not all(map(is_number, times.values())):
             raise InvalidTokenError("the token's times are not understood")
         if times.get("exp", now + 1) <= now or times.get("nbf", now) > now:
             raise InvalidTokenError("the token is not valid now")
@@ -178,3 +206,15 @@ class Authenticator:
         if not isinstance(told, dict) or told.get("sub") != subject:
             raise InvalidTokenError("the token's issuer tells of somebody else")
         return told
+
+
+def _foreign(verified: Verified) -> str | None:
+    """What a token is that can be seen not to be an access token; None where nothing shows that."""
+    claims = verified.claims
+    for name, kind in _FOREIGN_CLAIMS.items():
+        if name in claims:
+            return kind
+    # Keycloak states the kind of its tokens in a claim; earlier versions put a nonce into access tokens too.
+    stated = claims.get("typ")
+    is_access_token = stated == "Bearer" or str(verified.header.get("typ")).lower().endswith("at+jwt")
+    return "an ID token" if stated == "ID" or ("nonce" in claims and not is_access_token) else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from htsget_flask.auth.caller import Visa
-from htsget_flask.auth.jws import LONGEST, InvalidTokenError, header_of, unverified_issuer, verify
+from htsget_flask.auth.jws import LONGEST, InvalidTokenError, header_of, is_number, unverified_issuer, verify
 from htsget_flask.auth.keys import Keys
 
 log = logging.getLogger(__name__)
@@ -18,6 +18,8 @@ _GRANT = "ControlledAccessGrants"
 # Nobody grants access to oneself; `peer` stands for people like the bearer.
 _GRANTORS = ("dac", "so", "system")
 _MOST_VISAS = 200
+# Passport 1.2, visa format. `at+jwt` is for visa access tokens, which are not accepted.
+_TYPES = frozenset({"jwt", "vnd.ga4gh.visa+jwt"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +68,29 @@ class Passports:
         if not isinstance(place, str) or (issuer.url is not None and place != issuer.url):
             raise InvalidTokenError("its jku is not the configured one")
         required = ("iss", "sub", "iat", "exp")
-        claims = verify(token, issuer.keys, issuer=issuer.issuer, audience=None, leeway=issuer.leeway, require=required)
+        verified = verify(
+            token,
+            issuer.keys,
+            issuer=issuer.issuer,
+            audience=None,
+            leeway=issuer.leeway,
+            require=required,
+            types=_TYPES,
+        )
+        claims = verified.claims
         if "openid" in str(claims.get("scope", "")).split(" "):
             raise InvalidTokenError("it is an access token")
+        # No visa format has an aud, and RFC 7519 section 4.1.3 refuses a token for another audience.
+        if "aud" in claims:
+            raise InvalidTokenError("it has an audience")
         visa = claims.get(_VISA)
         if not isinstance(visa, dict) or visa.get("type") != _GRANT:
             return None
-        return Visa(self._granted(visa, issuer.leeway), float(claims["exp"]))
+        value, source = self._granted(visa, issuer.leeway)
+        return Visa(value, float(claims["exp"]), issuer.issuer, source, verified.signature)
 
-    def _granted(self, visa: Mapping[str, Any], leeway: float) -> str:
-        """What the visa grants access to."""
+    def _granted(self, visa: Mapping[str, Any], leeway: float) -> tuple[str, str]:
+        """What the visa grants access to, and the source of the grant."""
         if visa.get("conditions"):
             raise InvalidTokenError("its conditions are not understood")
         if visa.get("by") not in _GRANTORS:
@@ -83,6 +98,6 @@ class Passports:
         value, source, asserted = visa.get("value"), visa.get("source"), visa.get("asserted")
         if not isinstance(value, str) or not isinstance(source, str) or not value or not source:
             raise InvalidTokenError("it has no value or no source")
-        if isinstance(asserted, bool) or not isinstance(asserted, int | float) or asserted > self._clock() + leeway:
+        if not is_number(asserted) or asserted > self._clock() + leeway:
             raise InvalidTokenError("it was not asserted yet")
-        return value
+        return value, source

@@ -4,13 +4,31 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, SecretStr, model_validator
 
-from htsget_flask.config.values import IN_FILE, Model, Secret, is_url, secret_in
+from htsget_flask.config.values import (
+    IN_FILE,
+    ClientSecret,
+    Model,
+    Names,
+    Secret,
+    check_writers,
+    is_url,
+    meant_settings,
+    secret_in,
+)
 
 Algorithm = Literal["RS256", "ES256", "EdDSA"]
 Endpoint = Literal["reads", "variants", "files", "sequence"]
-Scalar = StrictStr | StrictBool | StrictInt | StrictFloat
+
+
+def _scalar(value: Any) -> Any:
+    if not isinstance(value, str | bool | int | float):
+        raise ValueError("must be a text, a number, true or false")
+    return value
+
+
+Scalar = Annotated[str | bool | int | float, PlainValidator(_scalar)]
 
 
 def _url(value: str) -> str:
@@ -29,15 +47,13 @@ class SignerConfig(Model):
     jwks: str = Field(min_length=1, description="Its public keys: the URL of a JSON Web Key Set, or a file.")
     algorithms: list[Algorithm] = Field(["RS256", "ES256", "EdDSA"], min_length=1)
     leeway: float = Field(30, ge=0, le=600, description="Seconds by which its clock and this one may differ.")
-    refresh_interval: float = Field(60, ge=1, description="Seconds between two looks for keys that are not known.")
+    refresh_interval: float = Field(60, ge=1, description="Seconds after which its key set is fetched again.")
 
 
 class IssuerConfig(SignerConfig):
     """One whose bearer tokens are believed."""
 
-    audience: str | list[str] = Field(
-        min_length=1, description="The claim aud, or several of which one has to be in it."
-    )
+    audience: Names = Field(description="The claim aud, or several of which one has to be in it.")
     userinfo: Url | None = Field(None, description="Where it tells the passport of a token's bearer.")
 
 
@@ -46,8 +62,8 @@ class IntrospectionConfig(Model):
 
     url: Url
     client_id: str = Field(min_length=1)
-    client_secret: SecretStr = Field(min_length=1, description="Or `file:` and the file that holds it.")
-    audience: str | list[str] | None = None
+    client_secret: ClientSecret = Field(description="Or `file:` and the file that holds it.")
+    audience: Names | None = None
     cache: float = Field(60, ge=0, description="Seconds for which an answer is kept.")
 
 
@@ -85,6 +101,22 @@ class RegionConfig(Model):
         return self
 
 
+class VisaConfig(Model):
+    """A visa that a rule needs."""
+
+    value: str = Field(min_length=1)
+    issuer: str | None = Field(None, description="Who signed it; by default any of the visa issuers.")
+    source: str | None = Field(None, description="Who made the grant; by default anyone.")
+
+
+def _visa(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"value": value}
+    if not isinstance(value, dict | VisaConfig):
+        raise ValueError("must be the value of a visa, or settings: value, issuer, source")
+    return value
+
+
 class RuleConfig(Model):
     """Who may have what."""
 
@@ -93,7 +125,7 @@ class RuleConfig(Model):
     public: bool = False
     claims: dict[str, ClaimConfig] = {}
     scopes: list[str] = []
-    visas: list[str] = []
+    visas: list[Annotated[VisaConfig, BeforeValidator(_visa)]] = []
     regions: Annotated[list[RegionConfig], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
@@ -124,32 +156,44 @@ class AuthConfig(Model):
     expires: int = Field(14_400, ge=60, le=604_800, description="Seconds for which a signed URL is good.")
     audit: str = Field("stderr", min_length=1, description="The audit log's file, or stderr.")
 
-    @model_validator(mode="after")
-    def _is_complete(self) -> "AuthConfig":
-        if not self.secrets:
-            raise ValueError("needs secrets: without one the URLs of data blocks cannot be signed")
-        if bool(self.rules) == (self.policy is not None):
-            raise ValueError("needs rules or a policy, and not both: they say who may see what")
-        for name, signers in (("issuers", self.issuers), ("visa_issuers", self._visa_issuers())):
-            if len({signer.issuer for signer in signers}) < len(signers):
-                raise ValueError(f"{name} names an issuer twice")
-        if self.passports is None and any(rule.visas for rule in self.rules):
-            raise ValueError("rules that name visas need passports")
-        return self
-
-    def _visa_issuers(self) -> list[SignerConfig]:
-        return [] if self.passports is None else self.passports.visa_issuers
-
 
 def access_faults(content: Any, base: Path) -> Iterator[str]:
-    """What is wrong with the files that the raw content of the section names."""
+    """What is wrong between the settings of the raw section, and with the files that it names."""
     if not isinstance(content, dict):
         return
+    content = meant_settings(content, AuthConfig.model_fields)
+    if not content.get("secrets"):
+        yield "auth: needs secrets: without one the URLs of data blocks cannot be signed"
+    if bool(content.get("rules")) == (content.get("policy") is not None):
+        yield "auth: needs rules or a policy, and not both: they say who may see what"
+    yield from _issuer_faults(content)
     for where, text in _files(content):
-        if where.startswith("secrets") and not secret_in(base, text):
-            yield f"auth.{where}: the file cannot be read, or does not hold a secret alone"
-        elif not where.startswith("secrets") and not (base / text.removeprefix(IN_FILE)).is_file():
-            yield f"auth.{where}: there is no file {base / text.removeprefix(IN_FILE)}"
+        path = base / text.removeprefix(IN_FILE)
+        try:
+            if where.startswith("secrets"):
+                secret_in(base, text)
+            elif path.is_file():
+                check_writers(path)
+            else:
+                yield f"auth.{where}: there is no file {path}"
+        except ValueError as error:
+            yield f"auth.{where}: {error}"
+
+
+def _issuer_faults(content: dict[Any, Any]) -> Iterator[str]:
+    known = {name: [signer.get("issuer") for _, signer in signers] for name, signers in _signers(content).items()}
+    for name, issuers in known.items():
+        if len(set(map(str, issuers))) < len(issuers):
+            yield f"auth.{name}: names an issuer twice"
+    for place, rule in enumerate(_list(content.get("rules"))):
+        visas = _list(rule.get("visas")) if isinstance(rule, dict) else []
+        if visas and not isinstance(content.get("passports"), dict):
+            yield f"auth.rules[{place}].visas: rules that name visas need passports"
+            continue
+        for number, visa in enumerate(visas):
+            issuer = visa.get("issuer") if isinstance(visa, dict) else None
+            if isinstance(issuer, str) and issuer not in known["passports.visa_issuers"]:
+                yield f"auth.rules[{place}].visas[{number}].issuer: is not among passports.visa_issuers"
 
 
 def secret_files(content: Any, base: Path) -> Iterator[Path]:
@@ -195,17 +239,28 @@ def _files(content: dict[Any, Any]) -> Iterator[tuple[str, str]]:
     for place, secret in enumerate(_list(content.get("secrets"))):
         if isinstance(secret, str) and secret.startswith(IN_FILE):
             yield f"secrets[{place}]", secret
-    introspection, passports = content.get("introspection"), content.get("passports")
+    introspection = content.get("introspection")
     secret = introspection.get("client_secret") if isinstance(introspection, dict) else None
     if isinstance(secret, str) and secret.startswith(IN_FILE):
         yield "introspection.client_secret", secret
-    signers = {"issuers": _list(content.get("issuers"))}
-    signers["passports.visa_issuers"] = _list(passports.get("visa_issuers") if isinstance(passports, dict) else None)
-    for name, listed in signers.items():
-        for place, signer in enumerate(listed):
-            jwks = signer.get("jwks") if isinstance(signer, dict) else None
+    for name, signers in _signers(content).items():
+        for place, signer in signers:
+            jwks = signer.get("jwks")
             if isinstance(jwks, str) and not is_url(jwks):
                 yield f"{name}[{place}].jwks", jwks
+
+
+def _signers(content: dict[Any, Any]) -> dict[str, list[tuple[int, dict[Any, Any]]]]:
+    """The raw lists of issuers, by where they stand; each issuer with its place."""
+    passports = content.get("passports")
+    listed = {
+        "issuers": _list(content.get("issuers")),
+        "passports.visa_issuers": _list(passports.get("visa_issuers") if isinstance(passports, dict) else None),
+    }
+    return {
+        name: [(place, signer) for place, signer in enumerate(signers) if isinstance(signer, dict)]
+        for name, signers in listed.items()
+    }
 
 
 def _list(value: object) -> list[Any]:

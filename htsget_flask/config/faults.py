@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from htsget_flask.config.access import access_faults, secret_files
-from htsget_flask.config.models import Config
+from htsget_flask.config.models import Config, DatasetConfig, kind_of_dataset
 from htsget_flask.config.storages import LocalStorageConfig
-from htsget_flask.config.values import IN_FILE, is_url, secret_in
+from htsget_flask.config.values import IN_FILE, is_url, meant_settings, secret_in
 
 # What may be served beside datasets, or without any.
 _OTHERS = (("files", "storages"), ("refget", "fastas"), ("refget", "store"))
@@ -20,6 +20,7 @@ def cross_faults(content: Any, base: Path, file: Path | None) -> Iterator[str]:
     """
     if not isinstance(content, dict):
         return
+    content = meant_settings(content, Config.model_fields)
     if not (content.get("datasets") or any(_setting(content, *path) for path in _OTHERS)):
         yield "the file: serves nothing: give it datasets, files.storages, refget.fastas or refget.store"
     storages = content.get("storages")
@@ -55,7 +56,8 @@ def _datasets_faults(datasets: list[Any], storages: dict[str, Any], opened: list
         if not isinstance(dataset, dict):
             continue
         path = f"datasets[{place}]"
-        if "prefix" not in dataset and not (dataset.get("reads") or dataset.get("variants")):
+        meant = meant_settings(dataset, DatasetConfig.model_fields)
+        if kind_of_dataset(dataset) == "id" and not (meant.get("reads") or meant.get("variants")):
             yield f"{path}: names no file: give it reads or variants"
         named = [(path, dataset)]
         for kind in ("reads", "variants"):
@@ -86,6 +88,28 @@ def _id_faults(datasets: list[Any]) -> Iterator[str]:
         if dataset_id in seen:
             yield f"{where}: datasets[{seen[dataset_id]}] has this id: give all files of a dataset in one entry"
         seen.setdefault(dataset_id, place)
+    yield from _shadow_faults(datasets)
+
+
+def _shadow_faults(datasets: list[Any]) -> Iterator[str]:
+    """Entries all of whose ids belong to an earlier prefix: the first entry that matches an id wins."""
+    prefixes: list[tuple[int, str]] = []
+    for place, dataset in enumerate(datasets):
+        if not isinstance(dataset, dict):
+            continue
+        kind = kind_of_dataset(dataset)
+        start = meant_settings(dataset, (kind,)).get(kind)
+        if not isinstance(start, str):
+            continue
+        for earlier, prefix in prefixes:
+            if start.startswith(prefix) and (kind == "prefix" or start != prefix):
+                yield (
+                    f"datasets[{place}].{kind}: no request reaches it, because datasets[{earlier}] has all ids that"
+                    f" start with {prefix!r}: put it before datasets[{earlier}]"
+                )
+                break
+        if kind == "prefix":
+            prefixes.append((place, start))
 
 
 def _storages_faults(storages: dict[Any, Any], base: Path) -> Iterator[str]:
@@ -94,8 +118,11 @@ def _storages_faults(storages: dict[Any, Any], base: Path) -> Iterator[str]:
         if isinstance(root, str) and not (base / root).is_dir():
             yield f"storages.{name}.root: there is no folder {base / root}"
         secret = storage.get("secret") if isinstance(storage, dict) else None
-        if isinstance(secret, str) and secret.startswith(IN_FILE) and not secret_in(base, secret):
-            yield f"storages.{name}.secret: the file cannot be read, or does not hold a secret alone"
+        if isinstance(secret, str) and secret.startswith(IN_FILE):
+            try:
+                secret_in(base, secret)
+            except ValueError as error:
+                yield f"storages.{name}.secret: {error}"
         if not isinstance(name, str) or not name or "/" in name:
             yield f"storages.{name}: a storage's name must not be empty or contain '/'"
 

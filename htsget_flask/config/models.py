@@ -1,7 +1,7 @@
 """The settings, as pydantic models; docs/configuration.md tells of each."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,13 +9,23 @@ from pydantic import (
     AfterValidator,
     Discriminator,
     Field,
+    PrivateAttr,
     Tag,
     model_validator,
 )
 
 from htsget_flask.config.access import AuthConfig
 from htsget_flask.config.storages import StorageConfig
-from htsget_flask.config.values import BaseUrl, HostName, Key, Model, WebOrigins, is_url, relative_key
+from htsget_flask.config.values import (
+    BaseUrl,
+    HostName,
+    Key,
+    Model,
+    WebOrigins,
+    is_url,
+    meant_settings,
+    relative_key,
+)
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -118,14 +128,17 @@ class DatasetConfig(Model):
     tracks: list[TrackConfig] = []
 
 
-def _kind_of_dataset(value: Any) -> str:
+def kind_of_dataset(value: Any) -> str:
+    """Whether an entry is meant to name one dataset (`id`), or all that start with a prefix (`prefix`)."""
     if isinstance(value, dict):
-        return "prefix" if "prefix" in value and "id" not in value else "id"
+        # Only entries with a prefix have a storage of their own.
+        has_prefix = not meant_settings(value, ("prefix", "id")).keys().isdisjoint({"prefix", "storage"})
+        return "prefix" if has_prefix and "id" not in value else "id"
     return "prefix" if isinstance(value, PrefixConfig) else "id"
 
 
 DatasetEntry = Annotated[
-    Annotated[PrefixConfig, Tag("prefix")] | Annotated[DatasetConfig, Tag("id")], Discriminator(_kind_of_dataset)
+    Annotated[PrefixConfig, Tag("prefix")] | Annotated[DatasetConfig, Tag("id")], Discriminator(kind_of_dataset)
 ]
 
 
@@ -265,3 +278,10 @@ class Config(Model):
     cors: CorsConfig = CorsConfig()
     service: ServiceConfig = ServiceConfig()
     auth: AuthConfig | None = Field(None, description="Who may see what; without it everybody may see everything.")
+
+    _remarks: Sequence[str] = PrivateAttr(())
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What an operator should know about a valid configuration, each with its path."""
+        return self._remarks

@@ -14,8 +14,9 @@ from pydantic import SecretStr, ValidationError
 from htsget_flask.config.access import located
 from htsget_flask.config.faults import cross_faults
 from htsget_flask.config.models import GENOME_TAGS, KIND_TAGS, Config
+from htsget_flask.config.remarks import remarks
 from htsget_flask.config.storages import LocalStorageConfig
-from htsget_flask.config.values import IN_FILE, is_url, secret_in
+from htsget_flask.config.values import IN_FILE, MEANT, TEXT_TAGS, is_url, secret_in
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
@@ -124,12 +125,17 @@ def _validated(content: Any, *, base: Path, source: str, file: Path | None = Non
     if browser.igv_js is not None and not is_url(browser.igv_js):
         browser = browser.model_copy(update={"igv_js": str(base / browser.igv_js)})
     auth = None if config.auth is None else located(config.auth, base)
-    return config.model_copy(update={"storages": storages, "cache": cache, "browser": browser, "auth": auth})
+    located_config = config.model_copy(update={"storages": storages, "cache": cache, "browser": browser, "auth": auth})
+    located_config._remarks = tuple(remarks(config, base))
+    return located_config
 
 
 def _sentence(fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
-        return "there is no such setting"
+        _, _, meant = str(fault["loc"][-1]).partition(MEANT)
+        return f"there is no such setting; did you mean {meant}?" if meant else "there is no such setting"
+    if fault["type"] == "model_type":
+        return "must be settings, each with its name"
     if fault["type"] == "missing":
         return "is missing"
     return str(fault["msg"]).removeprefix("Value error, ")
@@ -139,7 +145,8 @@ def _dotted(location: tuple[int | str, ...]) -> str:
     """The path as a person writes it; the tags that pydantic puts in for kinds are not in the file."""
     parts: list[str] = []
     for place, part in enumerate(location):
-        if (place == 2 and part in KIND_TAGS.get(location[0], ())) or part in GENOME_TAGS:
+        if (place == 2 and part in KIND_TAGS.get(location[0], ())) or part in GENOME_TAGS or part in TEXT_TAGS:
             continue
-        parts.append(f"[{part}]" if isinstance(part, int) else f".{part}" if parts else part)
+        name = str(part).partition(MEANT)[0]
+        parts.append(f"[{part}]" if isinstance(part, int) else f".{name}" if parts else name)
     return "".join(parts).replace(".[key]", " (the name)") or "the file"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
-from htsget_flask.config.values import BaseUrl, Folder, Model, Secret, base_url
+from htsget_flask.config.values import BaseUrl, Folder, Model, Secret, base_url, meant_settings
 
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}|arn:[A-Za-z0-9:/._-]{3,1000}")
 
@@ -71,7 +71,9 @@ class S3StorageConfig(Model):
 
 
 def _kind_of_storage(value: Any) -> str:
-    return "s3" if (value.get("type") if isinstance(value, dict) else getattr(value, "type", None)) == "s3" else "local"
+    if isinstance(value, dict):
+        return "s3" if meant_settings(value, ("type",)).get("type") == "s3" else "local"
+    return "s3" if isinstance(value, S3StorageConfig) else "local"
 
 
 StorageConfig = Annotated[

@@ -70,7 +70,12 @@ class TestThePageLoadsNothingElse:
             datasets=[named(tracks=tracks, genome=genome)],
             browser={"igv_js": "https://static.example/igv;x.js?v=1"},
             storages={
-                "data": {"type": "local", "root": str(demo_folder), "url": "https://raw.example/x/", "secret": "s" * 16}
+                "data": {
+                    "type": "local",
+                    "root": str(demo_folder),
+                    "url": "https://raw.example/x/",
+                    "secret": "a-secret-0123456789",
+                }
             },
         )
         directives = policy(http)

@@ -12,19 +12,30 @@ from htsget_flask.auth.audit import Audit
 from htsget_flask.auth.caller import ANONYMOUS, Caller, Visa
 from htsget_flask.auth.decision import Decision
 from htsget_flask.auth.decision import decide as decide_on
+from htsget_flask.auth.jws import Signature
+from htsget_flask.auth.keys import Keys
 from htsget_flask.auth.links import Links
 from htsget_flask.auth.outside import Outside
 from htsget_flask.auth.policy import PolicyAuthorizer
-from htsget_flask.auth.rules import Rule, RuleAuthorizer, any_of, contains, equals
+from htsget_flask.auth.rules import Rule, RuleAuthorizer, any_of, contains, equals, grants
 from htsget_flask.auth.tokens import Authenticator
 from htsget_flask.errors import InvalidAuthentication, NotFound, PermissionDenied, ServiceUnavailable
 from htsget_flask.regions import Region
-from tests.issuer import Issuer, serving_issuer
+from tests.issuer import ALGORITHMS, Issuer, Key, serving_issuer
 
 GENE = Region("chr1", 1000, 2000)
+VISA_ISSUER = Issuer(keys=[Key("key", "ES256")])
 ADA = Caller(
     {"sub": "ada", "iss": "https://i", "groups": ["lab", "staff"], "scope": "read write", "level": 3}, key=b"1"
 )
+
+
+def visa(value: str, expires: float, *, issuer: str = "https://i/1", source: str = "https://dac/1") -> Visa:
+    """A visa whose key its issuer still has."""
+    keys = Keys(lambda: VISA_ISSUER.jwks, ALGORITHMS, issuer=issuer, interval=60)
+    key = keys.find(VISA_ISSUER.keys[0].key_id, VISA_ISSUER.keys[0].algorithm)
+    assert key is not None
+    return Visa(value, expires, issuer, source, Signature(keys, key.fingerprint))
 
 
 def decide(*rules: Rule, caller: Caller = ADA, endpoint: str = "reads", resource_id: str = "lab/a") -> Decision:
@@ -87,13 +98,37 @@ class TestTheFirstRuleThatMatchesWins:
         assert not decide(Rule(["*"], scopes=["read", "admin"])).allowed
 
     def test_one_visa_is_needed_that_has_not_ended(self) -> None:
-        rule = Rule(["*"], visas=["https://d/1", "https://d/2"])
+        rule = Rule(["*"], visas=[grants("https://d/1"), grants("https://d/2")])
         good, over = time.time() + 60, time.time() - 1
-        assert decide(rule, caller=Caller({}, [Visa("https://d/2", good)], b"1")).allowed
+        assert decide(rule, caller=Caller({}, [visa("https://d/2", good)], b"1")).allowed
         assert not decide(
-            rule, caller=Caller({}, [Visa("https://d/2", over), Visa("https://d/22", good)], b"1")
+            rule, caller=Caller({}, [visa("https://d/2", over), visa("https://d/22", good)], b"1")
         ).allowed
         assert not decide(rule).allowed
+
+    @pytest.mark.parametrize(
+        ("needed", "allowed"),
+        [
+            ({"issuer": "https://i/1"}, True),
+            ({"issuer": "https://i/2"}, False),
+            ({"source": "https://dac/1"}, True),
+            ({"source": "https://dac/2"}, False),
+            ({"issuer": "https://i/1", "source": "https://dac/1"}, True),
+            ({"issuer": "https://i/1", "source": "https://dac/2"}, False),
+            ({"issuer": "https://i/2", "source": "https://dac/1"}, False),
+        ],
+    )
+    def test_a_visa_of_the_issuer_and_source_that_are_named(self, needed: dict[str, str], allowed: bool) -> None:
+        caller = Caller({}, [visa("https://d/1", time.time() + 60)], b"1")
+        assert decide(Rule(["*"], visas=[grants("https://d/1", **needed)]), caller=caller).allowed is allowed
+
+    def test_one_visa_has_to_fulfil_all_that_is_named(self) -> None:
+        good = time.time() + 60
+        caller = Caller({}, [visa("https://d/1", good), visa("https://d/1", good, issuer="https://i/2")], b"1")
+        both = Rule(["*"], visas=[grants("https://d/1", issuer="https://i/2", source="https://dac/1")])
+        assert decide(both, caller=caller).allowed
+        other = Caller({}, [visa("https://d/1", good), visa("https://d/2", good, issuer="https://i/2")], b"1")
+        assert not decide(both, caller=other).allowed
 
     @pytest.mark.parametrize("endpoint", ["files", "sequence"])
     def test_plain_files_cannot_be_cut(self, endpoint: str) -> None:
@@ -146,6 +181,16 @@ class TestAPolicyServiceDecides:
     def test_regions_that_are_not_understood_are_a_failure(self, served: Issuer, regions: Any) -> None:
         with pytest.raises(ServiceUnavailable):
             self.ask(served, {"result": {"allow": True, "regions": regions}})
+
+    def test_visas_with_issuer_and_source(self, served: Issuer) -> None:
+        served.questions.clear()
+        expires = time.time() + 60
+        caller = Caller({}, [visa("https://d/1", expires), visa("https://d/2", 1)], b"2")
+        served.decide = lambda _: {"result": True}
+        self.authorizer(served).decide(caller, "reads", "lab/a", None)
+        assert served.questions[0]["visas"] == [
+            {"value": "https://d/1", "issuer": "https://i/1", "source": "https://dac/1", "expires": expires}
+        ]
 
     def test_its_decisions_are_kept_each_by_itself(self, served: Issuer) -> None:
         served.decide = lambda asked: {"result": asked["id"] == "lab/a" and asked["claims"] is not None}

@@ -1,4 +1,5 @@
 import re
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from htsget_flask.config.access import (
     RegionConfig,
     RuleConfig,
     SignerConfig,
+    VisaConfig,
 )
 from htsget_flask.config.models import (
     BrowserConfig,
@@ -64,6 +66,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "auth.passports.visa_issuers[].": SignerConfig,
     "auth.rules[].": RuleConfig,
     "auth.rules[].claims.<name>.": ClaimConfig,
+    "auth.rules[].visas[].": VisaConfig,
     "auth.rules[].regions[].": RegionConfig,
     "auth.policy.": PolicyConfig,
 }
@@ -145,13 +148,32 @@ class TestSequencesAreNamedRightly:
 
 
 class TestTheExamplesAreValid:
-    def test_example(self) -> None:
-        config = read_config(ROOT / "config" / "example.yaml")
-        assert local(config, "lab").root == ROOT / "config" / "lab"
+    def example(self, tmp_path: Path, name: str) -> Config:
+        """An example read where the secrets that it names were made, as it says."""
+        path = tmp_path / name
+        path.write_text((ROOT / "config" / name).read_text())
+        (tmp_path / "lab").mkdir()
+        for secret in re.findall(r"file:([\w.-]+)", path.read_text()):
+            (tmp_path / secret).write_text(secrets.token_hex(32))
+            (tmp_path / secret).chmod(0o600)
+        return read_config(path)
 
-    def test_policy(self) -> None:
-        config = read_config(ROOT / "config" / "policy.yaml")
+    def test_example(self, tmp_path: Path) -> None:
+        config = self.example(tmp_path, "example.yaml")
+        assert local(config, "lab").root == tmp_path / "lab"
+        assert not config.remarks
+
+    def test_policy(self, tmp_path: Path) -> None:
+        config = self.example(tmp_path, "policy.yaml")
         assert config.auth is not None and config.auth.policy is not None
+        assert not config.remarks
+
+    @pytest.mark.parametrize("name", ["example.yaml", "policy.yaml"])
+    def test_they_come_without_secrets_and_say_how_to_make_them(self, name: str) -> None:
+        with pytest.raises(ConfigError) as caught:
+            read_config(ROOT / "config" / name)
+        for line in str(caught.value).splitlines():
+            assert "secret" in line and ("openssl rand -hex 32" in line or "client.secret" in line)
 
     def test_minimal(self, tmp_path: Path) -> None:
         text = (ROOT / "config" / "minimal.yaml").read_text()
@@ -221,9 +243,7 @@ class TestAllFaultsAreToldAtOnce:
             "datasets[1].reads.VCF (the name)",
             "datasets[2]",
             "datasets[3].prefx",
-            "datasets[3].id",
-            "datasets[3].storage",
-            "datasets[3]",
+            "datasets[3].prefix",
             "datasets[4].name",
             "datasets[4].genome.storage",
             "datasets[5].genome",
@@ -271,6 +291,85 @@ class TestAllFaultsAreToldAtOnce:
             read_config(tmp_path / "none.yaml")
 
 
+class TestAFaultIsOneLine:
+    """What is wrong with one setting is said once, with what is meant."""
+
+    @pytest.mark.parametrize(
+        ("text", "found"),
+        [
+            (
+                "datasets: [{prefx: lab/, storage: a}]",
+                "datasets[0].prefx: there is no such setting; did you mean prefix?",
+            ),
+            ("datasets: [{prefx: lab/, storag: a}]", "datasets[0].prefx: ... prefix?|datasets[0].storag: ... storage?"),
+            (
+                "datasets: [{Prefix: lab/, storage: a}]",
+                "datasets[0].Prefix: there is no such setting; did you mean prefix?",
+            ),
+            ("datasets: [{storage: a}]", "datasets[0].prefix: is missing"),
+            (
+                "datasets: [{id: b, raeds: {BAM: {storage: a, key: b.bam}}}]",
+                "datasets[0].raeds: there is no such setting; did you mean reads?",
+            ),
+            (
+                "datasets: [{id: b, reads: {BAM: {storage: a, kye: b.bam}}}]",
+                "datasets[0].reads.BAM.kye: there is no such setting; did you mean key?",
+            ),
+            ("datsets: [{prefix: '', storage: a}]", "datsets: there is no such setting; did you mean datasets?"),
+            ("datasets: [{prefix: '', storage: a, colour: red}]", "datasets[0].colour: there is no such setting"),
+            ("datasets: [a]", "datasets[0]: must be settings, each with its name"),
+            ("datasets: [{prefix: '', storage: a}]\ncors: {origins: 5}", "cors.origins: Input should be a valid list"),
+        ],
+    )
+    def test_of_datasets(self, tmp_path: Path, text: str, found: str) -> None:
+        told = faults(tmp_path, f"storages: {{a: {{type: local, root: '{tmp_path}'}}}}\n{text}\n")
+        assert [line.replace("there is no such setting; did you mean", "...") for line in told] == [
+            line.replace("there is no such setting; did you mean", "...") for line in found.split("|")
+        ]
+
+    def test_of_a_storages_type(self, tmp_path: Path) -> None:
+        text = "datasets: [{prefix: '', storage: a}]\nstorages: {a: {tpye: s3, bucket: bucket}}\n"
+        assert faults(tmp_path, text) == ["storages.a.tpye: there is no such setting; did you mean type?"]
+
+    @pytest.mark.parametrize(
+        ("auth", "found"),
+        [
+            ("issuers: [{issuer: a, jwks: 'https://a/', audience: 5}]", "issuers[0].audience: Input should be a valid"),
+            ("rules: [{ids: [a], claims: {b: {equals: [c]}}}]", "rules[0].claims.b.equals: must be a text, a number"),
+            ("rules: [{ids: [a], claims: {b: {contians: c}}}]", "rules[0].claims.b.contians: there is no such setting"),
+            ("rules: [{ids: [a], visas: [5]}]", "rules[0].visas[0]: must be the value of a visa, or settings"),
+            ("rules: [{ids: [a], visas: [{valu: b}]}]", "rules[0].visas[0].valu: there is no such setting; did you"),
+        ],
+    )
+    def test_of_access_control(self, tmp_path: Path, auth: str, found: str) -> None:
+        common = "secrets: [s3cret-0123456789abc], passports: {visa_issuers: [{issuer: a, jwks: 'https://a/'}]}"
+        rules = "" if "rules" in auth else "rules: [{ids: [a]}], "
+        told = faults(
+            tmp_path,
+            f"storages: {{a: {{type: local, root: '{tmp_path}'}}}}\ndatasets: [{{prefix: '', storage: a}}]\n"
+            f"auth: {{{common}, {rules}{auth}}}\n",
+        )
+        assert len(told) == 1 and told[0].startswith(f"auth.{found}"), told
+
+    def test_all_of_access_control_at_once(self, tmp_path: Path) -> None:
+        told = faults(
+            tmp_path,
+            f"storages: {{a: {{type: local, root: '{tmp_path}'}}}}\ndatasets: [{{prefix: '', storage: a}}]\n"
+            "auth: {issuers: [{issuer: a, jwks: none.json}, {issuer: a, jwks: 'https://a/', audience: b}],"
+            " rules: [{ids: [a], visas: [{value: b, issuer: c}]}, {ids: []}], policy: {url: x}}\n",
+        )
+        assert [line.partition(": ")[0] for line in told] == [
+            "auth.issuers[0].audience",
+            "auth.rules[1].ids",
+            "auth.policy.url",
+            "auth",
+            "auth",
+            "auth.issuers",
+            "auth.rules[0].visas",
+            "auth.issuers[0].jwks",
+        ]
+
+
 class TestEachDatasetCanBeReached:
     READS = "reads: {BAM: {storage: a, key: a.bam}}"
 
@@ -287,6 +386,13 @@ class TestEachDatasetCanBeReached:
                 f"{{prefix: x, storage: a}}, {{id: b, {READS}}}, {{id: b, {READS}}}",
                 ["datasets[2].id: datasets[1] has this id"],
             ),
+            ("{prefix: '', storage: a}, {prefix: b/, storage: a}", ["datasets[1].prefix: no request reaches it"]),
+            (
+                f"{{prefix: '', storage: a}}, {{id: b, {READS}}}, {{prefix: c, storage: a}}",
+                ["datasets[1].id: no request reaches it", "datasets[2].prefix: no request reaches it"],
+            ),
+            ("{prefix: b/, storage: a}, {prefix: b/, storage: a}", ["datasets[1].prefix: no request reaches it"]),
+            (f"{{prefix: b/, storage: a}}, {{id: b/c, {READS}}}", ["datasets[1].id: no request reaches it"]),
         ],
     )
     def test_or_is_refused(self, tmp_path: Path, entries: str, found: list[str]) -> None:
@@ -299,7 +405,8 @@ class TestEachDatasetCanBeReached:
         path = tmp_path / "config.yaml"
         path.write_text(
             f"storages: {{a: {{type: local, root: {tmp_path}}}}}\ndatasets:\n"
-            f"- {{id: a/service-info, {self.READS}}}\n- {{prefix: a/, storage: a}}\n- {{prefix: '', storage: a}}\n"
+            f"- {{id: a/service-info, {self.READS}}}\n- {{prefix: a/, storage: a}}\n- {{id: a, {self.READS}}}\n"
+            "- {prefix: '', storage: a}\n"
         )
         assert read_config(path)
 
@@ -348,7 +455,12 @@ class TestOriginsAreSpelledOut:
             f"storages: {{a: {{type: local, root: {tmp_path}}}}}\ndatasets: [{{prefix: '', storage: a}}]\n"
             f"cors: {{origins: {written.format(origin)}}}\n",
         )
-        assert found.startswith(f"cors.origins: {origin!r} ")
+        assert found.startswith(f"cors.origins{'[1]' if '[' in written else ''}: {origin!r} ")
+
+    def test_all_that_are_refused_are_named(self, tmp_path: Path) -> None:
+        text = f"storages: {{a: {{type: local, root: {tmp_path}}}}}\ndatasets: [{{prefix: '', storage: a}}]\n"
+        found = faults(tmp_path, f"{text}cors: {{origins: [igv.org, 'https://a.example', 'https://b.example/']}}\n")
+        assert [line.partition(" ")[0] for line in found] == ["cors.origins[0]:", "cors.origins[2]:"]
 
 
 class TestPathsAreResolved:
@@ -443,6 +555,120 @@ class TestSecrets:
         assert "not valid YAML" in "".join(faults(tmp_path, text)) and "s3cret" not in "".join(faults(tmp_path, text))
 
 
+class TestWeakSecrets:
+    RULES = "rules: [{ids: ['*'], public: true}]"
+
+    def text(self, tmp_path: Path, secret: str) -> str:
+        return (
+            f"storages: {{lab: {{type: local, root: '{tmp_path}'}}}}\ndatasets: [{{prefix: '', storage: lab}}]\n"
+            f"auth: {{secrets: ['{secret}'], {self.RULES}}}\n"
+        )
+
+    @pytest.mark.parametrize(
+        ("secret", "reason"),
+        [
+            ("change-me-0123456789", "placeholder"),
+            ("CHANGE-ME-0123456789", "placeholder"),
+            ("a" * 16, "different characters"),
+            ("abcde" * 10, "different characters"),
+            ("short-0123456", "16 to 256"),
+        ],
+    )
+    @pytest.mark.parametrize("in_file", [False, True])
+    def test_are_refused(self, tmp_path: Path, secret: str, reason: str, in_file: bool) -> None:
+        (tmp_path / "key").write_text(secret + "\n")
+        (found,) = faults(tmp_path, self.text(tmp_path, "file:key" if in_file else secret))
+        assert found.startswith("auth.secrets[0]: ") and reason in found and secret not in found
+
+    def test_a_client_secret_that_is_a_placeholder(self, tmp_path: Path) -> None:
+        introspection = "introspection: {url: 'https://a/', client_id: b, client_secret: change-me}, rules"
+        (found,) = faults(tmp_path, self.text(tmp_path, "s3cret-0123456789abc").replace("rules", introspection))
+        assert found.startswith("auth.introspection.client_secret: is the placeholder")
+
+    @pytest.mark.parametrize("length", [16, 32])
+    def test_random_ones_are_not(self, tmp_path: Path, length: int) -> None:
+        path = tmp_path / "config.yaml"
+        for _ in range(20):
+            path.write_text(self.text(tmp_path, secrets.token_hex(length)))
+            read_config(path)
+
+    @pytest.mark.parametrize(
+        ("mode", "remark", "fault"),
+        [
+            (0o600, "", ""),
+            (0o640, "", ""),
+            (0o644, "chmod o-r", ""),
+            (0o602, "", "chmod o-w"),
+            (0o666, "", "chmod o-w"),
+        ],
+    )
+    def test_files_that_others_may_change_are_refused(self, tmp_path: Path, mode: int, remark: str, fault: str) -> None:
+        key, path = tmp_path / "key", tmp_path / "config.yaml"
+        key.write_text("s3cret-0123456789abc")
+        key.chmod(mode)
+        if fault:
+            (found,) = faults(tmp_path, self.text(tmp_path, "file:key"))
+            assert found.startswith("auth.secrets[0]: ") and fault in found
+            return
+        path.write_text(self.text(tmp_path, "file:key"))
+        remarks = read_config(path).remarks
+        assert len(remarks) == bool(remark)
+        assert all(one.startswith("auth.secrets[0]: ") and remark in one for one in remarks)
+
+    def test_so_is_a_key_set_that_others_may_change(self, tmp_path: Path) -> None:
+        jwks = tmp_path / "jwks.json"
+        jwks.write_text("{}")
+        jwks.chmod(0o666)
+        issuers = "issuers: [{issuer: a, audience: b, jwks: jwks.json}], rules"
+        (found,) = faults(tmp_path, self.text(tmp_path, "s3cret-0123456789abc").replace("rules", issuers, 1))
+        assert found.startswith("auth.issuers[0].jwks: ") and "chmod o-w" in found
+
+
+class TestRemarks:
+    def remarks(self, tmp_path: Path, auth: str) -> list[str]:
+        path = tmp_path / "config.yaml"
+        path.write_text(
+            f"storages: {{lab: {{type: local, root: '{tmp_path}'}}}}\ndatasets: [{{prefix: '', storage: lab}}]\n"
+            f"auth: {{secrets: [s3cret-0123456789abc], {auth}}}\n"
+        )
+        return list(read_config(path).remarks)
+
+    @pytest.mark.parametrize(
+        ("host", "is_exposed"),
+        [
+            ("login.example.org", True),
+            ("10.0.0.1:8080", True),
+            ("[2001:db8::1]", True),
+            ("localhost.example.org", True),
+            ("127.0.0.1:8181", False),
+            ("127.8.9.10", False),
+            ("[::1]:8181", False),
+            ("localhost", False),
+        ],
+    )
+    def test_services_of_other_machines_without_tls(self, tmp_path: Path, host: str, is_exposed: bool) -> None:
+        auth = (
+            "issuers: [{issuer: a, audience: b, jwks: 'http://HOST/k', userinfo: 'http://HOST/u'}],"
+            " introspection: {url: 'http://HOST/i', client_id: b, client_secret: c},"
+            " passports: {visa_issuers: [{issuer: a, jwks: 'http://HOST/v'}]}, policy: {url: 'http://HOST/p?t=SECRET'}"
+        )
+        found = self.remarks(tmp_path, auth.replace("HOST", host))
+        places = ["issuers[0].jwks", "issuers[0].userinfo", "introspection.url", "passports.visa_issuers[0].jwks"]
+        expected = [f"auth.{place}" for place in [*places, "policy.url"]] if is_exposed else []
+        assert [line.partition(": ")[0] for line in found] == expected
+        assert "SECRET" not in "".join(found)
+        assert not self.remarks(tmp_path, auth.replace("HOST", host).replace("http:", "https:"))
+
+    def test_visas_that_several_issuers_may_sign(self, tmp_path: Path) -> None:
+        auth = (
+            "passports: {visa_issuers: [{issuer: a, jwks: 'https://a/'}, {issuer: b, jwks: 'https://b/'}]},"
+            " rules: [{ids: [x], visas: [{value: v, issuer: a}, w]}]"
+        )
+        (found,) = self.remarks(tmp_path, auth)
+        assert found.startswith("auth.rules[0].visas[1]: any of the 2 visa issuers opens this")
+        assert not self.remarks(tmp_path, auth.replace(", {issuer: b, jwks: 'https://b/'}", ""))
+
+
 class TestAccessControl:
     SECRET = "s3cret-0123456789abc"
     GOOD = f"secrets: [{SECRET}], rules: [{{ids: ['*'], public: true}}]"
@@ -470,7 +696,10 @@ class TestAccessControl:
                 f"secrets: [{SECRET}], rules: [{{ids: [a], claims: {{b: {{}}}}}}]",
                 "auth.rules[0].claims.b: needs one of",
             ),
-            (f"secrets: [{SECRET}], rules: [{{ids: [a], visas: [b]}}]", "auth: rules that name visas need passports"),
+            (
+                f"secrets: [{SECRET}], rules: [{{ids: [a], visas: [b]}}]",
+                "auth.rules[0].visas: rules that name visas need",
+            ),
             (f"secrets: [{SECRET}], rules: [{{ids: [a], regions: []}}]", "auth.rules[0].regions: List should have"),
             (f"secrets: [{SECRET}], rules: [{{ids: [a], endpoints: [page]}}]", "auth.rules[0].endpoints[0]: Input"),
             (

@@ -63,6 +63,22 @@ class TestAGoodTokenTellsWhoAsks:
         token = jwt.encode(issuer.claims(), issuer.keys[0].private, "RS256")
         assert trusting(issuer).authenticate(f"Bearer {token}").subject == "ada"
 
+    @pytest.mark.parametrize("type_", ["JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", "application/jwt", None])
+    def test_of_each_type_that_access_tokens_have(self, issuer: Issuer, type_: str | None) -> None:
+        # PyJWT leaves the header out where it is None.
+        assert trusting(issuer).authenticate(f"Bearer {issuer.token(headers={'typ': type_})}").subject == "ada"
+
+    @pytest.mark.parametrize(("type_", "claims"), [("at+jwt", {}), ("JWT", {"typ": "Bearer"})])
+    def test_with_a_nonce_where_it_says_that_it_is_an_access_token(
+        self, issuer: Issuer, type_: str, claims: dict[str, Any]
+    ) -> None:
+        token = issuer.token(headers={"typ": type_}, nonce="n-0S6_WzA2Mj", **claims)
+        assert trusting(issuer).authenticate(f"Bearer {token}").subject == "ada"
+
+    def test_times_may_have_fractions(self, issuer: Issuer) -> None:
+        now = time.time()
+        assert trusting(issuer).authenticate(f"Bearer {issuer.token(exp=now + 600.5, nbf=now - 0.5)}").subject == "ada"
+
     def test_clocks_may_differ_by_the_leeway(self, issuer: Issuer) -> None:
         now = int(time.time())
         token = issuer.token(exp=now - 10, nbf=now + 10)
@@ -123,6 +139,56 @@ class TestAForgedTokenIsRefused:
     )
     def test_claims(self, issuer: Issuer, changed: dict[str, Any], reason: str) -> None:
         assert reason in refusal(trusting(issuer), issuer.token(**changed))
+
+    @pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
+    @pytest.mark.parametrize(
+        "value",
+        ["9_999_999_999", " 9999999999 ", "\u0669" * 10, "1", True, False, [1], {}, 1e400, float("nan"), 10**400],
+        ids=ascii,
+    )
+    def test_times_that_are_not_numbers(self, issuer: Issuer, name: str, value: Any) -> None:
+        refusal(trusting(issuer), issuer.token(**{name: value}))
+
+    @pytest.mark.parametrize("name", ["nbf", "iat"])
+    def test_times_that_are_null(self, issuer: Issuer, name: str) -> None:
+        claims = {**issuer.claims(), name: None}
+        key = issuer.keys[0]
+        refusal(trusting(issuer), jwt.encode(claims, key.private, "RS256", headers={"kid": key.key_id}))
+
+    @pytest.mark.parametrize(
+        "type_",
+        [
+            "logout+jwt",
+            "secevent+jwt",
+            "dpop+jwt",
+            "id_token",
+            "application/logout+jwt",
+            "vnd.ga4gh.visa+jwt",
+            "vnd.ga4gh.passport+jwt",
+            "application/x/at+jwt",
+            7,
+            ["JWT"],
+        ],
+        ids=str,
+    )
+    def test_of_another_type(self, issuer: Issuer, type_: Any) -> None:
+        refusal(trusting(issuer), issuer.token(headers={"typ": type_}))
+
+    @pytest.mark.parametrize(
+        ("claims", "kind"),
+        [
+            ({"at_hash": "MTIzNDU2Nzg5MDEyMzQ1Ng"}, "an ID token"),
+            ({"c_hash": "MTIzNDU2Nzg5MDEyMzQ1Ng"}, "an ID token"),
+            ({"nonce": "n-0S6_WzA2Mj"}, "an ID token"),
+            ({"typ": "ID"}, "an ID token"),
+            ({"typ": "ID", "nonce": "n-0S6_WzA2Mj", "at_hash": "x"}, "an ID token"),
+            ({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}, "a security event"),
+            ({"ga4gh_visa_v1": {"type": "ControlledAccessGrants"}}, "a visa"),
+        ],
+        ids=str,
+    )
+    def test_that_is_no_access_token(self, issuer: Issuer, claims: dict[str, Any], kind: str) -> None:
+        assert kind in refusal(trusting(issuer), issuer.token(**claims))
 
     def test_an_extension_that_is_not_known(self, issuer: Issuer) -> None:
         refusal(trusting(issuer), issuer.token(headers={"crit": ["x"], "x": 1}))
@@ -242,10 +308,14 @@ class TestKeysAreFetchedWhenTheyAreNeeded:
             {**good.jwk, "kid": "other", "alg": "ES384"},
             {**good.jwk, "kid": "private", "d": "AAAA"},
             {**good.jwk, "kid": "broken", "x": "AAAA"},
+            {**good.jwk, "kid": "encrypt", "key_ops": ["encrypt"]},
+            {**good.jwk, "kid": "no ops", "key_ops": []},
+            {**good.jwk, "kid": "odd ops", "key_ops": "verify"},
         ]
-        keys = Keys(lambda: {"keys": [*odd, good.jwk]}, ALGORITHMS, issuer="x", interval=60)
-        assert keys.find("good", "ES256")
-        assert not any(keys.find(name, "ES256") for name in ("encryption", "other", "private", "broken"))
+        verifying = {**good.jwk, "kid": "verifying", "key_ops": ["verify"]}
+        keys = Keys(lambda: {"keys": [*odd, good.jwk, verifying]}, ALGORITHMS, issuer="x", interval=60)
+        assert keys.find("good", "ES256") and keys.find("verifying", "ES256")
+        assert not any(keys.find(entry["kid"], "ES256") for entry in odd if isinstance(entry, dict) and "kid" in entry)
 
 
 @pytest.fixture(scope="module")
@@ -294,6 +364,9 @@ class TestVerifiedTokensAreKept:
                 nonlocal finds
                 finds += 1
                 return keys.find(*arguments)
+
+            def trusts(self, fingerprint: bytes) -> bool:
+                return keys.trusts(fingerprint)
 
         trusted = Trusted(issuer.url, [AUDIENCE], Counting(), 0, None)  # type: ignore[arg-type]
         authenticator = Authenticator({issuer.url: trusted}, outside=Outside(1), clock=clock)
@@ -345,6 +418,7 @@ class TestOpaqueTokensAreAskedAbout:
             {"active": True},
             {"active": True, "aud": AUDIENCE, "exp": 1},
             {"active": True, "aud": AUDIENCE, "exp": "never"},
+            {"active": True, "aud": AUDIENCE, "exp": True},
             {"active": True, "aud": AUDIENCE, "nbf": 5_000_000_000},
         ],
         ids=str,
@@ -440,11 +514,26 @@ class TestVisas:
             {"iss": "https://other.example.org"},
             {"scope": "openid ga4gh"},
             {"ga4gh_visa_v1": "no object"},
+            {"aud": AUDIENCE},
+            {"aud": []},
+            {"exp": "9_999_999_999"},
+            {"headers": {"typ": "at+jwt"}},
+            {"headers": {"typ": "logout+jwt"}},
+            {"headers": {"typ": "vnd.ga4gh.passport+jwt"}},
         ],
         ids=str,
     )
     def test_are_not_heeded_when_their_token_is_bad(self, issuer: Issuer, changed: dict[str, Any]) -> None:
         assert self.read(issuer, issuer.visa(VALUE, **changed)) == []
+
+    @pytest.mark.parametrize("type_", ["JWT", "vnd.ga4gh.visa+jwt", "application/vnd.ga4gh.visa+jwt", None])
+    def test_of_each_type_that_visas_have(self, issuer: Issuer, type_: str | None) -> None:
+        assert self.read(issuer, issuer.visa(VALUE, headers={"typ": type_})) == [VALUE]
+
+    def test_tell_who_granted_and_who_signed(self, issuer: Issuer) -> None:
+        trusted = VisaIssuer(issuer.url, keys_of(issuer), issuer.jwks_url, 0)
+        (visa,) = Passports({issuer.url: trusted}).read([issuer.visa(VALUE)])
+        assert (visa.issuer, visa.source) == (issuer.url, "https://dac.example.org")
 
     @pytest.mark.parametrize("place", ["https://issuer.example.org/other", "http://127.0.0.1/jwks", None, 7])
     def test_are_not_heeded_when_their_jku_is_another(self, issuer: Issuer, place: Any) -> None:
@@ -476,6 +565,17 @@ class TestPassportsComeFromTheTokenOrTheBroker:
         token = served.token(ga4gh_passport_v1=[served.visa(VALUE)])
         assert [visa.value for visa in self.authenticator(served).authenticate(f"Bearer {token}").visas] == [VALUE]
         assert "/userinfo" not in served.asked
+
+    def test_of_a_passport(self, served: Issuer) -> None:
+        token = served.token(headers={"typ": "vnd.ga4gh.passport+jwt"}, ga4gh_passport_v1=[served.visa(VALUE)])
+        assert [visa.value for visa in self.authenticator(served).authenticate(f"Bearer {token}").visas] == [VALUE]
+
+    def test_not_of_a_passport_for_somebody_else(self, served: Issuer) -> None:
+        for audience in ("another", None):
+            token = served.token(
+                headers={"typ": "vnd.ga4gh.passport+jwt"}, aud=audience, ga4gh_passport_v1=[served.visa(VALUE)]
+            )
+            refusal(self.authenticator(served), token)
 
     def test_of_the_broker_asked_once(self, served: Issuer) -> None:
         served.asked.clear()
