@@ -13,7 +13,7 @@ from htsget_flask.auth.decision import Authorizer, Decision, decide
 from htsget_flask.auth.links import Links, names_signature
 from htsget_flask.auth.tokens import Authenticator
 from htsget_flask.errors import InvalidAuthentication, NotFound, PermissionDenied, ServiceError
-from htsget_flask.regions import Region
+from htsget_flask.regions import Region, RegionSet
 
 # Where the access of a request stands in its WSGI environment.
 ACCESS = "htsget_flask.access"
@@ -46,9 +46,7 @@ class Access:
         """Whether a decision was made, which allowed something or showed what is allowed."""
         return True
 
-    def require(
-        self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
-    ) -> tuple[Region, ...] | None:
+    def require(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None) -> RegionSet | None:
         """Go on only if the request may have this; the regions that it is limited to, None for no limit.
 
         Raises:
@@ -74,7 +72,7 @@ class Access:
             InvalidAuthentication: when it is known, and there is no token.
         """
 
-    def require_any(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, tuple[Region, ...] | None]:
+    def require_any(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, RegionSet | None]:
         """At which endpoints the request may have a dataset, and the regions that it is limited to there.
 
         Raises:
@@ -180,9 +178,7 @@ class LimitedAccess(Access):
     def was_decided(self) -> bool:
         return self._was_decided
 
-    def require(
-        self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
-    ) -> tuple[Region, ...] | None:
+    def require(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None) -> RegionSet | None:
         with self._recording_failures(endpoint, resource_id, regions):
             decision = decide(self._authorizer, self._caller, endpoint, resource_id, regions)
         self._record(endpoint, resource_id, regions, "allowed" if decision.allowed else "denied", decision.reason)
@@ -208,7 +204,7 @@ class LimitedAccess(Access):
             self._record(endpoint, None, None, "denied", "nothing is open without a token")
             raise InvalidAuthentication(_NEEDS_BEARER)
 
-    def require_any(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, tuple[Region, ...] | None]:
+    def require_any(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, RegionSet | None]:
         with self._recording_failures("page", resource_id):
             decisions = {
                 endpoint: self._authorizer.decide(self._caller, endpoint, resource_id) for endpoint in endpoints

@@ -17,7 +17,7 @@ from htsget_flask.auth.rules import Rule, RuleAuthorizer, any_of, contains, equa
 from htsget_flask.auth.tokens import Authenticator, Introspection, Issuer
 from htsget_flask.auth.visas import Passports, VisaIssuer
 from htsget_flask.config import AuthConfig, ClaimConfig, RuleConfig, SignerConfig, is_url
-from htsget_flask.regions import Region
+from htsget_flask.regions import Region, RegionSet
 
 # In seconds, for those who are asked about tokens; requests wait for them.
 _TIMEOUT = 5.0
@@ -87,7 +87,7 @@ def _source(place: str, outside: Outside) -> KeySource:
 def _rule(config: RuleConfig) -> Rule:
     regions = None
     if config.regions is not None:
-        regions = tuple(Region(one.reference, one.start, one.end) for one in config.regions)
+        regions = RegionSet(Region(one.reference, one.start, one.end) for one in config.regions)
     return Rule(
         ids=config.ids,
         endpoints=config.endpoints,

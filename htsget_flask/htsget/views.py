@@ -1,6 +1,6 @@
 """The endpoints that make tickets, and what GA4GH service-info and service-registry tell of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
@@ -25,7 +25,7 @@ from htsget_flask.htsget.plan import plan, question
 from htsget_flask.htsget.query import PARAMETERS, Query, parse_get, parse_post
 from htsget_flask.htsget.ticket import MEDIA_TYPE, ticket
 from htsget_flask.ranges import ByteRange
-from htsget_flask.regions import Region
+from htsget_flask.regions import RegionSet
 from htsget_flask.storage import SignedUrl, VersionError
 from htsget_flask.web import AnswerView, Services, base_url, describe_service, services
 
@@ -192,7 +192,7 @@ def _ticket_of(
     file: DataFile,
     query: Query,
     access: Access,
-    granted: Sequence[Region] | None,
+    granted: RegionSet | None,
     *,
     fresh: bool,
 ) -> bytes:

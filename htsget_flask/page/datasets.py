@@ -1,6 +1,6 @@
 """One dataset as the page shows it: its files as igv.js tracks, its reference, and why something cannot be shown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -14,7 +14,7 @@ from htsget_flask.examples import example_regions
 from htsget_flask.formats import ENDPOINTS
 from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.page.genomes import Reference, configured_reference, file_url, find_reference, sizes_reference
-from htsget_flask.regions import Region
+from htsget_flask.regions import Region, RegionSet
 from htsget_flask.storage import Stat, VersionError, is_hidden
 from htsget_flask.web import Services, log_fault
 
@@ -105,7 +105,7 @@ def _look_at(
     stat: Stat | FileFaultError,
     *,
     deep: bool = True,
-    granted: Sequence[Region] | None = None,
+    granted: RegionSet | None = None,
 ) -> _File:
     """A file's header and, where looked at `deep`, its index; of which the `granted` regions may be seen."""
     if isinstance(stat, FileFaultError):
@@ -119,7 +119,8 @@ def _look_at(
                 return file
             index = opened.crai if opened.is_cram else opened.index
             file.index_key = opened.found_index.key
-            file.region = _first_of(granted) if granted is not None else next(example_regions(opened, index), None)
+            examples = example_regions(opened, index) if granted is None else _examples(granted, opened.references)
+            file.region = next(examples, None)
     except FileFaultError as fault:
         log_fault(fault)
         file.problem = f"It cannot be shown: {fault.reason}."
@@ -128,12 +129,11 @@ def _look_at(
     return file
 
 
-def _first_of(granted: Sequence[Region]) -> tuple[str, int, int] | None:
-    """A place in the regions that may be seen."""
-    if not granted:
-        return None
-    name, start, end = granted[0]
-    return name, start, start + _WIDTH if end is None else end
+def _examples(granted: RegionSet, names: Iterable[str]) -> Iterator[tuple[str, int, int]]:
+    """The granted regions of the references that a file has, in the order of the file; without an end, their start."""
+    for name in names:
+        for _, start, end in granted.restrict([Region(name)]):
+            yield name, start, start + _WIDTH if end is None else end
 
 
 def _unconfigured(
