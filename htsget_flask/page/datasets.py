@@ -1,6 +1,6 @@
 """One dataset as the page shows it: its files as igv.js tracks, its reference, and why something cannot be shown."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -83,19 +83,23 @@ def describe(services: Services, base: str, dataset_id: str, access: Access) -> 
         "tracks": [
             _configured_track(track, base, access)
             for track in (entry.tracks if entry is not None else [])
-            # Who may see regions of the dataset does not get whole files by it.
-            if track.storage is None or not any(file.is_cut for file in files)
+            # Its URL is signed: a caller without a grant for this file does not get it by a grant for the dataset.
+            if track.storage is None or access.may("files", f"{track.storage}/{track.key}")
         ],
     }
 
 
-def sizes(services: Services, dataset_id: str) -> str:
-    """Names and lengths of the references that the headers of a dataset's files tell, as a chrom.sizes table.
+def sizes(services: Services, dataset_id: str, endpoints: Collection[str]) -> str:
+    """Names and lengths of the references in the headers of a dataset's files at some endpoints, as chrom.sizes.
 
     Raises:
         NotFound: when there is no such dataset.
     """
-    files = [_look_at(services, source, stat, deep=False) for source, stat in services.catalog.files(dataset_id)]
+    files = [
+        _look_at(services, source, stat, deep=False)
+        for source, stat in services.catalog.files(dataset_id)
+        if source.form.endpoint in endpoints
+    ]
     return "".join(f"{name}\t{length}\n" for name, length in _all_lengths(files).items() if length is not None)
 
 
@@ -148,8 +152,10 @@ def _unconfigured(
     if not any(lengths.values()):
         return None
     # The signature comes after a query.
-    signature = access.query(*sizes_parts(dataset_id)).replace("?", "&", 1)
-    return sizes_reference(dataset_id, f"{base}page/sizes?{urlencode({'id': dataset_id})}{signature}")
+    endpoints = list(dict.fromkeys(file.source.form.endpoint for file in files))
+    signature = access.query(*sizes_parts(dataset_id, endpoints)).replace("?", "&", 1)
+    query = urlencode({"id": dataset_id, "endpoint": endpoints}, doseq=True)
+    return sizes_reference(dataset_id, f"{base}page/sizes?{query}{signature}")
 
 
 def _all_lengths(files: list[_File]) -> dict[str, int | None]:
