@@ -77,6 +77,9 @@ class Access:
         """
         return dict.fromkeys(endpoints)
 
+    def record_denial(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None, reason: str) -> None:
+        """Put on record that what was allowed is denied after all."""
+
     def listed(self, what: str, shown: int) -> None:
         """Put on record that the request was shown so many things of a list: those that it may see."""
 
@@ -101,12 +104,20 @@ class Gate:
     """Access control of an application: makes an `Access` of each request."""
 
     def __init__(
-        self, authenticator: Authenticator, authorizer: Authorizer, links: Links, audit: Audit, *, hides: bool
+        self,
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+        links: Links,
+        audit: Audit,
+        *,
+        hides: bool,
+        empty_outside: bool = False,
     ) -> None:
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._audit = audit
         self._hides = hides
+        self._empty_outside = empty_outside
         self.links = links
 
     def admit(self, authorization: str | None, origin: Origin) -> "LimitedAccess":
@@ -122,7 +133,15 @@ class Gate:
             decision = "denied" if isinstance(error, InvalidAuthentication) else "failed"
             self._audit.write(None, origin, "token", None, None, decision=decision, reason=error.message)
             raise
-        return LimitedAccess(caller, self._authorizer, self.links, self._audit, origin, hides=self._hides)
+        return LimitedAccess(
+            caller,
+            self._authorizer,
+            self.links,
+            self._audit,
+            origin,
+            hides=self._hides,
+            empty_outside=self._empty_outside,
+        )
 
     def check_link(
         self, query: str, origin: Origin, endpoint: str, resource_id: str, candidates: Sequence[Sequence[str]]
@@ -147,7 +166,15 @@ class LimitedAccess(Access):
     is_limited = True
 
     def __init__(
-        self, caller: Caller, authorizer: Authorizer, links: Links, audit: Audit, origin: Origin, *, hides: bool
+        self,
+        caller: Caller,
+        authorizer: Authorizer,
+        links: Links,
+        audit: Audit,
+        origin: Origin,
+        *,
+        hides: bool,
+        empty_outside: bool,
     ) -> None:
         self._caller = caller
         self._authorizer = authorizer
@@ -155,6 +182,7 @@ class LimitedAccess(Access):
         self._audit = audit
         self._origin = origin
         self._hides = hides
+        self._empty_outside = empty_outside
         self._was_decided = False
         self.expires: int = links.expiry()
 
@@ -168,7 +196,9 @@ class LimitedAccess(Access):
 
     def require(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None) -> RegionSet | None:
         with self._recording_failures(endpoint, resource_id, regions):
-            decision = decide(self._authorizer, self._caller, endpoint, resource_id, regions)
+            decision = decide(
+                self._authorizer, self._caller, endpoint, resource_id, regions, empty_outside=self._empty_outside
+            )
         self._record(endpoint, resource_id, regions, "allowed" if decision.allowed else "denied", decision.reason)
         if not decision.allowed:
             raise self._refusal(endpoint, resource_id, decision)
@@ -206,6 +236,9 @@ class LimitedAccess(Access):
             raise NotFound(f"there is no dataset {resource_id[:200]!r}")
         self._was_decided = True
         return allowed
+
+    def record_denial(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None, reason: str) -> None:
+        self._record(endpoint, resource_id, regions, "denied", reason)
 
     def listed(self, what: str, shown: int) -> None:
         self._was_decided = True

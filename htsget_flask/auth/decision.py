@@ -47,8 +47,12 @@ def decide(
     endpoint: str,
     resource_id: str,
     regions: Sequence[Region] | None = None,
+    *,
+    empty_outside: bool = False,
 ) -> Decision:
     """The authorizer's decision; a grant of regions opens neither plain files nor what lies outside of them.
+
+    With `empty_outside` regions that lie outside are allowed: the answer has no records of them.
 
     Raises:
         ServiceUnavailable: as the authorizer does.
@@ -59,5 +63,8 @@ def decide(
     if endpoint not in _CUT:
         return Decision(False, f"{decision.reason}, which is limited to regions: a file cannot be cut")
     if not all(map(decision.regions.opens, regions or ())):
-        return Decision(False, f"{decision.reason}, which is limited to other regions", decision.regions)
+        reason = f"{decision.reason}, which is limited to other regions"
+        if empty_outside:
+            return Decision(True, f"{reason}: no records of those outside", decision.regions)
+        return Decision(False, reason, decision.regions)
     return decision

@@ -27,7 +27,14 @@ def make_gate(config: AuthConfig) -> Gate:
     """The access control that the configuration describes."""
     links = Links([secret.get_secret_value() for secret in config.secrets], config.expires)
     audit = Audit(None if config.audit == "stderr" else Path(config.audit))
-    return Gate(make_authenticator(config), make_authorizer(config), links, audit, hides=config.hide)
+    return Gate(
+        make_authenticator(config),
+        make_authorizer(config),
+        links,
+        audit,
+        hides=config.hide,
+        empty_outside=config.outside == "empty",
+    )
 
 
 def make_authenticator(config: AuthConfig) -> Authenticator:

@@ -10,7 +10,7 @@ from htsget_flask.htsget.bases import Bases
 from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.htsget.pieces import Piece, Records, Whole
 from htsget_flask.htsget.plan import container_ranges, reference_id_of
-from htsget_flask.htsget.query import Query
+from htsget_flask.htsget.query import UNPLACED, Query
 from htsget_flask.regions import Region, RegionSet
 
 
@@ -25,7 +25,9 @@ def plan_records(query: Query, granted: RegionSet, file: OpenFile, bases: Bases)
         return
     asked = query.regions
     for region in asked or ():
-        reference_id_of(region.reference_name, file)
+        # Outside of a grant there may be a request for the reads without a position, which is answered with none.
+        if region.reference_name != UNPLACED or granted.opens(region):
+            reference_id_of(region.reference_name, file)
     # Where the records of each reference begin in the file: references may have any numbers.
     found: dict[int, list[Records]] = {}
     begins: dict[int, int] = {}

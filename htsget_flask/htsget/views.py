@@ -14,7 +14,7 @@ from htsget_flask.auth.links import block_parts
 from htsget_flask.body import read_body
 from htsget_flask.catalog import DataFile
 from htsget_flask.delivery import send_bytes, send_range, send_stream
-from htsget_flask.errors import Gone, InvalidInput, NotFound, ServiceUnavailable
+from htsget_flask.errors import Gone, InvalidInput, NotFound, PermissionDenied, ServiceUnavailable
 from htsget_flask.formats import ENDPOINTS, FORMATS
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.htsget.bases import bases
@@ -181,6 +181,9 @@ def _ticket(present: Services, asked: Request, endpoint: str, dataset_id: str, q
             file = present.catalog.locate(endpoint, dataset_id, query.format, fresh=fresh)
             body = _ticket_of(present, asked, file, query, access, granted, fresh=fresh)
             return answer_with(body, _TICKET_HEADERS)
+        except PermissionDenied as error:
+            access.record_denial(endpoint, dataset_id, query.regions, error.message)
+            raise
         except VersionError:
             continue
     raise ServiceUnavailable(f"{dataset_id!r} is being replaced; ask again")

@@ -443,6 +443,27 @@ class TestCheckAs:
         result = run("check", "--config", config, "--as", token, "other")
         assert (result.exit_code, result.output.count("no rule matches")) == (1, 4)
 
+    def test_the_exit_code_is_about_the_dataset(self, config: Path, issuer: Issuer) -> None:
+        content = yaml.safe_load(config.read_text())
+        others = {"ids": ["*"], "endpoints": ["sequence", "files", "variants"], "public": True}
+        content["auth"]["rules"] += [others, {"ids": ["cohort"]}]
+        config.write_text(yaml.safe_dump(content))
+        for dataset_id, is_open in (("NA00001", False), ("cohort", True), ("open", True), ("none", True)):
+            result = run("check", "--config", config, "--as", "", dataset_id)
+            assert "allowed /sequence/" in result.output
+            assert result.exit_code == int(not is_open), result.output
+        content["auth"]["rules"][-2]["endpoints"] = ["sequence", "files"]
+        config.write_text(yaml.safe_dump(content))
+        assert run("check", "--config", config, "--as", "", "none").exit_code == 1
+
+    def test_many_granted_regions_are_counted(self, config: Path, issuer: Issuer) -> None:
+        content = yaml.safe_load(config.read_text())
+        regions = [{"reference": "chr1", "start": start, "end": start + 5} for start in range(0, 500, 10)]
+        content["auth"]["rules"] = [{"ids": ["*"], "regions": regions}]
+        config.write_text(yaml.safe_dump(content))
+        result = run("check", "--config", config, "--as", issuer.token("ES256"), "NA00001")
+        assert "chr1:190-195 and 30 more (from 0, half-open)" in result.output
+
     @pytest.mark.parametrize("has_header", [True, False])
     def test_a_name_may_end_as_positions_do(
         self, config: Path, issuer: Issuer, tmp_path: Path, has_header: bool
