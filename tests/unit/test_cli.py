@@ -508,6 +508,27 @@ class TestCheckAs:
         assert run("check", demo_folder / "none").exit_code == 2
         assert run("check", "--config", config, "--as", "", "NA1", "chr1:0-5").exit_code == 1
 
+    def test_a_file_that_has_two_ids_is_open_by_each(self, config: Path, demo_folder: Path) -> None:
+        content = yaml.safe_load(config.read_text())
+        links = config.parent / "links"
+        links.mkdir()
+        for suffix in (".bam", ".bam.bai"):
+            shutil.copy2(demo_folder / f"NA00001{suffix}", links / f"one{suffix}")
+            (links / f"other{suffix}").hardlink_to(links / f"one{suffix}")
+        content["storages"]["links"] = {"type": "local", "root": "links"}
+        trio = {"id": "trio", "variants": {"VCF": {"storage": "data", "key": "cohort.vcf.gz"}}}
+        content["datasets"] = [{"prefix": "lab/", "storage": "data"}, trio, {"prefix": "", "storage": "links"}]
+        config.write_text(yaml.safe_dump(content))
+        result = run("check", "--config", config)
+        assert result.output.count(" too: a rule for either id opens it") == 2
+        assert "ok     /variants/trio VCF" in result.output
+        assert "warning: is the dataset 'lab/cohort' too" in result.output
+        assert "warning: is the dataset 'one' too" in result.output
+        assert result.exit_code == 0
+        del content["auth"]
+        config.write_text(yaml.safe_dump(content))
+        assert " too: a rule" not in run("check", "--config", config).output
+
     def test_the_data_are_looked_at_as_ever(self, config: Path) -> None:
         result = run("check", "--deep", "--config", config)
         assert result.exit_code == 0 and "records compared" in result.output
