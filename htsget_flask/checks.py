@@ -1,9 +1,10 @@
 """What `htsget-flask check` finds out: whether files can be served, and whether tickets hold what they hold."""
 
 import base64
+import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,9 +55,17 @@ def check(
     """
     app = create_app(_with_storages(config, local={"sendfile": None, "url": None, "secret": None}, s3={"proxy": True}))
     services: Services = app.extensions[EXTENSION]
+    # By file: the id under which it was first found.
+    ids: dict[Hashable, str] = {}
     signing = create_services(_with_storages(config, local={}, s3={"proxy": False})).storages if deep else {}
     for source in services.catalog.sources(on_fault=on_fault):
         report = Report(source)
+        other = ids.setdefault(_identity(source), source.id)
+        if config.auth is not None and other != source.id:
+            report.warning(
+                f"is the dataset {other!r} too: a rule for either id opens it; "
+                "let the rules name both, or give the file one id"
+            )
         try:
             stat = source.storage.stat(source.key)
             report.size = stat.size
@@ -74,6 +83,15 @@ def check(
         except (OSError, ServiceError, StorageError) as error:
             report.error(f"cannot be read: {error}")
         yield report
+
+
+def _identity(source: Source) -> Hashable:
+    """What is equal for two names of one file: links of both kinds are such."""
+    if not source.storage.is_remote:
+        with suppress(OSError):
+            found = os.stat(source.location)
+            return found.st_dev, found.st_ino
+    return source.location
 
 
 def _with_storages(config: Config, *, local: dict[str, Any], s3: dict[str, Any]) -> Config:

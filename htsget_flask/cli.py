@@ -25,7 +25,7 @@ from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.examples import example_urls
 from htsget_flask.findings import Findings
 from htsget_flask.overlooked import overlooked
-from htsget_flask.storage import Storage
+from htsget_flask.storage import Storage, VersionError
 
 if TYPE_CHECKING:
     from htsget_flask.bucket_checks import BucketReport
@@ -134,7 +134,7 @@ def check(words: tuple[str, ...], config_path: Path | None, deep: bool, token: s
     Buckets are looked at first.
 
     With --as TOKEN: who the token is of, and whether it opens the dataset ID, or its REGION (NAME:FIRST-LAST); an empty
-    token is for requests without one.
+    token is for requests without one. The exit code is 0 if the dataset is open at /reads or /variants, else 1.
     """
     if token is not None:
         if config_path is None or not 1 <= len(words) <= 2:
@@ -149,32 +149,17 @@ def check(words: tuple[str, ...], config_path: Path | None, deep: bool, token: s
     _check_files(folder, config_path, deep=deep)
 
 
-def _explain(config: Config, token: str, resource_id: str, spelled: str | None = None) -> None:
-    from htsget_flask.auth.explaining import explain, understood, who  # noqa: PLC0415 - of no use to the other commands
-    from htsget_flask.references import reference_names  # noqa: PLC0415
+def _explain(config: Config, token: str, resource_id: str, region_text: str | None = None) -> None:
+    from htsget_flask.explanation import explain_access  # noqa: PLC0415 - of no use to the other commands
 
     if config.auth is None:
         click.echo("there is no access control: everybody may see everything")
         return
     try:
-        caller = who(config.auth, token)
-        click.echo("nobody: there is no token" if caller.is_anonymous else f"{caller.subject} of {caller.issuer}")
-        for visa in caller.visas:
-            click.echo(f"with a visa for {visa.value}")
-        region = None
-        if spelled is not None:
-            open_to_all = create_services(config.model_copy(update={"auth": None}))
-            region = understood(config.auth, caller, resource_id, spelled, partial(reference_names, open_to_all))
-            click.echo(f"asked for {region} (from 0, half-open)")
-        decisions = list(explain(config.auth, caller, resource_id, region))
-    except (ServiceError, ValueError) as error:
+        is_open = explain_access(config, config.auth, token, resource_id, region_text, echo=click.echo)
+    except (FileFaultError, OSError, ServiceError, StorageError, ValueError, VersionError) as error:
         raise click.ClickException(str(error)) from None
-    for endpoint, decision in decisions:
-        limits = ", ".join(map(str, decision.regions or ()))
-        limit = "" if decision.regions is None else f", limited to {limits} (from 0, half-open)"
-        verdict = "allowed" if decision.allowed else "denied"
-        click.echo(f"{verdict:7} /{endpoint}/{resource_id}: {decision.reason}{limit}")
-    if not any(decision.allowed for _, decision in decisions):
+    if not is_open:
         raise SystemExit(1)
 
 

@@ -4,13 +4,14 @@ A view that has no entry is an error when the application is made. One that has 
 error of the request: its answer is not given.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Flask, request
 
 from htsget_flask.answers import Answer
 from htsget_flask.auth.access import ACCESS, Access, Gate
+from htsget_flask.auth.audit import Origin, origin_of
 from htsget_flask.auth.links import block_parts, file_parts, names_signature, sizes_parts
 from htsget_flask.errors import InternalServerError
 from htsget_flask.formats import ENDPOINTS
@@ -33,7 +34,7 @@ def _anybody(present: Services, gate: Gate, environ: "WSGIEnvironment", argument
 
 def _bearer(present: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
     """The view decides, by what it is asked for; it has to."""
-    return gate.admit(environ.get("HTTP_AUTHORIZATION"), environ.get("HTTP_X_REQUEST_ID"))
+    return gate.admit(environ.get("HTTP_AUTHORIZATION"), _origin(present, environ))
 
 
 def _block(present: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
@@ -41,15 +42,17 @@ def _block(present: Services, gate: Gate, environ: "WSGIEnvironment", arguments:
     sources = present.catalog.named(arguments["endpoint"], arguments["dataset_id"], arguments["format_name"])
     rest = (arguments["etag"], arguments["piece"], arguments["endpoint"], arguments["format_name"])
     candidates = [block_parts(source.storage_name, source.key, *rest, source.id) for source in sources]
-    _linked(gate, environ, "blocks", arguments["dataset_id"], candidates)
+    query, origin = environ.get("QUERY_STRING", ""), _origin(present, environ)
+    gate.check_link(query, origin, "blocks", arguments["dataset_id"], candidates)
     return _EVERYTHING
 
 
 def _file(present: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
     """A signed URL, or a token that opens the file."""
     storage, key = arguments["storage_name"], arguments["key"]
-    if names_signature(environ.get("QUERY_STRING", "")):
-        _linked(gate, environ, "files", f"{storage}/{key}", [file_parts(storage, key)])
+    query = environ.get("QUERY_STRING", "")
+    if names_signature(query):
+        gate.check_link(query, _origin(present, environ), "files", f"{storage}/{key}", [file_parts(storage, key)])
         return _EVERYTHING
     access = _bearer(present, gate, environ, arguments)
     access.require("files", f"{storage}/{key}")
@@ -58,8 +61,9 @@ def _file(present: Services, gate: Gate, environ: "WSGIEnvironment", arguments: 
 
 def _sizes(present: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
     """A signed URL only, as igv.js asks for it."""
-    dataset_id = request.args.get("id", "")
-    _linked(gate, environ, "page", dataset_id, [sizes_parts(dataset_id)])
+    dataset_id, endpoints = request.args.get("id", ""), request.args.getlist("endpoint")
+    query, origin = environ.get("QUERY_STRING", ""), _origin(present, environ)
+    gate.check_link(query, origin, "page", dataset_id, [sizes_parts(dataset_id, endpoints)])
     return _EVERYTHING
 
 
@@ -70,11 +74,8 @@ def _sequence(present: Services, gate: Gate, environ: "WSGIEnvironment", argumen
     return access
 
 
-def _linked(
-    gate: Gate, environ: "WSGIEnvironment", endpoint: str, resource_id: str, candidates: Sequence[Sequence[str]]
-) -> None:
-    query, request_id = environ.get("QUERY_STRING", ""), environ.get("HTTP_X_REQUEST_ID")
-    gate.check_link(query, endpoint, resource_id, candidates, request_id)
+def _origin(present: Services, environ: "WSGIEnvironment") -> Origin:
+    return origin_of(environ, present.config.trusted_proxies)
 
 
 GUARDS: Mapping[str, Check] = {

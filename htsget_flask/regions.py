@@ -1,7 +1,9 @@
 """Regions of references: what clients ask for, and what a grant is limited to."""
 
 import re
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from typing import NamedTuple
 
 
@@ -16,6 +18,7 @@ class Region(NamedTuple):
         return f"{self.reference_name}:{self.start}-{'' if self.end is None else self.end}"
 
 
+_START = attrgetter("start")
 _SPELLED = re.compile(r"(.+):([0-9,]{1,20})(?:-([0-9,]{1,20})?)?", re.ASCII)
 
 
@@ -34,28 +37,58 @@ def parse_region(text: str) -> Region:
     return Region(found[1], first - 1, last)
 
 
-def overlap(one: Region, other: Region) -> Region | None:
-    """What two regions have in common; None for nothing."""
-    if one.reference_name != other.reference_name:
-        return None
-    start = max(one.start, other.start)
-    ends = [end for end in (one.end, other.end) if end is not None]
-    end = min(ends) if ends else None
-    return Region(one.reference_name, start, end) if end is None or start < end else None
+class RegionSet:
+    """The positions of many regions, merged, so that other regions are found in them by bisection.
 
+    Iteration yields the merged regions in the order of names, then positions.
+    """
 
-def is_open(asked: Region, granted: Region) -> bool:
-    """Whether a granted region opens something of the one asked for; or all of it, of one without a position."""
-    if asked.start != asked.end:
-        return overlap(asked, granted) is not None
-    is_below = granted.end is None or asked.start <= granted.end
-    return asked.reference_name == granted.reference_name and granted.start <= asked.start and is_below
+    def __init__(self, regions: Iterable[Region]) -> None:
+        given = list(regions)
+        self._merged = merge(region for region in given if region.end is None or region.start < region.end)
+        self._by_name: dict[str, list[Region]] = {}
+        for region in self._merged:
+            self._by_name.setdefault(region.reference_name, []).append(region)
+        # A region without a position holds no record, and opens requests that name the same region.
+        self._empty = frozenset(region for region in given if region.start == region.end)
 
+    def __iter__(self) -> Iterator[Region]:
+        return iter(self._merged)
 
-def restrict(asked: Iterable[Region], granted: Sequence[Region]) -> list[Region]:
-    """What of the regions asked for lies in the granted ones, merged, each reference's in order."""
-    parts = (overlap(one, other) for one in asked for other in granted)
-    return merge(part for part in parts if part is not None)
+    def __len__(self) -> int:
+        return len(self._merged)
+
+    def opens(self, region: Region) -> bool:
+        """Whether the set holds a part of a region; one without a position only has to touch the set."""
+        if region.start != region.end:
+            return next(self._overlaps(region), None) is not None
+        granted, first = self._from(region)
+        return region in self._empty or (first < len(granted) and granted[first].start <= region.start)
+
+    def restrict(self, regions: Iterable[Region]) -> list[Region]:
+        """The parts of regions that the set holds, merged, in the order of names, then positions."""
+        return [part for region in merge(regions) for part in self._overlaps(region)]
+
+    def _overlaps(self, region: Region) -> Iterator[Region]:
+        """The parts that the set and a region have in common, in order."""
+        granted, first = self._from(region)
+        for index in range(first, len(granted)):
+            _, start, end = granted[index]
+            if region.end is not None and start >= region.end:
+                break
+            ends = [one for one in (end, region.end) if one is not None]
+            part = Region(region.reference_name, max(start, region.start), min(ends, default=None))
+            if part.end is None or part.start < part.end:
+                yield part
+
+    def _from(self, region: Region) -> tuple[list[Region], int]:
+        """The merged regions of a reference, and the index of the first that ends at a region's start or later."""
+        granted = self._by_name.get(region.reference_name, [])
+        first = bisect_right(granted, region.start, key=_START)
+        if first:
+            end = granted[first - 1].end
+            first -= end is None or region.start <= end
+        return granted, first
 
 
 def merge(regions: Iterable[Region]) -> list[Region]:

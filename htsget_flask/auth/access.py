@@ -1,24 +1,20 @@
 """What one request may do: views ask it for each thing that they answer with."""
 
 import base64
-import random
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from htsget_flask.auth.audit import Audit
+from htsget_flask.auth.audit import Audit, Origin
 from htsget_flask.auth.caller import Caller
 from htsget_flask.auth.decision import Authorizer, Decision, decide
 from htsget_flask.auth.links import Links, names_signature
 from htsget_flask.auth.tokens import Authenticator
 from htsget_flask.errors import InvalidAuthentication, NotFound, PermissionDenied, ServiceError
-from htsget_flask.regions import Region
+from htsget_flask.regions import Region, RegionSet
 
 # Where the access of a request stands in its WSGI environment.
 ACCESS = "htsget_flask.access"
-
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
 
 _NEEDS_BEARER = "this needs a bearer token in the Authorization header"
 
@@ -46,9 +42,7 @@ class Access:
         """Whether a decision was made, which allowed something or showed what is allowed."""
         return True
 
-    def require(
-        self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
-    ) -> tuple[Region, ...] | None:
+    def require(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None) -> RegionSet | None:
         """Go on only if the request may have this; the regions that it is limited to, None for no limit.
 
         Raises:
@@ -74,7 +68,7 @@ class Access:
             InvalidAuthentication: when it is known, and there is no token.
         """
 
-    def require_any(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, tuple[Region, ...] | None]:
+    def require_any(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, RegionSet | None]:
         """At which endpoints the request may have a dataset, and the regions that it is limited to there.
 
         Raises:
@@ -82,6 +76,9 @@ class Access:
             NotFound: for none.
         """
         return dict.fromkeys(endpoints)
+
+    def record_denial(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None, reason: str) -> None:
+        """Put on record that what was allowed is denied after all."""
 
     def listed(self, what: str, shown: int) -> None:
         """Put on record that the request was shown so many things of a list: those that it may see."""
@@ -107,37 +104,47 @@ class Gate:
     """Access control of an application: makes an `Access` of each request."""
 
     def __init__(
-        self, authenticator: Authenticator, authorizer: Authorizer, links: Links, audit: Audit, *, hides: bool
+        self,
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+        links: Links,
+        audit: Audit,
+        *,
+        hides: bool,
+        empty_outside: bool = False,
     ) -> None:
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._audit = audit
         self._hides = hides
+        self._empty_outside = empty_outside
         self.links = links
 
-    def admit(self, authorization: str | None, request_id: str | None) -> "LimitedAccess":
+    def admit(self, authorization: str | None, origin: Origin) -> "LimitedAccess":
         """The access of a request with a token, or without.
 
         Raises:
             InvalidAuthentication: for a token that is not to be trusted.
             ServiceUnavailable: when that cannot be found out now.
         """
-        known = _known(request_id)
         try:
             caller = self._authenticator.authenticate(authorization)
         except ServiceError as error:
             decision = "denied" if isinstance(error, InvalidAuthentication) else "failed"
-            self._audit.write(None, "token", None, None, decision=decision, reason=error.message, request_id=known)
+            self._audit.write(None, origin, "token", None, None, decision=decision, reason=error.message)
             raise
-        return LimitedAccess(caller, self._authorizer, self.links, self._audit, known, hides=self._hides)
+        return LimitedAccess(
+            caller,
+            self._authorizer,
+            self.links,
+            self._audit,
+            origin,
+            hides=self._hides,
+            empty_outside=self._empty_outside,
+        )
 
     def check_link(
-        self,
-        query: str,
-        endpoint: str,
-        resource_id: str,
-        candidates: Sequence[Sequence[str]],
-        request_id: str | None = None,
+        self, query: str, origin: Origin, endpoint: str, resource_id: str, candidates: Sequence[Sequence[str]]
     ) -> None:
         """Go on only if the query signs one of the candidates, each the parts that name a thing.
 
@@ -148,9 +155,7 @@ class Gate:
         decision, reason = ("allowed", "signed URL") if allowed else ("denied", "no valid signature")
         if not allowed and not names_signature(query):
             reason = "not signed"
-        self._audit.write(
-            None, endpoint, resource_id, None, decision=decision, reason=reason, request_id=_known(request_id)
-        )
+        self._audit.write(None, origin, endpoint, resource_id, None, decision=decision, reason=reason)
         if not allowed:
             raise PermissionDenied("the URL has no valid signature, or one that has expired; ask for a new one")
 
@@ -161,14 +166,23 @@ class LimitedAccess(Access):
     is_limited = True
 
     def __init__(
-        self, caller: Caller, authorizer: Authorizer, links: Links, audit: Audit, request_id: str, *, hides: bool
+        self,
+        caller: Caller,
+        authorizer: Authorizer,
+        links: Links,
+        audit: Audit,
+        origin: Origin,
+        *,
+        hides: bool,
+        empty_outside: bool,
     ) -> None:
         self._caller = caller
         self._authorizer = authorizer
         self._links = links
         self._audit = audit
-        self._request_id = request_id
+        self._origin = origin
         self._hides = hides
+        self._empty_outside = empty_outside
         self._was_decided = False
         self.expires: int = links.expiry()
 
@@ -180,11 +194,11 @@ class LimitedAccess(Access):
     def was_decided(self) -> bool:
         return self._was_decided
 
-    def require(
-        self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
-    ) -> tuple[Region, ...] | None:
+    def require(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None) -> RegionSet | None:
         with self._recording_failures(endpoint, resource_id, regions):
-            decision = decide(self._authorizer, self._caller, endpoint, resource_id, regions)
+            decision = decide(
+                self._authorizer, self._caller, endpoint, resource_id, regions, empty_outside=self._empty_outside
+            )
         self._record(endpoint, resource_id, regions, "allowed" if decision.allowed else "denied", decision.reason)
         if not decision.allowed:
             raise self._refusal(endpoint, resource_id, decision)
@@ -208,7 +222,7 @@ class LimitedAccess(Access):
             self._record(endpoint, None, None, "denied", "nothing is open without a token")
             raise InvalidAuthentication(_NEEDS_BEARER)
 
-    def require_any(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, tuple[Region, ...] | None]:
+    def require_any(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, RegionSet | None]:
         with self._recording_failures("page", resource_id):
             decisions = {
                 endpoint: self._authorizer.decide(self._caller, endpoint, resource_id) for endpoint in endpoints
@@ -222,6 +236,9 @@ class LimitedAccess(Access):
             raise NotFound(f"there is no dataset {resource_id[:200]!r}")
         self._was_decided = True
         return allowed
+
+    def record_denial(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None, reason: str) -> None:
+        self._record(endpoint, resource_id, regions, "denied", reason)
 
     def listed(self, what: str, shown: int) -> None:
         self._was_decided = True
@@ -249,15 +266,7 @@ class LimitedAccess(Access):
     def _record(
         self, endpoint: str, resource_id: str | None, regions: Sequence[Region] | None, decision: str, reason: str
     ) -> None:
-        self._audit.write(
-            self._caller,
-            endpoint,
-            resource_id,
-            regions,
-            decision=decision,
-            reason=reason,
-            request_id=self._request_id,
-        )
+        self._audit.write(self._caller, self._origin, endpoint, resource_id, regions, decision=decision, reason=reason)
 
     def _refusal(self, endpoint: str, resource_id: str, decision: Decision) -> ServiceError:
         if self._caller.is_anonymous:
@@ -267,14 +276,6 @@ class LimitedAccess(Access):
         if self._hides:
             return NotFound(absence(endpoint, resource_id))
         return PermissionDenied("this token does not open what is asked for")
-
-
-def _known(request_id: str | None) -> str:
-    """The request's id of a proxy in front, where it is one that a log may hold, or else a random one."""
-    if request_id and _REQUEST_ID.fullmatch(request_id):
-        return request_id
-    # It is to tell requests apart, not to be kept from anybody: no call to the kernel for it.
-    return f"{random.getrandbits(64):016x}"
 
 
 def absence(endpoint: str, resource_id: str) -> str:

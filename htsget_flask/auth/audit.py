@@ -1,17 +1,61 @@
 """The audit log: one line of JSON for each decision, and no secret in any."""
 
+import errno
+import logging
 import os
+import random
+import re
 import sys
-from collections.abc import Sequence
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
+from itertools import accumulate
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import orjson
 
 from htsget_flask.auth.caller import Caller
+from htsget_flask.errors import ServiceUnavailable
 from htsget_flask.regions import Region
 
-_MOST_REGIONS = 50
+log = logging.getLogger(__name__)
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:@-]{1,64}", re.ASCII)
+# A line of at most PIPE_BUF bytes (4,096) reaches a pipe whole, whoever else writes there: four texts of 200 characters
+# and 600 bytes, an address, these regions, and all else in less than 300 bytes.
+_MAX_TEXT = 200
+_MAX_ADDRESS = 64
+_MAX_BYTES_PER_CHARACTER = 3
+_MAX_REGIONS = 50
+_MAX_REGIONS_BYTES = 1100
+# In seconds, between two messages about one broken audit log.
+_REPORT_INTERVAL = 60.0
+
+
+class Origin(NamedTuple):
+    """Where a request came from: the client's address, and an id that a proxy's log may have too."""
+
+    address: str | None
+    request_id: str
+
+
+def origin_of(environ: Mapping[str, Any], proxies: int) -> Origin:
+    """The origin of a request with this WSGI environment, by what this number of proxies in front adds to it.
+
+    Without a proxy the client itself would choose what the log holds.
+    """
+    address, request_id = environ.get("REMOTE_ADDR") or None, None
+    if proxies:
+        forwarded = environ.get("HTTP_X_FORWARDED_FOR", "").split(",")
+        if len(forwarded) >= proxies:
+            address = forwarded[-proxies].strip() or address
+        request_id = environ.get("HTTP_X_REQUEST_ID")
+    if request_id is None or not _REQUEST_ID.fullmatch(request_id):
+        # It is to tell requests apart, not to be kept from anybody: no call to the kernel for it.
+        request_id = f"{random.getrandbits(64):016x}"
+    return Origin(address, request_id)
 
 
 class Audit:
@@ -20,41 +64,89 @@ class Audit:
     What cannot be written is an error of the request: nothing is answered that is not on record.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._descriptor = None if path is None else os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+        self._clock = clock
+        self._follows_failure = False
+        self._next_report = clock()
 
     def write(
         self,
         caller: Caller | None,
+        origin: Origin,
         endpoint: str,
         resource_id: str | None,
         regions: Sequence[Region] | None,
         *,
         decision: str,
         reason: str,
-        request_id: str,
     ) -> None:
-        """Add a line; `caller` is None where it is not known who asks."""
-        named = None if regions is None else [_printable(str(region)) for region in regions[:_MOST_REGIONS]]
-        if named is not None and regions is not None and len(regions) > _MOST_REGIONS:
-            named.append(f"and {len(regions) - _MOST_REGIONS} more")
+        """Add a line of less than 4,096 bytes; `caller` is None where it is not known who asks.
+
+        Raises:
+            ServiceUnavailable: when it cannot be written, or only a part of it.
+        """
         line = orjson.dumps(
             {
                 "time": datetime.now(timezone.utc),
-                "subject": None if caller is None else caller.subject,
-                "issuer": None if caller is None else caller.issuer,
+                "subject": None if caller is None else _optional(caller.subject),
+                "issuer": None if caller is None else _optional(caller.issuer),
                 "endpoint": endpoint,
-                "id": None if resource_id is None else _printable(resource_id),
-                "regions": named,
+                "id": _optional(resource_id),
+                "regions": None if regions is None else list(_listed(regions)),
                 "decision": decision,
-                "reason": reason,
-                "request": request_id,
+                "reason": _shortened(reason),
+                "request": origin.request_id,
+                "address": _optional(origin.address, _MAX_ADDRESS),
             },
             option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z,
         )
-        os.write(sys.stderr.fileno() if self._descriptor is None else self._descriptor, line)
+        try:
+            self._append(line)
+        except OSError as error:
+            if (now := self._clock()) >= self._next_report:
+                self._next_report = now + _REPORT_INTERVAL
+                log.error("the audit log cannot be written, so that requests fail: %s", error.strerror)
+            raise ServiceUnavailable("the server cannot record its decisions at the moment") from None
+
+    def _append(self, line: bytes) -> None:
+        if self._follows_failure:
+            # This process, or another one that shares the file, may have written a part of a line.
+            line = b"\n" + line
+        try:
+            written = os.write(sys.stderr.fileno() if self._descriptor is None else self._descriptor, line)
+            if written < len(line):
+                raise OSError(errno.EIO, "only a part of a line was written")
+        except OSError:
+            self._follows_failure = True
+            raise
+        self._follows_failure = False
 
 
-def _printable(text: str) -> str:
-    """The text, in which lone surrogates, which JSON has not, are replaced."""
-    return text.encode("utf-8", "replace").decode()
+def _listed(regions: Sequence[Region]) -> Iterator[str]:
+    """The first regions as texts, and how many more there are."""
+    room = _MAX_REGIONS_BYTES
+    for index, region in enumerate(regions):
+        text = str(region._replace(reference_name=_shortened(region.reference_name)))
+        room -= len(orjson.dumps(text)) + 1
+        if room < 0 or index == _MAX_REGIONS:
+            yield f"and {len(regions) - index} more"
+            return
+        yield text
+
+
+def _optional(text: str | None, length: int = _MAX_TEXT) -> str | None:
+    return None if text is None else _shortened(text, length)
+
+
+def _shortened(text: str, length: int = _MAX_TEXT) -> str:
+    """At most `length` characters of a text, and three bytes of JSON for each; an ellipsis stands for the rest.
+
+    Lone surrogates, which JSON has not, are replaced.
+    """
+    if len(text) <= length and text.isascii() and text.isprintable():
+        return text
+    text = text.encode("utf-8", "replace").decode()
+    sizes = [len(orjson.dumps(character)) - 2 for character in text[:length]]
+    kept = bisect_right(list(accumulate(sizes)), length * _MAX_BYTES_PER_CHARACTER)
+    return text if kept == len(text) else f"{text[:kept]}…"

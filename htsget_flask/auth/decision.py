@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from htsget_flask.auth.caller import Caller
-from htsget_flask.regions import Region, is_open
+from htsget_flask.regions import Region, RegionSet
 
 ENDPOINTS = ("reads", "variants", "files", "sequence")
 # Where records are cut for who may see regions only.
@@ -18,7 +18,7 @@ class Decision:
 
     allowed: bool
     reason: str
-    regions: tuple[Region, ...] | None = None
+    regions: RegionSet | None = None
 
 
 class Authorizer(Protocol):
@@ -47,8 +47,12 @@ def decide(
     endpoint: str,
     resource_id: str,
     regions: Sequence[Region] | None = None,
+    *,
+    empty_outside: bool = False,
 ) -> Decision:
     """The authorizer's decision; a grant of regions opens neither plain files nor what lies outside of them.
+
+    With `empty_outside` regions that lie outside are allowed: the answer has no records of them.
 
     Raises:
         ServiceUnavailable: as the authorizer does.
@@ -58,7 +62,9 @@ def decide(
         return decision
     if endpoint not in _CUT:
         return Decision(False, f"{decision.reason}, which is limited to regions: a file cannot be cut")
-    for region in regions or ():
-        if not any(is_open(region, granted) for granted in decision.regions):
-            return Decision(False, f"{decision.reason}, which is limited to other regions", decision.regions)
+    if not all(map(decision.regions.opens, regions or ())):
+        reason = f"{decision.reason}, which is limited to other regions"
+        if empty_outside:
+            return Decision(True, f"{reason}: no records of those outside", decision.regions)
+        return Decision(False, reason, decision.regions)
     return decision

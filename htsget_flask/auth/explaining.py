@@ -37,7 +37,8 @@ def explain(config: AuthConfig, caller: Caller, resource_id: str, region: Region
     authorizer = make_authorizer(config)
     regions = None if region is None else [region]
     for endpoint in ENDPOINTS:
-        yield Explained(endpoint, decide(authorizer, caller, endpoint, resource_id, regions))
+        decision = decide(authorizer, caller, endpoint, resource_id, regions, empty_outside=config.outside == "empty")
+        yield Explained(endpoint, decision)
 
 
 def understood(

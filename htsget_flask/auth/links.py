@@ -79,9 +79,9 @@ def file_parts(storage: str, key: str) -> Parts:
     return ("file", storage, key)
 
 
-def sizes_parts(dataset_id: str) -> Parts:
-    """What names the table of a dataset's references."""
-    return ("sizes", dataset_id)
+def sizes_parts(dataset_id: str, endpoints: Sequence[str]) -> Parts:
+    """What names the table of the references of a dataset's files at some endpoints."""
+    return ("sizes", dataset_id, *endpoints)
 
 
 def names_signature(query: str) -> bool:

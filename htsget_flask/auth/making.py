@@ -17,7 +17,7 @@ from htsget_flask.auth.rules import Rule, RuleAuthorizer, any_of, contains, equa
 from htsget_flask.auth.tokens import Authenticator, Introspection, Issuer
 from htsget_flask.auth.visas import Passports, VisaIssuer
 from htsget_flask.config import AuthConfig, ClaimConfig, RuleConfig, SignerConfig, is_url
-from htsget_flask.regions import Region
+from htsget_flask.regions import Region, RegionSet
 
 # In seconds, for those who are asked about tokens; requests wait for them.
 _TIMEOUT = 5.0
@@ -27,7 +27,14 @@ def make_gate(config: AuthConfig) -> Gate:
     """The access control that the configuration describes."""
     links = Links([secret.get_secret_value() for secret in config.secrets], config.expires)
     audit = Audit(None if config.audit == "stderr" else Path(config.audit))
-    return Gate(make_authenticator(config), make_authorizer(config), links, audit, hides=config.hide)
+    return Gate(
+        make_authenticator(config),
+        make_authorizer(config),
+        links,
+        audit,
+        hides=config.hide,
+        empty_outside=config.outside == "empty",
+    )
 
 
 def make_authenticator(config: AuthConfig) -> Authenticator:
@@ -87,7 +94,7 @@ def _source(place: str, outside: Outside) -> KeySource:
 def _rule(config: RuleConfig) -> Rule:
     regions = None
     if config.regions is not None:
-        regions = tuple(Region(one.reference, one.start, one.end) for one in config.regions)
+        regions = RegionSet(Region(one.reference, one.start, one.end) for one in config.regions)
     return Rule(
         ids=config.ids,
         endpoints=config.endpoints,

@@ -14,7 +14,7 @@ from htsget_flask.auth.decision import Decision
 from htsget_flask.auth.outside import Outside, OutsideError
 from htsget_flask.cache import ExpiringCache
 from htsget_flask.errors import ServiceUnavailable
-from htsget_flask.regions import Region
+from htsget_flask.regions import Region, RegionSet
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def _decision(answer: Any) -> Decision:
         return Decision(True, "the policy service")
     if not isinstance(regions, list):
         raise OutsideError("its regions are not understood")
-    return Decision(True, "the policy service", tuple(map(_region, regions)))
+    return Decision(True, "the policy service", RegionSet(map(_region, regions)))
 
 
 def _region(told: Any) -> Region:

@@ -10,7 +10,7 @@ from typing import Any
 
 from htsget_flask.auth.caller import Caller, Visa
 from htsget_flask.auth.decision import ENDPOINTS, Decision
-from htsget_flask.regions import Region
+from htsget_flask.regions import Region, RegionSet
 
 # Things whose rules are remembered. Ids are those of requests: of any number, and up to kilobytes long.
 _MOST_KEPT = 1000
@@ -31,7 +31,7 @@ class Rule:
     claims: Mapping[str, Callable[[Any], bool]] | None = None
     scopes: Sequence[str] = ()
     visas: Sequence[Callable[[Visa], bool]] = ()
-    regions: tuple[Region, ...] | None = None
+    regions: RegionSet | None = None
 
 
 class RuleAuthorizer:

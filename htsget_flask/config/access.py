@@ -151,6 +151,9 @@ class AuthConfig(Model):
     passports: PassportsConfig | None = None
     rules: list[RuleConfig] = Field([], description="The first that matches wins; what none matches is denied.")
     policy: PolicyConfig | None = None
+    outside: Literal["deny", "empty"] = Field(
+        "deny", description="The answer where a grant of regions ends: an error, or no records."
+    )
     hide: bool = Field(False, description="Answer for what a caller may not see as for what does not exist.")
     secrets: list[Secret] = Field([], description="What URLs are signed with: the first signs, all verify.")
     expires: int = Field(14_400, ge=60, le=604_800, description="Seconds for which a signed URL is good.")

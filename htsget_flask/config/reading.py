@@ -84,7 +84,11 @@ def _is_loopback(address: str) -> bool:
         return address == "localhost"
 
 
-class _Loader(yaml.SafeLoader):
+# libyaml's parser, where it is installed: rules may list 200,000 regions.
+_SafeLoader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_SafeLoader):  # type: ignore[misc, valid-type]
     """YAML in which a key may stand only once: of two, the first would be lost without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
@@ -96,7 +100,8 @@ class _Loader(yaml.SafeLoader):
                     None, None, f"the key {key!r} stands twice", key_node.start_mark
                 )
             seen.add(key)
-        return super().construct_mapping(node, deep)
+        content: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        return content
 
 
 def _validated(content: Any, *, base: Path, source: str, file: Path | None = None) -> Config:

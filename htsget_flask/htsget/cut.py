@@ -1,6 +1,6 @@
 """Answers to who may see regions only: exactly the records there, whatever shares a block with them."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import BinaryIO
 
@@ -10,11 +10,11 @@ from htsget_flask.htsget.bases import Bases
 from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.htsget.pieces import Piece, Records, Whole
 from htsget_flask.htsget.plan import container_ranges, reference_id_of
-from htsget_flask.htsget.query import Query
-from htsget_flask.regions import Region, restrict
+from htsget_flask.htsget.query import UNPLACED, Query
+from htsget_flask.regions import Region, RegionSet
 
 
-def plan_records(query: Query, granted: Sequence[Region], file: OpenFile, bases: Bases) -> Iterator[Piece]:
+def plan_records(query: Query, granted: RegionSet, file: OpenFile, bases: Bases) -> Iterator[Piece]:
     """The pieces that answer a query as far as it lies in the granted regions, behind the header.
 
     Raises:
@@ -25,12 +25,14 @@ def plan_records(query: Query, granted: Sequence[Region], file: OpenFile, bases:
         return
     asked = query.regions
     for region in asked or ():
-        reference_id_of(region.reference_name, file)
+        # Outside of a grant there may be a request for the reads without a position, which is answered with none.
+        if region.reference_name != UNPLACED or granted.opens(region):
+            reference_id_of(region.reference_name, file)
     # Where the records of each reference begin in the file: references may have any numbers.
     found: dict[int, list[Records]] = {}
     begins: dict[int, int] = {}
     before = Region("")
-    for region in restrict(granted if asked is None else asked, granted):
+    for region in granted if asked is None else granted.restrict(asked):
         name, start, end = region
         after = (before.end or 0) if name == before.reference_name else 0
         before = region

@@ -1,6 +1,6 @@
 """The endpoints that make tickets, and what GA4GH service-info and service-registry tell of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
@@ -14,7 +14,7 @@ from htsget_flask.auth.links import block_parts
 from htsget_flask.body import read_body
 from htsget_flask.catalog import DataFile
 from htsget_flask.delivery import send_bytes, send_range, send_stream
-from htsget_flask.errors import Gone, InvalidInput, NotFound, ServiceUnavailable
+from htsget_flask.errors import Gone, InvalidInput, NotFound, PermissionDenied, ServiceUnavailable
 from htsget_flask.formats import ENDPOINTS, FORMATS
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.htsget.bases import bases
@@ -25,7 +25,7 @@ from htsget_flask.htsget.plan import plan, question
 from htsget_flask.htsget.query import PARAMETERS, Query, parse_get, parse_post
 from htsget_flask.htsget.ticket import MEDIA_TYPE, ticket
 from htsget_flask.ranges import ByteRange
-from htsget_flask.regions import Region
+from htsget_flask.regions import RegionSet
 from htsget_flask.storage import SignedUrl, VersionError
 from htsget_flask.web import AnswerView, Services, base_url, describe_service, services
 
@@ -181,6 +181,9 @@ def _ticket(present: Services, asked: Request, endpoint: str, dataset_id: str, q
             file = present.catalog.locate(endpoint, dataset_id, query.format, fresh=fresh)
             body = _ticket_of(present, asked, file, query, access, granted, fresh=fresh)
             return answer_with(body, _TICKET_HEADERS)
+        except PermissionDenied as error:
+            access.record_denial(endpoint, dataset_id, query.regions, error.message)
+            raise
         except VersionError:
             continue
     raise ServiceUnavailable(f"{dataset_id!r} is being replaced; ask again")
@@ -192,7 +195,7 @@ def _ticket_of(
     file: DataFile,
     query: Query,
     access: Access,
-    granted: Sequence[Region] | None,
+    granted: RegionSet | None,
     *,
     fresh: bool,
 ) -> bytes:

@@ -1,6 +1,6 @@
 """One dataset as the page shows it: its files as igv.js tracks, its reference, and why something cannot be shown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -14,7 +14,7 @@ from htsget_flask.examples import example_regions
 from htsget_flask.formats import ENDPOINTS
 from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.page.genomes import Reference, configured_reference, file_url, find_reference, sizes_reference
-from htsget_flask.regions import Region
+from htsget_flask.regions import Region, RegionSet
 from htsget_flask.storage import Stat, VersionError, is_hidden
 from htsget_flask.web import Services, log_fault
 
@@ -83,19 +83,23 @@ def describe(services: Services, base: str, dataset_id: str, access: Access) -> 
         "tracks": [
             _configured_track(track, base, access)
             for track in (entry.tracks if entry is not None else [])
-            # Who may see regions of the dataset does not get whole files by it.
-            if track.storage is None or not any(file.is_cut for file in files)
+            # Its URL is signed: a caller without a grant for this file does not get it by a grant for the dataset.
+            if track.storage is None or access.may("files", f"{track.storage}/{track.key}")
         ],
     }
 
 
-def sizes(services: Services, dataset_id: str) -> str:
-    """Names and lengths of the references that the headers of a dataset's files tell, as a chrom.sizes table.
+def sizes(services: Services, dataset_id: str, endpoints: Collection[str]) -> str:
+    """Names and lengths of the references in the headers of a dataset's files at some endpoints, as chrom.sizes.
 
     Raises:
         NotFound: when there is no such dataset.
     """
-    files = [_look_at(services, source, stat, deep=False) for source, stat in services.catalog.files(dataset_id)]
+    files = [
+        _look_at(services, source, stat, deep=False)
+        for source, stat in services.catalog.files(dataset_id)
+        if source.form.endpoint in endpoints
+    ]
     return "".join(f"{name}\t{length}\n" for name, length in _all_lengths(files).items() if length is not None)
 
 
@@ -105,7 +109,7 @@ def _look_at(
     stat: Stat | FileFaultError,
     *,
     deep: bool = True,
-    granted: Sequence[Region] | None = None,
+    granted: RegionSet | None = None,
 ) -> _File:
     """A file's header and, where looked at `deep`, its index; of which the `granted` regions may be seen."""
     if isinstance(stat, FileFaultError):
@@ -119,7 +123,8 @@ def _look_at(
                 return file
             index = opened.crai if opened.is_cram else opened.index
             file.index_key = opened.found_index.key
-            file.region = _first_of(granted) if granted is not None else next(example_regions(opened, index), None)
+            examples = example_regions(opened, index) if granted is None else _examples(granted, opened.references)
+            file.region = next(examples, None)
     except FileFaultError as fault:
         log_fault(fault)
         file.problem = f"It cannot be shown: {fault.reason}."
@@ -128,12 +133,11 @@ def _look_at(
     return file
 
 
-def _first_of(granted: Sequence[Region]) -> tuple[str, int, int] | None:
-    """A place in the regions that may be seen."""
-    if not granted:
-        return None
-    name, start, end = granted[0]
-    return name, start, start + _WIDTH if end is None else end
+def _examples(granted: RegionSet, names: Iterable[str]) -> Iterator[tuple[str, int, int]]:
+    """The granted regions of the references that a file has, in the order of the file; without an end, their start."""
+    for name in names:
+        for _, start, end in granted.restrict([Region(name)]):
+            yield name, start, start + _WIDTH if end is None else end
 
 
 def _unconfigured(
@@ -148,8 +152,10 @@ def _unconfigured(
     if not any(lengths.values()):
         return None
     # The signature comes after a query.
-    signature = access.query(*sizes_parts(dataset_id)).replace("?", "&", 1)
-    return sizes_reference(dataset_id, f"{base}page/sizes?{urlencode({'id': dataset_id})}{signature}")
+    endpoints = list(dict.fromkeys(file.source.form.endpoint for file in files))
+    signature = access.query(*sizes_parts(dataset_id, endpoints)).replace("?", "&", 1)
+    query = urlencode({"id": dataset_id, "endpoint": endpoints}, doseq=True)
+    return sizes_reference(dataset_id, f"{base}page/sizes?{query}{signature}")
 
 
 def _all_lengths(files: list[_File]) -> dict[str, int | None]:

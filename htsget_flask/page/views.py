@@ -9,6 +9,7 @@ from flask import Blueprint, Response, render_template, request, send_file
 from htsget_flask.auth.access import Access, access_of
 from htsget_flask.catalog import Source
 from htsget_flask.errors import InvalidInput, NotFound
+from htsget_flask.formats import ENDPOINTS
 from htsget_flask.inventory import Listed
 from htsget_flask.page.datasets import describe, sizes
 from htsget_flask.page.policy import content_security_policy, igv_js, wants_genome_list
@@ -98,8 +99,12 @@ def get_dataset() -> Response:
 
 @blueprint.get("/page/sizes")
 def get_sizes() -> Response:
-    """The lengths of the references of the dataset `id`, for igv.js where there is no sequence."""
-    return Response(sizes(services(), request.args.get("id", "")), mimetype="text/plain")
+    """The lengths of the references of the dataset `id`, for igv.js where there is no sequence.
+
+    Each `endpoint` adds those of its files; without one all do.
+    """
+    table = sizes(services(), request.args.get("id", ""), request.args.getlist("endpoint") or ENDPOINTS)
+    return Response(table, mimetype="text/plain")
 
 
 def _page_from(datasets: Sequence[Listed], offset: int, access: Access) -> tuple[list[Listed], int]:

@@ -449,8 +449,8 @@ class TestThePage:
         track = {"storage": "data", "key": "cohort.vcf.gz", "index": "cohort.vcf.gz.tbi", "type": "variant"}
         reads = {"BAM": {"storage": "data", "key": "NA00001.bam"}}
         entry = {"id": "NA00001", "reads": reads, "tracks": [track]}
-        reference = {"ids": ["data/demo.fa"], "endpoints": ["files"]}
-        http = guarded(folder, issuer, [*RULES, reference], files=FILES, datasets=[entry])
+        plain = {"ids": ["data/demo.fa", "data/cohort.vcf.gz"], "endpoints": ["files"]}
+        http = guarded(folder, issuer, [*RULES, plain], files=FILES, datasets=[entry])
         dataset = self.ask(Caller(http, issuer.token(scope="read")), "/page/dataset?id=NA00001")
         urls = [dataset["reference"][name] for name in ("fastaURL", "indexURL")]
         urls += [dataset["tracks"][0][name] for name in ("url", "indexURL")]
@@ -459,6 +459,19 @@ class TestThePage:
             assert http.get(url + "&someRandomSeed=0.5", {"Range": "bytes=0-9"}).status == 206
             assert http.get(url.partition("?")[0]).status == 401
         assert http.get(dataset["files"][0]["ticket"]).status == 401
+
+    def test_a_track_is_a_file_that_needs_a_grant(self, folder: Path, issuer: Issuer) -> None:
+        tracks = [{"storage": "data", "key": "cohort.vcf.gz"}, {"url": "https://data.example.org/x.bw"}]
+        entry = {"id": "NA00001", "reads": {"BAM": {"storage": "data", "key": "NA00001.bam"}}, "tracks": tracks}
+        reads: dict[str, Any] = {"ids": ["NA00001"], "endpoints": ["reads"]}
+        region = {"regions": [{"reference": "chr1"}]}
+        track = {"ids": ["data/cohort.vcf.gz"], "endpoints": ["files"]}
+        for rules, count in (([reads], 1), ([reads, track], 2), ([reads | region], 1), ([reads | region, track], 2)):
+            http = guarded(folder, issuer, rules, files=FILES, datasets=[entry])
+            dataset = self.ask(Caller(http, issuer.token()), "/page/dataset?id=NA00001")
+            assert [one["url"] for one in dataset["tracks"]][-1] == "https://data.example.org/x.bw"
+            assert len(dataset["tracks"]) == count
+            assert ("cohort" in json.dumps(dataset)) == (count == 2)
 
     def test_a_reference_beside_the_data_is_a_file_that_needs_a_grant(self, folder: Path, issuer: Issuer) -> None:
         regions = [{"reference": "chr1", "start": 0, "end": 9000}]
@@ -481,6 +494,31 @@ class TestThePage:
         url = dataset["reference"]["fastaURL"]
         assert http.get(url).body.startswith(b"chr1\t")
         assert http.get(url.replace("NA00001", "cohort")).status == 403
+
+    def test_that_has_the_references_of_the_endpoints_that_are_open(
+        self, folder: Path, issuer: Issuer, tmp_path: Path
+    ) -> None:
+        data = tmp_path / "data"
+        data.mkdir()
+        for name in ("cohort.vcf.gz", "cohort.vcf.gz.tbi"):
+            shutil.copy2(folder / name, data)
+        header = {"HD": {"VN": "1.6", "SO": "coordinate"}, "SQ": [{"SN": "decoy", "LN": 1000}]}
+        with pysam.AlignmentFile(str(data / "other.bam"), "wb", header=header):
+            pass
+        reads, variants = ({"storage": "data", "key": key} for key in ("other.bam", "cohort.vcf.gz"))
+        entry = {"id": "both", "reads": {"BAM": reads}, "variants": {"VCF": variants}}
+        limited = {"ids": ["both"], "endpoints": ["variants"], "claims": {"sub": {"equals": "ada"}}}
+        whole = {"ids": ["both"], "claims": {"sub": {"equals": "bob"}}}
+        http = guarded(data, issuer, [limited, whole], datasets=[entry])
+        urls, tables = [], []
+        for subject in ("bob", "ada"):
+            dataset = self.ask(Caller(http, issuer.token(sub=subject)), "/page/dataset?id=both")
+            urls.append(dataset["reference"]["fastaURL"])
+            tables.append(http.get(urls[-1]).body)
+        assert tables[0] == b"decoy\t1000\n" + tables[1]
+        assert tables[1].startswith(b"chr1\t")
+        for changed in ("endpoint=reads", "", "endpoint=variants&endpoint=reads", "endpoint=reads&endpoint=variants"):
+            assert http.get(urls[1].replace("endpoint=variants", changed)).status == 403
 
     def test_a_grant_of_regions_opens_the_page_there(self, folder: Path, issuer: Issuer) -> None:
         rules = [{"ids": ["*"], "regions": [{"reference": "chr1", "start": 10_000, "end": 12_000}]}]
@@ -508,7 +546,7 @@ class TestThePage:
 
 class TestTheAuditLog:
     def test_has_a_line_for_each_decision_and_no_secret(self, folder: Path, issuer: Issuer) -> None:
-        http = guarded(folder, issuer, RULES, files=FILES, htsget={"never_inline": True})
+        http = guarded(folder, issuer, RULES, files=FILES, htsget={"never_inline": True}, trusted_proxies=1)
         token = issuer.token(scope="read", ga4gh_passport_v1=[issuer.visa(VISA)])
         caller = Caller(http, token)
         ticket = fetch_ticket(caller, READS, referenceName="chr1", start=5, end=900)
@@ -536,6 +574,38 @@ class TestTheAuditLog:
         for part in token.split("."):
             assert part not in text
         assert "signature" not in text.replace("no valid signature", "")
+
+    def test_that_is_full_lets_nobody_in(self, folder: Path, issuer: Issuer, caplog: pytest.LogCaptureFixture) -> None:
+        settings = {"files": FILES, "htsget": {"never_inline": True}}
+        ticket = fetch_ticket(guarded(folder, issuer, [{"ids": ["*"], "public": True}], **settings), READS)
+        rules = [{"ids": ["*"], "public": True}]
+        http = guarded(folder, issuer, rules, auth={"audit": "/dev/full"}, **settings)
+        paths = [
+            READS,
+            ticket["htsget"]["urls"][-1]["url"],
+            "/files/data/NA00001.bam",
+            "/files/data/",
+            "/page/datasets",
+        ]
+        for path in (*paths, "/page/dataset?id=NA00001"):
+            answer = http.get(path)
+            assert status(answer) == (503, "ServiceUnavailable"), path
+            assert answer.headers["retry-after"]
+        assert status(http.get(READS, {"Authorization": "Bearer x"})) == (503, "ServiceUnavailable")
+        # The reason once, not with each request.
+        assert [record.message.count("No space left on device") for record in caplog.records] == [1]
+
+    def test_says_where_a_request_came_from(self, folder: Path, issuer: Issuer) -> None:
+        headers = {"X-Request-ID": "abc-1", "X-Forwarded-For": "198.51.100.9"}
+        for proxies in (0, 1):
+            http = guarded(folder, issuer, RULES, files=FILES, htsget={"never_inline": True}, trusted_proxies=proxies)
+            caller = Caller(http, issuer.token(scope="read"))
+            url = fetch_ticket(caller, READS)["htsget"]["urls"][-1]["url"]
+            (folder.parent / "audit.log").write_text("")
+            for path in (READS, url, "/files/data/x", "/page/dataset?id=NA00001", "/page/datasets"):
+                caller.get(path, headers)
+            lines = [(line["address"], line["request"] == "abc-1") for line in audit(folder)]
+            assert lines == [("198.51.100.9", True) if proxies else ("127.0.0.1", False)] * 5
 
     def test_a_failure_is_on_record_too(self, folder: Path, issuer: Issuer) -> None:
         gone = [{"issuer": issuer.url, "audience": "htsget", "jwks": "http://127.0.0.1:1/jwks"}]

@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ from tests.client import (
     truth,
 )
 from tests.files import FORMATS, GOOD
-from tests.http.guarded import Caller, guarded
+from tests.http.guarded import Caller, audit, guarded
 from tests.issuer import Issuer, Key
 
 GRANTS = int(os.environ.get("HTSGET_FLASK_TEST_REGIONS", "12"))
@@ -79,9 +80,9 @@ class Case:
         self.rng = random.Random(name)
         self.records = [record for record in scan(self.path, self.format) if record.reference_name != "*"]
 
-    def caller(self, grants: Sequence[Region]) -> Caller:
+    def caller(self, grants: Sequence[Region], **auth: str) -> Caller:
         regions = [{"reference": name, "start": start or 0, "end": end} for name, start, end in grants]
-        http: FlaskHttp = guarded(self.folder, self.issuer, [{"ids": ["*"], "regions": regions}])
+        http: FlaskHttp = guarded(self.folder, self.issuer, [{"ids": ["*"], "regions": regions}], auth=auth)
         return Caller(http, self.issuer.token("ES256"))
 
     def regions(self, count: int) -> list[Region]:
@@ -193,6 +194,49 @@ class TestWhatIsOutsideIsDenied:
         caller = Caller(http, issuer.token("ES256"))
         assert caller.get("/files/data/normal.bam").status == 403
         assert json.loads(caller.get("/files/data/").body)["files"] == []
+
+
+class TestWhatIsOutsideIsEmpty:
+    """With `auth.outside: empty`, for callers that may have some regions."""
+
+    @pytest.mark.parametrize("name", ["bam_normal", "cram_embedded_reference", "vcf_mid_line_blocks", "bcf_straddling"])
+    def test_a_region(self, name: str, tmp_path: Path, issuer: Issuer) -> None:
+        case = Case(name, tmp_path, issuer)
+        record = case.records[0]
+        grant: Region = (record.reference_name, record.start, record.start + 100)
+        caller = case.caller([grant], outside="empty")
+        outside: Region = (record.reference_name, record.start + 200_000_000, None)
+        names: list[dict[str, Any]] = [{"referenceName": outside[0], "start": outside[1]}]
+        if case.format in ("BAM", "CRAM"):
+            names.append({"referenceName": "*"})
+        for parameters in names:
+            body = fetch(caller, case.ticket_path, format=case.format, **parameters)
+            assert records(body, case.format, tmp_path) == []
+            assert header_text(body, case.format, tmp_path) == file_header(case.path, case.format)
+            line = audit(case.folder)[-1]
+            assert (line["decision"], line["reason"]) == (
+                "allowed",
+                "rules[0], which is limited to other regions: no records of those outside",
+            )
+        regions = [{"referenceName": n, "start": start, "end": end} for n, start, end in (grant, outside)]
+        body = fetch(caller, case.ticket_path, method="POST", json={"format": case.format, "regions": regions})
+        assert records(body, case.format, tmp_path) == truth(case.path, case.format, [grant])
+
+    def test_but_not_a_reference_that_there_is_not(self, tmp_path: Path, issuer: Issuer) -> None:
+        caller = Case("bam_normal", tmp_path, issuer).caller([("chr1", 0, 10)], outside="empty")
+        assert caller.get("/reads/normal?referenceName=none").status == 404
+
+    def test_nor_without_any_grant(self, tmp_path: Path, issuer: Issuer) -> None:
+        case = Case("bam_normal", tmp_path, issuer)
+        caller = case.caller([("chr1", 0, 10)], outside="empty")
+        anybody = Caller(FlaskHttp(caller.client), None)
+        assert anybody.get(f"{case.ticket_path}?referenceName=chr2").status == 401
+        rules = [{"ids": ["other"]}]
+        for hide, status in ((False, 403), (True, 404)):
+            http = guarded(case.folder, issuer, rules, auth={"outside": "empty", "hide": hide})
+            other = Caller(http, issuer.token("ES256"))
+            assert other.get(f"{case.ticket_path}?referenceName=chr2").status == status
+        assert caller.get("/files/data/normal.bam").status == 403
 
 
 class TestAFaultShows:

@@ -12,10 +12,12 @@ from typing import Any
 
 import pysam
 import pytest
+from click.testing import CliRunner
 
+from htsget_flask.cli import main
 from tests import referenced
 from tests.client import Region, cram_containers, fetch, fetch_ticket, file_header, header_text
-from tests.http.guarded import Caller, guarded
+from tests.http.guarded import Caller, audit, guarded
 from tests.issuer import Issuer, Key
 from tests.referenced import ALONE, OPTIONS
 from tests.sequences import expected
@@ -205,6 +207,39 @@ class TestAReferenceThatIsNotAtHand:
             assert told["error"] == "PermissionDenied"
             assert "the reference 'chr1' of this CRAM file" in told["message"]
         assert caller.get("/reads/sample?class=header").status == 200
+
+    def test_is_a_denial_on_record_and_for_check(self, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
+        case = Case(tmp_path, issuer, reference, "version_3_0")
+        pysam.index(str(case.path))
+        config, token = case.folder.parent / "data.yaml", issuer.token("ES256")
+
+        def check(*words: str) -> tuple[int, list[str]]:
+            run = CliRunner().invoke(main, ["check", "--config", str(config), "--as", token, "sample", *words])
+            return run.exit_code, [line for line in run.output.splitlines() if "/reads/" in line]
+
+        for at_hand in (True, False):
+            (tmp_path / "audit.log").unlink(missing_ok=True)
+            caller = case.caller([("chr1", 1_000, 9_000)], at_hand=at_hand)
+            assert caller.get("/reads/sample?referenceName=chr1&start=2000").status == (200 if at_hand else 403)
+            *_, line = audit(case.folder)
+            assert line["decision"] == ("allowed" if at_hand else "denied")
+            assert {one["request"] for one in audit(case.folder)} == {line["request"]}
+            for words in ((), ("chr1:2001-3000",)):
+                exit_code, (verdict,) = check(*words)
+                assert (exit_code, verdict[:7]) == ((0, "allowed") if at_hand else (1, "denied "))
+                assert ("'chr1' of this CRAM file" in verdict) is not at_hand
+            assert check("c5")[0] == 1
+        assert "'chr1' of this CRAM file" in line["reason"]
+        # Of two formats only this one is denied.
+        header = {"HD": {"VN": "1.6", "SO": "coordinate"}, "SQ": [{"SN": "chr1", "LN": 1000}]}
+        with pysam.AlignmentFile(str(case.folder / "sample.bam"), "wb", header=header):
+            pass
+        exit_code, verdicts = check()
+        assert exit_code == 0
+        assert [verdict.partition(":")[0] for verdict in verdicts] == [
+            "allowed /reads/sample",
+            "denied  /reads/sample?format=CRAM",
+        ]
 
     @pytest.mark.parametrize("name", ALONE)
     def test_is_no_matter_where_none_is_needed(

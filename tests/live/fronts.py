@@ -142,7 +142,7 @@ def apache(folder: Path, config: Path, roots: Mapping[str, Path]) -> Iterator[Fr
     certificate, key = make_certificate(folder)
     port = free_port()
     modules = Path("/usr/lib/apache2/modules")
-    needed = (*_NEEDED, "proxy", "proxy_http", "xsendfile")
+    needed = (*_NEEDED, "proxy", "proxy_http", "unique_id", "xsendfile")
     for name in needed:
         if not (modules / f"mod_{name}.so").exists():
             tool(f"Apache's mod_{name}")

@@ -350,6 +350,37 @@ class TestWhoSendsWhat:
         assert "buffered to a temporary file" not in (nginx.folder / "errors").read_text()
 
 
+class TestTheAuditLog:
+    @pytest.mark.parametrize("name", ["nginx", "apache"])
+    def test_has_the_clients_address_and_the_id_of_the_web_servers_log(
+        self, name: str, demo_folder: Path, tmp_path: Path
+    ) -> None:
+        with fronts.open_folder() as data:
+            shutil.copy(demo_folder / "NA00001.bam", data)
+            shutil.copy(demo_folder / "NA00001.bam.bai", data)
+            config = write(tmp_path, {"nginx": "x-accel", "apache": "x-sendfile"}[name], lab=data)
+            auth = {"secrets": ["a-secret-of-tests-0123456789"], "audit": str(tmp_path / "audit")}
+            content = {**json.loads(config.read_text()), "auth": {**auth, "rules": [{"ids": ["*"], "public": True}]}}
+            config.write_text(json.dumps({**content, "htsget": {"inline_limit": 0}}))
+            with {"nginx": fronts.nginx, "apache": fronts.apache}[name](tmp_path, config, {"lab": data}) as front:
+                own = {"X-Request-ID": "mine", "X-Forwarded-For": "192.0.2.7"}
+                ticket = json.loads(front.get("/reads/lab/NA00001", own).body)["htsget"]
+                for url in (ticket["urls"][-1]["url"], "/files/lab/NA00001.bam.bai"):
+                    assert front.get(url, own).status == 200
+                lines = [json.loads(line) for line in (tmp_path / "audit").read_text().splitlines()]
+                assert [line["endpoint"] for line in lines] == ["reads", "blocks", "files"]
+                assert {line["address"] for line in lines} == {"127.0.0.1"}
+                ids = [line["request"] for line in lines]
+
+                def logged() -> list[str]:
+                    text = (tmp_path / "requests").read_text(encoding="utf-8")
+                    return [line.rpartition(" ")[2] for line in text.splitlines() if '"GET /health"' not in line]
+
+                # A line is written once its answer has gone.
+                assert wait_until(lambda: logged() == ids, seconds=5), (logged(), ids)
+                assert len(set(ids)) == 3
+
+
 class TestLongRequests:
     def test_a_body_that_is_too_long_is_told_by_us(self, front: Front) -> None:
         body = b'{"regions": [' + b" " * (2 << 20) + b"]}"

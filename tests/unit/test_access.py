@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from htsget_flask.auth.access import Access, Gate
-from htsget_flask.auth.audit import Audit
+from htsget_flask.auth.audit import Audit, Origin
 from htsget_flask.auth.caller import ANONYMOUS, Caller, Visa
 from htsget_flask.auth.decision import Decision
 from htsget_flask.auth.decision import decide as decide_on
@@ -20,11 +20,12 @@ from htsget_flask.auth.policy import PolicyAuthorizer
 from htsget_flask.auth.rules import Rule, RuleAuthorizer, any_of, contains, equals, grants
 from htsget_flask.auth.tokens import Authenticator
 from htsget_flask.errors import InvalidAuthentication, NotFound, PermissionDenied, ServiceUnavailable
-from htsget_flask.regions import Region
+from htsget_flask.regions import Region, RegionSet
 from tests.issuer import ALGORITHMS, Issuer, Key, serving_issuer
 
 GENE = Region("chr1", 1000, 2000)
 VISA_ISSUER = Issuer(keys=[Key("key", "ES256")])
+ORIGIN = Origin("192.0.2.7", "request-7")
 ADA = Caller(
     {"sub": "ada", "iss": "https://i", "groups": ["lab", "staff"], "scope": "read write", "level": 3}, key=b"1"
 )
@@ -65,8 +66,8 @@ class TestTheFirstRuleThatMatchesWins:
         assert not decide(rule, endpoint="reads").allowed
 
     def test_one_that_does_not_match_is_passed_over(self) -> None:
-        decision = decide(Rule(["lab/*"], scopes=["admin"]), Rule(["lab/*"], regions=(GENE,)), Rule(["*"]))
-        assert decision == Decision(True, "rules[1]", (GENE,))
+        decision = decide(Rule(["lab/*"], scopes=["admin"]), Rule(["lab/*"], regions=RegionSet([GENE])), Rule(["*"]))
+        assert (decision.allowed, decision.reason, list(decision.regions or ())) == (True, "rules[1]", [GENE])
 
     def test_what_is_public_needs_no_token_all_else_does(self) -> None:
         assert decide(Rule(["*"], public=True), caller=ANONYMOUS).allowed
@@ -132,7 +133,7 @@ class TestTheFirstRuleThatMatchesWins:
 
     @pytest.mark.parametrize("endpoint", ["files", "sequence"])
     def test_plain_files_cannot_be_cut(self, endpoint: str) -> None:
-        grants = RuleAuthorizer([Rule(["*"], regions=(GENE,))])
+        grants = RuleAuthorizer([Rule(["*"], regions=RegionSet([GENE]))])
         assert not decide_on(grants, ADA, endpoint, "lab/a").allowed
         assert decide_on(grants, ADA, "variants", "lab/a").allowed
 
@@ -174,7 +175,7 @@ class TestAPolicyServiceDecides:
 
     def test_regions(self, served: Issuer) -> None:
         answer = {"result": {"allow": True, "regions": [{"referenceName": "chr1", "start": 1000, "end": 2000}]}}
-        assert self.ask(served, answer).regions == (GENE,)
+        assert list(self.ask(served, answer).regions or ()) == [GENE]
         assert self.ask(served, {"result": {"allow": True}}).regions is None
 
     @pytest.mark.parametrize("regions", ["chr1", [{}], [{"referenceName": 1}], [{"referenceName": "a", "start": "1"}]])
@@ -269,23 +270,23 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 class TestARequestIsLetInOrNot:
     def test_401_asks_for_a_token_403_says_that_it_does_not_help(self, tmp_path: Path) -> None:
         present = gate(tmp_path, [Rule(["public"], public=True)])
-        assert present.admit(None, None).require("reads", "public") is None
+        assert present.admit(None, ORIGIN).require("reads", "public") is None
         with pytest.raises(InvalidAuthentication):
-            present.admit(None, None).require("reads", "lab/a")
+            present.admit(None, ORIGIN).require("reads", "lab/a")
         with pytest.raises(PermissionDenied):
-            present.admit("Bearer x", None).require("reads", "lab/a")
+            present.admit("Bearer x", ORIGIN).require("reads", "lab/a")
 
     def test_what_is_hidden_is_not_there(self, tmp_path: Path) -> None:
         present = gate(tmp_path, [], hides=True)
         with pytest.raises(NotFound, match="there is no dataset 'lab/a' at /reads"):
-            present.admit("Bearer x", None).require("reads", "lab/a")
+            present.admit("Bearer x", ORIGIN).require("reads", "lab/a")
         with pytest.raises(InvalidAuthentication):
-            present.admit(None, None).require("reads", "lab/a")
+            present.admit(None, ORIGIN).require("reads", "lab/a")
 
     def test_regions(self, tmp_path: Path) -> None:
-        access = gate(tmp_path, [Rule(["*"], regions=(GENE,))], hides=True).admit("Bearer x", None)
-        assert access.require("reads", "lab/a", None) == (GENE,)
-        assert access.require("reads", "lab/a", [Region("chr1", 0, 1001)]) == (GENE,)
+        access = gate(tmp_path, [Rule(["*"], regions=RegionSet([GENE]))], hides=True).admit("Bearer x", ORIGIN)
+        assert list(access.require("reads", "lab/a", None) or ()) == [GENE]
+        assert list(access.require("reads", "lab/a", [Region("chr1", 0, 1001)]) or ()) == [GENE]
         for outside in (Region("chr1", 0, 1000), Region("chr1", 2000), Region("chr2"), Region("*")):
             with pytest.raises(PermissionDenied):
                 access.require("reads", "lab/a", [GENE, outside])
@@ -293,7 +294,7 @@ class TestARequestIsLetInOrNot:
         assert not access.may("reads", "lab/a")
 
     def test_each_decision_is_on_record(self, tmp_path: Path) -> None:
-        access = gate(tmp_path, [Rule(["lab/*"])]).admit("Bearer x", "request-7")
+        access = gate(tmp_path, [Rule(["lab/*"])]).admit("Bearer x", ORIGIN)
         assert [access.was_decided] == [False]
         access.require("reads", "lab/a", [GENE, Region("chr2")])
         assert [access.was_decided] == [True]
@@ -310,31 +311,20 @@ class TestARequestIsLetInOrNot:
             "decision": "allowed",
             "reason": "rules[0]",
             "request": "request-7",
+            "address": "192.0.2.7",
         }
         assert (denied["decision"], denied["reason"], denied["id"]) == ("denied", "no rule matches", "other\n?")
         assert denied["regions"][-1] == "and 10 more"
 
-    def test_a_request_id_that_could_be_something_else_is_replaced(self, tmp_path: Path) -> None:
-        for given in (None, "", "a b", "x" * 65, "{}"):
-            gate(tmp_path, [Rule(["*"])]).admit("Bearer x", given).require("reads", "a")
-        assert len({line["request"] for line in lines(tmp_path)}) == 5
-
     def test_signed_urls(self, tmp_path: Path) -> None:
         present = gate(tmp_path, [])
-        signed = present.admit("Bearer x", None).query("a", "b")
-        present.check_link(signed[1:], "files", "a/b", [("x", "y"), ("a", "b")])
+        signed = present.admit("Bearer x", ORIGIN).query("a", "b")
+        present.check_link(signed[1:], ORIGIN, "files", "a/b", [("x", "y"), ("a", "b")])
         for query, candidates in ((signed[1:], [("a", "c")]), ("", [("a", "b")]), (signed[1:], [])):
             with pytest.raises(PermissionDenied):
-                present.check_link(query, "files", "a/b", candidates)
+                present.check_link(query, ORIGIN, "files", "a/b", candidates)
         assert [line["decision"] for line in lines(tmp_path)] == ["allowed", "denied", "denied", "denied"]
         assert "signature=" not in (tmp_path / "audit").read_text()
-
-    def test_a_record_that_cannot_be_written_is_a_failure(self, tmp_path: Path) -> None:
-        full = Gate(
-            Fixed(ADA), RuleAuthorizer([Rule(["*"])]), Links(["s" * 16], 60), Audit(Path("/dev/full")), hides=False
-        )
-        with pytest.raises(OSError, match="space"):
-            full.admit("Bearer x", None).require("reads", "a")
 
     def test_without_access_control_all_is_open(self) -> None:
         access = Access()

@@ -491,6 +491,27 @@ class TestCheckAs:
         result = run("check", "--config", config, "--as", token, "other")
         assert (result.exit_code, result.output.count("no rule matches")) == (1, 4)
 
+    def test_the_exit_code_is_about_the_dataset(self, config: Path, issuer: Issuer) -> None:
+        content = yaml.safe_load(config.read_text())
+        others = {"ids": ["*"], "endpoints": ["sequence", "files", "variants"], "public": True}
+        content["auth"]["rules"] += [others, {"ids": ["cohort"]}]
+        config.write_text(yaml.safe_dump(content))
+        for dataset_id, is_open in (("NA00001", False), ("cohort", True), ("open", True), ("none", True)):
+            result = run("check", "--config", config, "--as", "", dataset_id)
+            assert "allowed /sequence/" in result.output
+            assert result.exit_code == int(not is_open), result.output
+        content["auth"]["rules"][-2]["endpoints"] = ["sequence", "files"]
+        config.write_text(yaml.safe_dump(content))
+        assert run("check", "--config", config, "--as", "", "none").exit_code == 1
+
+    def test_many_granted_regions_are_counted(self, config: Path, issuer: Issuer) -> None:
+        content = yaml.safe_load(config.read_text())
+        regions = [{"reference": "chr1", "start": start, "end": start + 5} for start in range(0, 500, 10)]
+        content["auth"]["rules"] = [{"ids": ["*"], "regions": regions}]
+        config.write_text(yaml.safe_dump(content))
+        result = run("check", "--config", config, "--as", issuer.token("ES256"), "NA00001")
+        assert "chr1:190-195 and 30 more (from 0, half-open)" in result.output
+
     @pytest.mark.parametrize("has_header", [True, False])
     def test_a_name_may_end_as_positions_do(
         self, config: Path, issuer: Issuer, tmp_path: Path, has_header: bool
@@ -534,6 +555,27 @@ class TestCheckAs:
         assert run("check", demo_folder, demo_folder).exit_code == 2
         assert run("check", demo_folder / "none").exit_code == 2
         assert run("check", "--config", config, "--as", "", "NA1", "chr1:0-5").exit_code == 1
+
+    def test_a_file_that_has_two_ids_is_open_by_each(self, config: Path, demo_folder: Path) -> None:
+        content = yaml.safe_load(config.read_text())
+        links = config.parent / "links"
+        links.mkdir()
+        for suffix in (".bam", ".bam.bai"):
+            shutil.copy2(demo_folder / f"NA00001{suffix}", links / f"one{suffix}")
+            (links / f"other{suffix}").hardlink_to(links / f"one{suffix}")
+        content["storages"]["links"] = {"type": "local", "root": "links"}
+        trio = {"id": "trio", "variants": {"VCF": {"storage": "data", "key": "cohort.vcf.gz"}}}
+        content["datasets"] = [{"prefix": "lab/", "storage": "data"}, trio, {"prefix": "", "storage": "links"}]
+        config.write_text(yaml.safe_dump(content))
+        result = run("check", "--config", config)
+        assert result.output.count(" too: a rule for either id opens it") == 2
+        assert "ok     /variants/trio VCF" in result.output
+        assert "warning: is the dataset 'lab/cohort' too" in result.output
+        assert "warning: is the dataset 'one' too" in result.output
+        assert result.exit_code == 0
+        del content["auth"]
+        config.write_text(yaml.safe_dump(content))
+        assert " too: a rule" not in run("check", "--config", config).output
 
     def test_the_data_are_looked_at_as_ever(self, config: Path) -> None:
         result = run("check", "--deep", "--config", config)
