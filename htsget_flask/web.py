@@ -42,7 +42,9 @@ AfterRequest = Callable[[Any], Any]
 EXTENSION = "htsget_flask"
 SEQUENCES = "/sequence/"
 _FAILURE = "htsget_flask.failure"
-ERROR_MEDIA_TYPE = "application/vnd.ga4gh.htsget.v1.3.0+json; charset=utf-8"
+_MEDIA_TYPE = "application/vnd.ga4gh.htsget.v1.3.0+json"
+# Tickets and errors have the same form in all versions so far.
+_ACCEPTED = re.compile(r"application/vnd\.ga4gh\.htsget\.v1\.[0-3]\.[0-9]\+json")
 
 _MAX_AGE = 2_592_000
 
@@ -110,6 +112,12 @@ def base_url(config: Config, request: Request) -> str:
         if host.startswith(everywhere):
             host = here + host.removeprefix(everywhere)
     return f"{request.scheme}://{host}{quote(request.root_path)}/"
+
+
+def media_type(accept: str) -> str:
+    """The Content-Type of tickets and errors: of the htsget version that an Accept header names first, or 1.3.0."""
+    accepted = _ACCEPTED.search(accept)
+    return f"{accepted[0] if accepted else _MEDIA_TYPE}; charset=utf-8"
 
 
 def allowed_origins(config: Config) -> frozenset[str]:
@@ -226,7 +234,7 @@ def _error_response(name: str, message: str, status: int) -> Response:
     """An error in htsget's form, of Flask; refget has none of its own, and its clients read text."""
     if request.path.startswith(SEQUENCES):
         return Response(f"{message}\n", status, content_type="text/plain; charset=utf-8")
-    answer = error_answer(name, message, status)
+    answer = error_answer(name, message, status, accept=request.environ.get("HTTP_ACCEPT", ""))
     return Response(answer.body, status, answer.fields)
 
 
@@ -236,10 +244,10 @@ def error_name(status: int) -> str:
     return names.get(status, "InvalidInput" if status < 500 else "InternalServerError")
 
 
-def error_answer(name: str, message: str, status: int) -> Answer:
+def error_answer(name: str, message: str, status: int, *, accept: str = "") -> Answer:
     """An error in htsget's form."""
     body = orjson.dumps({"htsget": {"error": name, "message": message}})
-    return answer_with(body, {"Content-Type": ERROR_MEDIA_TYPE}, status=status)
+    return answer_with(body, {"Content-Type": media_type(accept)}, status=status)
 
 
 def describe_service(config: Config, suffix: str) -> dict[str, object]:

@@ -148,7 +148,9 @@ class HtsgetConfig(Model):
     inline_limit: int = Field(256 * KIB, ge=0, description="Most bytes that one ticket carries inline, before base64.")
     block_size: int = Field(128 * MIB, ge=MIB, description="Most bytes of a file behind one block URL.")
     never_inline: bool = Field(False, description="Put all data behind http URLs, for clients that refuse data: URLs.")
-    strict_header_class: bool = Field(True, description="Refuse class=header together with other parameters.")
+    strict_header_class: bool | None = Field(
+        None, description="Refuse class=header together with other parameters; null: all but JBrowse 2's request."
+    )
     max_post_bytes: int = Field(MIB, ge=1, description="Longest POST body accepted.")
     max_regions: int = Field(10_000, ge=1, description="Most regions accepted in one POST.")
 

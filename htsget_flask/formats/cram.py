@@ -95,7 +95,7 @@ def read_cram_header(file: BinaryIO) -> Header:
     except ShortError:
         raise FormatError("the CRAM header is damaged") from None
     references: dict[str, int | None] = {}
-    for reference_id, tags in enumerate(_sequences(text)):
+    for reference_id, tags in enumerate(sequences(text)):
         if "SN" in tags:
             references.setdefault(tags["SN"], reference_id)
     return Header(references, data[:end], end, len(references), sort_order(text.encode()))
@@ -104,13 +104,13 @@ def read_cram_header(file: BinaryIO) -> Header:
 def read_sequences(raw: bytes) -> list[tuple[str, str | None]]:
     """Name and length (the SN and LN of @SQ lines, as text) of each reference in a header as `Header.raw` holds it."""
     container = read_container(io.BytesIO(raw), FILE_DEFINITION_SIZE, raw[4])
-    return [(tags["SN"], tags.get("LN")) for tags in _sequences(_header_text(raw[container.body :])) if "SN" in tags]
+    return [(tags["SN"], tags.get("LN")) for tags in sequences(_header_text(raw[container.body :])) if "SN" in tags]
 
 
 def read_checksums(raw: bytes) -> list[tuple[str, str | None]]:
     """Name and MD5 (the SN and M5 of @SQ lines) of each reference in a header, by the numbers that the index has."""
     container = read_container(io.BytesIO(raw), FILE_DEFINITION_SIZE, raw[4])
-    return [(tags.get("SN", "?"), tags.get("M5")) for tags in _sequences(_header_text(raw[container.body :]))]
+    return [(tags.get("SN", "?"), tags.get("M5")) for tags in sequences(_header_text(raw[container.body :]))]
 
 
 def read_groups(raw: bytes) -> list[str]:
@@ -119,7 +119,8 @@ def read_groups(raw: bytes) -> list[str]:
     return [tags["ID"] for tags in _lines(_header_text(raw[container.body :]), "@RG") if "ID" in tags]
 
 
-def _sequences(text: str) -> Iterator[dict[str, str]]:
+def sequences(text: str) -> Iterator[dict[str, str]]:
+    """The tags of each @SQ line (SAMv1 1.3) in the text of a SAM header."""
     return _lines(text, "@SQ")
 
 

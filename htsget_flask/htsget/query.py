@@ -8,12 +8,21 @@ import orjson
 from werkzeug.datastructures import MultiDict
 
 from htsget_flask.errors import InvalidInput, InvalidRange, PayloadTooLarge
+from htsget_flask.htsget.misspelling import refuse_misspelling
 from htsget_flask.regions import Region
 
 UNPLACED = "*"
 FIELDS = frozenset(("QNAME", "FLAG", "RNAME", "POS", "MAPQ", "CIGAR", "RNEXT", "PNEXT", "TLEN", "SEQ", "QUAL"))
-PARAMETERS = ("format", "class", "referenceName", "start", "end", "fields", "tags", "notags")
+PARAMETERS = ("format", "class", "referenceName", "referenceMD5", "start", "end", "fields", "tags", "notags")
 
+# An extension: whether the ticket may hold data: URLs.
+_INLINE = "inline"
+_GET_NAMES = dict.fromkeys((*PARAMETERS, _INLINE))
+_POST_NAMES = ("format", "class", "fields", "tags", "notags", "regions", _INLINE)
+_REGION_NAMES = ("referenceName", "start", "end")
+# JBrowse 2 requests each header with this name of a reference.
+_NO_REFERENCE = "na"
+_MD5 = re.compile(r"[0-9A-Fa-f]{32}", re.ASCII)
 _UNSIGNED = re.compile(r"[0-9]{1,20}", re.ASCII)
 _TAG = re.compile(r"[A-Za-z][A-Za-z0-9]", re.ASCII)
 _MAX_START = (1 << 32) - 1
@@ -22,14 +31,22 @@ _MAX_END = 1 << 53
 
 
 class Query(NamedTuple):
-    """What a ticket is asked for; `regions` None: everything."""
+    """What a ticket is asked for; `regions` None: everything.
+
+    With `needs_header` it has one region, and only the file's header decides which reference that is
+    (`reference_names.resolve`): `md5` is the reference's checksum in lower case, and the region's name is empty where
+    the request has none.
+    """
 
     format: str | None
     header_only: bool
     regions: tuple[Region, ...] | None
+    may_inline: bool = True
+    needs_header: bool = False
+    md5: str | None = None
 
 
-def parse_get(arguments: "MultiDict[str, str]", endpoint: str, *, strict_header_class: bool) -> Query:
+def parse_get(arguments: "MultiDict[str, str]", endpoint: str, *, strict_header_class: bool | None) -> Query:
     """The query of a GET request.
 
     Raises:
@@ -37,29 +54,51 @@ def parse_get(arguments: "MultiDict[str, str]", endpoint: str, *, strict_header_
     """
     values: dict[str, str] = {}
     for name, given in arguments.lists():
-        if name in PARAMETERS:
-            if len(given) > 1:
-                raise InvalidInput(f"{name} is given {len(given)} times")
-            values[name] = given[0]
+        if name not in _GET_NAMES:
+            refuse_misspelling(name, _GET_NAMES)
+            continue
+        if len(given) > 1:
+            raise InvalidInput(f"{name} is given {len(given)} times")
+        values[name] = given[0]
+    may_inline = _INLINE not in values or _flag(values[_INLINE])
     header_only = _header_only(values, strict_header_class)
     if endpoint == "reads":
         fields = values.get("fields")
         _check_fields(None if fields is None else fields.split(","))
         _check_tags(_listed(values.get("tags")), _listed(values.get("notags")))
+    form, md5 = _format(values.get("format")), values.get("referenceMD5")
+    if md5 is not None and not _MD5.fullmatch(md5):
+        raise InvalidInput(f"referenceMD5 must have 32 hexadecimal digits, not {md5[:40]!r}")
     reference_name = values.get("referenceName")
     start = _position(values.get("start"), "start", _MAX_START)
     end = _position(values.get("end"), "end", _MAX_END)
-    if reference_name is None:
+    if reference_name is None and md5 is None:
         if start is not None or end is not None:
             raise InvalidInput("start and end need a referenceName")
-        return Query(_format(values.get("format")), header_only, None)
+        return Query(form, header_only, None, may_inline)
     if start is not None and end is not None and start > end:
         raise InvalidRange(f"start {start} is greater than end {end}")
-    region = _region(reference_name, start, end, endpoint)
-    return Query(_format(values.get("format")), header_only, None if header_only else (region,))
+    region = Region("", start or 0, end) if reference_name is None else _region(reference_name, start, end, endpoint)
+    if header_only and strict_header_class is not None:
+        return Query(form, header_only, None, may_inline)
+    needs_header = header_only or md5 is not None or " " in region.reference_name
+    return Query(form, header_only, (region,), may_inline, needs_header, md5 and md5.lower())
 
 
-def parse_post(body: bytes, endpoint: str, *, strict_header_class: bool, max_regions: int) -> Query:
+def refuse_arguments(arguments: "MultiDict[str, str]") -> None:
+    """Refuse parameters in the URL of a POST request.
+
+    Raises:
+        InvalidInput: when there are any, or misspellings of them.
+    """
+    given = [name for name in _GET_NAMES if name in arguments]
+    if given:
+        raise InvalidInput(f"a POST request has its parameters in the body, not in the URL: {', '.join(given)}")
+    for name in arguments:
+        refuse_misspelling(name, _GET_NAMES)
+
+
+def parse_post(body: bytes, endpoint: str, *, strict_header_class: bool | None, max_regions: int) -> Query:
     """The query of a POST request's JSON body.
 
     Raises:
@@ -76,11 +115,15 @@ def parse_post(body: bytes, endpoint: str, *, strict_header_class: bool, max_reg
     for name in ("referenceName", "start", "end"):
         if name in values:
             raise InvalidInput(f"{name} belongs into the objects of regions")
+    _refuse_misspellings(content, _POST_NAMES)
     for name in ("format", "class"):
         if not isinstance(values.get(name, ""), str):
             raise InvalidInput(f"{name} must be a string")
     for name in ("fields", "tags", "notags"):
         _check_strings(values.get(name, []), name)
+    may_inline = values.get(_INLINE, True)
+    if not isinstance(may_inline, bool):
+        raise InvalidInput(f"{_INLINE} must be true or false")
     header_only = _header_only(values, strict_header_class)
     if endpoint == "reads":
         _check_fields(values.get("fields"))
@@ -88,7 +131,7 @@ def parse_post(body: bytes, endpoint: str, *, strict_header_class: bool, max_reg
     regions = None
     if "regions" in values:
         regions = _regions(values["regions"], endpoint, max_regions)
-    return Query(_format(values.get("format")), header_only, None if header_only else regions)
+    return Query(_format(values.get("format")), header_only, None if header_only else regions, may_inline)
 
 
 def _regions(listed: Any, endpoint: str, max_regions: int) -> tuple[Region, ...]:
@@ -103,6 +146,7 @@ def _posted_region(region: Any, place: int, endpoint: str) -> Region:
     where = f"regions[{place}]"
     if not isinstance(region, dict):
         raise InvalidInput(f"{where} must be an object")
+    _refuse_misspellings(region, _REGION_NAMES)
     reference_name = region.get("referenceName")
     if not isinstance(reference_name, str):
         raise InvalidInput(f"{where}.referenceName must be a string")
@@ -126,16 +170,30 @@ def _region(reference_name: str, start: int | None, end: int | None, endpoint: s
     return Region(reference_name, start or 0, end)
 
 
-def _header_only(values: Mapping[str, Any], strict: bool) -> bool:
+def _refuse_misspellings(content: Mapping[str, Any], known: Sequence[str]) -> None:
+    for name in content:
+        if name not in known:
+            refuse_misspelling(name, known)
+
+
+def _flag(value: str) -> bool:
+    if value not in ("true", "false"):
+        raise InvalidInput(f"{_INLINE} must be true or false, not {value[:40]!r}")
+    return value == "true"
+
+
+def _header_only(values: Mapping[str, Any], strict: bool | None) -> bool:
     value = values.get("class")
     if value is None:
         return False
     if value != "header":
         raise InvalidInput(f"class must be header, not {value[:40]!r}")
     others = [name for name in (*PARAMETERS, "regions") if name in values and name not in ("format", "class")]
-    if others and strict:
-        raise InvalidInput(f"class=header excludes {', '.join(others)}")
-    return True
+    if not others or strict is False:
+        return True
+    if strict is None and others == ["referenceName"] and values["referenceName"] == _NO_REFERENCE:
+        return True
+    raise InvalidInput(f"class=header excludes {', '.join(others)}")
 
 
 def _format(value: str | None) -> str | None:
@@ -145,9 +203,10 @@ def _format(value: str | None) -> str | None:
 def _position(value: str | None, name: str, most: int) -> int | None:
     if value is None:
         return None
-    if not _UNSIGNED.fullmatch(value) or int(value) > most:
+    position = int(value) if _UNSIGNED.fullmatch(value) else most + 1
+    if position > most:
         raise InvalidInput(f"{name} must be an unsigned 32-bit integer, not {value[:40]!r}")
-    return int(value)
+    return position
 
 
 def _listed(value: str | None) -> list[str] | None:
@@ -166,6 +225,8 @@ def _check_fields(fields: Sequence[str] | None) -> None:
 
 
 def _check_tags(tags: Sequence[str] | None, notags: Sequence[str] | None) -> None:
+    if not tags and not notags:
+        return
     for tag in (*(tags or ()), *(notags or ())):
         if not _TAG.fullmatch(tag):
             raise InvalidInput(f"{tag[:40]!r} is not a tag")

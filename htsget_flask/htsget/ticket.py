@@ -11,8 +11,6 @@ from htsget_flask.formats.binning import Chunk
 from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.htsget.pieces import BlockUrl, Class, Literal, Piece, Whole
 
-MEDIA_TYPE = "application/vnd.ga4gh.htsget.v1.3.0+json; charset=utf-8"
-
 
 class _Inline(NamedTuple):
     """An entry of a ticket, as JSON, that carries its data; `size` of these in bytes before base64."""

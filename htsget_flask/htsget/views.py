@@ -14,7 +14,7 @@ from htsget_flask.auth.links import block_parts
 from htsget_flask.body import read_body
 from htsget_flask.catalog import DataFile
 from htsget_flask.delivery import send_bytes, send_range, send_stream
-from htsget_flask.errors import Gone, InvalidInput, NotFound, PermissionDenied, ServiceUnavailable
+from htsget_flask.errors import Gone, NotFound, PermissionDenied, ServiceUnavailable
 from htsget_flask.formats import ENDPOINTS, FORMATS
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.htsget.bases import bases
@@ -22,12 +22,13 @@ from htsget_flask.htsget.cut import plan_records, record_blocks
 from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.htsget.pieces import BlockUrl, Piece, Records, Whole, parse, spell
 from htsget_flask.htsget.plan import plan, question
-from htsget_flask.htsget.query import PARAMETERS, Query, parse_get, parse_post
-from htsget_flask.htsget.ticket import MEDIA_TYPE, ticket
+from htsget_flask.htsget.query import Query, parse_get, parse_post, refuse_arguments
+from htsget_flask.htsget.reference_names import resolve
+from htsget_flask.htsget.ticket import ticket
 from htsget_flask.ranges import ByteRange
 from htsget_flask.regions import RegionSet
 from htsget_flask.storage import SignedUrl, VersionError
-from htsget_flask.web import AnswerView, Services, base_url, describe_service, services
+from htsget_flask.web import AnswerView, Services, base_url, describe_service, media_type, services
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -38,8 +39,6 @@ blueprint = Blueprint("htsget", __name__)
 
 # The URL of a data block names all that decides over its bytes: they may be kept for as long as a view is looked at.
 _BLOCK_HEADERS = {"Cache-Control": "private, max-age=3600, immutable", "Vary": "Origin"}
-
-_TICKET_HEADERS = {"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store"}
 
 View = TypeVar("View", bound=Callable[..., Response])
 
@@ -74,9 +73,7 @@ def post_ticket(present: Services, environ: "WSGIEnvironment", endpoint: str, da
     # Clients that probe with a form's type have to fall back to GET: a ticket would mislead them.
     if asked.mimetype != "application/json":
         raise UnsupportedMediaType("the body's Content-Type must be application/json")
-    given = [name for name in PARAMETERS if name in asked.args]
-    if given:
-        raise InvalidInput(f"a POST request has its parameters in the body, not in the URL: {', '.join(given)}")
+    refuse_arguments(asked.args)
     query = parse_post(
         read_body(environ, options.max_post_bytes),
         endpoint,
@@ -174,16 +171,15 @@ def registry_entry(service_id: str) -> Response:
 
 def _ticket(present: Services, asked: Request, endpoint: str, dataset_id: str, query: Query) -> Answer:
     access = access_of(asked.environ)
-    granted = access.require(endpoint, dataset_id, query.regions)
+    # A region whose reference is not known yet takes two decisions: the first is that over the file's header.
+    granted = access.require(endpoint, dataset_id, None if query.needs_header else query.regions)
     # For a while tickets may be made for a file that was replaced: their blocks then answer that it is gone.
     for fresh in (False, True):
         try:
             file = present.catalog.locate(endpoint, dataset_id, query.format, fresh=fresh)
             body = _ticket_of(present, asked, file, query, access, granted, fresh=fresh)
-            return answer_with(body, _TICKET_HEADERS)
-        except PermissionDenied as error:
-            access.record_denial(endpoint, dataset_id, query.regions, error.message)
-            raise
+            content_type = media_type(asked.environ.get("HTTP_ACCEPT", ""))
+            return answer_with(body, {"Content-Type": content_type, "Cache-Control": "no-store"})
         except VersionError:
             continue
     raise ServiceUnavailable(f"{dataset_id!r} is being replaced; ask again")
@@ -203,12 +199,20 @@ def _ticket_of(
     before = f"{base_url(present.config, asked)}blocks/{file.stat.etag}/"
     after = f"/{file.source.form.endpoint}/{file.source.form.name}/{quote(file.source.id)}"
     never_inline = options.never_inline if file.source.never_inline is None else file.source.never_inline
-    inline_limit = 0 if never_inline else options.inline_limit
+    inline_limit = 0 if never_inline or not query.may_inline else options.inline_limit
     with OpenFile(file, present.cache, present.sidecars, fresh=fresh) as opened:
+        if query.needs_header:
+            query = resolve(query, opened)
+            if query.regions is not None:
+                granted = access.require(file.source.form.endpoint, file.source.id, query.regions)
         if granted is not None:
             locate = partial(_block_url, None, before, after, access, file)
             body = partial(plan_records, query, granted, opened, bases(present))
-            return ticket(opened, body, inline_limit=inline_limit, locate=locate)
+            try:
+                return ticket(opened, body, inline_limit=inline_limit, locate=locate)
+            except PermissionDenied as error:
+                access.record_denial(file.source.form.endpoint, file.source.id, query.regions, error.message)
+                raise
         # Before a URL is signed: who reads an object learns the id of its version.
         opened.header  # noqa: B018
         signed = file.source.storage.signed_url(file.source.key, file.stat)
@@ -218,7 +222,7 @@ def _ticket_of(
             partial(plan, query, opened, block_size=options.block_size, is_signed=signed is not None),
             inline_limit=inline_limit,
             locate=partial(_block_url, signed, before, after, access, file),
-            kept_as=kept_as and (kept_as, before, after, signed and signed.url, access.expires),
+            kept_as=kept_as and (kept_as, inline_limit, before, after, signed and signed.url, access.expires),
         )
 
 

@@ -109,14 +109,19 @@ def igv_js_file() -> Path:
     url = igv_js(folder_config(ROOT)).url
     found = re.search(r"/igv@([0-9.]+)/(dist/.+)$", url)
     assert found, url
-    kept = ROOT / "build" / f"igv-{found[1]}" / Path(found[2]).name
+    return npm_file("igv", found[1], found[2])
+
+
+def npm_file(package: str, version: str, name: str) -> Path:
+    """A file of a version of an npm package; kept below build/."""
+    kept = ROOT / "build" / f"{package.rpartition('/')[2]}-{version}" / Path(name).name
     if kept.is_file():
         return kept
     npm = tool("npm")
     home = {"HOME": pwd.getpwuid(os.getuid()).pw_dir}
     with tempfile.TemporaryDirectory() as folder:
         packed = subprocess.run(
-            [npm, "pack", "--silent", f"igv@{found[1]}"],
+            [npm, "pack", "--silent", f"{package}@{version}"],
             cwd=folder,
             env={**_ENVIRONMENT, **home},
             stdin=subprocess.DEVNULL,
@@ -126,9 +131,9 @@ def igv_js_file() -> Path:
         )
         archives = list(Path(folder).glob("*.tgz"))
         if packed.returncode or not archives:
-            missing(f"npm cannot fetch igv {found[1]}: {packed.stderr.decode(errors='replace')[-500:]}")
+            missing(f"npm cannot fetch {package} {version}: {packed.stderr.decode(errors='replace')[-500:]}")
         with tarfile.open(archives[0]) as archive:
-            member = archive.extractfile(f"package/{found[2]}")
+            member = archive.extractfile(f"package/{name}")
             assert member is not None
             content = member.read()
     kept.parent.mkdir(parents=True, exist_ok=True)

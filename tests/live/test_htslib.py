@@ -120,6 +120,24 @@ def check_regions(server: Server, path: Path, form: str, view: View) -> None:
         assert is_subsequence(answer, whole), region
 
 
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("gi|568336023|gb|CM000663.2|", "gi|568336023|gb|CM000663.2|"),
+        ("HLA-A*01:01:01:01", "HLA-A*01:01:01:01"),
+        ("chr1/x", "chr1/x"),
+        ("a+b%26c?d;e", "a+b&c?d;e"),
+    ],
+)
+def test_names_that_the_client_does_not_encode(
+    odd_server: Server, odd_files: dict[str, Path], view: View, written: str, name: str
+) -> None:
+    for maker in ("bam_odd_names", "cram_odd_names"):
+        there = [line for line in view(odd_files[maker]) if line.split("\t", 3)[2] == name]
+        url = f"{url_of(odd_server, odd_files[maker], files.FORMATS[maker])}&referenceName={written}"
+        assert [line for line in view(url) if line.split("\t", 3)[2] == name] == there != []
+
+
 class TestTheExampleData:
     @pytest.mark.parametrize(("dataset", "form", "name"), DEMO)
     def test_the_whole_file(

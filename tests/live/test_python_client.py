@@ -1,6 +1,7 @@
 """The `htsget` client of the Python Package Index, as a program and as a library."""
 
 import gzip
+import re
 from pathlib import Path
 
 import htsget
@@ -37,6 +38,22 @@ class TestTheClientWritesWhatTheFileHolds:
         bounds = ("--reference-name", NAME, "--start", START, "--end", END)
         run("htsget", f"{demo_server.url}/{dataset}", "--format", form, *bounds, "-O", name, cwd=tmp_path)
         check_region(tmp_path / name, demo_folder / name)
+
+    def test_a_region_by_the_md5_of_its_reference(
+        self, demo_server: Server, demo_folder: Path, tmp_path: Path, dataset: str, form: str, name: str
+    ) -> None:
+        header = run("samtools", "view", "-H", demo_folder / "NA00001.bam", cwd=tmp_path)
+        found = re.search(rf"SN:{NAME}\t.*M5:(\w+)", header)
+        assert found
+        bounds = ("-m", found[1], "--start", START, "--end", END, "--max-retries", 0)
+        arguments = (f"{demo_server.url}/{dataset}", "--format", form, *bounds, "-O", name)
+        if form in ("BAM", "CRAM"):
+            run("htsget", *arguments, cwd=tmp_path)
+            check_region(tmp_path / name, demo_folder / name)
+        else:
+            # The header has no checksums: an error, not the whole file.
+            with pytest.raises(AssertionError, match="no checksums"):
+                run("htsget", *arguments, cwd=tmp_path)
 
     def test_as_a_library(
         self, demo_server: Server, demo_folder: Path, tmp_path: Path, dataset: str, form: str, name: str

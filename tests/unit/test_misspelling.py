@@ -1,0 +1,92 @@
+"""Which unknown names are taken for parameters."""
+
+import itertools
+import string
+
+import pytest
+
+from htsget_flask.errors import InvalidInput
+from htsget_flask.htsget.misspelling import refuse_misspelling
+from htsget_flask.htsget.query import PARAMETERS
+
+LETTERS = string.ascii_letters + "_-"
+
+
+def edits(name: str) -> set[str]:
+    """All texts that one edit makes of a name."""
+    halves = [(name[:place], name[place:]) for place in range(len(name) + 1)]
+    deleted = {left + right[1:] for left, right in halves if right}
+    exchanged = {left + right[1] + right[0] + right[2:] for left, right in halves if len(right) > 1}
+    other = {left + letter + right[1:] for (left, right), letter in itertools.product(halves, LETTERS) if right}
+    more = {left + letter + right for (left, right), letter in itertools.product(halves, LETTERS)}
+    return deleted | exchanged | other | more
+
+
+def suggested(name: str) -> str:
+    with pytest.raises(InvalidInput) as caught:
+        refuse_misspelling(name, PARAMETERS)
+    return caught.value.message.partition("did you mean ")[2].rstrip("?")
+
+
+@pytest.mark.parametrize("parameter", PARAMETERS)
+def test_one_edit_and_other_cases(parameter: str) -> None:
+    for name in edits(parameter) - {parameter}:
+        assert suggested(name) in PARAMETERS
+    for name in (parameter.upper(), parameter.title(), parameter.lower()):
+        assert suggested(name) == parameter
+
+
+def test_the_nearest_is_named() -> None:
+    for name, meant in (
+        ("referencename", "referenceName"),
+        ("reference_name", "referenceName"),
+        ("refrenceName", "referenceName"),
+        ("refernceName", "referenceName"),
+        ("rfeerenceName", "referenceName"),
+        ("referencemd5", "referenceMD5"),
+        ("formatt", "format"),
+        ("ned", "end"),
+        ("tag", "tags"),
+        ("region", "referenceName, start and end"),
+        ("regions", "referenceName, start and end"),
+        ("reference", "referenceName"),
+        ("chr", "referenceName"),
+        ("Chrom", "referenceName"),
+        ("contig", "referenceName"),
+        ("begin", "start"),
+        ("stop", "end"),
+    ):
+        assert suggested(name) == meant
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "encryptionScheme",
+        "token",
+        "access_token",
+        "key",
+        "id",
+        "_",
+        "",
+        "t",
+        "v",
+        "alt",
+        "userIp",
+        "expires",
+        "signature",
+        "Expires",
+        "Signature",
+        "Key-Pair-Id",
+        "Policy",
+        "X-Amz-Date",
+        "X-Goog-Date",
+        "X-Amz-Signature",
+        *("sv", "st", "se", "sp", "sr", "sig", "spr", "sip"),
+        "referenceNaem2",
+        "x" * 8000,
+    ],
+    ids=lambda name: name[:20],
+)
+def test_other_names_are_ignored(name: str) -> None:
+    refuse_misspelling(name, PARAMETERS)
