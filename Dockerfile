@@ -2,10 +2,9 @@
 
 FROM python:3.12-slim AS wheels
 WORKDIR /src
-# Only what names the dependencies: a change of the code leaves this layer as it is.
-COPY setup.cfg setup.py README.md LICENSE ./
-COPY htsget_flask/__init__.py htsget_flask/
-RUN pip wheel --no-cache-dir --wheel-dir /wheels . && rm /wheels/htsget_flask-*.whl
+# A change of the code leaves this layer as it is.
+COPY requirements.lock ./
+RUN pip wheel --no-cache-dir --no-deps --require-hashes --wheel-dir /wheels --requirement requirements.lock
 
 FROM python:3.12-slim
 RUN useradd --create-home --uid 10001 htsget

@@ -30,8 +30,10 @@ from htsget_flask.config import (
     read_config,
 )
 from htsget_flask.files.views import blueprint as files
+from htsget_flask.formats.recoder import Recoder
 from htsget_flask.guard import guard
 from htsget_flask.htsget.bases import EXTENSION as BASES
+from htsget_flask.htsget.bases import RECODER
 from htsget_flask.htsget.views import blueprint as htsget
 from htsget_flask.inventory import Inventory
 from htsget_flask.page.views import blueprint as page
@@ -72,7 +74,7 @@ def create_services(config: Config) -> Services:
         inventory=Inventory(catalog, storages),
         cache=ByteCache(config.cache.max_bytes),
         sidecars=sidecars,
-        extensions={REFGET: sequences, BASES: LibraryBases(sequences)},
+        extensions={REFGET: sequences, BASES: LibraryBases(sequences), RECODER: Recoder()},
     )
 
 

@@ -1,21 +1,21 @@
-"""Records of CRAM files picked by their place: htslib decodes them with their reference, and encodes them without one.
+"""Records of CRAM files picked by their place: decoded with their reference, and encoded without one.
 
-What decodes is told nothing of checksums and places of references: htslib would look for them elsewhere, at others'
-servers too. It is given a FASTA file that holds the letters that the slices at hand need, and is empty between them.
+Here a file is read, container by container; `recoder` has the process that decodes. It learns nothing of checksums and
+locations of references: htslib would fetch them from elsewhere, from other servers too. It has a FASTA file that holds
+the letters that these slices need, and is empty between them.
 """
 
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-import pysam
-
-from htsget_flask.errors import FormatError
 from htsget_flask.formats.cram import eof_container, read_container, read_groups, read_sequences
+from htsget_flask.formats.recoder import Recoder
 from htsget_flask.formats.selection import Wanted
 from htsget_flask.formats.slices import MULTIPLE_REFERENCES, Slice, read_slices, read_whole
 from htsget_flask.ranges import ByteRange
@@ -23,13 +23,6 @@ from htsget_flask.ranges import ByteRange
 # Decoded together, in bytes; the first containers by themselves, so that the answer begins soon.
 _BATCH = 4 << 20
 _PIECE = 256 << 10
-# What is cut is sent once: half of the time for 3% more bytes.
-_LEVEL = "level=1"
-
-# CRAM 2 cannot say that a read without a reference has no qualities: there the slices have one, made of the reads, for
-# which these have to be in order.
-_EMBEDDED = ("embed_ref=2", "store_md=1", "store_nm=1")
-_UNREFERENCED = ("no_ref=1",)
 
 Letters = Callable[[int, int], Iterator[bytes]]
 """Letters of the wanted reference, from one position to another (0-based, half-open)."""
@@ -66,23 +59,34 @@ def select_recoded(
     wanted: Wanted,
     letters: Letters,
     bounds: Bounds,
-    turn: AbstractContextManager[object],
+    recoder: Recoder,
 ) -> Iterator[bytes]:
     """The wanted records of the containers in some ranges of a CRAM file, as containers of the same version.
 
-    Memory is bounded by a container, or a few small ones. Where slices hold records of several references htslib takes
-    all of a reference into memory, up to 250 MB of a human one, and in version 2 all that a container spans: `turn` is
-    held meanwhile.
+    Memory here is bounded by a container, or a few small ones.
 
     Raises:
-        FormatError: when the file is damaged, or `letters` are not those that it was made with.
+        FormatError: when the file is damaged, `letters` are not those that it was made with, or the decoder fails.
+        ServiceUnavailable: when the decoder is busy, before anything is yielded.
     """
-    # For the whole process: what htslib says of a file would stand in the log without its name.
-    pysam.set_verbosity(0)
     assert isinstance(wanted.reference, int)
-    recoder = _Recoder(source, wanted, letters, turn)
-    for batch in _batches(source, spans, wanted.reference, recoder.length, bounds):
-        yield from recoder.recoded(batch)
+    selection = _Selection(source, wanted, letters)
+    eof, is_begun = len(eof_container(source.header[4])), False
+    for batch in _batches(source, spans, wanted.reference, selection.length, bounds):
+        with tempfile.TemporaryFile(buffering=0) as target:
+            with selection.files(batch) as files:
+                begin = recoder.recode([*files, target.fileno()], may_refuse=not is_begun)
+            is_begun = True
+            left = target.seek(-eof, os.SEEK_END) - begin
+            target.seek(begin)
+            yield from _pieces(target, left)
+
+
+def _pieces(target: BinaryIO, left: int) -> Iterator[bytes]:
+    while left > 0:
+        data = target.read(min(_PIECE, left))
+        left -= len(data)
+        yield data
 
 
 def _batches(
@@ -130,65 +134,50 @@ def _merged(parts: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return merged
 
 
-class _Recoder:
-    """Decodes containers and encodes the wanted ones of their records; `length` is that of the wanted reference."""
+class _Selection:
+    """What the decoder is given of a request's batches; `length` is that of the wanted reference."""
 
-    def __init__(self, source: Recoded, wanted: Wanted, letters: Letters, turn: AbstractContextManager[object]) -> None:
-        self._turn = turn
-        self._name = source.name
+    def __init__(self, source: Recoded, wanted: Wanted, letters: Letters) -> None:
+        self._source = source
         self._wanted = wanted
         self._letters = letters
         self._lengths = [
             int(length) if length and length.isdigit() else 0 for _, length in read_sequences(source.header)
         ]
-        self._eof = eof_container(source.header[4])
-        self._embeds = source.header[4] == 2
-        version = f"version={source.header[4]}.{source.header[5]}"
-        self._options = [
-            option.encode() for option in (version, *(_EMBEDDED if self._embeds else _UNREFERENCED), _LEVEL)
-        ]
-        # Records name references and read groups by their numbers; no more is needed, nor to be told.
+        self.length = self._lengths[int(wanted.reference)]
+        # Records name references and read groups by their numbers; no more is needed.
         lines = [f"@SQ\tSN:{number}\tLN:{length}" for number, length in enumerate(self._lengths)]
         lines += [f"@RG\tID:{name}" for name in read_groups(source.header)]
-        self._header = pysam.AlignmentHeader.from_text("".join(f"{line}\n" for line in ("@HD\tVN:1.6", *lines)))
-        self._begin = self._empty()
-        self.length = self._lengths[int(wanted.reference)]
+        self._header = "".join(f"{line}\n" for line in ("@HD\tVN:1.6", *lines))
 
-    def recoded(self, batch: _Batch) -> Iterator[bytes]:
-        """The containers of the wanted records of a batch."""
-        with tempfile.TemporaryFile(buffering=0) as target:
-            with (
-                tempfile.TemporaryFile() as decoded,
-                self._reader(decoded, batch) as reader,
-                self._turn if batch.is_mixed or self._embeds else nullcontext(),
-                self._writer(target) as writer,
-            ):
-                kept = 0
-                for record in self._picked(reader, batch):
-                    writer.write(record)
-                    kept += 1
-            if not kept:
-                return
-            left = target.seek(-len(self._eof), os.SEEK_END) - len(self._begin)
-            target.seek(len(self._begin))
-            while left > 0:
-                data = target.read(min(_PIECE, left))
-                left -= len(data)
-                yield data
+    @contextmanager
+    def files(self, batch: _Batch) -> Iterator[list[int]]:
+        """Descriptors of a batch's job, its containers and room to work in; the job names the reference's file."""
+        eof = eof_container(self._source.header[4])
+        with (
+            tempfile.TemporaryFile(buffering=0) as job,
+            tempfile.TemporaryFile(buffering=0) as containers,
+            tempfile.TemporaryFile(buffering=0) as room,
+            tempfile.TemporaryDirectory(prefix="htsget_flask-") as folder,
+        ):
+            reference = self._reference(Path(folder), _merged(batch.parts)) if batch.parts else None
+            containers.writelines((*batch.containers, eof))
+            job.write(json.dumps(self._job(batch, reference, len(eof))).encode())
+            yield [file.fileno() for file in (job, containers, room)]
 
-    def _reader(self, decoded: BinaryIO, batch: _Batch) -> pysam.AlignmentFile:
-        decoded.writelines((self._begin, *batch.containers, self._eof))
-        decoded.seek(0)
-        options: Any = [b"name_prefix=" + os.fsencode(self._name)]
-        with tempfile.TemporaryDirectory(prefix="htsget_flask-") as folder:
-            # The file stays open, and is gone by its name.
-            return pysam.AlignmentFile(
-                decoded,
-                "rc",
-                check_sq=False,
-                reference_filename=self._reference(Path(folder), _merged(batch.parts)) if batch.parts else None,
-                format_options=options,
-            )
+    def _job(self, batch: _Batch, reference: str | None, eof: int) -> dict[str, Any]:
+        return {
+            "version": list(self._source.header[4:6]),
+            "header": self._header,
+            "name": self._source.name,
+            "wanted": self._wanted,
+            "length": self.length,
+            "is_mixed": batch.is_mixed,
+            "parts": batch.parts,
+            "records": batch.records,
+            "reference": reference,
+            "eof": eof,
+        }
 
     def _reference(self, folder: Path, parts: Sequence[tuple[int, int]]) -> str:
         """A FASTA file and its index: of the wanted reference these parts, of all others nothing but room."""
@@ -206,53 +195,3 @@ class _Recoder:
         )
         path.with_name("reference.fai").write_text(index)
         return str(path)
-
-    def _writer(self, target: BinaryIO) -> pysam.AlignmentFile:
-        # The stubs know options as text, pysam takes bytes.
-        options: Any = self._options
-        return pysam.AlignmentFile(target, "wc", header=self._header, format_options=options)
-
-    def _picked(self, reader: pysam.AlignmentFile, batch: _Batch) -> Iterator[pysam.AlignedSegment]:
-        reference_id, start, end, after = self._wanted
-        count = before = 0
-        for count, record in enumerate(_decoded(reader), 1):  # noqa: B007 - counted to its end
-            if record.reference_id != reference_id:
-                continue
-            first = record.reference_start
-            last = record.reference_end or first + 1
-            if first < after or last <= start or (end is not None and first >= end):
-                continue
-            if (
-                batch.is_mixed
-                and not record.is_unmapped
-                and not any(low <= first and min(last, self.length) <= high for low, high in batch.parts)
-            ):
-                raise FormatError("the index does not fit the data: a record lies elsewhere than it says")
-            if self._embeds and first < before:
-                raise FormatError("its records are not in the order of their places; CRAM 2.1 cannot be cut then")
-            before = first
-            yield record
-        if count != batch.records:
-            raise FormatError(_UNDECODED)
-
-    def _empty(self) -> bytes:
-        """What a file begins with before its first record."""
-        with tempfile.TemporaryFile(buffering=0) as file:
-            self._writer(file).close()
-            file.seek(0)
-            return file.read().removesuffix(self._eof)
-
-
-_UNDECODED = "records cannot be decoded: the file is damaged, or it was made with other references than it says"
-
-
-def _decoded(reader: pysam.AlignmentFile) -> Iterator[pysam.AlignedSegment]:
-    records = reader.fetch(until_eof=True)
-    while True:
-        try:
-            record = next(records, None)
-        except OSError as error:
-            raise FormatError(_UNDECODED) from error
-        if record is None:
-            return
-        yield record

@@ -1,21 +1,17 @@
 """Reference sequences, as far as tickets need them: records of CRAM files are told by their differences to them."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from typing import Protocol, cast
 
+from htsget_flask.formats.recoder import Recoder
 from htsget_flask.web import Services
 
 EXTENSION = "bases"
+RECODER = "recoder"
 
 
 class Bases(Protocol):
-    """Reference sequences by the MD5 of their letters: the M5 of @SQ lines.
-
-    `turn` is held by who has all of a sequence in memory: one request at a time.
-    """
-
-    turn: AbstractContextManager[object]
+    """Reference sequences by the MD5 of their letters: the M5 of @SQ lines."""
 
     def has(self, md5: str) -> bool:
         """Whether a sequence is at hand; ServiceUnavailable where that is not known yet."""
@@ -31,3 +27,8 @@ class Bases(Protocol):
 def bases(present: Services) -> Bases:
     """The reference sequences of an application."""
     return cast(Bases, present.extensions[EXTENSION])
+
+
+def recoder(services: Services) -> Recoder:
+    """What decodes and encodes CRAM for an application."""
+    return cast(Recoder, services.extensions[RECODER])

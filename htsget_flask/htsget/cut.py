@@ -5,6 +5,8 @@ from functools import partial
 from typing import BinaryIO
 
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, PermissionDenied
+from htsget_flask.formats.recoder import Recoder
+from htsget_flask.formats.recoding import Recoded, select_recoded
 from htsget_flask.formats.selection import Wanted, select
 from htsget_flask.htsget.bases import Bases
 from htsget_flask.htsget.opened import OpenFile
@@ -69,13 +71,14 @@ def _is_at_hand(file: OpenFile, reference_id: int, bases: Bases) -> bool:
     return md5 is not None and bases.has(md5)
 
 
-def record_blocks(file: OpenFile, piece: Records, bases: Bases) -> Generator[bytes]:
+def record_blocks(file: OpenFile, piece: Records, bases: Bases, recoder: Recoder) -> Generator[bytes]:
     """The BGZF blocks or CRAM containers with a piece's records, made as they are asked for.
 
     Closes the file's bytes when it ends.
 
     Raises:
         NotFound: when there is no such piece.
+        ServiceUnavailable: when CRAM cannot be decoded now, before anything is yielded.
     """
     form, reference_id, start, end, after = file.source.form.name, *piece
     names = file.references
@@ -84,7 +87,7 @@ def record_blocks(file: OpenFile, piece: Records, bases: Bases) -> Generator[byt
         raise NotFound("there is no such data block")
     wanted = Wanted(name.encode() if form == "VCF" else reference_id, start, end, after)
     if file.is_cram:
-        return _closing(file, partial(_recoded, file, wanted, bases))
+        return _closing(file, partial(_recoded, file, wanted, bases, recoder))
     return _closing(file, partial(select, form, chunks=file.index.chunks(reference_id, start, end), wanted=wanted))
 
 
@@ -96,10 +99,7 @@ def _closing(file: OpenFile, make: Callable[[BinaryIO], Iterator[bytes]]) -> Gen
             raise FileFaultError(str(error), location=file.source.location) from error
 
 
-def _recoded(file: OpenFile, wanted: Wanted, bases: Bases, content: BinaryIO) -> Iterator[bytes]:
-    # Only those who cut CRAM pay for pysam.
-    from htsget_flask.formats.recoding import Recoded, select_recoded  # noqa: PLC0415
-
+def _recoded(file: OpenFile, wanted: Wanted, bases: Bases, recoder: Recoder, content: BinaryIO) -> Iterator[bytes]:
     assert isinstance(wanted.reference, int)
     index, md5 = file.crai, file.checksum(wanted.reference)
     places = index.overlapping(wanted.reference, wanted.start, wanted.end)
@@ -117,5 +117,5 @@ def _recoded(file: OpenFile, wanted: Wanted, bases: Bases, content: BinaryIO) ->
         wanted,
         letters,
         partial(index.bounds, wanted.reference),
-        bases.turn,
+        recoder,
     )

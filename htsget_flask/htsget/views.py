@@ -17,7 +17,7 @@ from htsget_flask.delivery import send_bytes, send_range, send_stream
 from htsget_flask.errors import Gone, NotFound, PermissionDenied, ServiceUnavailable
 from htsget_flask.formats import ENDPOINTS, FORMATS
 from htsget_flask.formats.binning import Chunk
-from htsget_flask.htsget.bases import bases
+from htsget_flask.htsget.bases import bases, recoder
 from htsget_flask.htsget.cut import plan_records, record_blocks
 from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.htsget.pieces import BlockUrl, Piece, Records, Whole, parse, spell
@@ -119,7 +119,8 @@ def get_block(
                     environ, content, middle, etag=etag, headers=_BLOCK_HEADERS, before=before, after=after
                 )
             if isinstance(wanted, Records):
-                return send_stream(environ, record_blocks(opened, wanted, bases(present)), headers=_BLOCK_HEADERS)
+                records = record_blocks(opened, wanted, bases(present), recoder(present))
+                return send_stream(environ, records, headers=_BLOCK_HEADERS)
             return send_bytes(environ, opened.literal(wanted), etag=etag, headers=_BLOCK_HEADERS)
     except VersionError:
         raise Gone("the file was replaced after this ticket was made; ask for a new ticket") from None

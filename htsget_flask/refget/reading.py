@@ -1,9 +1,8 @@
 """The letters of sequences that were found, for those who send them and for those who decode with them."""
 
 import re
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import BinaryIO
 
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, ServiceUnavailable
@@ -15,14 +14,10 @@ _MD5 = re.compile(r"[0-9A-Fa-f]{32}", re.ASCII)
 
 
 class LibraryBases:
-    """The sequences of a library as those who decode records need them: by MD5, none but what is at hand.
-
-    `turn` is held by who has all of a sequence in memory: one request at a time.
-    """
+    """The sequences of a library as those who decode records need them: by MD5, none but what is at hand."""
 
     def __init__(self, library: Library) -> None:
         self._library = library
-        self.turn: AbstractContextManager[object] = threading.Lock()
 
     def has(self, md5: str) -> bool:
         """Whether a sequence is at hand; ServiceUnavailable where that is not known yet."""

@@ -2,8 +2,13 @@
 
 import json
 import os
+import signal
 import socket
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -12,11 +17,12 @@ import pytest
 import yaml
 
 from tests import referenced
-from tests.http.guarded import auth
+from tests.http.guarded import SECRET, auth
 from tests.issuer import Issuer, Key
 from tests.live.server import Server, serving, wait_until
 from tests.live.test_access import asked
 from tests.live.tools import lines, view
+from tests.processes import children, has_ended, memory
 
 pytestmark = pytest.mark.live
 
@@ -108,3 +114,81 @@ class TestAClientThatGoesAway:
         assert wait_until(lambda: path not in served.server.open_files())
         assert temporary(served) == before
         assert list(served.temporary.iterdir()) == []
+
+
+def records_url(served: Served, name: str) -> str:
+    """The path and query of a data block with records of a CRAM file."""
+    ticket = json.loads(asked(served.server, f"/reads/{name}", served.token).body)
+    (url,) = [entry["url"] for entry in ticket["htsget"]["urls"] if "/records-" in entry["url"]]
+    parts = urlsplit(url)
+    return f"{parts.path}?{parts.query}"
+
+
+def decoders(served: Served) -> set[int]:
+    """The processes that decode CRAM for the workers."""
+    return set().union(*map(children, served.server.workers()))
+
+
+@pytest.fixture
+def connection(served: Served) -> Iterator[HTTPConnection]:
+    """A connection, all of whose requests one worker answers."""
+    with closing(HTTPConnection(served.server.host, served.server.port, timeout=60)) as made:
+        yield made
+
+
+def get(connection: HTTPConnection, path: str) -> tuple[int, bytes]:
+    """Status and body of an answer."""
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    return answer.status, answer.read()
+
+
+class TestTheDecoder:
+    def test_that_crashes_fails_one_request_and_no_other(self, served: Served, connection: HTTPConnection) -> None:
+        path = records_url(served, "version_3_0")
+        others = decoders(served)
+        for worker in others:
+            os.kill(worker, signal.SIGKILL)
+        assert wait_until(lambda: not decoders(served) & others or all(map(has_ended, others)))
+        status, expected = get(connection, path)
+        assert status == 200
+        # It may end before it is given anything: then the next one is, and all is well.
+        for _ in range(10):
+            (decoder,) = {process for process in decoders(served) if not has_ended(process)}
+            log = served.server.log()
+            status, body = crash(served, connection, decoder, path)
+            if status != 200:
+                break
+            assert body == expected
+        assert status == 500
+        assert b"SIGSEGV" in body and str(served.folder).encode() not in body
+        assert get(connection, path) == (200, expected)
+        (line,) = served.server.log().removeprefix(log).splitlines()
+        assert str(served.folder / "version_3_0.cram") in line and "SIGSEGV" in line
+
+    def test_has_no_secret(self, served: Served, connection: HTTPConnection) -> None:
+        assert get(connection, records_url(served, "version_3_0"))[0] == 200
+        (decoder, *_) = {process for process in decoders(served) if not has_ended(process)}
+        (worker,) = {worker for worker in served.server.workers() if decoder in children(worker)}
+        assert SECRET.encode() in memory(worker)
+        assert SECRET.encode() not in memory(decoder)
+        assert served.token.encode() not in memory(decoder)
+        names = sorted(os.readlink(link).partition(":")[0] for link in Path(f"/proc/{decoder}/fd").iterdir())
+        assert names == ["/dev/null", "/dev/null", "socket"]
+        environment = Path(f"/proc/{decoder}/environ").read_text(encoding="utf-8").split("\0")
+        assert {entry.partition("=")[0] for entry in environment} - {"LD_LIBRARY_PATH"} == {"", "REF_PATH", "REF_CACHE"}
+
+
+def crash(served: Served, connection: HTTPConnection, decoder: int, path: str) -> tuple[int, bytes]:
+    """The answer to a request during which its decoder crashes; another one is answered meanwhile."""
+    os.kill(decoder, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as pool:
+        before = len(temporary(served))
+        answer = pool.submit(get, connection, path)
+        held = wait_until(lambda: len(temporary(served)) > before)
+        time.sleep(0.2)
+        assert served.server.is_healthy()
+        os.kill(decoder, signal.SIGSEGV)
+        os.kill(decoder, signal.SIGCONT)
+        assert held
+        return answer.result(60)

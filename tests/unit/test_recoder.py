@@ -1,0 +1,333 @@
+"""The process that decodes CRAM: what it can see, what ends it, and that the next one goes on."""
+
+import fcntl
+import gc
+import io
+import os
+import random
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pysam
+import pytest
+
+from htsget_flask.errors import FormatError, ServiceUnavailable
+from htsget_flask.formats.cram import Container, eof_container, read_container, read_cram_header
+from htsget_flask.formats.cram_coding import read_block
+from htsget_flask.formats.headers import Header
+from htsget_flask.formats.recoder import Limits, Recoder
+from htsget_flask.formats.recoding import Recoded, select_recoded
+from htsget_flask.formats.selection import Wanted
+from htsget_flask.ranges import ByteRange
+from tests import referenced
+from tests.live.server import wait_until
+from tests.processes import children, has_ended, is_stopped, memory, status
+from tests.sequences import expected
+
+VERSIONS = ("version_2_1", "version_3_0", "version_3_1")
+MUTATIONS = int(os.environ.get("HTSGET_FLASK_TEST_MUTATIONS", "25"))
+
+
+@dataclass
+class Cram:
+    """A CRAM file in memory, its header, and its records on chr1 as text."""
+
+    content: bytes
+    header: Header
+    records: list[str]
+    letters: bytes
+
+    def select(self, recoder: Recoder, content: bytes | None = None) -> list[bytes]:
+        """All that is on chr1, by the process, of this content or of another in its place."""
+        eof = len(eof_container(self.content[4]))
+        return list(
+            select_recoded(
+                Recoded(io.BytesIO(self.content if content is None else content), self.header.raw, "x.cram"),
+                [ByteRange(self.header.end, len(self.content) - eof)],
+                Wanted(0, 0, None, 0),
+                lambda start, end: iter([self.letters[start:end]]),
+                lambda _: None,
+                recoder,
+            )
+        )
+
+    def is_answered(self, recoder: Recoder, folder: Path) -> bool:
+        """Whether the process picks all of the records, each as it was."""
+        path = folder / "answer.cram"
+        path.write_bytes(self.header.raw + b"".join(self.select(recoder)) + eof_container(self.content[4]))
+        return texts(path) == self.records
+
+
+def stretched(cram: Cram, folder: Path, length: int) -> Cram:
+    """The file under a header that says chr1 has this length."""
+    path = folder / "header.cram"
+    lengths = {**referenced.LENGTHS, "chr1": length}
+    lines = [f"@SQ\tSN:{name}\tLN:{size}\tM5:{'0' * 32}\n" for name, size in lengths.items()]
+    lines += ["@RG\tID:one\n", "@RG\tID:two\n"]
+    options = [f"version={cram.content[4]}.{cram.content[5]}", "no_ref=1"]
+    header = pysam.AlignmentHeader.from_text("".join(lines))
+    pysam.AlignmentFile(str(path), "wc", header=header, format_options=options).close()
+    with path.open("rb") as file:
+        return replace(cram, header=replace(cram.header, raw=read_cram_header(file).raw))
+
+
+def texts(path: Path, reference: Path | None = None) -> list[str]:
+    """The records of a CRAM file on chr1."""
+    with pysam.AlignmentFile(str(path), reference_filename=str(reference) if reference else None) as file:
+        return [record.to_string() for record in file.fetch(until_eof=True) if record.reference_name == "chr1"]
+
+
+@pytest.fixture(scope="module")
+def crams(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Cram]:
+    folder = tmp_path_factory.mktemp("crams")
+    reference = referenced.write_reference(folder / "reference.fa")
+    letters = expected(referenced.sequences()["chr1"]).letters
+    made = {}
+    for name in (*VERSIONS, "several_in_slices"):
+        path = referenced.write_cram(name, folder / f"{name}.cram", reference)
+        with path.open("rb") as file:
+            made[name] = Cram(path.read_bytes(), read_cram_header(file), texts(path, reference), letters)
+    return made
+
+
+@pytest.fixture
+def cram(crams: dict[str, Cram]) -> Cram:
+    return crams["version_3_0"]
+
+
+@pytest.fixture
+def recoder() -> Recoder:
+    return Recoder()
+
+
+def process_of(recoder: Recoder, cram: Cram) -> int:
+    """The process that a recoder starts for its first batch."""
+    before = children()
+    assert cram.select(recoder)
+    (process,) = children() - before
+    return process
+
+
+class Selecting(threading.Thread):
+    """A selection in a thread: in `outcome` what it came to."""
+
+    outcome: list[bytes] | Exception
+
+    def __init__(self, cram: Cram, recoder: Recoder) -> None:
+        super().__init__()
+        self.cram, self.recoder, self.process = cram, recoder, recoder._process
+        self.start()
+
+    def has_sent(self) -> bool:
+        """Whether there is something in the process's socket that it has not read."""
+        assert self.process is not None
+        return fcntl.ioctl(self.process._socket, termios.TIOCOUTQ, bytes(4)) != bytes(4)
+
+    def run(self) -> None:
+        try:
+            self.outcome = self.cram.select(self.recoder)
+        except Exception as error:
+            self.outcome = error
+
+
+class TestTheProcess:
+    def test_starts_with_the_first_batch_and_stays(self, cram: Cram, recoder: Recoder, tmp_path: Path) -> None:
+        process = process_of(recoder, cram)
+        before = children()
+        assert cram.is_answered(recoder, tmp_path)
+        assert process in children() == before
+
+    def test_ends_with_the_recoder(self, cram: Cram) -> None:
+        recoder = Recoder()
+        process = process_of(recoder, cram)
+        del recoder
+        gc.collect()
+        assert process not in children()
+        assert not Path(f"/proc/{process}").exists()
+
+    def test_ends_when_its_parent_is_killed(self, tmp_path: Path) -> None:
+        code = (
+            "import os, signal, sys\n"
+            "from htsget_flask.formats.recoder import Limits, _Process\n"
+            "child = _Process(Limits())\n"
+            "print(child._process.pid, flush=True)\n"
+            "os.kill(os.getpid(), signal.SIGKILL)\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
+        assert done.returncode == -signal.SIGKILL
+        assert wait_until(lambda: has_ended(int(done.stdout)))
+
+    def test_sees_nothing_of_the_worker(self, cram: Cram, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        secret = random.Random("secret").randbytes(24).hex()
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+        (tmp_path / "secret").write_text(secret)
+        with (tmp_path / "secret").open() as file:
+            os.set_inheritable(file.fileno(), True)
+            assert file.read() == secret
+            process = process_of(recoder := Recoder(), cram)
+        folder = Path(f"/proc/{process}")
+        environment = dict(entry.split("=", 1) for entry in (folder / "environ").read_text().split("\0") if entry)
+        assert environment.keys() - {"LD_LIBRARY_PATH"} == {"REF_PATH", "REF_CACHE"}
+        assert secret.encode() not in (folder / "cmdline").read_bytes()
+        files = sorted(os.readlink(link).partition(":")[0] for link in (folder / "fd").iterdir())
+        assert files == ["/dev/null", "/dev/null", "socket"]
+        assert secret.encode() in memory()
+        assert secret.encode() not in memory(process)
+        del recoder
+
+    def test_is_limited(self, cram: Cram, recoder: Recoder) -> None:
+        process = process_of(recoder, cram)
+        for kind, limit in {
+            resource.RLIMIT_AS: Limits().memory,
+            resource.RLIMIT_CORE: 0,
+            resource.RLIMIT_NOFILE: 64,
+            resource.RLIMIT_FSIZE: 1 << 30,
+        }.items():
+            assert resource.prlimit(process, kind) == (limit, limit)
+        assert Limits().processor <= resource.prlimit(process, resource.RLIMIT_CPU)[0] <= Limits().processor + 10
+        assert status(process)["NoNewPrivs"] == "1"
+
+
+class TestAProcessThat:
+    def test_crashes_in_a_batch_is_a_fault_and_the_next_one_goes_on(
+        self, cram: Cram, recoder: Recoder, tmp_path: Path
+    ) -> None:
+        process = process_of(recoder, cram)
+        os.kill(process, signal.SIGSTOP)
+        assert wait_until(lambda: is_stopped(process))
+        selecting = Selecting(cram, recoder)
+        assert wait_until(selecting.has_sent)
+        os.kill(process, signal.SIGSEGV)
+        os.kill(process, signal.SIGCONT)
+        selecting.join(60)
+        assert isinstance(selecting.outcome, FormatError)
+        assert "SIGSEGV" in str(selecting.outcome)
+        assert cram.is_answered(recoder, tmp_path)
+
+    def test_died_between_batches_is_no_matter(self, cram: Cram, recoder: Recoder, tmp_path: Path) -> None:
+        process = process_of(recoder, cram)
+        os.kill(process, signal.SIGKILL)
+        assert wait_until(lambda: has_ended(process))
+        assert cram.is_answered(recoder, tmp_path)
+
+    def test_takes_too_long_is_ended(self, cram: Cram, tmp_path: Path) -> None:
+        recoder = Recoder(Limits(seconds=0.5))
+        process = process_of(recoder, cram)
+        os.kill(process, signal.SIGSTOP)
+        assert wait_until(lambda: is_stopped(process))
+        with pytest.raises(FormatError, match="in time"):
+            cram.select(recoder)
+        assert process not in children()
+
+    def test_takes_too_much_of_the_processor_is_ended(self, cram: Cram) -> None:
+        recoder = Recoder()
+        process = process_of(recoder, cram)
+        os.kill(process, signal.SIGSTOP)
+        assert wait_until(lambda: is_stopped(process))
+        selecting = Selecting(cram, recoder)
+        assert wait_until(selecting.has_sent)
+        os.kill(process, signal.SIGXCPU)
+        os.kill(process, signal.SIGCONT)
+        selecting.join(60)
+        assert isinstance(selecting.outcome, FormatError)
+        assert "takes too long" in str(selecting.outcome)
+
+    def test_needs_too_much_memory_is_a_fault(self, crams: dict[str, Cram], tmp_path: Path) -> None:
+        """Slices of several references make htslib read all of each."""
+        cram = crams["several_in_slices"]
+        process = process_of(ample := Recoder(), cram)
+        before = int(status(process)["VmSize"].split()[0]) << 10
+        del ample
+        large = stretched(cram, tmp_path, 250_000_000)
+        assert large.select(Recoder())
+        with pytest.raises(FormatError, match="cannot be decoded"):
+            large.select(Recoder(Limits(memory=before + (100 << 20))))
+        assert cram.is_answered(Recoder(Limits(memory=before + (100 << 20))), tmp_path)
+
+    def test_does_not_start_is_a_passing_failure(
+        self, cram: Cram, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(sys, "path", [])
+        with pytest.raises(ServiceUnavailable):
+            cram.select(Recoder())
+        assert [record.getMessage() for record in caplog.records] == [
+            "CRAM cannot be decoded: the process that decodes was ended with status 1"
+        ]
+
+
+class TestBatchesOfSeveralRequests:
+    def test_wait_for_each_other(self, cram: Cram, recoder: Recoder) -> None:
+        process_of(recoder, cram)
+        before = children()
+        selecting = [Selecting(cram, recoder) for _ in range(8)]
+        for thread in selecting:
+            thread.join(60)
+        assert children() == before
+        assert len({b"".join(thread.outcome) for thread in selecting if isinstance(thread.outcome, list)}) == 1
+        assert all(isinstance(thread.outcome, list) for thread in selecting)
+
+    def test_are_refused_after_a_while(self, cram: Cram) -> None:
+        recoder = Recoder(Limits(wait=0.2))
+        process = process_of(recoder, cram)
+        os.kill(process, signal.SIGSTOP)
+        assert wait_until(lambda: is_stopped(process))
+        first = Selecting(cram, recoder)
+        assert wait_until(first.has_sent)
+        with pytest.raises(ServiceUnavailable):
+            cram.select(recoder)
+        os.kill(process, signal.SIGCONT)
+        first.join(60)
+        assert isinstance(first.outcome, list)
+
+
+def blocks(content: bytes, container: Container) -> Iterator[tuple[int, int]]:
+    """Where the blocks of a container lie in the file, with their headers and without their checksums."""
+    position = container.body
+    for _ in range(container.blocks):
+        end = read_block(content, position)[3]
+        yield position, end
+        position = end + (4 if content[4] >= 3 else 0)
+
+
+def mutated(cram: Cram, rng: random.Random) -> bytes:
+    """The file with some bytes changed in a block of records, under a checksum that is right."""
+    content, found = bytearray(cram.content), []
+    offset, end = cram.header.end, len(cram.content) - len(eof_container(cram.content[4]))
+    while offset < end:
+        container = read_container(io.BytesIO(cram.content), offset, cram.content[4])
+        found += list(blocks(cram.content, container))
+        offset = container.end
+    start, end = rng.choice(found)
+    # The header of a block is looked at before htslib sees it, its content is not.
+    for _ in range(rng.choice([1, 1, 2, 8])):
+        place = rng.randrange(start + 1 if rng.random() < 0.2 else min(start + 5, end - 1), end)
+        content[place] = rng.choice([rng.randrange(256), content[place] ^ 1 << rng.randrange(8), 0, 0x7F, 0xFF])
+    if content[4] >= 3:
+        content[end : end + 4] = struct.pack("<I", zlib.crc32(content[start:end]))
+    return bytes(content)
+
+
+class TestFilesThatAreDamaged:
+    @pytest.mark.parametrize("name", [*VERSIONS, "several_in_slices"])
+    def test_are_an_answer_or_a_fault_and_nothing_else(
+        self, crams: dict[str, Cram], name: str, recoder: Recoder, tmp_path: Path
+    ) -> None:
+        cram, rng = crams[name], random.Random(name)
+        outcomes = set()
+        for _ in range(MUTATIONS):
+            try:
+                cram.select(recoder, mutated(cram, rng))
+                outcomes.add("answer")
+            except FormatError as error:
+                outcomes.add(str(error))
+        assert len(outcomes) > 1
+        assert cram.is_answered(recoder, tmp_path)
