@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -42,7 +44,7 @@ def data(big_folder: Path, demo_folder: Path) -> Iterator[Path]:
 def nginx(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     folder = tmp_path_factory.mktemp("nginx")
     config = write(folder, "x-accel", lab=data)
-    with fronts.nginx(folder, config, {"lab": data}) as front:
+    with fronts.nginx(folder, config, {"lab": data}, level="warn") as front:
         yield front
 
 
@@ -414,6 +416,48 @@ class TestWhenGunicornIsDown:
             assert answer.status == 503
             assert json.loads(answer.body)["htsget"]["error"] == "ServiceUnavailable"
             assert (answer.headers["retry-after"], answer.headers["access-control-allow-origin"]) == ("5", ORIGIN)
+
+
+class TestNoSignatureIsInTheErrorLog:
+    """An error quotes the request, and whoever reads it there could fetch what it fetched."""
+
+    SIGNED = "?expires=4000000000&signature=none-of-your-business"
+
+    def errors(self, front: Front) -> str:
+        """What the log holds, once the answer to a request that is never signed has left its line."""
+        assert front.ask("GET", "/reads/lab/last").status == 503
+        log = front.folder / "errors"
+        assert wait_until(lambda: "GET /reads/lab/last" in log.read_text(), seconds=5)
+        return log.read_text()
+
+    @pytest.mark.parametrize("is_socket_left", [False, True])
+    def test_when_gunicorn_is_down(self, data: Path, tmp_path: Path, is_socket_left: bool) -> None:
+        config = write(tmp_path, "x-accel", lab=data)
+        with fronts.nginx(tmp_path, config, {"lab": data}) as front:
+            front.behind.process.terminate()
+            front.behind.process.wait(15)
+            if is_socket_left:
+                # As after a kill: nobody listens, which is an error of another level.
+                found = re.search(r"unix:(\S+/htsget);", (tmp_path / "site.conf").read_text())
+                assert found is not None
+                with socket.socket(socket.AF_UNIX) as left:
+                    left.bind(found[1])
+                os.chmod(found[1], 0o777)
+            for path in ("/blocks/x/0-9/reads/BAM/lab/big", "/%62locks//x", "/files/lab/big.bam", "/page/sizes"):
+                assert front.ask("GET", path + self.SIGNED).status == 503
+            errors = self.errors(front)
+        assert "none-of-your-business" not in errors
+
+    def test_when_a_file_cannot_be_sent(self, data: Path, tmp_path: Path) -> None:
+        config = write(tmp_path, "x-accel", lab=data)
+        with fronts.open_folder() as empty, fronts.nginx(tmp_path, config, {"lab": empty}) as front:
+            for path, location in (("/files/lab/big.bam", "_whole"), (block(front, 2 << 20), "_part")):
+                assert front.ask("GET", path + self.SIGNED).status == 200
+                assert f"{path} /{location}/lab/big.bam" in (tmp_path / "access").read_text()
+            front.behind.process.terminate()
+            front.behind.process.wait(15)
+            errors = self.errors(front)
+        assert "none-of-your-business" not in errors
 
 
 class TestPlainHttp:
