@@ -5,9 +5,12 @@ import os
 import re
 import shutil
 import socket
+import ssl
 from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPSConnection
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -23,6 +26,7 @@ pytestmark = pytest.mark.live
 
 ODD = "sub folder/a $HOME `id` \"b\" 'c' #%41?&+ü;%2F x"
 JSON = {"Content-Type": "application/json"}
+ONLY_HTTPS = "max-age=31536000"
 
 
 @pytest.fixture(scope="module")
@@ -111,11 +115,12 @@ def compare(front: Front, method: str, target: str, **headers: str) -> Response:
     """Ask the web server and gunicorn alone; all that matters of the answers has to be equal."""
     behind = ask(front.behind, method, target, **headers)
     answer = front.ask(method, target, **headers)
-    own = {"server", "date", "connection", "keep-alive"}
+    own = {"server", "date", "connection", "keep-alive", "strict-transport-security"}
     if answer.status == 206:
         # It is itself the proof that ranges are accepted.
         own.add("accept-ranges")
     assert answer.status == behind.status
+    assert answer.headers["strict-transport-security"] == ONLY_HTTPS
     assert {name: value for name, value in answer.headers.items() if name not in own} == {
         name: value for name, value in behind.headers.items() if name not in own
     }
@@ -458,6 +463,42 @@ class TestNoSignatureIsInTheErrorLog:
             front.behind.process.wait(15)
             errors = self.errors(front)
         assert "none-of-your-business" not in errors
+
+
+class TestTls:
+    def test_is_that_of_today(self, front: Front) -> None:
+        assert connects(front, ssl.TLSVersion.TLSv1_2) and connects(front, ssl.TLSVersion.TLSv1_3)
+        with pytest.warns(DeprecationWarning):
+            assert not connects(front, ssl.TLSVersion.TLSv1_1)
+
+    def test_is_demanded_by_every_answer(self, front: Front) -> None:
+        asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "GET"}
+        answers = [
+            front.ask(method, path) for method in ("GET", "HEAD", "DELETE") for path in ("/", "/nowhere", "/health")
+        ]
+        answers += [front.ask("GET", path) for path in ("/reads/lab/big", "/reads/lab/none", "/files/lab/big.bam")]
+        answers += [front.get(path, asked) for path in (block(front), block(front, 2 << 20), "/page/static/page.js")]
+        answers += [front.ask("GET", "/files/lab/big.bam", Range=value) for value in ("bytes=0-9", "bytes=99999999-")]
+        answers += [front.ask("OPTIONS", "/reads/lab/big", **{key.replace("-", "_"): asked[key] for key in asked})]
+        answers += [front.post("/reads/lab/big", b" " * (9 << 20), JSON)]
+        if front.has_parts:
+            answers += [front.ask(method, "/raw/lab/big.bam") for method in ("GET", "OPTIONS")]
+        assert {answer.status for answer in answers} >= {200, 206, 404, 405, 413, 416}
+        # That none has it twice is checked where the answers are read.
+        assert {answer.headers.get("strict-transport-security") for answer in answers} == {ONLY_HTTPS}
+
+
+def connects(front: Front, version: ssl.TLSVersion) -> bool:
+    """Whether the web server speaks a version of TLS, with whatever ciphers."""
+    context = ssl.create_default_context(cafile=str(front.certificate))
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = context.maximum_version = version
+    with closing(HTTPSConnection(urlsplit(front.url).netloc, timeout=10, context=context)) as connection:
+        try:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == 200
+        except (ssl.SSLError, ConnectionError):
+            return False
 
 
 class TestPlainHttp:
