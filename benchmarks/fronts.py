@@ -49,6 +49,7 @@ def front(folder: Path, server: Process, port: int) -> Iterator[Process]:
         "ssl_certificate /etc/ssl/certs/htsget.pem;": "",
         "ssl_certificate_key /etc/ssl/private/htsget.key;": "",
         "access_log /var/log/nginx/htsget.log htsget;": "",
+        "/var/log/nginx/htsget_error.log": f"{own}/errors",
     }
     text = (Path(__file__).parents[1] / "config" / "nginx.conf").read_text()
     for old, new in replacements.items():

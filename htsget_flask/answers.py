@@ -1,6 +1,6 @@
 """Answers as values: what a view makes of a request, before a framework or a server has it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 # No browser is to take data for something else: what is in a file may be a script.
-AS_IT_SAYS = ("X-Content-Type-Options", "nosniff")
+_ANSWERS = (("X-Content-Type-Options", "nosniff"),)
+# Once a browser came by https it is to come by nothing else, for a year (RFC 6797).
+_SECURE_ANSWERS = (*_ANSWERS, ("Strict-Transport-Security", "max-age=31536000"))
 
 
 @dataclass(slots=True)
@@ -24,8 +26,13 @@ class Answer:
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Give the answer to a WSGI server."""
         line = f"{self.status} {HTTP_STATUS_CODES[self.status].upper()}"
-        start_response(line, [*self.fields.items(), AS_IT_SAYS])
+        start_response(line, [*self.fields.items(), *common_fields(environ)])
         return () if environ["REQUEST_METHOD"] == "HEAD" else self.body
+
+
+def common_fields(environ: "WSGIEnvironment") -> Sequence[tuple[str, str]]:
+    """The header fields of every answer to a request that came as this one did."""
+    return _SECURE_ANSWERS if environ["wsgi.url_scheme"] == "https" else _ANSWERS
 
 
 def answer_with(data: bytes, fields: Mapping[str, str], *, status: int = 200) -> Answer:

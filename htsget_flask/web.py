@@ -16,7 +16,7 @@ from flask_cors import CORS
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from htsget_flask import __version__
-from htsget_flask.answers import AS_IT_SAYS, Answer, answer_with
+from htsget_flask.answers import Answer, answer_with, common_fields
 from htsget_flask.auth.access import Gate
 from htsget_flask.body import discard_body
 from htsget_flask.cache import ByteCache
@@ -146,7 +146,7 @@ def register(app: Flask, config: Config) -> None:
     )
     after = app.after_request_funcs[None]
     after[:] = [_for_browsers(function) for function in after]
-    app.after_request(_as_it_says)
+    app.after_request(_add_common_fields)
     app.add_url_rule("/health", "health", _health)
 
 
@@ -171,8 +171,9 @@ def _for_browsers(function: AfterRequest) -> AfterRequest:
     return after
 
 
-def _as_it_says(response: Response) -> Response:
-    response.headers.set(*AS_IT_SAYS)
+def _add_common_fields(response: Response) -> Response:
+    for name, value in common_fields(request.environ):
+        response.headers.set(name, value)
     return response
 
 

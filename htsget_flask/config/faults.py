@@ -26,6 +26,8 @@ def cross_faults(content: Any, base: Path, file: Path | None) -> Iterator[str]:
     storages = content.get("storages")
     storages = storages if isinstance(storages, dict) else {}
     yield from _storages_faults(storages, base)
+    if not content.get("trusted_proxies"):
+        yield from _sendfile_faults(storages)
     opened = _setting(content, "files", "storages")
     opened = opened if isinstance(opened, list) else []
     for place, name in enumerate(opened):
@@ -125,6 +127,13 @@ def _storages_faults(storages: dict[Any, Any], base: Path) -> Iterator[str]:
                 yield f"storages.{name}.secret: {error}"
         if not isinstance(name, str) or not name or "/" in name:
             yield f"storages.{name}: a storage's name must not be empty or contain '/'"
+
+
+def _sendfile_faults(storages: dict[Any, Any]) -> Iterator[str]:
+    """Storages whose files a web server in front would send, where no web server in front is believed."""
+    for name, storage in storages.items():
+        if isinstance(storage, dict) and storage.get("sendfile"):
+            yield f"storages.{name}.sendfile: needs trusted_proxies: else any client could ask for the files' paths"
 
 
 def _exposed_fault(where: str, name: Any, storages: dict[Any, Any], base: Path, private: list[Path]) -> Iterator[str]:

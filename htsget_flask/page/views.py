@@ -20,16 +20,12 @@ blueprint = Blueprint(
 )
 
 _PAGE_LENGTH = 50
-# RFC 6797, for a year.
-_ONLY_HTTPS = "max-age=31536000"
 _LONGEST_SEARCH = 200
 
 
 @blueprint.after_request
 def _harden(response: Response) -> Response:
     response.headers["Referrer-Policy"] = "no-referrer"
-    if request.scheme == "https":
-        response.headers["Strict-Transport-Security"] = _ONLY_HTTPS
     response.headers.setdefault("Cache-Control", "no-cache")
     return response
 

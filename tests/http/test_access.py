@@ -539,9 +539,10 @@ class TestThePage:
 
     def test_says_so_over_https(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, RULES, trusted_proxies=1)
-        assert "strict-transport-security" not in http.get("/").headers
-        answer = http.get("/", {"X-Forwarded-Proto": "https", "X-Forwarded-For": "1.2.3.4"})
-        assert answer.headers["strict-transport-security"] == "max-age=31536000"
+        for target in ("/", READS, "/nowhere"):
+            assert "strict-transport-security" not in http.get(target).headers
+            answer = http.get(target, {"X-Forwarded-Proto": "https", "X-Forwarded-For": "1.2.3.4"})
+            assert answer.headers["strict-transport-security"] == "max-age=31536000"
 
 
 class TestTheAuditLog:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+from htsget_flask.config import ConfigError
 from tests.client import FlaskHttp, Response
 from tests.http.app import http_for
 
@@ -37,6 +38,7 @@ def http(folder: Path, sendfile: str | None) -> FlaskHttp:
         storages={"the data": storage},
         datasets=[{"prefix": "", "storage": "the data"}],
         files={"storages": ["the data"]},
+        trusted_proxies=1,
     )
 
 
@@ -98,6 +100,13 @@ class TestItIsSentHere:
     def test_what_is_small_or_oddly_asked(self, folder: Path, value: str) -> None:
         answer = ask(http(folder, "x-accel"), "a", {**NGINX, "Range": value})
         assert answer.status == 206 and answer.body and "x-accel-redirect" not in answer.headers
+
+    @pytest.mark.parametrize("sendfile", ["x-accel", "x-sendfile"])
+    def test_and_nobody_is_believed_without_a_proxy(self, folder: Path, sendfile: str) -> None:
+        storage = {"type": "local", "root": str(folder), "sendfile": sendfile}
+        for proxies in ({}, {"trusted_proxies": 0}):
+            with pytest.raises(ConfigError, match=r"storages\.data\.sendfile: needs trusted_proxies"):
+                http_for(folder, storages={"data": storage}, **proxies)
 
     def test_where_no_way_is_configured(self, folder: Path) -> None:
         for headers in (NGINX, APACHE):

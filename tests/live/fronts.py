@@ -92,9 +92,18 @@ def gunicorn(folder: Path, socket: Path, config: Path) -> Iterator[Server]:
 
 @contextmanager
 def nginx(
-    folder: Path, config: Path, roots: Mapping[str, Path], *, port: int | None = None, secret: str | None = None
+    folder: Path,
+    config: Path,
+    roots: Mapping[str, Path],
+    *,
+    port: int | None = None,
+    secret: str | None = None,
+    level: str = "emerg",
 ) -> Iterator[Front]:
-    """nginx as in `config/nginx.conf` in front of gunicorn with a configuration; `roots` are the storages' folders."""
+    """nginx as in `config/nginx.conf` in front of gunicorn with a configuration; `roots` are the storages' folders.
+
+    `level` is that of errors that come into the log for requests that may be signed.
+    """
     tool("nginx")
     certificate, key = make_certificate(folder)
     port, plain_port = port or free_port(), free_port()
@@ -112,6 +121,8 @@ def nginx(
                 "/etc/ssl/certs/htsget.pem": str(certificate),
                 "/etc/ssl/private/htsget.key": str(key),
                 "/var/log/nginx/htsget.log": f"{folder}/requests",
+                "/var/log/nginx/htsget_error.log emerg;": f"{folder}/errors {level};",
+                "/var/log/nginx/htsget_error.log;": f"{folder}/errors;",
                 "listen 80;": f"listen 127.0.0.1:{plain_port};",
                 "listen 443 ": f"listen 127.0.0.1:{port} ",
             },

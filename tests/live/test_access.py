@@ -365,8 +365,15 @@ class TestTls:
         try:
             assert wait_until(answers, seconds=30), (tmp_path / "err").read_text()
             page = ask("/").partition(b"\r\n\r\n")[0].lower()
-            assert b"strict-transport-security: max-age=" in page
             assert b"content-security-policy: " in page
+            for target in (
+                "/",
+                "/reads/NA00001",
+                "/blocks/x/0-9/reads/BAM/NA00001",
+                "/nowhere",
+                "/page/static/page.js",
+            ):
+                assert ask(target).lower().count(b"\r\nstrict-transport-security: max-age=31536000\r\n") == 1
             header = f"Authorization: Bearer {issuer.token(scope='read')}\r\n"
             ticket = ask("/reads/NA00001", header)
             url = next(
@@ -374,7 +381,8 @@ class TestTls:
                 for entry in json.loads(ticket.partition(b"\r\n\r\n")[2])["htsget"]["urls"]
                 if entry["url"].startswith("https:")
             )
-            assert ask(url.partition(str(port))[2]).startswith(b"HTTP/1.1 200")
+            data = ask(url.partition(str(port))[2])
+            assert data.startswith(b"HTTP/1.1 200") and b"\r\nStrict-Transport-Security: max-age=" in data
             whole = ask("/files/data/NA00001.bam", header).partition(b"\r\n\r\n")[2]
             assert whole == (demo_folder / "NA00001.bam").read_bytes()
             old = ssl.create_default_context(cafile=str(certificate))

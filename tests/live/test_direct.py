@@ -247,6 +247,17 @@ class TestALinkInAFilesPlace:
         assert front.get(url).body == b"inside"
 
 
+class TestNoSignatureIsInTheErrorLog:
+    def test_when_the_file_cannot_be_read(self, front: Front, data: Path) -> None:
+        (data / "closed.bam").touch(0)
+        (data / "link.bam").symlink_to("big.bam")
+        for name, statuses in (("none", {404}), ("link", {403}), ("closed", {403, 200}), ("big.bam/x", {404})):
+            target = signed(f"/raw/lab/{name}.bam", 4_000_000_000)
+            assert front.ask("GET", target).status in statuses
+        assert front.ask("POST", target).status in (404, 405)
+        assert "md5=" not in (front.folder / "errors").read_text()
+
+
 class TestPagesOfOtherOrigins:
     def test_may_send_the_headers(self, front: Front) -> None:
         url, headers = direct_urls(front, "/reads/big")[0]

@@ -2,10 +2,15 @@
 
 import json
 import os
+import re
 import shutil
+import socket
+import ssl
 from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPSConnection
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -21,6 +26,7 @@ pytestmark = pytest.mark.live
 
 ODD = "sub folder/a $HOME `id` \"b\" 'c' #%41?&+ü;%2F x"
 JSON = {"Content-Type": "application/json"}
+ONLY_HTTPS = "max-age=31536000"
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +48,7 @@ def data(big_folder: Path, demo_folder: Path) -> Iterator[Path]:
 def nginx(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     folder = tmp_path_factory.mktemp("nginx")
     config = write(folder, "x-accel", lab=data)
-    with fronts.nginx(folder, config, {"lab": data}) as front:
+    with fronts.nginx(folder, config, {"lab": data}, level="warn") as front:
         yield front
 
 
@@ -109,11 +115,12 @@ def compare(front: Front, method: str, target: str, **headers: str) -> Response:
     """Ask the web server and gunicorn alone; all that matters of the answers has to be equal."""
     behind = ask(front.behind, method, target, **headers)
     answer = front.ask(method, target, **headers)
-    own = {"server", "date", "connection", "keep-alive"}
+    own = {"server", "date", "connection", "keep-alive", "strict-transport-security"}
     if answer.status == 206:
         # It is itself the proof that ranges are accepted.
         own.add("accept-ranges")
     assert answer.status == behind.status
+    assert answer.headers["strict-transport-security"] == ONLY_HTTPS
     assert {name: value for name, value in answer.headers.items() if name not in own} == {
         name: value for name, value in behind.headers.items() if name not in own
     }
@@ -445,6 +452,84 @@ class TestWhenGunicornIsDown:
             assert answer.status == 503
             assert json.loads(answer.body)["htsget"]["error"] == "ServiceUnavailable"
             assert (answer.headers["retry-after"], answer.headers["access-control-allow-origin"]) == ("5", ORIGIN)
+
+
+class TestNoSignatureIsInTheErrorLog:
+    """An error quotes the request, and whoever reads it there could fetch what it fetched."""
+
+    SIGNED = "?expires=4000000000&signature=none-of-your-business"
+
+    def errors(self, front: Front) -> str:
+        """What the log holds, once the answer to a request that is never signed has left its line."""
+        assert front.ask("GET", "/reads/lab/last").status == 503
+        log = front.folder / "errors"
+        assert wait_until(lambda: "GET /reads/lab/last" in log.read_text(), seconds=5)
+        return log.read_text()
+
+    @pytest.mark.parametrize("is_socket_left", [False, True])
+    def test_when_gunicorn_is_down(self, data: Path, tmp_path: Path, is_socket_left: bool) -> None:
+        config = write(tmp_path, "x-accel", lab=data)
+        with fronts.nginx(tmp_path, config, {"lab": data}) as front:
+            front.behind.process.terminate()
+            front.behind.process.wait(15)
+            if is_socket_left:
+                # As after a kill: nobody listens, which is an error of another level.
+                found = re.search(r"unix:(\S+/htsget);", (tmp_path / "site.conf").read_text())
+                assert found is not None
+                with socket.socket(socket.AF_UNIX) as left:
+                    left.bind(found[1])
+                os.chmod(found[1], 0o777)
+            for path in ("/blocks/x/0-9/reads/BAM/lab/big", "/%62locks//x", "/files/lab/big.bam", "/page/sizes"):
+                assert front.ask("GET", path + self.SIGNED).status == 503
+            errors = self.errors(front)
+        assert "none-of-your-business" not in errors
+
+    def test_when_a_file_cannot_be_sent(self, data: Path, tmp_path: Path) -> None:
+        config = write(tmp_path, "x-accel", lab=data)
+        with fronts.open_folder() as empty, fronts.nginx(tmp_path, config, {"lab": empty}) as front:
+            for path, location in (("/files/lab/big.bam", "_whole"), (block(front, 2 << 20), "_part")):
+                assert front.ask("GET", path + self.SIGNED).status == 200
+                assert f"{path} /{location}/lab/big.bam" in (tmp_path / "access").read_text()
+            front.behind.process.terminate()
+            front.behind.process.wait(15)
+            errors = self.errors(front)
+        assert "none-of-your-business" not in errors
+
+
+class TestTls:
+    def test_is_that_of_today(self, front: Front) -> None:
+        assert connects(front, ssl.TLSVersion.TLSv1_2) and connects(front, ssl.TLSVersion.TLSv1_3)
+        with pytest.warns(DeprecationWarning):
+            assert not connects(front, ssl.TLSVersion.TLSv1_1)
+
+    def test_is_demanded_by_every_answer(self, front: Front) -> None:
+        asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "GET"}
+        answers = [
+            front.ask(method, path) for method in ("GET", "HEAD", "DELETE") for path in ("/", "/nowhere", "/health")
+        ]
+        answers += [front.ask("GET", path) for path in ("/reads/lab/big", "/reads/lab/none", "/files/lab/big.bam")]
+        answers += [front.get(path, asked) for path in (block(front), block(front, 2 << 20), "/page/static/page.js")]
+        answers += [front.ask("GET", "/files/lab/big.bam", Range=value) for value in ("bytes=0-9", "bytes=99999999-")]
+        answers += [front.ask("OPTIONS", "/reads/lab/big", **{key.replace("-", "_"): asked[key] for key in asked})]
+        answers += [front.post("/reads/lab/big", b" " * (9 << 20), JSON)]
+        if front.has_parts:
+            answers += [front.ask(method, "/raw/lab/big.bam") for method in ("GET", "OPTIONS")]
+        assert {answer.status for answer in answers} >= {200, 206, 404, 405, 413, 416}
+        # That none has it twice is checked where the answers are read.
+        assert {answer.headers.get("strict-transport-security") for answer in answers} == {ONLY_HTTPS}
+
+
+def connects(front: Front, version: ssl.TLSVersion) -> bool:
+    """Whether the web server speaks a version of TLS, with whatever ciphers."""
+    context = ssl.create_default_context(cafile=str(front.certificate))
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = context.maximum_version = version
+    with closing(HTTPSConnection(urlsplit(front.url).netloc, timeout=10, context=context)) as connection:
+        try:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == 200
+        except (ssl.SSLError, ConnectionError):
+            return False
 
 
 class TestPlainHttp:
