@@ -8,6 +8,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from htsget_flask.app import load_config
 from htsget_flask.config import ConfigError, default_cache_folder, folder_config, read_config
 from htsget_flask.config.access import (
     AuthConfig,
@@ -654,6 +655,15 @@ class TestRemarks:
         assert [line.partition(": ")[0] for line in found] == expected
         assert "SECRET" not in "".join(found)
         assert not self.remarks(tmp_path, auth.replace("HOST", host).replace("http:", "https:"))
+
+    def test_are_logged_where_a_web_server_makes_the_application(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        self.remarks(tmp_path, "policy: {url: 'http://policy.example.org/p'}")
+        monkeypatch.setenv("HTSGET_FLASK_CONFIG", str(tmp_path / "config.yaml"))
+        load_config()
+        (record,) = caplog.records
+        assert "auth.policy.url: http://policy.example.org/p is not https" in record.getMessage()
 
     def test_visas_that_several_issuers_may_sign(self, tmp_path: Path) -> None:
         auth = (
