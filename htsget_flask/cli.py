@@ -144,7 +144,7 @@ def _explain(config: Config, token: str, resource_id: str, spelled: str | None =
         caller = who(config.auth, token)
         click.echo("nobody: there is no token" if caller.is_anonymous else f"{caller.subject} of {caller.issuer}")
         for visa in caller.visas:
-            click.echo(f"with a visa for {visa.value}")
+            click.echo(f"with a visa for {visa.value} of {visa.issuer} (source: {visa.source})")
         region = None
         if spelled is not None:
             open_to_all = create_services(config.model_copy(update={"auth": None}))

@@ -323,8 +323,8 @@ class TestAFaultIsOneLine:
         ],
     )
     def test_of_datasets(self, tmp_path: Path, text: str, found: str) -> None:
-        told = faults(tmp_path, f"storages: {{a: {{type: local, root: '{tmp_path}'}}}}\n{text}\n")
-        assert [line.replace("there is no such setting; did you mean", "...") for line in told] == [
+        lines = faults(tmp_path, f"storages: {{a: {{type: local, root: '{tmp_path}'}}}}\n{text}\n")
+        assert [line.replace("there is no such setting; did you mean", "...") for line in lines] == [
             line.replace("there is no such setting; did you mean", "...") for line in found.split("|")
         ]
 
@@ -345,21 +345,21 @@ class TestAFaultIsOneLine:
     def test_of_access_control(self, tmp_path: Path, auth: str, found: str) -> None:
         common = "secrets: [s3cret-0123456789abc], passports: {visa_issuers: [{issuer: a, jwks: 'https://a/'}]}"
         rules = "" if "rules" in auth else "rules: [{ids: [a]}], "
-        told = faults(
+        lines = faults(
             tmp_path,
             f"storages: {{a: {{type: local, root: '{tmp_path}'}}}}\ndatasets: [{{prefix: '', storage: a}}]\n"
             f"auth: {{{common}, {rules}{auth}}}\n",
         )
-        assert len(told) == 1 and told[0].startswith(f"auth.{found}"), told
+        assert len(lines) == 1 and lines[0].startswith(f"auth.{found}"), lines
 
     def test_all_of_access_control_at_once(self, tmp_path: Path) -> None:
-        told = faults(
+        lines = faults(
             tmp_path,
             f"storages: {{a: {{type: local, root: '{tmp_path}'}}}}\ndatasets: [{{prefix: '', storage: a}}]\n"
             "auth: {issuers: [{issuer: a, jwks: none.json}, {issuer: a, jwks: 'https://a/', audience: b}],"
             " rules: [{ids: [a], visas: [{value: b, issuer: c}]}, {ids: []}], policy: {url: x}}\n",
         )
-        assert [line.partition(": ")[0] for line in told] == [
+        assert [line.partition(": ")[0] for line in lines] == [
             "auth.issuers[0].audience",
             "auth.rules[1].ids",
             "auth.policy.url",
@@ -401,6 +401,14 @@ class TestEachDatasetCanBeReached:
         told = faults(tmp_path, text)
         assert len(told) == len(found)
         assert all(map(str.startswith, told, found))
+
+    def test_hidden_ones_belong_to_no_earlier_prefix(self, tmp_path: Path) -> None:
+        path = tmp_path / "config.yaml"
+        path.write_text(
+            f"storages: {{a: {{type: local, root: {tmp_path}}}}}\ndatasets:\n"
+            f"- {{prefix: '', storage: a}}\n- {{id: .old/b, {self.READS}}}\n- {{prefix: a/.old/, storage: a}}\n"
+        )
+        assert read_config(path)
 
     def test_ids_may_have_segments(self, tmp_path: Path) -> None:
         path = tmp_path / "config.yaml"
