@@ -41,7 +41,7 @@ def explain_access(
     caller = who(auth, token)
     echo("nobody: there is no token" if caller.is_anonymous else f"{caller.subject} of {caller.issuer}")
     for visa in caller.visas:
-        echo(f"with a visa for {visa.value}")
+        echo(f"with a visa for {visa.value} of {visa.issuer} (source: {visa.source})")
     services = create_services(config.model_copy(update={"auth": None}))
     region = None
     if region_text is not None:

@@ -30,7 +30,7 @@ class Signature(NamedTuple):
         return self.keys.trusts(self.fingerprint)
 
 
-class Verified(NamedTuple):
+class VerifiedToken(NamedTuple):
     """A token's header and claims, and the signature that vouches for them."""
 
     header: Mapping[str, Any]
@@ -76,7 +76,7 @@ def verify(
     leeway: float,
     require: Sequence[str],
     types: Container[str],
-) -> Verified:
+) -> VerifiedToken:
     """A token that this issuer signed, for one of the audience where there is one, and that is valid now.
 
     `types` are the media types that the header may state as `typ`, in lower case and without `application/`
@@ -118,7 +118,7 @@ def verify(
         raise InvalidTokenError("the token's signature or claims are not valid") from None
     if not all(is_number(claims[name]) for name in ("exp", "nbf", "iat") if name in claims):
         raise InvalidTokenError("the token's times are not numbers")
-    return Verified(header, claims, Signature(keys, key.fingerprint))
+    return VerifiedToken(header, claims, Signature(keys, key.fingerprint))
 
 
 def _media_type(stated: object) -> str | None:

@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 from urllib.parse import quote_plus, urlencode
 
 from htsget_flask.auth.caller import ANONYMOUS, Caller
-from htsget_flask.auth.jws import LONGEST, InvalidTokenError, Signature, Verified, is_number, unverified_issuer, verify
+from htsget_flask.auth.jws import (
+    LONGEST,
+    InvalidTokenError,
+    Signature,
+    VerifiedToken,
+    is_number,
+    unverified_issuer,
+    verify,
+)
 from htsget_flask.auth.keys import Keys
 from htsget_flask.auth.outside import Outside, OutsideError, RefusedError
 from htsget_flask.auth.visas import PASSPORT, Passports
@@ -23,8 +31,7 @@ log = logging.getLogger(__name__)
 
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE | re.ASCII)
 _MOST_KEPT = 10_000
-# In seconds. Brokers must not be asked for visas more often (AAI OIDC profile, access token polling), and visas of a
-# token are not read more often either.
+# In seconds. Visas must not be requested from brokers more often (AAI OIDC profile, access token polling).
 _LONGEST_KEPT = 3600.0
 # What its issuer refused is not asked about again, in seconds; who gets a token may be quicker than who tells of it.
 _REFUSED_KEPT = 5.0
@@ -64,7 +71,7 @@ class Introspection:
     kept: float
 
 
-class _Known(NamedTuple):
+class _KnownCaller(NamedTuple):
     """The bearer of a token; `signature` is None for a token that was introspected."""
 
     caller: Caller
@@ -91,7 +98,7 @@ class Authenticator:
         self._passports = passports
         self._outside = outside
         self._clock = clock
-        self._kept: ExpiringCache[bytes, _Known] = ExpiringCache(_MOST_KEPT, clock)
+        self._kept: ExpiringCache[bytes, _KnownCaller] = ExpiringCache(_MOST_KEPT, clock)
         # By itself: bad tokens, which everybody can make, push no good ones out.
         self._refused: ExpiringCache[bytes, str] = ExpiringCache(_MOST_KEPT, clock)
 
@@ -125,7 +132,7 @@ class Authenticator:
         self._kept.keep(key, known, until)
         return known.caller
 
-    def _verified(self, token: str, key: bytes) -> tuple[_Known, float]:
+    def _verified(self, token: str, key: bytes) -> tuple[_KnownCaller, float]:
         """The bearer of a token, and until when that may be kept."""
         if len(token) > LONGEST:
             raise InvalidTokenError("the token is too long")
@@ -140,12 +147,12 @@ class Authenticator:
         else:
             raise InvalidTokenError("the token is of no issuer that is trusted here")
         if self._passports is None:
-            return _Known(Caller(claims, key=key), signature), until
+            return _KnownCaller(Caller(claims, key=key), signature), until
         passport = claims.get(PASSPORT)
         if passport is None and issuer is not None and issuer.userinfo is not None:
             with self._remembering_refusals(key):
                 passport = self._userinfo(token, issuer.userinfo, claims["sub"]).get(PASSPORT)
-        return _Known(Caller(claims, self._passports.read(passport), key), signature), until
+        return _KnownCaller(Caller(claims, self._passports.read(passport), key), signature), until
 
     def _signed(self, token: str, issuer: Issuer) -> tuple[Mapping[str, Any], Signature]:
         """The claims of an access token, or where passports are read also of a passport."""
@@ -208,7 +215,7 @@ class Authenticator:
         return told
 
 
-def _foreign(verified: Verified) -> str | None:
+def _foreign(verified: VerifiedToken) -> str | None:
     """What a token is that can be seen not to be an access token; None where nothing shows that."""
     claims = verified.claims
     for name, kind in _FOREIGN_CLAIMS.items():

@@ -104,7 +104,9 @@ def _shadow_faults(datasets: list[Any]) -> Iterator[str]:
         if not isinstance(start, str):
             continue
         for earlier, prefix in prefixes:
-            if start.startswith(prefix) and (kind == "prefix" or start != prefix):
+            # A prefix has no hidden files.
+            is_hidden = "/." in f"/{start.removeprefix(prefix)}"
+            if start.startswith(prefix) and not is_hidden and (kind == "prefix" or start != prefix):
                 yield (
                     f"datasets[{place}].{kind}: no request reaches it, because datasets[{earlier}] has all ids that"
                     f" start with {prefix!r}: put it before datasets[{earlier}]"

@@ -110,6 +110,28 @@ class TestTicketsNeedPermission:
         ):
             assert status(Caller(http, issuer.token(ga4gh_passport_v1=[visa])).get(READS)) == (403, "PermissionDenied")
 
+    def test_by_visa_of_the_issuer_and_source_that_the_rule_names(self, folder: Path, issuer: Issuer) -> None:
+        other = Issuer(url="https://other.example.org")
+        signers = []
+        for number, signer in enumerate((issuer, other)):
+            keys = folder.parent / f"jwks-{number}.json"
+            keys.write_text(json.dumps(signer.jwks))
+            signers.append({"issuer": signer.url, "jwks": str(keys)})
+        passports = {"visa_issuers": signers}
+        source = "https://dac.example.org"
+        for visa, own_status, foreign_status in (
+            (VISA, 200, 200),
+            ({"value": VISA}, 200, 200),
+            ({"value": VISA, "issuer": issuer.url}, 200, 403),
+            ({"value": VISA, "issuer": other.url, "source": source}, 403, 200),
+            ({"value": VISA, "source": "https://elsewhere.example.org"}, 403, 403),
+        ):
+            rules = [{"ids": ["NA00001"], "visas": ["https://data.example.org/datasets/2", visa]}]
+            http = guarded(folder, issuer, rules, auth={"passports": passports})
+            for signer, expected in ((issuer, own_status), (other, foreign_status)):
+                token = issuer.token(ga4gh_passport_v1=[signer.visa(VISA)])
+                assert Caller(http, token).get(READS).status == expected, visa
+
     def test_a_bad_token_is_refused_even_where_none_is_needed(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, [{"ids": ["*"], "public": True}])
         assert http.get(READS).status == 200

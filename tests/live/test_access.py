@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tests.client import Response
+from tests.hostile import HOSTILE, hostile_server
 from tests.issuer import AUDIENCE, CLIENT, Issuer, serving_issuer, unsigned
 from tests.live import wire
 from tests.live.browser import elsewhere, igv_js_file, visit
@@ -334,6 +335,33 @@ class TestAPolicyServiceDecides:
             assert asked(present, "/reads/NA00001", token).status == 503
         finally:
             issuer.is_broken = False
+
+
+class TestServicesThatDoNotEnd:
+    """More requests with tokens than there are threads, while the issuer's answer comes byte by byte."""
+
+    @pytest.mark.parametrize("name", ["a slow body"])
+    def test_take_no_more_than_some_seconds(
+        self, serve: Serve, issuer: Issuer, demo_folder: Path, tmp_path: Path, name: str
+    ) -> None:
+        with hostile_server(HOSTILE[name]) as url:
+            trusted = {"issuer": issuer.url, "audience": AUDIENCE, "jwks": url, "refresh_interval": 1}
+            path = config(
+                tmp_path / "config.yaml",
+                demo_folder,
+                issuer,
+                issuers=[trusted],
+                rules=[{"ids": ["open", "NA00001"], "public": True}],
+            )
+            server = serve("--config", path, "--threads", 2)
+            token = issuer.token()
+            with ThreadPoolExecutor(16) as pool:
+                answers = [pool.submit(asked, server, "/reads/NA00001?class=header", token) for _ in range(12)]
+                for _ in range(3):
+                    assert server.http.get("/health").status == 200
+                    assert asked(server, "/reads/NA00001?class=header", None).status == 200
+                assert {answer.result(60).status for answer in answers} == {503}
+            assert server.is_healthy()
 
 
 class TestTls:

@@ -75,6 +75,24 @@ class TestWhatServePrintsWorks:
         with serving("--config", path, folder=tmp_path) as server:
             assert server.printed()[1:] == (["Try:", f"  {server.url}/files/data/"] if listing else [])
 
+    def test_warnings_of_the_configuration_are_in_the_log(self, demo_folder: Path, tmp_path: Path) -> None:
+        jwks = "http://login.example.org/jwks"
+        content = {
+            "storages": {"data": {"type": "local", "root": str(demo_folder)}},
+            "datasets": [{"prefix": "", "storage": "data"}],
+            "auth": {
+                "secrets": ["a-secret-0123456789"],
+                "rules": [{"ids": ["*"], "public": True}],
+                "issuers": [{"issuer": "https://login.example.org", "audience": "htsget", "jwks": jwks}],
+            },
+        }
+        path = tmp_path / "config.yaml"
+        path.write_text(json.dumps(content))
+        with serving("--config", path, folder=tmp_path) as server:
+            warnings = [line for line in server.log().splitlines() if line.startswith("warning: ")]
+        (line,) = warnings
+        assert line.startswith(f"warning: auth.issuers[0].jwks: {jwks} is not https")
+
     def test_nothing_is_complained_about(self, server: Server) -> None:
         assert "Traceback" not in server.log()
 

@@ -577,6 +577,14 @@ class TestCheckAs:
         config.write_text(yaml.safe_dump(content))
         assert " too: a rule" not in run("check", "--config", config).output
 
+    def test_remarks_on_the_configuration(self, config: Path) -> None:
+        content = yaml.safe_load(config.read_text())
+        content["auth"]["issuers"][0]["userinfo"] = "http://login.example.org/userinfo"
+        config.write_text(yaml.safe_dump(content))
+        result = run("check", "--config", config)
+        assert result.exit_code == 0
+        assert result.output.startswith("warning: auth.issuers[0].userinfo: http://login.example.org/userinfo is not")
+
     def test_the_data_are_looked_at_as_ever(self, config: Path) -> None:
         result = run("check", "--deep", "--config", config)
         assert result.exit_code == 0 and "records compared" in result.output

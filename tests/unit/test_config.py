@@ -8,6 +8,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from htsget_flask.app import load_config
 from htsget_flask.config import ConfigError, default_cache_folder, folder_config, read_config
 from htsget_flask.config.access import (
     AuthConfig,
@@ -322,8 +323,8 @@ class TestAFaultIsOneLine:
         ],
     )
     def test_of_datasets(self, tmp_path: Path, text: str, found: str) -> None:
-        told = faults(tmp_path, f"storages: {{a: {{type: local, root: '{tmp_path}'}}}}\n{text}\n")
-        assert [line.replace("there is no such setting; did you mean", "...") for line in told] == [
+        lines = faults(tmp_path, f"storages: {{a: {{type: local, root: '{tmp_path}'}}}}\n{text}\n")
+        assert [line.replace("there is no such setting; did you mean", "...") for line in lines] == [
             line.replace("there is no such setting; did you mean", "...") for line in found.split("|")
         ]
 
@@ -344,21 +345,21 @@ class TestAFaultIsOneLine:
     def test_of_access_control(self, tmp_path: Path, auth: str, found: str) -> None:
         common = "secrets: [s3cret-0123456789abc], passports: {visa_issuers: [{issuer: a, jwks: 'https://a/'}]}"
         rules = "" if "rules" in auth else "rules: [{ids: [a]}], "
-        told = faults(
+        lines = faults(
             tmp_path,
             f"storages: {{a: {{type: local, root: '{tmp_path}'}}}}\ndatasets: [{{prefix: '', storage: a}}]\n"
             f"auth: {{{common}, {rules}{auth}}}\n",
         )
-        assert len(told) == 1 and told[0].startswith(f"auth.{found}"), told
+        assert len(lines) == 1 and lines[0].startswith(f"auth.{found}"), lines
 
     def test_all_of_access_control_at_once(self, tmp_path: Path) -> None:
-        told = faults(
+        lines = faults(
             tmp_path,
             f"storages: {{a: {{type: local, root: '{tmp_path}'}}}}\ndatasets: [{{prefix: '', storage: a}}]\n"
             "auth: {issuers: [{issuer: a, jwks: none.json}, {issuer: a, jwks: 'https://a/', audience: b}],"
             " rules: [{ids: [a], visas: [{value: b, issuer: c}]}, {ids: []}], policy: {url: x}}\n",
         )
-        assert [line.partition(": ")[0] for line in told] == [
+        assert [line.partition(": ")[0] for line in lines] == [
             "auth.issuers[0].audience",
             "auth.rules[1].ids",
             "auth.policy.url",
@@ -400,6 +401,14 @@ class TestEachDatasetCanBeReached:
         told = faults(tmp_path, text)
         assert len(told) == len(found)
         assert all(map(str.startswith, told, found))
+
+    def test_hidden_ones_belong_to_no_earlier_prefix(self, tmp_path: Path) -> None:
+        path = tmp_path / "config.yaml"
+        path.write_text(
+            f"storages: {{a: {{type: local, root: {tmp_path}}}}}\ndatasets:\n"
+            f"- {{prefix: '', storage: a}}\n- {{id: .old/b, {self.READS}}}\n- {{prefix: a/.old/, storage: a}}\n"
+        )
+        assert read_config(path)
 
     def test_ids_may_have_segments(self, tmp_path: Path) -> None:
         path = tmp_path / "config.yaml"
@@ -658,6 +667,15 @@ class TestRemarks:
         assert [line.partition(": ")[0] for line in found] == expected
         assert "SECRET" not in "".join(found)
         assert not self.remarks(tmp_path, auth.replace("HOST", host).replace("http:", "https:"))
+
+    def test_are_logged_where_a_web_server_makes_the_application(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        self.remarks(tmp_path, "policy: {url: 'http://policy.example.org/p'}")
+        monkeypatch.setenv("HTSGET_FLASK_CONFIG", str(tmp_path / "config.yaml"))
+        load_config()
+        (record,) = caplog.records
+        assert "auth.policy.url: http://policy.example.org/p is not https" in record.getMessage()
 
     def test_visas_that_several_issuers_may_sign(self, tmp_path: Path) -> None:
         auth = (

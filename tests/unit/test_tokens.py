@@ -530,7 +530,7 @@ class TestVisas:
     def test_of_each_type_that_visas_have(self, issuer: Issuer, type_: str | None) -> None:
         assert self.read(issuer, issuer.visa(VALUE, headers={"typ": type_})) == [VALUE]
 
-    def test_tell_who_granted_and_who_signed(self, issuer: Issuer) -> None:
+    def test_name_their_issuer_and_source(self, issuer: Issuer) -> None:
         trusted = VisaIssuer(issuer.url, keys_of(issuer), issuer.jwks_url, 0)
         (visa,) = Passports({issuer.url: trusted}).read([issuer.visa(VALUE)])
         assert (visa.issuer, visa.source) == (issuer.url, "https://dac.example.org")

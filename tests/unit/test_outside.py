@@ -1,0 +1,78 @@
+import threading
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from htsget_flask.auth.outside import Outside, OutsideError, RefusedError
+from tests.hostile import HOSTILE, OK, flood, hostile_server, send
+
+
+def within(seconds: float, call: Callable[[], Any]) -> Any:
+    """What a call returns or raises; fails where it takes longer."""
+    outcome: list[Any] = []
+
+    def run() -> None:
+        try:
+            outcome.append(call())
+        except Exception as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert outcome, "no end"
+    if isinstance(outcome[0], Exception):
+        raise outcome[0]
+    return outcome[0]
+
+
+class TestAnAnswerEndsInTime:
+    @pytest.mark.parametrize("name", sorted(HOSTILE))
+    def test_whatever_a_service_does(self, name: str) -> None:
+        with hostile_server(HOSTILE[name]) as url, pytest.raises(OutsideError) as caught:
+            within(20, lambda: Outside(0.3).get(f"{url}?secret"))
+        assert "secret" not in str(caught.value) and url in str(caught.value)
+
+    def test_the_next_request_has_its_own_time(self) -> None:
+        outside = Outside(0.3)
+        with hostile_server(HOSTILE["a slow body"]) as url:
+            for _ in range(2):
+                with pytest.raises(OutsideError):
+                    within(20, lambda: outside.get(url))
+        with hostile_server(send(OK + b"Content-Length: 2\r\n\r\n{}")) as url:
+            assert within(20, lambda: outside.get(url)) == {}
+
+    def test_a_refusal_is_one_however_it_goes_on(self) -> None:
+        with hostile_server(HOSTILE["a refusal without an end"]) as url, pytest.raises(RefusedError):
+            within(20, lambda: Outside(0.3).get(url))
+
+    def test_without_much_memory(self) -> None:
+        with hostile_server(flood(OK + b"\r\n", b" " * 65_536)) as url:
+            tracemalloc.start()
+            try:
+                with pytest.raises(OutsideError, match="more than 4194304 bytes"):
+                    within(20, lambda: Outside(5).get(url))
+                assert tracemalloc.get_traced_memory()[1] < 16 << 20
+            finally:
+                tracemalloc.stop()
+
+
+class TestConnectionsAreKept:
+    def test_where_a_body_was_whole(self) -> None:
+        connections = 0
+
+        def behave(connection: Any, ended: threading.Event) -> None:
+            nonlocal connections
+            connections += 1
+            for _ in range(3):
+                connection.sendall(OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n")
+                if not connection.recv(65_536):
+                    return
+
+        outside = Outside(5)
+        with hostile_server(behave) as url:
+            for _ in range(3):
+                assert within(20, lambda: outside.get(url)) == {}
+        assert connections == 1
