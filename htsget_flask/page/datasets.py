@@ -14,6 +14,7 @@ from htsget_flask.examples import example_regions
 from htsget_flask.formats import ENDPOINTS
 from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.page.genomes import Reference, configured_reference, file_url, find_reference, sizes_reference
+from htsget_flask.page.grants import TOO_MANY, access_tracks
 from htsget_flask.regions import Region, RegionSet
 from htsget_flask.storage import Stat, VersionError, is_hidden
 from htsget_flask.web import Services, log_fault
@@ -68,18 +69,23 @@ def describe(services: Services, base: str, dataset_id: str, access: Access) -> 
     is_sequence = isinstance(reference, str) or (reference is not None and "indexURL" in reference)
     region = next((file.region for file in files if file.region is not None), None)
     name = entry.name if isinstance(entry, DatasetConfig) else None
-    note = None if is_sequence else _NO_SEQUENCE if reference else _NO_LENGTHS
+    served = {file.source.form.endpoint for file in files}
+    marked = access_tracks({one: regions for one, regions in granted.items() if one in served}, _all_lengths(files))
+    notes = [] if is_sequence else [_NO_SEQUENCE if reference else _NO_LENGTHS]
+    if marked is None:
+        notes.append(TOO_MANY)
     return {
         "id": dataset_id,
         "name": name,
         "description": entry.description if entry is not None else None,
         "reference": reference,
-        "note": note,
+        "note": " ".join(notes) or None,
         "locus": None if region is None else _locus(region, files),
         "files": [
             _described(services, base, file, access, name=name or dataset_id, has_sequence=is_sequence)
             for file in files
         ],
+        "access": marked or [],
         "tracks": [
             _configured_track(track, base, access)
             for track in (entry.tracks if entry is not None else [])

@@ -5,7 +5,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -547,6 +547,61 @@ class TestThePage:
         http = guarded(folder, issuer, rules, files=FILES)
         dataset = self.ask(Caller(http, issuer.token()), "/page/dataset?id=NA00001")
         assert dataset["locus"] == "chr1:10001-12000"
+
+    def parts(self, track: Mapping[str, Any]) -> list[tuple[object, ...]]:
+        return [tuple(part[name] for name in ("chr", "start", "end", "name")) for part in track["features"]]
+
+    def test_that_marks_what_is_granted(self, folder: Path, issuer: Issuer) -> None:
+        one, other, unknown = (
+            {"reference": name, "start": start, "end": end}
+            for name, start, end in (("chr1", 10_000, 12_000), ("chr2", 500, None), ("hidden", 0, 9))
+        )
+        with pysam.AlignmentFile(str(folder / "NA00001.bam")) as file:
+            lengths = dict(zip(file.references, file.lengths, strict=True))
+        expected = [
+            ("chr1", 0, 10_000, "not granted"),
+            ("chr1", 10_000, 12_000, "granted"),
+            ("chr1", 12_000, lengths["chr1"], "not granted"),
+            ("chr2", 0, 500, "not granted"),
+            ("chr2", 500, lengths["chr2"], "granted"),
+            *((name, 0, length, "not granted") for name, length in lengths.items() if name not in ("chr1", "chr2")),
+        ]
+        rules: list[dict[str, Any]] = [{"ids": ["*"], "regions": [one, other, unknown]}]
+        http = guarded(folder, issuer, rules, files=FILES)
+        for dataset_id in ("NA00001", "cohort"):
+            dataset = self.ask(Caller(http, issuer.token()), f"/page/dataset?id={dataset_id}")
+            (track,) = dataset["access"]
+            assert track["name"] == "Access"
+            assert self.parts(track) == expected
+            assert "hidden" not in json.dumps(dataset)
+        files = {"reads": ("BAM", "NA00001.bam"), "variants": ("VCF", "cohort.vcf.gz")}
+        entry = {
+            "id": "both",
+            **{kind: {form: {"storage": "data", "key": key}} for kind, (form, key) in files.items()},
+        }
+        reads, whole = {**rules[0], "endpoints": ["reads"]}, {"ids": ["*"], "endpoints": ["variants"]}
+        for second, names in (
+            (whole, ["Access to reads"]),
+            ({**whole, "regions": [other]}, ["Access to reads", "Access to variants"]),
+            ({**whole, "regions": rules[0]["regions"]}, ["Access"]),
+            ({**whole, "ids": ["x"]}, ["Access"]),
+        ):
+            http = guarded(folder, issuer, [reads, second], datasets=[entry])
+            dataset = self.ask(Caller(http, issuer.token()), "/page/dataset?id=both")
+            assert [track["name"] for track in dataset["access"]] == names
+            assert self.parts(dataset["access"][0]) == expected
+
+    def test_or_says_that_it_is_too_much_to_mark(self, folder: Path, issuer: Issuer) -> None:
+        regions = [{"reference": "chr1", "start": start, "end": start + 1} for start in range(0, 30_000, 3)]
+        for count in (9_000, 10_000):
+            http = guarded(folder, issuer, [{"ids": ["*"], "regions": regions[:count]}], files=FILES)
+            dataset = self.ask(Caller(http, issuer.token()), "/page/dataset?id=NA00001")
+            assert [len(track["features"]) > 18_000 for track in dataset["access"]] == [True] * (count == 9_000)
+            assert ("too many to be marked" in (dataset["note"] or "")) == (count == 10_000)
+
+    def test_and_marks_nothing_where_all_is_open(self, folder: Path, issuer: Issuer) -> None:
+        http = guarded(folder, issuer, [{"ids": ["*"]}], files=FILES)
+        assert self.ask(Caller(http, issuer.token()), "/page/dataset?id=NA00001")["access"] == []
 
     def test_but_no_plain_file_of_data(self, folder: Path, issuer: Issuer) -> None:
         tracks = [{"storage": "data", "key": "cohort.vcf.gz"}, {"url": "https://data.example.org/x.bw"}]

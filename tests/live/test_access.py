@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from tests.client import Response
 from tests.hostile import HOSTILE, hostile_server
 from tests.issuer import AUDIENCE, CLIENT, Issuer, serving_issuer, unsigned
 from tests.live import wire
-from tests.live.browser import elsewhere, igv_js_file, visit
+from tests.live.browser import Visit, elsewhere, igv_js_file, visit
 from tests.live.conftest import Serve
 from tests.live.fronts import make_certificate
 from tests.live.regions import Region, overlapping
@@ -242,6 +243,57 @@ class TestThePageTakesAToken:
             assert "HTS_AUTH_LOCATION" in page.locator("#commands").inner_text()
         expected = reads(demo_folder / "NA00001.bam", track["chr"], track["start"], track["end"])
         assert track["count"] == expected > 100
+
+
+class TestThePageUnderAGrantOfRegions:
+    """igv.js shows more than the grant: what is not granted looks like no data, unless it is marked."""
+
+    def test_marks_what_is_granted(self, browser: "Browser", server: Server, issuer: Issuer, demo_folder: Path) -> None:
+        locus = f"{NAME}:{END - 1500 + 1}-{END + 1500}"
+        with self.visiting(browser, server, issuer, locus) as present:
+            tracks = present.tracks("annotation", "alignment")
+            present.screenshot("access-regions")
+            # The page has lengths here, and no sequence.
+            assert all(error.startswith("No sequence for: ") for error in present.errors)
+            assert present.alerts() == []
+            assert tracks["Access"]["ink"] > 1000
+            reached = present.page.evaluate(
+                "() => igvBrowser.trackViews.find((view) => view.track.name === 'Access').viewports[0]"
+                ".featureCache.features.map((one) => [one.name, one.start, one.end])"
+            )
+        assert ["granted", START, END] in reached
+        assert [name for name, _, _ in reached].count("granted") == 1
+        (track,) = (track for name, track in tracks.items() if "BAM" in name)
+        expected = reads(demo_folder / "NA00001.bam", NAME, track["start"], END)
+        assert track["count"] == expected > 50
+
+    def test_outside_of_it_requests_are_denied(self, browser: "Browser", server: Server, issuer: Issuer) -> None:
+        with self.visiting(browser, server, issuer, f"{NAME}:{END + 5001}-{END + 8000}") as present:
+            assert wait_until(lambda: bool(present.alerts()), seconds=15)
+            present.screenshot("access-outside-denied")
+
+    def test_or_empty(
+        self, browser: "Browser", serve: Serve, issuer: Issuer, demo_folder: Path, tmp_path: Path
+    ) -> None:
+        server = serve("--config", config(tmp_path / "config.yaml", demo_folder, issuer, outside="empty"))
+        with self.visiting(browser, server, issuer, f"{NAME}:{END + 5001}-{END + 8000}") as present:
+            tracks = present.tracks("annotation", "alignment")
+            present.screenshot("access-outside-empty")
+            assert (present.errors, present.alerts()) == ([], [])
+        (track,) = (track for name, track in tracks.items() if "BAM" in name)
+        assert track["count"] == 0
+        assert tracks["Access"]["ink"] > 1000
+
+    @contextmanager
+    def visiting(self, browser: "Browser", server: Server, issuer: Issuer, locus: str) -> Iterator[Visit]:
+        with visit(browser, f"{server.url}/") as present:
+            present.page.locator("#found", has_text="There are no datasets").wait_for()
+            present.page.fill("#token", issuer.token(scope="gene"))
+            present.page.click("#access button")
+            present.page.locator("#datasets a", has_text="NA00001").wait_for()
+            # The token is kept as long as the window is open.
+            present.page.goto(f"{server.url}/?dataset=NA00001&formats=BAM&locus={locus}")
+            yield present
 
 
 class TestTokensOfAllKinds:

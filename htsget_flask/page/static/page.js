@@ -256,7 +256,7 @@ async function open(now) {
     const made = await igv.createBrowser(place, {
       ...(typeof reference === "string" ? { genome: reference } : { reference }),
       locus: wanted().get("locus")?.split(" ") ?? shown.locus ?? undefined,
-      tracks: structuredClone([...shown.tracks, ...tracks.map(withToken)]),
+      tracks: structuredClone([...shown.access, ...shown.tracks, ...tracks.map(withToken)]),
       // Nothing is asked of others: the list of genomes only where the configuration needs it, no search of genes.
       loadDefaultGenomes: page.genomeList === "yes",
       search: false,
