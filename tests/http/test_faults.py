@@ -331,14 +331,9 @@ class TestACacheFolder:
         for _ in range(2):
             assert self.answers(served, cache, expected=expected)
         assert list(cache.iterdir()) == []
-        lines = [record.getMessage() for record in caplog.records]
-        assert (
-            lines
-            == [
-                f"indexes and digests are kept in memory alone: the cache folder {cache} belongs to another user (65534)"
-            ]
-            * 2
-        )
+        assert [record.getMessage() for record in caplog.records] == 2 * [
+            f"indexes and digests are kept in memory alone: the cache folder {cache} belongs to another user (65534)"
+        ]
 
     @pytest.mark.parametrize("mode", [0o720, 0o702, 0o777, 0o1777])
     def test_that_others_may_write_is_not_used(
