@@ -31,6 +31,7 @@ from htsget_flask.config import (
 )
 from htsget_flask.files.views import blueprint as files
 from htsget_flask.formats.recoder import Recoder
+from htsget_flask.formats.sidecar import distrust
 from htsget_flask.guard import guard
 from htsget_flask.htsget.bases import EXTENSION as BASES
 from htsget_flask.htsget.bases import RECODER
@@ -65,7 +66,8 @@ def create_services(config: Config) -> Services:
     longest = None if auth is None else auth.expires
     storages = {name: _storage(name, limited(storage, longest)) for name, storage in config.storages.items()}
     catalog = Catalog(config.datasets, storages, hints=auth is None)
-    sidecars = config.cache.folder or default_cache_folder()
+    folder = config.cache.folder or default_cache_folder()
+    sidecars = folder if distrust(folder) is None else None
     sequences = Library(config.refget, storages, sidecars)
     return Services(
         config=config,
@@ -76,6 +78,13 @@ def create_services(config: Config) -> Services:
         sidecars=sidecars,
         extensions={REFGET: sequences, BASES: LibraryBases(sequences), RECODER: Recoder()},
     )
+
+
+def _warn_of_cache_folder(config: Config) -> None:
+    folder = config.cache.folder or default_cache_folder()
+    reason = distrust(folder)
+    if reason is not None:
+        log.warning("indexes and digests are kept in memory alone: the cache folder %s %s", folder, reason)
 
 
 def limited(config: StorageConfig, longest: int | None) -> StorageConfig:
@@ -203,6 +212,7 @@ def create_app(config: Config) -> Flask:
     """The WSGI application that serves the configuration's datasets."""
     app = _App(__name__, config.trusted_proxies, config.hosts)
     gate = None if config.auth is None else make_gate(config.auth)
+    _warn_of_cache_folder(config)
     app.extensions[EXTENSION] = replace(create_services(config), gate=gate)
     # A path with an empty segment is no path of ours; werkzeug would answer it with a redirect.
     app.url_map.merge_slashes = False

@@ -24,6 +24,7 @@ from htsget_flask.demo import write_demo
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.examples import example_urls
 from htsget_flask.findings import Findings
+from htsget_flask.formats.sidecar import distrust
 from htsget_flask.overlooked import overlooked
 from htsget_flask.storage import Storage, VersionError
 
@@ -322,9 +323,13 @@ def _progress(label: str, length: int) -> Iterator[Callable[[int], None]]:
         yield progress.update
 
 
-def _cache_folder(config_path: Path | None) -> Path:
+def _cache_folder(config_path: Path | None) -> Path | None:
     config = None if config_path is None else _config(None, config_path)
-    return (config and config.cache.folder) or default_cache_folder()
+    folder = (config and config.cache.folder) or default_cache_folder()
+    reason = distrust(folder)
+    if reason is not None:
+        click.echo(f"warning: the cache folder is not used: it {reason} [{folder}]", err=True)
+    return folder if reason is None else None
 
 
 @contextmanager

@@ -51,14 +51,17 @@ _MAX_AGE = 2_592_000
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What requests are answered from: made once per application, frozen; without a gate everybody may see all."""
+    """What requests are answered from: made once per application, frozen; without a gate everybody may see all.
+
+    `sidecars`: the cache folder, None where it cannot be trusted.
+    """
 
     config: Config
     storages: Mapping[str, Storage]
     catalog: Catalog
     inventory: Inventory
     cache: ByteCache
-    sidecars: Path
+    sidecars: Path | None
     gate: Gate | None = None
     # What single blueprints need beside, by their names.
     extensions: Mapping[str, object] = field(default_factory=dict)

@@ -32,7 +32,9 @@ def cross_faults(content: Any, base: Path, file: Path | None) -> Iterator[str]:
     opened = opened if isinstance(opened, list) else []
     for place, name in enumerate(opened):
         yield from _storage_fault(f"files.storages[{place}]", name, storages)
-        private = [*secret_files(content.get("auth"), base), *filter(None, [file])]
+        cache = _setting(content, "cache", "folder")
+        cached = [base / cache] if isinstance(cache, str) else []
+        private = [*secret_files(content.get("auth"), base), *filter(None, [file]), *cached]
         yield from _exposed_fault(f"files.storages[{place}]", name, storages, base, private)
     igv_js = _setting(content, "browser", "igv_js")
     if isinstance(igv_js, str) and not is_url(igv_js) and not (base / igv_js).is_file():
@@ -139,7 +141,7 @@ def _sendfile_faults(storages: dict[Any, Any]) -> Iterator[str]:
 
 
 def _exposed_fault(where: str, name: Any, storages: dict[Any, Any], base: Path, private: list[Path]) -> Iterator[str]:
-    """Whether a storage all of whose files may be fetched holds the configuration, or a secret of it."""
+    """Whether a storage all of whose files may be fetched holds the configuration, a secret of it, or the cache."""
     storage = storages.get(name) if isinstance(name, str) else None
     root = storage.get("root") if isinstance(storage, dict) else None
     if not isinstance(root, str):

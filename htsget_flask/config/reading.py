@@ -71,9 +71,10 @@ def read_config(path: Path) -> Config:
 
 def default_cache_folder() -> Path:
     """The folder of this user for what can be made again."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    if os.path.isabs(home):
-        return Path(home, "htsget_flask")
+    # XDG Base Directory Specification: relative paths are ignored.
+    for home in (os.environ.get("XDG_CACHE_HOME", ""), os.path.join(os.path.expanduser("~"), ".cache")):
+        if os.path.isabs(home):
+            return Path(home, "htsget_flask")
     return Path(tempfile.gettempdir(), f"htsget_flask-{os.getuid()}")
 
 

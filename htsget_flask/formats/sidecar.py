@@ -23,12 +23,40 @@ _MAGIC = b"HTSGETF1"
 _HEAD = struct.Struct("<8sIQI")  # magic, checksum, size of the file, size of the JSON
 _CHECKED_FROM = 12
 _ALIGNMENT = 64
+_OTHERS_WRITE = 0o022
+
+
+def distrust(folder: Path) -> str | None:
+    """Why files in a folder cannot be believed; None where only this user and root can have written them.
+
+    A folder that is not there is made.
+    """
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        stat = folder.stat()
+    except OSError:
+        # It cannot be read, and so nothing in it will be believed.
+        return None
+    if stat.st_uid not in (0, os.geteuid()):
+        return f"belongs to another user ({stat.st_uid})"
+    return None if is_private(stat) else "may be written by other users"
+
+
+def is_private(stat: os.stat_result) -> bool:
+    """Whether only this user and root can have written a file, or written into a folder."""
+    return stat.st_uid in (0, os.geteuid()) and not stat.st_mode & _OTHERS_WRITE
 
 
 def load(path: Path, version: str) -> dict[str, npt.NDArray[np.generic]] | None:
-    """The arrays of the file, mapped; None when it is absent, unreadable, damaged or made of another version."""
+    """The arrays of the file, mapped; None when it is absent, unreadable, damaged or made of another version.
+
+    A checksum is no proof of who wrote it: a file that another user can have written is not read, nor is a link.
+    """
     try:
-        with path.open("rb") as file:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not is_private(os.fstat(file.fileno())):
+                return None
             mapped = _map(file.fileno())
         magic, checksum, size, json_size = _HEAD.unpack_from(mapped)
         if magic != _MAGIC or size != len(mapped):

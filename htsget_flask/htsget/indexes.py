@@ -61,25 +61,27 @@ def load_index(
     source: Source,
     stat: Stat,
     found: FoundIndex,
-    sidecars: Path,
+    sidecars: Path | None,
     kind: type[IndexT],
     read: Callable[[bytes], IndexT],
     check: Callable[[IndexT], None],
 ) -> IndexT:
     """The index, of its sidecar or read; `check` looks at it once for these versions of data and index.
 
+    Without a folder for sidecars it is in this process's memory alone.
+
     Raises:
         FormatError: when it is damaged, or is refused by `check`.
     """
+    if sidecars is None:
+        return _read(source, found, read, check)
     location = source.storage.location(found.key)
     path = sidecars / hashlib.sha256(location.encode("utf-8", "surrogateescape")).hexdigest()[:40]
     names = ",".join(field.name for field in fields(kind))
     version = f"{_SIDECAR_VERSION} {names} {stat.etag} {found.stat.etag}"
     arrays = sidecar.load(path, version)
     if arrays is None:
-        with source.open(found.key, etag=found.stat.etag) as file:
-            index = read(file.read())
-        check(index)
+        index = _read(source, found, read, check)
         try:
             sidecar.store(path, version, index.arrays())
         except OSError as error:
@@ -89,6 +91,15 @@ def load_index(
         if arrays is None:
             return index
     return kind.from_arrays(arrays)
+
+
+def _read(
+    source: Source, found: FoundIndex, read: Callable[[bytes], IndexT], check: Callable[[IndexT], None]
+) -> IndexT:
+    with source.open(found.key, etag=found.stat.etag) as file:
+        index = read(file.read())
+    check(index)
+    return index
 
 
 def private_bytes(index: Index | Crai) -> int:

@@ -53,7 +53,7 @@ class OpenFile:
     version may be one that the storage remembers; VersionError says that data and index do not go together.
     """
 
-    def __init__(self, file: DataFile, cache: ByteCache, sidecars: Path, *, fresh: bool = True) -> None:
+    def __init__(self, file: DataFile, cache: ByteCache, sidecars: Path | None, *, fresh: bool = True) -> None:
         self.source = file.source
         self.stat = file.stat
         self.is_cram = file.source.form.name == "CRAM"

@@ -1,6 +1,8 @@
 """FASTA files and their tables: made once for each version of a file, then kept; and what is wrong with such a file."""
 
+import contextlib
 import logging
+import os
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -8,6 +10,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, StorageError
+from htsget_flask.formats.sidecar import is_private
 from htsget_flask.refget.scanning import scan
 from htsget_flask.refget.sequences import Fasta
 from htsget_flask.refget.table import BESIDE, Table, kept_path, load_table, store_table
@@ -21,32 +24,40 @@ _GZIP = b"\x1f\x8b"
 # So many names are told of those that are at fault.
 _MOST_NAMED = 5
 _FAI_COLUMNS = 5
+_READ_BY_ALL = 0o644
 
 
-def known_table(storage: Storage, key: str, stat: Stat, folder: Path) -> Table | None:
-    """The table of this version of a FASTA file, if it was kept: beside it, or in the cache folder."""
+def known_table(storage: Storage, key: str, stat: Stat, folder: Path | None) -> Table | None:
+    """The table of this version of a FASTA file, if this user or root kept it: next to it, or in the cache folder."""
     location = storage.location(key)
     table = None
     if isinstance(storage, LocalStorage):
         table = load_table(Path(location + BESIDE), stat)
-    return load_table(kept_path(folder, location), stat) if table is None else table
+    if table is None and folder is not None:
+        table = load_table(kept_path(folder, location), stat)
+    return table
 
 
-def keep_table(storage: Storage, key: str, stat: Stat, table: Table, folder: Path, *, beside: bool) -> Path | None:
+def keep_table(
+    storage: Storage, key: str, stat: Stat, table: Table, folder: Path | None, *, beside: bool
+) -> Path | None:
     """Keep a table, beside the file where that is wanted and possible, else in the cache folder; where it is now."""
     location = storage.location(key)
-    paths = [kept_path(folder, location)]
     if beside and isinstance(storage, LocalStorage):
-        paths.insert(0, Path(location + BESIDE))
-    for path in paths:
-        try:
+        path = Path(location + BESIDE)
+        with contextlib.suppress(OSError):
             store_table(path, stat, table)
-        except OSError as error:
-            reason = error
-            continue
-        return path
-    log.warning("digests are not kept between runs: the cache folder cannot be written: %s", reason)
-    return None
+            # The server may be another user.
+            path.chmod(_READ_BY_ALL & os.stat(location).st_mode)
+            return path
+    if folder is None:
+        return None
+    try:
+        store_table(kept_path(folder, location), stat, table)
+    except OSError as error:
+        log.warning("digests are not kept between runs: the cache folder cannot be written: %s", error)
+        return None
+    return kept_path(folder, location)
 
 
 def make_table(
@@ -86,6 +97,10 @@ def oddities(fasta: Fasta) -> Iterator[str]:
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
         yield f"has several sequences of the same name: {some(twice)}"
+    if isinstance(fasta.storage, LocalStorage):
+        with contextlib.suppress(OSError):
+            if not is_private(Path(fasta.location() + BESIDE).lstat()):
+                yield f"its {BESIDE} is not believed: another user can have written it"
     try:
         stat = fasta.storage.stat(fasta.key + ".fai")
         with fasta.storage.open(fasta.key + ".fai", etag=stat.etag) as file:

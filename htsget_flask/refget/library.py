@@ -62,7 +62,7 @@ class Library:
     A FASTA file that was never seen is digested by one worker, while the others wait at a lock in the cache folder.
     """
 
-    def __init__(self, config: RefgetConfig, storages: Mapping[str, Storage], folder: Path) -> None:
+    def __init__(self, config: RefgetConfig, storages: Mapping[str, Storage], folder: Path | None) -> None:
         self.config = config
         self._storages = storages
         self._folder = folder
@@ -266,6 +266,9 @@ class Library:
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Only one process at a time, as far as the cache folder allows."""
+        if self._folder is None:
+            yield
+            return
         path = self._folder / "refget.lock"
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -41,7 +41,7 @@ class Ingested(NamedTuple):
 
 
 def index_fastas(
-    paths: Sequence[Path], cache_folder: Path, progress: Progress, on_fault: OnFault | None = None
+    paths: Sequence[Path], cache_folder: Path | None, progress: Progress, on_fault: OnFault | None = None
 ) -> Iterator[Indexed]:
     """Compute the digests of FASTA files and keep them, beside each file where its folder can be written.
 
@@ -62,7 +62,7 @@ def index_fastas(
 
 
 def ingest_fastas(
-    paths: Sequence[Path], folder: Path, cache_folder: Path, progress: Progress, on_fault: OnFault | None = None
+    paths: Sequence[Path], folder: Path, cache_folder: Path | None, progress: Progress, on_fault: OnFault | None = None
 ) -> Iterator[Ingested]:
     """Add all sequences of FASTA files to the store in a folder.
 
@@ -95,7 +95,7 @@ def _each(paths: Sequence[Path], work: Callable[[Path], T], on_fault: OnFault | 
             yield done
 
 
-def _read(path: Path, cache_folder: Path, progress: Progress, *, keep: bool) -> Fasta:
+def _read(path: Path, cache_folder: Path | None, progress: Progress, *, keep: bool) -> Fasta:
     """A FASTA file with its digests; those that are kept already are taken, with `keep` new ones kept."""
     # Named as the server does that serves a folder above it: as it stands there, whatever links lead to the folder.
     location = Path(os.path.realpath(path.parent), path.name)

@@ -313,6 +313,55 @@ class TestAFailureIsNotAMiss:
             assert fetch(http, served.path, format=served.form, **REGION) == expected
 
 
+class TestACacheFolder:
+    """It is believed only if nobody else can have written it."""
+
+    def answers(self, served: Served, folder: Path, *, expected: bytes) -> bool:
+        http = http_for(served.folder, cache={"folder": str(folder), "max_bytes": 0})
+        return fetch(http, served.path, format=served.form, **REGION) == expected
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder to another user, as only root may")
+    def test_of_another_user_is_not_used(
+        self, served: Served, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        expected = fetch(served.http, served.path, format=served.form, **REGION)
+        cache = tmp_path / "cache"
+        cache.mkdir(mode=0o700)
+        os.chown(cache, 65_534, 65_534)
+        for _ in range(2):
+            assert self.answers(served, cache, expected=expected)
+        assert list(cache.iterdir()) == []
+        assert [record.getMessage() for record in caplog.records] == 2 * [
+            f"indexes and digests are kept in memory alone: the cache folder {cache} belongs to another user (65534)"
+        ]
+
+    @pytest.mark.parametrize("mode", [0o720, 0o702, 0o777, 0o1777])
+    def test_that_others_may_write_is_not_used(
+        self, served: Served, tmp_path: Path, mode: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        expected = fetch(served.http, served.path, format=served.form, **REGION)
+        cache = tmp_path / "cache"
+        assert self.answers(served, cache, expected=expected)
+        assert list(cache.iterdir()) != []
+        # An index without data is what somebody else puts there.
+        for path in cache.iterdir():
+            path.unlink()
+        cache.chmod(mode)
+        assert self.answers(served, cache, expected=expected)
+        assert list(cache.iterdir()) == []
+        assert f"the cache folder {cache} may be written by other users" in caplog.text
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to another user, as only root may")
+    def test_with_a_file_of_another_user_in_it(self, served: Served, tmp_path: Path) -> None:
+        expected = fetch(served.http, served.path, format=served.form, **REGION)
+        cache = tmp_path / "cache"
+        assert self.answers(served, cache, expected=expected)
+        (kept,) = cache.iterdir()
+        os.chown(kept, 65_534, 65_534)
+        assert self.answers(served, cache, expected=expected)
+        assert kept.stat().st_uid == os.geteuid()
+
+
 class TestAReplacedFileIsNeverMixed:
     def test_its_data_blocks_are_gone(self, served: Served) -> None:
         http = http_for(served.folder, htsget={"never_inline": True})

@@ -395,7 +395,7 @@ class TestOneFaultIsNotAll:
                 raise PermissionError(13, "Permission denied")
             return original(path, *arguments, **options)
 
-        http = http_for(folder, files=OPEN, cache={"folder": str(folder / ".cache")})
+        http = http_for(folder, files=OPEN, cache={"folder": str(folder.parent / "cache")})
         monkeypatch.setattr(f"htsget_flask.storage.local.os.{call}", deny)
         shown = told(http, "NA00001")["files"]
         assert shown["BAM"]["problem"] is None

@@ -500,8 +500,25 @@ class TestPathsAreResolved:
         monkeypatch.delenv("XDG_CACHE_HOME")
         monkeypatch.setenv("HOME", str(tmp_path))
         assert default_cache_folder() == tmp_path / ".cache" / "htsget_flask"
+        # The XDG Base Directory Specification: a relative path is not valid, and ignored.
         monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+        assert default_cache_folder() == tmp_path / ".cache" / "htsget_flask"
+        monkeypatch.setenv("HOME", "relative")
         assert default_cache_folder().is_absolute()
+
+    @pytest.mark.parametrize("cache", ["data", "data/cache", "data/.cache", "linked/cache"])
+    def test_a_cache_folder_that_could_be_fetched(self, tmp_path: Path, cache: str) -> None:
+        (tmp_path / "data").mkdir()
+        (tmp_path / "linked").symlink_to(tmp_path / "data")
+        path = tmp_path / "config.yaml"
+        content = f"storages: {{a: {{type: local, root: data}}}}\ncache: {{folder: {cache}}}\n"
+        path.write_text(f"{content}files: {{storages: [a]}}\n")
+        with pytest.raises(ConfigError) as caught:
+            read_config(path)
+        assert "files.storages[0]: " in str(caught.value)
+        assert f"{tmp_path / cache} lies in this storage, and could be fetched" in str(caught.value)
+        path.write_text(f"{content}datasets: [{{prefix: '', storage: a}}]\n")
+        assert read_config(path).cache.folder == tmp_path / cache
 
 
 class TestSecrets:

@@ -1,6 +1,8 @@
 import gzip
 import hashlib
 import io
+import os
+import stat
 import subprocess
 import sys
 import threading
@@ -25,7 +27,7 @@ from htsget_flask.refget.letters import letters
 from htsget_flask.refget.library import Library
 from htsget_flask.refget.preparing import index_fastas, ingest_fastas
 from htsget_flask.refget.scanning import scan
-from htsget_flask.refget.sequences import Stored
+from htsget_flask.refget.sequences import Fasta, Stored
 from htsget_flask.refget.store import read_store
 from htsget_flask.refget.table import BESIDE, Table, store_table
 from htsget_flask.refget.texts import Blocks, PlainText
@@ -283,6 +285,67 @@ class TestDigestsAreComputedOnce:
         assert folder.parent / "cache" in kept.parents
         library_of(folder).look()
         assert scans == []
+
+    @pytest.fixture
+    def claimed(self, folder: Path) -> Path:
+        """Digests next to a FASTA file that claim another file's sequence."""
+        path = folder / "a.fa"
+        path.write_bytes(fasta({"a": b"TTTT"}))
+        (folder / "b.fa").write_bytes(fasta({"b": b"ACGT"}))
+        other = folder.parent / "other.fa"
+        other.write_bytes(fasta({"a": b"ACGT"}))
+        elsewhere, beside = LocalStorage(folder.parent), Path(f"{path}{BESIDE}")
+        table = make_table(elsewhere, "other.fa", elsewhere.stat("other.fa"))
+        store_table(beside, LocalStorage(folder).stat("a.fa"), table)
+        return beside
+
+    @staticmethod
+    def source(folder: Path, letters: bytes) -> str:
+        """The file that a sequence is found in."""
+        sequences = library_of(folder)
+        sequences.look()
+        source = sequences.find(expected(letters).md5).source
+        assert isinstance(source, Fasta)
+        return source.key
+
+    def is_honest(self, folder: Path) -> bool:
+        """Whether each sequence is found where it is."""
+        return [self.source(folder, letters) for letters in (b"TTTT", b"ACGT")] == ["a.fa", "b.fa"]
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to another user, as only root may")
+    def test_but_not_by_another_user(self, folder: Path, claimed: Path, scans: list[str]) -> None:
+        os.chown(claimed, 65_534, 65_534)
+        assert self.is_honest(folder)
+        assert scans == ["a.fa", "b.fa"]
+        fault = f"its {BESIDE} is not believed: another user can have written it"
+        assert faults_of(library_of(folder)) == [fault]
+
+    @pytest.mark.parametrize("mode", [0o620, 0o602])
+    def test_but_not_where_others_may_write(self, folder: Path, claimed: Path, mode: int) -> None:
+        assert self.source(folder, b"ACGT") == "a.fa"
+        claimed.chmod(mode)
+        assert self.is_honest(folder)
+
+    def test_but_not_through_a_link(self, folder: Path, claimed: Path) -> None:
+        claimed.symlink_to(claimed.rename(folder.parent / "elsewhere"))
+        assert self.is_honest(folder)
+
+    @pytest.mark.parametrize("mode", [0o644, 0o640, 0o600])
+    def test_for_all_who_may_read_the_file(self, folder: Path, mode: int) -> None:
+        path = folder / "a.fa"
+        path.write_bytes(fasta({"a": b"ACGT"}))
+        path.chmod(mode)
+        (kept,) = run_index(path, folder.parent / "cache")
+        assert kept is not None
+        assert stat.S_IMODE(kept.stat().st_mode) == mode
+
+    def test_in_memory_where_there_is_no_cache_folder(self, folder: Path, scans: list[str]) -> None:
+        (folder / "a.fa").write_bytes(fasta({"a": b"ACGT"}))
+        config = RefgetConfig.model_validate({"fastas": [{"storage": "data", "prefix": ""}]})
+        sequences = Library(config, {"data": LocalStorage(folder)}, None)
+        assert sequences.find(expected(b"ACGT").md5).length == 4
+        sequences.look()
+        assert scans == ["a.fa"]
 
     def test_without_any_folder_to_write_to(self, folder: Path) -> None:
         (folder / "a.fa").write_bytes(fasta({"a": b"ACGT"}))
