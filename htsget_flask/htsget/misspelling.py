@@ -1,9 +1,12 @@
 """Names that a client wrote for those of parameters: to ignore them would answer another request than it made."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from itertools import islice
 
 from htsget_flask.errors import InvalidInput
 
+# Requests that mean well have few unknown names; a body may have a hundred thousand.
+_MOST_COMPARED = 100
 # What other tools and services call the parameters, in lower case.
 _OTHER_NAMES = {
     "region": "referenceName, start and end",
@@ -17,18 +20,20 @@ _OTHER_NAMES = {
 }
 
 
-def refuse_misspelling(name: str, known: Iterable[str]) -> None:
-    """Refuse an unknown name that stands for a known one; others may be ignored (htsget 1.3.0, "Request parameters").
+def refuse_misspellings(names: Iterable[str], known: Collection[str]) -> None:
+    """Refuse unknown names that stand for a known one; htsget 1.3.0 lets a server ignore all others.
 
-    Such is a name within one edit (a letter more, less or other, or two exchanged) of a known one, case ignored, and
-    what other tools call it.
+    Such are names within one edit (a letter more, less or other, or two exchanged) of a known one, case ignored, and
+    what other tools call it. Only the first hundred unknown names are compared.
 
     Raises:
-        InvalidInput: names the parameter.
+        InvalidInput: for the first of these; the message names the parameter.
     """
-    meant = _meant(name.lower(), known)
-    if meant is not None:
-        raise InvalidInput(f"there is no parameter {name!r}; did you mean {meant}?")
+    unknown = dict.fromkeys(name for name in names if name not in known)
+    for name in islice(unknown, _MOST_COMPARED):
+        meant = _meant(name.lower(), known)
+        if meant is not None:
+            raise InvalidInput(f"there is no parameter {name!r}; did you mean {meant}?")
 
 
 def _meant(name: str, known: Iterable[str]) -> str | None:

@@ -8,7 +8,7 @@ import orjson
 from werkzeug.datastructures import MultiDict
 
 from htsget_flask.errors import InvalidInput, InvalidRange, PayloadTooLarge
-from htsget_flask.htsget.misspelling import refuse_misspelling
+from htsget_flask.htsget.misspelling import refuse_misspellings
 from htsget_flask.regions import Region
 
 UNPLACED = "*"
@@ -54,12 +54,11 @@ def parse_get(arguments: "MultiDict[str, str]", endpoint: str, *, strict_header_
     """
     values: dict[str, str] = {}
     for name, given in arguments.lists():
-        if name not in _GET_NAMES:
-            refuse_misspelling(name, _GET_NAMES)
-            continue
-        if len(given) > 1:
+        if name in _GET_NAMES and len(given) > 1:
             raise InvalidInput(f"{name} is given {len(given)} times")
         values[name] = given[0]
+    if not _GET_NAMES.keys() >= values.keys():
+        refuse_misspellings(values, _GET_NAMES)
     may_inline = _INLINE not in values or _flag(values[_INLINE])
     header_only = _header_only(values, strict_header_class)
     if endpoint == "reads":
@@ -94,8 +93,7 @@ def refuse_arguments(arguments: "MultiDict[str, str]") -> None:
     given = [name for name in _GET_NAMES if name in arguments]
     if given:
         raise InvalidInput(f"a POST request has its parameters in the body, not in the URL: {', '.join(given)}")
-    for name in arguments:
-        refuse_misspelling(name, _GET_NAMES)
+    refuse_misspellings(arguments, _GET_NAMES)
 
 
 def parse_post(body: bytes, endpoint: str, *, strict_header_class: bool | None, max_regions: int) -> Query:
@@ -115,7 +113,7 @@ def parse_post(body: bytes, endpoint: str, *, strict_header_class: bool | None, 
     for name in ("referenceName", "start", "end"):
         if name in values:
             raise InvalidInput(f"{name} belongs into the objects of regions")
-    _refuse_misspellings(content, _POST_NAMES)
+    refuse_misspellings(content, _POST_NAMES)
     for name in ("format", "class"):
         if not isinstance(values.get(name, ""), str):
             raise InvalidInput(f"{name} must be a string")
@@ -139,6 +137,7 @@ def _regions(listed: Any, endpoint: str, max_regions: int) -> tuple[Region, ...]
         raise InvalidInput("regions must be an array with at least one region")
     if len(listed) > max_regions:
         raise PayloadTooLarge(f"{len(listed)} regions are more than this server accepts at once: {max_regions}")
+    refuse_misspellings((name for region in listed if isinstance(region, dict) for name in region), _REGION_NAMES)
     return tuple(_posted_region(region, place, endpoint) for place, region in enumerate(listed))
 
 
@@ -146,7 +145,6 @@ def _posted_region(region: Any, place: int, endpoint: str) -> Region:
     where = f"regions[{place}]"
     if not isinstance(region, dict):
         raise InvalidInput(f"{where} must be an object")
-    _refuse_misspellings(region, _REGION_NAMES)
     reference_name = region.get("referenceName")
     if not isinstance(reference_name, str):
         raise InvalidInput(f"{where}.referenceName must be a string")
@@ -168,12 +166,6 @@ def _region(reference_name: str, start: int | None, end: int | None, endpoint: s
     if reference_name == UNPLACED and endpoint == "reads" and (start is not None or end is not None):
         raise InvalidInput("start and end have no meaning with referenceName=*")
     return Region(reference_name, start or 0, end)
-
-
-def _refuse_misspellings(content: Mapping[str, Any], known: Sequence[str]) -> None:
-    for name in content:
-        if name not in known:
-            refuse_misspelling(name, known)
 
 
 def _flag(value: str) -> bool:

@@ -370,7 +370,6 @@ class TestTheVersionOfTheMediaType:
             ("application/vnd.ga4gh.htsget.v1.3.0+json", "1.3.0"),
             ("application/vnd.ga4gh.htsget.v1.4.0+json", "1.3.0"),
             ("application/vnd.ga4gh.htsget.v2.0.0+json", "1.3.0"),
-            ("application/vnd.ga4gh.htsget.v1.2.0+jsonx: y", "1.2.0"),
         ],
     )
     def test_is_the_one_that_the_client_names(self, http: FlaskHttp, accept: str | None, version: str) -> None:

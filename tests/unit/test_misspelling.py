@@ -6,7 +6,7 @@ import string
 import pytest
 
 from htsget_flask.errors import InvalidInput
-from htsget_flask.htsget.misspelling import refuse_misspelling
+from htsget_flask.htsget.misspelling import refuse_misspellings
 from htsget_flask.htsget.query import PARAMETERS
 
 LETTERS = string.ascii_letters + "_-"
@@ -24,7 +24,7 @@ def edits(name: str) -> set[str]:
 
 def suggested(name: str) -> str:
     with pytest.raises(InvalidInput) as caught:
-        refuse_misspelling(name, PARAMETERS)
+        refuse_misspellings([name], PARAMETERS)
     return caught.value.message.partition("did you mean ")[2].rstrip("?")
 
 
@@ -32,7 +32,7 @@ def suggested(name: str) -> str:
 def test_one_edit_and_other_cases(parameter: str) -> None:
     for name in edits(parameter) - {parameter}:
         assert suggested(name) in PARAMETERS
-    for name in (parameter.upper(), parameter.title(), parameter.lower()):
+    for name in {parameter.upper(), parameter.title(), parameter.lower()} - {parameter}:
         assert suggested(name) == parameter
 
 
@@ -89,4 +89,10 @@ def test_the_nearest_is_named() -> None:
     ids=lambda name: name[:20],
 )
 def test_other_names_are_ignored(name: str) -> None:
-    refuse_misspelling(name, PARAMETERS)
+    refuse_misspellings([name], PARAMETERS)
+
+
+def test_known_names_and_hundreds_of_unknown_ones() -> None:
+    refuse_misspellings([*PARAMETERS, *(f"other{number}" for number in range(100_000))], PARAMETERS)
+    with pytest.raises(InvalidInput, match="'Format'"):
+        refuse_misspellings([*PARAMETERS, "other", "Format", "region"], PARAMETERS)
