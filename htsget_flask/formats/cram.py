@@ -98,7 +98,7 @@ def read_cram_header(file: BinaryIO) -> Header:
         raise FormatError("the CRAM header is damaged") from None
     references: dict[str, int | None] = {}
     for reference_id, (name,) in enumerate(sam_tags(text, "SQ", "SN")):
-        check_count(reference_id + 1)
+        check_count(reference_id + 1, "the header")
         if name is not None:
             references.setdefault(name, reference_id)
     return Header(references, data[:end], end, len(references), sort_order(text))

@@ -10,7 +10,7 @@ from htsget_flask.formats.header_lines import contigs
 
 # In bytes. Above every real header (the largest seen are tens of megabytes), below what would exhaust the memory.
 MAX_HEADER_DATA = 128 << 20
-MOST_REFERENCES = 10_000_000
+_MOST_REFERENCES = 10_000_000
 _FIRST_LINE = 1000
 _MOST_NUMBER = (1 << 31) - 1
 
@@ -41,7 +41,7 @@ def read_bam_header(file: BinaryIO) -> Header:
     prefix = _open(file, b"BAM\1", "BAM")
     position = 8 + _length(prefix, 4)
     count = _length(prefix, position)
-    check_count(count)
+    check_count(count, "the header")
     position += 4
     references: dict[str, int | None] = {}
     for reference_id in range(count):
@@ -80,7 +80,7 @@ def read_bcf_header(file: BinaryIO) -> Header:
         if not 0 <= reference_id <= _MOST_NUMBER:
             raise FormatError("a contig's IDX in the header is out of bounds")
         references.setdefault(contig.name, reference_id)
-        check_count(len(references))
+        check_count(len(references), "the header")
         following = max(following, reference_id + 1)
     return _header(file, prefix, end, references)
 
@@ -97,18 +97,18 @@ def read_vcf_header(file: BinaryIO) -> Header:
     references: dict[str, int | None] = {}
     for contig in contigs(prefix.data[:end]):
         references[contig.name] = None
-        check_count(len(references))
+        check_count(len(references), "the header")
     return _header(file, prefix, end, references)
 
 
-def check_count(count: int) -> None:
-    """Refuse a header that names more references than are kept in memory.
+def check_count(count: int, name: str) -> None:
+    """Refuse a header or an index that has more references than are kept in memory; the message calls it `name`.
 
     Raises:
         FormatError: when it does.
     """
-    if count > MOST_REFERENCES:
-        raise FormatError(f"the header names more than {MOST_REFERENCES:,} references")
+    if count > _MOST_REFERENCES:
+        raise FormatError(f"{name} has more than {_MOST_REFERENCES:,} references")
 
 
 def _find(prefix: bgzf.Prefix, text: bytes, start: int) -> int:

@@ -12,6 +12,7 @@ from htsget_flask.errors import FileFaultError, NotFound
 from htsget_flask.formats import sidecar
 from htsget_flask.formats.crai import Crai
 from htsget_flask.formats.index import Index
+from htsget_flask.formats.unpacking import check_size
 from htsget_flask.storage import Stat, VersionError
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def load_index(
     """The index, of its sidecar or read; `check` looks at it once for these versions of data and index.
 
     Raises:
-        FormatError: when it is damaged, or is refused by `check`.
+        FormatError: when it is damaged or too large, or is refused by `check`.
     """
     location = source.storage.location(found.key)
     path = sidecars / hashlib.sha256(location.encode("utf-8", "surrogateescape")).hexdigest()[:40]
@@ -77,6 +78,7 @@ def load_index(
     version = f"{_SIDECAR_VERSION} {names} {stat.etag} {found.stat.etag}"
     arrays = sidecar.load(path, version)
     if arrays is None:
+        check_size(found.stat.size, "the index")
         with source.open(found.key, etag=found.stat.etag) as file:
             index = read(file.read())
         check(index)
