@@ -5,6 +5,7 @@ within that block's uncompressed data (SAMv1 4.1.1).
 """
 
 import struct
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
@@ -206,13 +207,17 @@ def _last_of_chain(window: bytes, start: int) -> int:
 
 
 class Prefix:
-    """The uncompressed data from the start of a BGZF file, as far as it was asked for; it reads block by block."""
+    """The uncompressed data from the start of a BGZF file, as far as it was asked for; it reads block by block.
 
-    def __init__(self, file: BinaryIO) -> None:
+    No more than `most` bytes are read, compressed or not, and the rest of the block in which they end.
+    """
+
+    def __init__(self, file: BinaryIO, most: int) -> None:
         self._file = file
+        self._most = most
         self._coffset = 0
-        self._block_starts: list[int] = []
-        self._block_coffsets: list[int] = []
+        self._block_starts = array("q")
+        self._block_coffsets = array("q")
         self.data = bytearray()
 
     def require(self, length: int) -> bytearray:
@@ -227,7 +232,13 @@ class Prefix:
         return self.data
 
     def extend(self) -> bool:
-        """Append one block's data; False at the end of the file."""
+        """Append one block's data; False at the end of the file.
+
+        Raises:
+            FormatError: when the block is damaged, or too much was read before it.
+        """
+        if max(len(self.data), self._coffset) > self._most:
+            raise FormatError(f"the header exceeds {self._most >> 20} MiB")
         self._file.seek(self._coffset)
         head = self._file.read(_COMMON_HEADER + 64)
         if not head:

@@ -4,7 +4,8 @@ import io
 from collections.abc import Callable, Mapping
 
 from htsget_flask.formats import bgzf, cram
-from htsget_flask.formats.headers import contigs
+from htsget_flask.formats.header_lines import contigs, sam_tags
+from htsget_flask.formats.headers import MAX_HEADER_DATA
 
 Checksums = list[tuple[str, str | None]]
 
@@ -13,15 +14,13 @@ def read_bam_checksums(raw: bytes) -> Checksums:
     """Name and MD5 of each reference (the SN and M5 of @SQ lines, SAMv1 1.3) in the text of a BAM header."""
     data = _unpacked(raw)
     length = int.from_bytes(data[4:8], "little")
-    text = data[8 : 8 + length].rstrip(b"\0").decode("utf-8", "replace")
-    return [(tags["SN"], tags.get("M5")) for tags in cram.sequences(text) if "SN" in tags]
+    return [(name, md5) for name, md5 in sam_tags(data[8 : 8 + length], "SQ", "SN", "M5") if name is not None]
 
 
 def read_variant_checksums(raw: bytes) -> Checksums:
     """Name and MD5 of each reference (ID and md5 of contig lines, VCFv4.3 1.4.7) in a VCF or BCF header."""
     data = _unpacked(raw)
-    text = (data[9:] if data.startswith(b"BCF") else data).decode("utf-8", "replace")
-    return [(contig["ID"], contig.get("md5")) for contig in contigs(text)]
+    return [(contig.name, contig.md5) for contig in contigs(data[9:] if data.startswith(b"BCF") else data)]
 
 
 # By the name of the format; each takes a header as `Header.raw` holds it.
@@ -34,7 +33,7 @@ READ_CHECKSUMS: Mapping[str, Callable[[bytes], Checksums]] = {
 
 
 def _unpacked(raw: bytes) -> bytes:
-    prefix = bgzf.Prefix(io.BytesIO(raw))
+    prefix = bgzf.Prefix(io.BytesIO(raw), MAX_HEADER_DATA)
     while prefix.extend():
         pass
     return bytes(prefix.data)

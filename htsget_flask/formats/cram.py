@@ -2,15 +2,16 @@
 
 import io
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import BinaryIO
 
 from isal import isal_zlib
 
 from htsget_flask.errors import FormatError
 from htsget_flask.formats.cram_coding import UNREADABLE, ShortError, decompress, read_block, read_itf8, skip_ltf8
-from htsget_flask.formats.headers import MAX_HEADER_DATA, Header, sort_order
+from htsget_flask.formats.header_lines import sam_tags
+from htsget_flask.formats.headers import MAX_HEADER_DATA, Header, check_count, sort_order
 
 FILE_DEFINITION_SIZE = 26
 
@@ -21,6 +22,7 @@ _EOF = {
 # A container header is about 30 bytes and 5 more for each slice.
 _CONTAINER_HEADER_READ = 512
 _MAX_CONTAINER_HEADER = 1 << 20
+_MOST_GROUPS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def read_cram_header(file: BinaryIO) -> Header:
     major = read_version(file)
     container = read_container(file, FILE_DEFINITION_SIZE, major)
     if container.end > MAX_HEADER_DATA:
-        raise FormatError("a length in the header is out of bounds")
+        raise FormatError(f"the header exceeds {MAX_HEADER_DATA >> 20} MiB")
     file.seek(0)
     data = file.read(container.end + _CONTAINER_HEADER_READ)
     if len(data) < container.end:
@@ -95,43 +97,42 @@ def read_cram_header(file: BinaryIO) -> Header:
     except ShortError:
         raise FormatError("the CRAM header is damaged") from None
     references: dict[str, int | None] = {}
-    for reference_id, tags in enumerate(sequences(text)):
-        if "SN" in tags:
-            references.setdefault(tags["SN"], reference_id)
-    return Header(references, data[:end], end, len(references), sort_order(text.encode()))
+    for reference_id, (name,) in enumerate(sam_tags(text, "SQ", "SN")):
+        check_count(reference_id + 1, "the header")
+        if name is not None:
+            references.setdefault(name, reference_id)
+    return Header(references, data[:end], end, len(references), sort_order(text))
 
 
 def read_sequences(raw: bytes) -> list[tuple[str, str | None]]:
     """Name and length (the SN and LN of @SQ lines, as text) of each reference in a header as `Header.raw` holds it."""
-    container = read_container(io.BytesIO(raw), FILE_DEFINITION_SIZE, raw[4])
-    return [(tags["SN"], tags.get("LN")) for tags in sequences(_header_text(raw[container.body :])) if "SN" in tags]
+    return [(name, length) for name, length in sam_tags(_text_of(raw), "SQ", "SN", "LN") if name is not None]
 
 
 def read_checksums(raw: bytes) -> list[tuple[str, str | None]]:
-    """Name and MD5 (the SN and M5 of @SQ lines) of each reference in a header, by the numbers that the index has."""
-    container = read_container(io.BytesIO(raw), FILE_DEFINITION_SIZE, raw[4])
-    return [(tags.get("SN", "?"), tags.get("M5")) for tags in sequences(_header_text(raw[container.body :]))]
+    """Name and MD5 (the SN and M5 of @SQ) of each reference in a header, by the numbers that the index has."""
+    return [(name or "?", md5) for name, md5 in sam_tags(_text_of(raw), "SQ", "SN", "M5")]
 
 
 def read_groups(raw: bytes) -> list[str]:
-    """The names of the read groups (the ID of @RG lines) in a header, by the numbers that records have."""
+    """The names of the read groups (the ID of @RG lines) in a header, by the numbers that records have.
+
+    Raises:
+        FormatError: when there are more than are kept in memory.
+    """
+    groups = [name for (name,) in islice(sam_tags(_text_of(raw), "RG", "ID"), _MOST_GROUPS + 1) if name is not None]
+    if len(groups) > _MOST_GROUPS:
+        raise FormatError(f"the header names more than {_MOST_GROUPS:,} read groups")
+    return groups
+
+
+def _text_of(raw: bytes) -> bytes:
+    """The SAM text of a header as `Header.raw` holds it."""
     container = read_container(io.BytesIO(raw), FILE_DEFINITION_SIZE, raw[4])
-    return [tags["ID"] for tags in _lines(_header_text(raw[container.body :]), "@RG") if "ID" in tags]
+    return _header_text(raw[container.body :])
 
 
-def sequences(text: str) -> Iterator[dict[str, str]]:
-    """The tags of each @SQ line (SAMv1 1.3) in the text of a SAM header."""
-    return _lines(text, "@SQ")
-
-
-def _lines(text: str, kind: str) -> Iterator[dict[str, str]]:
-    """The tags of each line of a kind; of a tag that stands twice, the first."""
-    for line in text.split("\n"):
-        if line.startswith(f"{kind}\t"):
-            yield {tag[:2]: tag[3:] for tag in reversed(line.rstrip("\r").split("\t")[1:]) if tag[2:3] == ":"}
-
-
-def _header_text(block: bytes) -> str:
+def _header_text(block: bytes) -> bytes:
     """The SAM text in the header container's first block (section 8.1 and 7)."""
     method, size, start, end = read_block(block, 0)
     try:
@@ -141,7 +142,7 @@ def _header_text(block: bytes) -> str:
     if len(text) < 4:
         raise ShortError
     length = int.from_bytes(text[:4], "little")
-    return text[4 : 4 + length].rstrip(b"\0").decode("utf-8", "replace")
+    return text[4 : 4 + length].rstrip(b"\0")
 
 
 def _skip_blocks(data: bytes, container: Container, major: int) -> int:

@@ -9,6 +9,9 @@ from isal import isal_zlib
 from htsget_flask.errors import FormatError
 from htsget_flask.formats.headers import MAX_HEADER_DATA
 
+# In bytes; a file states how much it takes to unpack it. `xz -9` makes files that take half of this.
+_MAX_LZMA_MEMORY = 128 << 20
+
 UNREADABLE = (isal_zlib.error, zlib.error, EOFError, OSError, lzma.LZMAError)
 """What `decompress` raises for data that are damaged."""
 
@@ -37,7 +40,7 @@ def decompress(method: int, data: bytes, size: int) -> bytes:
     if method == 2:
         return bz2.BZ2Decompressor().decompress(data, size)
     if method == 3:
-        return lzma.LZMADecompressor().decompress(data, size)
+        return lzma.LZMADecompressor(memlimit=_MAX_LZMA_MEMORY).decompress(data, size)
     raise FormatError("the CRAM header is compressed with a method that a header may not have")
 
 

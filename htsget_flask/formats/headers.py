@@ -1,18 +1,18 @@
 """The headers of BAM (SAMv1 4.2), VCF (VCFv4.3 1.2), BCF (VCFv4.3 6.2): where they end, which references they name."""
 
-import re
 import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from htsget_flask.errors import FormatError
 from htsget_flask.formats import bgzf
+from htsget_flask.formats.header_lines import contigs
 
-# Far above every real header (the largest seen are tens of megabytes), far below what would exhaust the memory.
-MAX_HEADER_DATA = 1 << 30
+# In bytes. Above every real header (the largest seen are tens of megabytes), below what would exhaust the memory.
+MAX_HEADER_DATA = 128 << 20
+_MOST_REFERENCES = 10_000_000
 _FIRST_LINE = 1000
-
-_ATTRIBUTE = re.compile(r'([A-Za-z0-9_.]+)=("(?:[^"\\]|\\.)*"|[^,>]*)')
+_MOST_NUMBER = (1 << 31) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ def read_bam_header(file: BinaryIO) -> Header:
     prefix = _open(file, b"BAM\1", "BAM")
     position = 8 + _length(prefix, 4)
     count = _length(prefix, position)
+    check_count(count, "the header")
     position += 4
     references: dict[str, int | None] = {}
     for reference_id in range(count):
@@ -50,14 +51,12 @@ def read_bam_header(file: BinaryIO) -> Header:
         references.setdefault(name.rstrip(b"\0").decode("utf-8", "replace"), reference_id)
         position += 8 + name_length
     text_end = 8 + _length(prefix, 4)
-    return _header(
-        file, prefix, position, references, sort_order(bytes(prefix.data[8 : min(text_end, 8 + _FIRST_LINE)]))
-    )
+    return _header(file, prefix, position, references, sort_order(prefix.data[8 : min(text_end, 8 + _FIRST_LINE)]))
 
 
-def sort_order(text: bytes) -> str | None:
+def sort_order(text: bytes | bytearray) -> str | None:
     """The sort order that a SAM header states in its first line."""
-    first_line = text.partition(b"\n")[0].split(b"\t")
+    first_line = bytes(text[:_FIRST_LINE]).partition(b"\n")[0].split(b"\t")
     orders = [field[3:].decode("ascii", "replace") for field in first_line if field.startswith(b"SO:")]
     return orders[0] if orders and first_line[0] == b"@HD" else None
 
@@ -70,15 +69,18 @@ def read_bcf_header(file: BinaryIO) -> Header:
     """
     prefix = _open(file, b"BCF\2", "BCF")
     end = 9 + _length(prefix, 5)
-    text = bytes(prefix.require(end)[9:end]).rstrip(b"\0").decode("utf-8", "replace")
+    text = bytes(prefix.require(end)[9:end]).rstrip(b"\0")
     references: dict[str, int | None] = {}
     following = 0
-    for attributes in contigs(text):
+    for contig in contigs(text):
         try:
-            reference_id = int(attributes.get("IDX", following))
+            reference_id = following if contig.number is None else int(contig.number)
         except ValueError:
             raise FormatError("a contig's IDX in the header is not a number") from None
-        references.setdefault(attributes["ID"], reference_id)
+        if not 0 <= reference_id <= _MOST_NUMBER:
+            raise FormatError("a contig's IDX in the header is out of bounds")
+        references.setdefault(contig.name, reference_id)
+        check_count(len(references), "the header")
         following = max(following, reference_id + 1)
     return _header(file, prefix, end, references)
 
@@ -90,20 +92,32 @@ def read_vcf_header(file: BinaryIO) -> Header:
         FormatError: when this is no such file, or a truncated or damaged one.
     """
     prefix = _open(file, b"##fileformat=VCF", "VCF")
-    end = 0
-    while True:
-        data = prefix.data
-        column_line = data.find(b"\n#CHROM", max(0, end - 7))
-        if column_line >= 0:
-            newline = data.find(b"\n", column_line + 1)
-            if newline >= 0:
-                end = newline + 1
-                break
-        end = len(data) if column_line < 0 else column_line
-        if not prefix.extend() or len(prefix.data) > MAX_HEADER_DATA:
+    column_line = _find(prefix, b"\n#CHROM", 0)
+    end = _find(prefix, b"\n", column_line + 1) + 1
+    references: dict[str, int | None] = {}
+    for contig in contigs(prefix.data[:end]):
+        references[contig.name] = None
+        check_count(len(references), "the header")
+    return _header(file, prefix, end, references)
+
+
+def check_count(count: int, name: str) -> None:
+    """Refuse a header or an index that has more references than are kept in memory; the message calls it `name`.
+
+    Raises:
+        FormatError: when it does.
+    """
+    if count > _MOST_REFERENCES:
+        raise FormatError(f"{name} has more than {_MOST_REFERENCES:,} references")
+
+
+def _find(prefix: bgzf.Prefix, text: bytes, start: int) -> int:
+    """The offset of the first occurrence of a text, which is only sought in what was not read before."""
+    while (found := prefix.data.find(text, start)) < 0:
+        start = max(start, len(prefix.data) - len(text) + 1)
+        if not prefix.extend():
             raise FormatError("the file ends within its header")
-    text = bytes(prefix.data[:end]).decode("utf-8", "replace")
-    return _header(file, prefix, end, {attributes["ID"]: None for attributes in contigs(text)})
+    return found
 
 
 def _open(file: BinaryIO, magic: bytes, name: str) -> bgzf.Prefix:
@@ -115,7 +129,7 @@ def _open(file: BinaryIO, magic: bytes, name: str) -> bgzf.Prefix:
         raise FormatError(f"the {name} file is not compressed; it has to be BGZF-compressed")
     if start[:2] != b"\x1f\x8b"[: len(start)]:
         raise FormatError(f"this is not a {name} file")
-    prefix = bgzf.Prefix(file)
+    prefix = bgzf.Prefix(file, MAX_HEADER_DATA)
     try:
         prefix.extend()
     except FormatError:
@@ -142,13 +156,6 @@ def _length(prefix: bgzf.Prefix, position: int) -> int:
     if not 0 <= value <= MAX_HEADER_DATA:
         raise FormatError("a length in the header is out of bounds")
     return value
-
-
-def contigs(text: str) -> list[dict[str, str]]:
-    """The attributes of each contig line in the text of a VCF header (VCFv4.3 1.4.7)."""
-    lines = (line for line in text.split("\n") if line.startswith("##contig=<"))
-    contigs = (dict(_ATTRIBUTE.findall(line, len("##contig=<"))) for line in lines)
-    return [{name: value.strip('"') for name, value in contig.items()} for contig in contigs if "ID" in contig]
 
 
 def _header(

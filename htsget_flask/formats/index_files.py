@@ -6,34 +6,39 @@ to the next are as good as having followed them one by one.
 """
 
 import struct
-import zlib
+from array import array
 
 import numpy as np
 import numpy.typing as npt
-from isal import igzip, isal_zlib
 
 from htsget_flask.errors import FormatError
 from htsget_flask.formats.binning import BAI_DEPTH, BAI_MIN_SHIFT, first_bin
+from htsget_flask.formats.headers import check_count
 from htsget_flask.formats.index import Index
+from htsget_flask.formats.unpacking import MAX_DATA, unpack
 
 _TABIX_HEADER_SIZE = 28
 # A bin with more chunks than this is not guessed, but found behind the one before it.
 _MANY_CHUNKS = 1 << 12
-_SHORT_RUN = 32
+# So few bins are followed one by one: numpy's calls cost as much.
+_FEW_BINS = 32
+# Guesses are made for so many words of 32 bits at once.
+_GUESSED = 1 << 20
+# A bin with one chunk takes 24 bytes.
+_MOST_BINS = MAX_DATA // 24
+# Twice as many as cover the longest reference that BAI and TBI know.
+_MOST_WINDOWS = 1 << 16
+_WINDOWS_AT_ONCE = 1 << 18
 _ABSENT_WINDOW = np.uint64((1 << 64) - 1)
 
 
-def read_index(data: bytes) -> Index:
+def read_index(data: bytes | bytearray) -> Index:
     """The index that a BAI, TBI or CSI file holds.
 
     Raises:
-        FormatError: when it is none of these, truncated or damaged.
+        FormatError: when it is none of these, truncated or damaged, or larger than any that is kept in memory.
     """
-    if data[:2] == b"\x1f\x8b":
-        try:
-            data = igzip.decompress(data)
-        except (isal_zlib.error, zlib.error, EOFError, OSError) as error:
-            raise FormatError("the index is truncated or damaged") from error
+    data = unpack(data)
     try:
         if data[:4] == b"BAI\1":
             return _Reader(data, 4, BAI_MIN_SHIFT, BAI_DEPTH, is_csi=False).read(b"")
@@ -48,18 +53,19 @@ def read_index(data: bytes) -> Index:
                 raise FormatError("the index is damaged: its CSI header is out of bounds")
             names = _tabix_names(data, 16)[0] if aux_length >= _TABIX_HEADER_SIZE else b""
             return _Reader(data, 16 + aux_length, min_shift, depth, is_csi=True).read(names)
-    except (struct.error, ValueError, IndexError) as error:
+    except (struct.error, ValueError, IndexError, OverflowError) as error:
         raise FormatError("the index is truncated or damaged") from error
     raise FormatError("the index is not a BAI, TBI or CSI file")
 
 
-def _tabix_names(data: bytes, position: int) -> tuple[bytes, int]:
+def _tabix_names(data: bytes | bytearray, position: int) -> tuple[bytes | bytearray, int]:
     """The reference names in a tabix header, and where it ends."""
     length = struct.unpack_from("<i", data, position + 24)[0]
     end = position + _TABIX_HEADER_SIZE + length
     names = data[position + _TABIX_HEADER_SIZE : end]
     if length < 0 or len(names) < length:
         raise FormatError("the index is truncated")
+    check_count(names.count(b"\0"), "the index")
     return names, end
 
 
@@ -67,7 +73,14 @@ class _Reader:
     """The part of an index file behind its header, in words of 32 bits: everything there is made of them."""
 
     def __init__(
-        self, data: bytes, position: int, min_shift: int, depth: int, *, is_csi: bool, count: int | None = None
+        self,
+        data: bytes | bytearray,
+        position: int,
+        min_shift: int,
+        depth: int,
+        *,
+        is_csi: bool,
+        count: int | None = None,
     ) -> None:
         length = (len(data) - position) // 4
         self._words = memoryview(data)[position : position + 4 * length].cast("i")
@@ -78,21 +91,25 @@ class _Reader:
         self._is_csi = is_csi
         self._head = 4 if is_csi else 2
         self._place = 0
+        self._guesses, self._guessed_end = np.empty(0, np.int64), 0
         self._count = self._next() if count is None else count
 
-    def read(self, names: bytes) -> Index:
-        guesses = self._guess()
+    def read(self, names: bytes | bytearray) -> Index:
+        check_count(self._count, "the index")
         bin_counts = np.zeros(self._checked(self._count, 1), dtype=np.int64)
-        places = [np.empty(0, np.int64)]
-        windows = []
+        window_counts = np.zeros(self._count, dtype=np.int64)
+        places, window_places = array("I"), np.zeros(self._count, dtype=np.int64)
         for reference_id in range(self._count):
-            found = self._find_bins(guesses)
-            bin_counts[reference_id] = sum(map(len, found))
-            places += found
-            windows.append(np.empty(0, np.uint64) if self._is_csi else self._read_windows())
+            before = len(places)
+            self._find_bins(places)
+            bin_counts[reference_id] = len(places) - before
+            if not self._is_csi:
+                window_counts[reference_id], window_places[reference_id] = self._skip_windows()
         unplaced = self._array[self._place : self._place + 2].tobytes()
         shape = np.array([self._min_shift, self._depth, int.from_bytes(unplaced, "little")], dtype=np.int64)
-        return self._assemble(shape, bin_counts, np.concatenate(places), windows, names)
+        reference_windows = _offsets(window_counts)
+        windows = self._read_windows(window_places, window_counts)
+        return self._assemble(shape, bin_counts, np.array(places, np.uint32), reference_windows, windows, names)
 
     def _next(self) -> int:
         value: int = self._words[self._place]
@@ -106,74 +123,124 @@ class _Reader:
         return count
 
     def _guess(self) -> npt.NDArray[np.int64]:
-        """Where bins seem to start, in order: whatever looks like one and is where another such leads to."""
-        head = self._head
-        bins, chunk_counts = self._array[: 1 - head], self._array[head - 1 :]
-        seeming = (bins <= first_bin(self._depth + 1) + 1) & (chunk_counts < _MANY_CHUNKS)
-        places = np.flatnonzero(seeming)
-        following = places + (head + 4 * chunk_counts[places].astype(np.int64))
-        is_led_to = np.zeros(len(self._array) + head + 4 * _MANY_CHUNKS, dtype=bool)
-        is_led_to[following] = True
-        return places[is_led_to[places]]
+        """Where bins seem to start from here on, in order: what looks like one, and is where another such leads to."""
+        if self._place >= self._guessed_end:
+            head = self._head
+            words = self._array[self._place : self._place + _GUESSED]
+            bins, chunk_counts = words[: 1 - head], words[head - 1 :]
+            places = np.flatnonzero((bins <= first_bin(self._depth + 1) + 1) & (chunk_counts < _MANY_CHUNKS))
+            following = places + (head + 4 * chunk_counts[places].astype(np.int64))
+            is_led_to = np.zeros(len(words) + head + 4 * _MANY_CHUNKS, dtype=bool)
+            is_led_to[following] = True
+            is_led_to[0] = True
+            self._guesses, self._guessed_end = places[is_led_to[places]] + self._place, self._place + len(words)
+        return self._guesses[np.searchsorted(self._guesses, self._place) :]
 
-    def _find_bins(self, guesses: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-        """Where the bins of the next reference start, in parts: a guess counts when the one before leads to it."""
-        left = self._checked(self._next(), self._head)
-        parts, longest = [], _SHORT_RUN
+    def _find_bins(self, places: "array[int]") -> None:
+        """Append where the bins of the next reference start."""
+        left, longest = self._checked(self._next(), self._head), _FEW_BINS
         while left:
-            self._checked(1, self._head)
-            first = int(np.searchsorted(guesses, self._place))
-            run = guesses[first : first + min(left, longest)]
-            if not len(run) or run[0] != self._place:
-                run = np.array([self._place])
-            following = run + (self._head + 4 * self._array[run + (self._head - 1)].astype(np.int64))
-            breaks = np.flatnonzero(following[:-1] != run[1:])
-            # Short after a wrong guess, else longer each time: many wrong ones must not cost a look at the rest each.
-            longest = _SHORT_RUN if len(breaks) else 8 * longest
-            run = run[: breaks[0] + 1] if len(breaks) else run
-            self._place = int(following[len(run) - 1])
-            left -= len(run)
-            parts.append(run)
+            most = min(left, longest)
+            found = self._guess_bins(most, places) if left > _FEW_BINS else 0
+            left -= found
+            longest *= 8
+            if found < most:
+                # Short after a wrong guess: many wrong ones must not cost a look at all the rest each.
+                left -= self._follow_bins(min(left, _FEW_BINS), places)
+                longest = _FEW_BINS
+            if len(places) > _MOST_BINS:
+                raise FormatError(f"the index has more than {_MOST_BINS:,} bins")
         self._checked(0, 0)
-        return parts
 
-    def _read_windows(self) -> npt.NDArray[np.uint64]:
-        count = self._checked(self._next(), 2)
-        windows = self._array[self._place : self._place + 2 * count].view("<u8").astype(np.uint64)
+    def _guess_bins(self, most: int, places: "array[int]") -> int:
+        """Append where the next bins start, at most so many, as far as guesses lead to each other; their count."""
+        run = self._guess()[:most]
+        if not len(run) or run[0] != self._place:
+            return 0
+        following = run + (self._head + 4 * self._array[run + (self._head - 1)].astype(np.int64))
+        breaks = np.flatnonzero(following[:-1] != run[1:])
+        run = run[: breaks[0] + 1] if len(breaks) else run
+        self._place = int(following[len(run) - 1])
+        places.frombytes(run.astype(np.uint32).tobytes())
+        return len(run)
+
+    def _follow_bins(self, count: int, places: "array[int]") -> int:
+        """Append where the next `count` bins start, found one by one; the count."""
+        words, place, head = self._words, self._place, self._head
+        for _ in range(count):
+            places.append(place)
+            chunks = words[place + head - 1]
+            if chunks < 0:
+                raise FormatError("the index is truncated or damaged")
+            place += head + 4 * chunks
+        self._place = place
+        return count
+
+    def _skip_windows(self) -> tuple[int, int]:
+        """How many windows the next reference has, and where they start."""
+        count, place = self._checked(self._next(), 2), self._place
+        if count > _MOST_WINDOWS:
+            raise FormatError("the index is damaged: a reference has more windows than fit the longest one")
         self._place += 2 * count
+        return count, place
+
+    def _read_windows(
+        self, all_places: npt.NDArray[np.int64], all_counts: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.uint64]:
+        """The windows of all references, some references at a time."""
+        having = np.flatnonzero(all_counts)
+        places, counts = all_places[having], all_counts[having]
+        ends = np.cumsum(counts)
+        windows = np.empty(int(ends[-1]) if len(ends) else 0, np.uint64)
+        first = 0
+        while first < len(counts):
+            start = int(ends[first] - counts[first])
+            last = max(first + 1, int(np.searchsorted(ends, start + _WINDOWS_AT_ONCE, "right")))
+            windows[start : int(ends[last - 1])] = self._some_windows(places[first:last], counts[first:last])
+            first = last
+        return windows
+
+    def _some_windows(self, places: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+        ends: npt.NDArray[np.int64] = np.cumsum(counts)
+        starts = ends - counts
+        ranks = np.arange(ends[-1])
+        windows: npt.NDArray[np.uint64] = self._pairs[np.repeat(places - 2 * starts, counts) + 2 * ranks]
         # Old writers leave 0, others all ones, for a window in which no record starts: the next one's offset holds.
-        present = np.flatnonzero(windows)
-        if len(present):
-            empty = (windows == 0) | (windows == _ABSENT_WINDOW)
-            empty[: present[0]] = False
-            if empty.any():
-                following = np.where(empty, len(windows) - 1, np.arange(len(windows)))
-                windows = windows[np.minimum.accumulate(following[::-1])[::-1]]
+        empty = (windows == 0) | (windows == _ABSENT_WINDOW)
+        if empty.any():
+            present = np.minimum.reduceat(np.where(windows != 0, ranks, ends[-1]), starts)
+            empty &= ranks >= np.repeat(present, counts)
+            following = np.where(empty, np.repeat(ends - 1, counts), ranks)
+            windows = windows[np.minimum.accumulate(following[::-1])[::-1]]
         return windows
 
     def _assemble(
         self,
         shape: npt.NDArray[np.int64],
         bin_counts: npt.NDArray[np.int64],
-        places: npt.NDArray[np.int64],
-        windows: list[npt.NDArray[np.uint64]],
-        names: bytes,
+        places: npt.NDArray[np.uint32],
+        reference_windows: npt.NDArray[np.int64],
+        windows: npt.NDArray[np.uint64],
+        names: bytes | bytearray,
     ) -> Index:
         words = self._array
-        references = np.repeat(np.arange(len(bin_counts)), bin_counts)
+        references = np.repeat(np.arange(len(bin_counts), dtype=np.uint32), bin_counts)
         bins = words[places]
         # Sorted by reference and bin; the file's order is close to it, which the stable sort uses.
-        keys = references << 32 | bins
-        if not (keys[1:] > keys[:-1]).all():
-            order = np.argsort(keys, kind="stable")
+        follows = (references[1:] > references[:-1]) | (bins[1:] > bins[:-1])
+        if not follows.all():
+            order = np.argsort(references.astype(np.uint64) << np.uint64(32) | bins, kind="stable").astype(np.uint32)
             places, references, bins = places[order], references[order], bins[order]
+            del order
+        del follows
         chunk_counts = words[places + (self._head - 1)].astype(np.int64)
 
         statistics = np.zeros((len(bin_counts), 5), dtype=np.uint64)
         limit = first_bin(self._depth + 1)
-        for bin_place in np.flatnonzero((bins == limit + 1) & (chunk_counts >= 2)).tolist():
-            start = int(places[bin_place]) + self._head
-            statistics[references[bin_place]] = [1, *words[start : start + 8].view("<u8")]
+        pseudo = np.flatnonzero((bins == limit + 1) & (chunk_counts >= 2))
+        statistics[references[pseudo], 0] = 1
+        for column in range(4):
+            statistics[references[pseudo], 1 + column] = self._pairs[places[pseudo] + (self._head + 2 * column)]
         real = np.flatnonzero(bins < limit)
         places, references, bins, chunk_counts = places[real], references[real], bins[real], chunk_counts[real]
 
@@ -185,12 +252,10 @@ class _Reader:
         ends = self._pairs[chunk_places]
         if (begins > ends).any():
             raise FormatError("the index is damaged: a chunk ends before it begins")
-        reference_windows = _offsets(np.array([len(part) for part in windows], dtype=np.int64))
-        flat_windows = np.concatenate(windows) if windows else np.empty(0, np.uint64)
         if self._is_csi:
             loffsets = self._pairs[places + 1]
         else:
-            loffsets = self._loffsets(bins, references, reference_windows, flat_windows)
+            loffsets = self._loffsets(bins, references, reference_windows, windows)
         return Index(
             shape=shape,
             reference_bins=np.searchsorted(references, np.arange(len(bin_counts) + 1)).astype(np.int64),
@@ -201,7 +266,7 @@ class _Reader:
             chunk_ends=ends,
             extent=_extent(begins, ends, statistics),
             reference_windows=reference_windows,
-            windows=flat_windows,
+            windows=windows,
             statistics=statistics,
             names=np.frombuffer(names, np.uint8),
         )
@@ -209,7 +274,7 @@ class _Reader:
     def _loffsets(
         self,
         bins: npt.NDArray[np.uint32],
-        references: npt.NDArray[np.int64],
+        references: npt.NDArray[np.uint32],
         reference_windows: npt.NDArray[np.int64],
         windows: npt.NDArray[np.uint64],
     ) -> npt.NDArray[np.uint64]:

@@ -4,7 +4,8 @@ import io
 import struct
 
 from htsget_flask.formats import bgzf, cram
-from htsget_flask.formats.headers import Header, contigs
+from htsget_flask.formats.header_lines import contigs
+from htsget_flask.formats.headers import MAX_HEADER_DATA, Header
 
 
 def reference_lengths(format_name: str, header: Header) -> dict[str, int | None]:
@@ -14,13 +15,12 @@ def reference_lengths(format_name: str, header: Header) -> dict[str, int | None]
     """
     if format_name == "CRAM":
         return {name: _number(length) for name, length in cram.read_sequences(header.raw)}
-    prefix = bgzf.Prefix(io.BytesIO(header.raw))
+    prefix = bgzf.Prefix(io.BytesIO(header.raw), MAX_HEADER_DATA)
     while prefix.extend():
         pass
     if format_name == "BAM":
         return _binary(bytes(prefix.data))
-    text = bytes(prefix.data).decode("utf-8", "replace")
-    return {contig["ID"]: _number(contig.get("length")) for contig in contigs(text)}
+    return {contig.name: _number(contig.length) for contig in contigs(prefix.data)}
 
 
 def _binary(data: bytes) -> dict[str, int | None]:

@@ -9,27 +9,46 @@ from htsget_flask.errors import FormatError
 from htsget_flask.formats.bgzf import MAX_BLOCK_DATA, deflate, read_blocks, split_offset
 from htsget_flask.formats.binning import Chunk
 
-_LONGEST_RECORD = 256 << 20
+# In bytes.
+_LONGEST_RECORD = 64 << 20
 # Compressed and sent together.
 _BATCH = 4 * MAX_BLOCK_DATA
 
 _SIZE = struct.Struct("<I")
 _BAM = struct.Struct("<IiiBBHHHI")  # size, reference, position, name length, quality, bin, cigar length, flags, ...
 _BAM_FIXED_SIZE = 36
+_BCF_SIZES = struct.Struct("<II")  # of both parts
 _BCF = struct.Struct("<IIiii")  # sizes of both parts, reference, position, length on the reference
 _UNMAPPED = 4
 # M, D, N, = and X move along the reference (SAMv1 1.4.6).
 _MOVES = frozenset((0, 2, 3, 7, 8))
 _END = re.compile(rb"(?:^|;)END=([0-9]{1,18})(?:;|$)")
+_SVLEN = re.compile(rb"(?:^|;)SVLEN=([^;]*)")
+_NUMBER = re.compile(rb"-?([0-9]{1,18})")
+# The symbolic alleles whose SVLEN counts bases of the reference, with all of their subtypes.
+_SPANNING = re.compile(rb"<(?:CNV|DEL|DUP|INV)(?::[^>]*)?>")
+# Those of gVCF, whose FORMAT/LEN counts bases of the reference.
+_UNSPECIFIED = frozenset((b"<*>", b"<NON_REF>"))
 
 
 class Place(NamedTuple):
-    """Where a record is: the reference as the format names it, 0-based, half-open; and its size in bytes."""
+    """Where a record is: the reference as the format names it, 0-based, half-open."""
 
     reference: int | bytes
     start: int
     end: int
-    size: int
+
+
+class _Layout(NamedTuple):
+    """How a format's records follow each other.
+
+    `size` is the size in bytes of the record at an offset; None where the data do not say it yet. `place` is that of a
+    whole record. `end` is what the last bytes of a record contain where nothing before says its size.
+    """
+
+    size: Callable[[bytes, int], int | None]
+    place: Callable[[bytes], Place]
+    end: bytes
 
 
 class Wanted(NamedTuple):
@@ -47,10 +66,11 @@ def select(form: str, file: BinaryIO, chunks: list[Chunk], wanted: Wanted) -> It
     Raises:
         FormatError: when the file is damaged.
     """
-    place = _PLACES[form]
+    layout = _LAYOUTS[form]
     batch = bytearray()
     for chunk in chunks:
-        for record, found in _records(file, chunk, place):
+        for record in _records(file, chunk, layout):
+            found = layout.place(record)
             if found.reference == wanted.reference and wanted.end is not None and found.start >= wanted.end:
                 break
             if found.reference == wanted.reference and found.end > wanted.start and found.start >= wanted.after:
@@ -62,20 +82,32 @@ def select(form: str, file: BinaryIO, chunks: list[Chunk], wanted: Wanted) -> It
         yield deflate(bytes(batch))
 
 
-def _records(
-    file: BinaryIO, chunk: Chunk, place: Callable[[bytes, int], Place | None]
-) -> Iterator[tuple[bytes, Place]]:
+def _records(file: BinaryIO, chunk: Chunk, layout: _Layout) -> Iterator[bytes]:
     """The records of a chunk, which starts and ends with one."""
-    data, offset = b"", 0
+    pieces: list[bytes] = []
+    held, size = 0, None
     for more in _data(file, chunk):
-        data, offset = data[offset:] + more, 0
-        while (found := place(data, offset)) is not None and offset + found.size <= len(data):
-            yield data[offset : offset + found.size], found
-            offset += found.size
-        if len(data) - offset > _LONGEST_RECORD:
-            raise FormatError("a record is longer than any should be")
-    if offset < len(data):
+        pieces.append(more)
+        held += len(more)
+        # Joined once a record is whole: each time that a piece comes would take time quadratic in its size.
+        if held < size if size is not None else layout.end not in more:
+            _check_size(held if size is None else size)
+            continue
+        data, offset = b"".join(pieces), 0
+        while (size := layout.size(data, offset)) is not None and offset + size <= len(data):
+            _check_size(size)
+            yield data[offset : offset + size]
+            offset += size
+        _check_size(size or 0)
+        pieces = [data[offset:]]
+        held = len(pieces[0])
+    if held:
         raise FormatError("the index does not fit the data: a record goes beyond the end")
+
+
+def _check_size(size: int) -> None:
+    if size > _LONGEST_RECORD:
+        raise FormatError(f"a record exceeds {_LONGEST_RECORD >> 20} MiB")
 
 
 def _data(file: BinaryIO, chunk: Chunk) -> Iterator[bytes]:
@@ -92,47 +124,81 @@ def _data(file: BinaryIO, chunk: Chunk) -> Iterator[bytes]:
         raise FormatError("the index does not fit the data: it is of another file")
 
 
-def _bam(data: bytes, offset: int) -> Place | None:
+def _bam_size(data: bytes, offset: int) -> int | None:
+    return _SIZE.unpack_from(data, offset)[0] + 4 if len(data) - offset >= _SIZE.size else None
+
+
+def _bam(record: bytes) -> Place:
     """SAMv1 4.2."""
-    if len(data) - offset < _BAM_FIXED_SIZE:
-        return None
-    size, reference, start, name_length, _, _, operations, flags, _ = _BAM.unpack_from(data, offset)
-    first = offset + _BAM_FIXED_SIZE + name_length
-    end = first + 4 * operations
-    if size + 4 < end - offset:
+    if len(record) < _BAM_FIXED_SIZE:
         raise FormatError("a record is damaged")
-    if len(data) < end:
-        return None
+    _, reference, start, name_length, _, _, operations, flags, _ = _BAM.unpack_from(record)
+    first = _BAM_FIXED_SIZE + name_length
+    end = first + 4 * operations
+    if len(record) < end:
+        raise FormatError("a record is damaged")
     length = 0
     if not flags & _UNMAPPED:
-        for (operation,) in _SIZE.iter_unpack(data[first:end]):
+        for (operation,) in _SIZE.iter_unpack(record[first:end]):
             if operation & 0xF in _MOVES:
                 length += operation >> 4
-    return Place(reference, start, start + (length or 1), size + 4)
+    return Place(reference, start, start + (length or 1))
 
 
-def _bcf(data: bytes, offset: int) -> Place | None:
+def _bcf_size(data: bytes, offset: int) -> int | None:
+    return 8 + sum(_BCF_SIZES.unpack_from(data, offset)) if len(data) - offset >= _BCF_SIZES.size else None
+
+
+def _bcf(record: bytes) -> Place:
     """VCFv4.3 6.3."""
-    if len(data) - offset < _BCF.size:
-        return None
-    shared, individual, reference, start, length = _BCF.unpack_from(data, offset)
-    return Place(reference, start, start + length, 8 + shared + individual)
+    if len(record) < _BCF.size:
+        raise FormatError("a record is damaged")
+    _, _, reference, start, length = _BCF.unpack_from(record)
+    return Place(reference, start, start + length)
 
 
-def _vcf(data: bytes, offset: int) -> Place | None:
-    """VCFv4.3 1.6.1: the reference's bases, or further to INFO/END."""
-    line_end = data.find(b"\n", offset)
-    if line_end < 0:
-        return None
-    fields = data[offset:line_end].rstrip(b"\r").split(b"\t", 8)
+def _vcf_size(data: bytes, offset: int) -> int | None:
+    newline = data.find(b"\n", offset)
+    return newline + 1 - offset if newline >= 0 else None
+
+
+def _vcf(record: bytes) -> Place:
+    """VCFv4.5 1.6.1: the longest of REF, INFO/END, INFO/SVLEN and FORMAT/LEN, as htslib counts it from 1.23 on."""
+    fields = record.rstrip(b"\r\n").split(b"\t", 9)
     if len(fields) < 8 or not fields[1].isdigit():
         raise FormatError("a record is damaged")
-    start = int(fields[1]) - 1
+    start, alleles, info = int(fields[1]) - 1, fields[4].split(b","), fields[7]
     end = start + len(fields[3])
-    if found := _END.search(fields[7].partition(b"\t")[0]):
-        stated = int(found[1])
-        end = stated if stated > start else end
-    return Place(fields[0], start, end, line_end + 1 - offset)
+    if found := _END.search(info):
+        end = max(end, int(found[1]))
+    if b"<" in fields[4]:
+        if found := _SVLEN.search(info):
+            lengths = zip(alleles, found[1].split(b","), strict=False)
+            spans = [_number(length) for allele, length in lengths if _SPANNING.fullmatch(allele)]
+            end = max(end, start + max(spans, default=0))
+        if not _UNSPECIFIED.isdisjoint(alleles) and len(fields) > 9:
+            end = max(end, start + _longest_block(fields[8], fields[9]))
+    return Place(fields[0], start, end)
 
 
-_PLACES: dict[str, Callable[[bytes, int], Place | None]] = {"BAM": _bam, "BCF": _bcf, "VCF": _vcf}
+def _longest_block(formats: bytes, samples: bytes) -> int:
+    """The greatest FORMAT/LEN of all samples; 0 without any."""
+    names = formats.split(b":")
+    if b"LEN" not in names:
+        return 0
+    column = names.index(b"LEN")
+    values = (sample.split(b":", column + 1) for sample in samples.split(b"\t"))
+    return max(_number(value[column]) if len(value) > column else 0 for value in values)
+
+
+def _number(text: bytes) -> int:
+    """The number that a text starts with, without its sign; 0 where it starts with none."""
+    found = _NUMBER.match(text)
+    return int(found[1]) if found else 0
+
+
+_LAYOUTS = {
+    "BAM": _Layout(_bam_size, _bam, b""),
+    "BCF": _Layout(_bcf_size, _bcf, b""),
+    "VCF": _Layout(_vcf_size, _vcf, b"\n"),
+}

@@ -23,6 +23,7 @@ _MAGIC = b"HTSGETF1"
 _HEAD = struct.Struct("<8sIQI")  # magic, checksum, size of the file, size of the JSON
 _CHECKED_FROM = 12
 _ALIGNMENT = 64
+_MOST_JSON = 1 << 20
 _OTHERS_WRITE = 0o022
 
 
@@ -59,7 +60,7 @@ def load(path: Path, version: str) -> dict[str, npt.NDArray[np.generic]] | None:
                 return None
             mapped = _map(file.fileno())
         magic, checksum, size, json_size = _HEAD.unpack_from(mapped)
-        if magic != _MAGIC or size != len(mapped):
+        if magic != _MAGIC or size != len(mapped) or json_size > _MOST_JSON:
             return None
         content = memoryview(mapped)[_CHECKED_FROM:]
         json_start = _HEAD.size - _CHECKED_FROM
@@ -101,7 +102,7 @@ def store(path: Path, version: str, arrays: Mapping[str, npt.NDArray[np.generic]
         raise
 
 
-def _serialise(version: str, arrays: Mapping[str, npt.NDArray[np.generic]]) -> list[bytes]:
+def _serialise(version: str, arrays: Mapping[str, npt.NDArray[np.generic]]) -> list[bytes | memoryview]:
     def describe(start: int) -> tuple[list[list[Any]], int]:
         listed, offset = [], start
         for name, array in arrays.items():
@@ -114,9 +115,10 @@ def _serialise(version: str, arrays: Mapping[str, npt.NDArray[np.generic]]) -> l
     room = len(orjson.dumps({"version": version, "arrays": describe(1 << 40)[0]})) + _ALIGNMENT
     listed, size = describe(_HEAD.size + room)
     json = orjson.dumps({"version": version, "arrays": listed}).ljust(room)
-    pieces, position = [json], _HEAD.size + room
+    pieces: list[bytes | memoryview] = [json]
+    position = _HEAD.size + room
     for array, (*_, offset) in zip(arrays.values(), listed, strict=True):
-        pieces += [bytes(offset - position), array.tobytes()]
+        pieces += [bytes(offset - position), array.reshape(-1).view(np.uint8).data]
         position = offset + array.nbytes
     head = _HEAD.pack(_MAGIC, 0, size, room)
     checksum = isal_zlib.crc32(head[_CHECKED_FROM:])

@@ -12,6 +12,7 @@ from htsget_flask.errors import FileFaultError, NotFound
 from htsget_flask.formats import sidecar
 from htsget_flask.formats.crai import Crai
 from htsget_flask.formats.index import Index
+from htsget_flask.formats.unpacking import check_size
 from htsget_flask.storage import Stat, VersionError
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ def load_index(
     Without a folder for sidecars it is in this process's memory alone.
 
     Raises:
-        FormatError: when it is damaged, or is refused by `check`.
+        FormatError: when it is damaged or too large, or is refused by `check`.
     """
     if sidecars is None:
         return _read(source, found, read, check)
@@ -96,6 +97,7 @@ def load_index(
 def _read(
     source: Source, found: FoundIndex, read: Callable[[bytes], IndexT], check: Callable[[IndexT], None]
 ) -> IndexT:
+    check_size(found.stat.size, "the index")
     with source.open(found.key, etag=found.stat.etag) as file:
         index = read(file.read())
     check(index)

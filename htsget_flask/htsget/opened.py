@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import BinaryIO, NamedTuple, TypeVar, cast
 
 from htsget_flask.cache import ByteCache
 from htsget_flask.catalog import DataFile
@@ -44,6 +44,13 @@ class Parts(NamedTuple):
     before: bytes
     middle: ByteRange
     after: bytes
+
+
+class _Fault(NamedTuple):
+    """What is wrong with this version of a file: remembered, as it takes as long to find out as the file likes."""
+
+    reason: str
+    location: str
 
 
 class OpenFile:
@@ -216,14 +223,28 @@ class OpenFile:
         file, self._bytes = self._open(), None
         return file
 
-    def _fetch(self, what: object, make: Callable[[], V], size_of: Callable[[V], int]) -> V:
-        def made() -> V:
+    def _fetch(
+        self, what: object, make: Callable[[], V], size_of: Callable[[V], int], *, index_key: str | None = None
+    ) -> V:
+        """What is kept, or made now: of the file, or of its index, which is the one at fault then.
+
+        A FormatError is kept as well. Other errors may pass.
+        """
+
+        def made() -> V | _Fault:
             try:
                 return make()
             except FormatError as error:
-                raise FileFaultError(str(error), location=self.source.location) from error
+                at_fault = self.source.key if index_key is None else index_key
+                return _Fault(str(error), self.source.storage.location(at_fault))
 
-        return self._cache.fetch((self._version, what), made, lambda value: _OVERHEAD + size_of(value))
+        def size(value: V | _Fault) -> int:
+            return _OVERHEAD + (0 if isinstance(value, _Fault) else size_of(value))
+
+        value = self._cache.fetch((self._version, what), made, size)
+        if type(value) is _Fault:
+            raise FileFaultError(value.reason, location=value.location)
+        return cast(V, value)
 
     def _open(self) -> BinaryIO:
         if self._bytes is None:
@@ -288,12 +309,9 @@ class OpenFile:
         found = self.found_index
 
         def make() -> IndexT:
-            try:
-                return load_index(self.source, self.stat, found, self._sidecars, kind, read, check)
-            except FormatError as error:
-                raise FileFaultError(str(error), location=self.source.storage.location(found.key)) from error
+            return load_index(self.source, self.stat, found, self._sidecars, kind, read, check)
 
-        return self._fetch(("index", found), make, private_bytes)
+        return self._fetch(("index", found), make, private_bytes, index_key=found.key)
 
     def _check_index(self, index: Index) -> None:
         form = self.source.form.name

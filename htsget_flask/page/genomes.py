@@ -7,8 +7,8 @@ from urllib.parse import quote
 from htsget_flask.auth.access import Access
 from htsget_flask.auth.links import file_parts
 from htsget_flask.config import GenomeConfig
-from htsget_flask.errors import FileFaultError, NotFound, ServiceUnavailable
-from htsget_flask.formats.fasta import COMPRESSED
+from htsget_flask.errors import FileFaultError, FormatError, NotFound, ServiceUnavailable
+from htsget_flask.formats.fasta import COMPRESSED, read_lengths
 from htsget_flask.storage import VersionError
 from htsget_flask.web import Services, log_fault
 
@@ -74,13 +74,16 @@ def _nearest_first(fastas: Sequence[str], key: str) -> list[str]:
 
 
 def _fasta_lengths(services: Services, storage_name: str, key: str) -> dict[str, int]:
-    """The lengths of the sequences that a .fai names; none where it is gone, unreadable or no such table."""
+    """The lengths of the sequences that a .fai names; none where it is gone, unreadable, too large or no such table."""
     storage = services.storages[storage_name]
 
     def read() -> dict[str, int]:
-        with storage.open(key, etag=stat.etag) as file:
-            rows = (line.split("\t") for line in file.read().decode("utf-8", "replace").splitlines())
-            return {row[0]: int(row[1]) for row in rows if len(row) >= 5 and row[1].isdecimal()}
+        try:
+            with storage.open(key, etag=stat.etag) as file:
+                return read_lengths(file, stat.size)
+        except FormatError as error:
+            log_fault(FileFaultError(str(error), location=storage.location(key)))
+            return {}
 
     try:
         stat = storage.stat(key)

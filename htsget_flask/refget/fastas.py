@@ -10,7 +10,9 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, StorageError
+from htsget_flask.formats.fasta import MAX_FAI
 from htsget_flask.formats.sidecar import is_private
+from htsget_flask.formats.unpacking import check_size
 from htsget_flask.refget.scanning import scan
 from htsget_flask.refget.sequences import Fasta
 from htsget_flask.refget.table import BESIDE, Table, kept_path, load_table, store_table
@@ -103,20 +105,28 @@ def oddities(fasta: Fasta) -> Iterator[str]:
                 yield f"its {BESIDE} is not believed: another user can have written it"
     try:
         stat = fasta.storage.stat(fasta.key + ".fai")
+        check_size(stat.size, "it", MAX_FAI)
         with fasta.storage.open(fasta.key + ".fai", etag=stat.etag) as file:
             content = file.read()
     except (NotFound, VersionError):
         return
+    except FormatError as error:
+        yield f"its .fai cannot be read: {error}"
+        return
     except (OSError, StorageError) as error:
         yield f"its .fai cannot be read: {error}"
         return
-    fault = _fai_fault(content, fasta.table)
+    # Counted first: a .fai may have many more lines than its file has sequences.
+    is_longer = content.count(b"\n") > len(table)
+    fault = "is of another file: it names other sequences" if is_longer else _fai_fault(content, table)
     if fault is not None:
         yield f"its .fai {fault}; remove it, then run `samtools faidx`"
 
 
 def _fai_fault(content: bytes, table: Table) -> str | None:
     """What is wrong with an index of samtools; this server has no use for it, but other programs read it."""
+    # samtools leaves out all but the first sequence of a name.
+    first = {table.name(place): place for place in reversed(range(len(table)))}
     rows = [line.split("\t") for line in content.decode("utf-8", "replace").splitlines()]
     try:
         entries = {row[0]: [int(number) for number in row[1:_FAI_COLUMNS]] for row in rows}
@@ -124,8 +134,6 @@ def _fai_fault(content: bytes, table: Table) -> str | None:
         return "is broken"
     if any(len(row) != _FAI_COLUMNS for row in rows) or content[-1:] not in (b"\n", b""):
         return "is broken"
-    # samtools leaves out all but the first sequence of a name.
-    first = {table.name(place): place for place in reversed(range(len(table)))}
     if set(first) != set(entries):
         return "is of another file: it names other sequences"
     for name, place in first.items():

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from htsget_flask.config import RefgetConfig, RefgetFastaConfig
-from htsget_flask.errors import FileFaultError, NotFound, ServiceUnavailable, StorageError
+from htsget_flask.errors import FileFaultError, FormatError, NotFound, ServiceUnavailable, StorageError
 from htsget_flask.formats.fasta import is_fasta
+from htsget_flask.formats.unpacking import check_size
 from htsget_flask.refget.digests import parse_identifier
 from htsget_flask.refget.fastas import keep_table, known_table, make_table, oddities, some
 from htsget_flask.refget.sequences import Fasta, Found, Sequences, Stored
@@ -238,10 +239,13 @@ class Library:
         try:
             stat = storage.stat(key)
             if self._stored is None or self._stored[0] != stat:
+                check_size(stat.size, "the list of sequences")
                 with storage.open(key, etag=stat.etag) as file:
                     self._stored = stat, read_store(storage, store.prefix, file.read())
         except _UNREADABLE as error:
             failed.append(_unreadable(storage.location(key), error)._replace(is_file=False))
+        except FormatError as error:
+            failed.append(Known(storage.location(key), None, [str(error)], is_file=False))
         return None if self._stored is None else self._stored[1]
 
     def _kept(self, version: _Version) -> tuple[Fasta, Known] | None:

@@ -148,7 +148,7 @@ class TestThePrefixOfAFile:
         content = b"".join(map(bgzf_block, pieces))
         whole = b"".join(pieces)
         length = data.draw(st.integers(0, len(whole)))
-        prefix = bgzf.Prefix(io.BytesIO(content))
+        prefix = bgzf.Prefix(io.BytesIO(content), 1 << 20)
         assert prefix.require(length)[:length] == whole[:length]
         coffset, uoffset = bgzf.split_offset(prefix.virtual_offset(length))
         rest = b"".join(map(bgzf.inflate, blocks_of(content[coffset:])))
@@ -161,4 +161,6 @@ def test_reading_does_not_depend_on_the_files_buffering(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"".join(bgzf_block(bytes([value]) * 1000) for value in range(20)))
     with path.open("rb", buffering=0) as file:
-        assert bytes(bgzf.Prefix(file).require(20_000)) == b"".join(bytes([value]) * 1000 for value in range(20))
+        assert bytes(bgzf.Prefix(file, 1 << 20).require(20_000)) == b"".join(
+            bytes([value]) * 1000 for value in range(20)
+        )

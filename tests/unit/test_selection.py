@@ -1,15 +1,19 @@
+import io
 import random
 import tracemalloc
 from pathlib import Path
 
+import pysam
+import pysam.bcftools
 import pytest
 
 from htsget_flask.errors import FormatError
-from htsget_flask.formats.bgzf import virtual_offset
+from htsget_flask.formats.bgzf import EOF_BLOCK, read_blocks, virtual_offset
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.formats.index_files import read_index
 from htsget_flask.formats.selection import Wanted, select
 from tests import files
+from tests.bounded import outcome
 
 ALL = Wanted(0, 0, None, 0)
 
@@ -60,3 +64,108 @@ class TestDamageIsAnError:
         for wrong in (Chunk(begin + 5, end), Chunk(begin, end - 5), Chunk(begin, virtual_offset((end >> 16) - 1, 0))):
             with path.open("rb", buffering=0) as file, pytest.raises(FormatError):
                 list(select("BAM", file, [wrong], ALL))
+
+
+SPANS = [
+    (1_000, "A", "<DEL>", "SVLEN=-300", "GT", "0/1"),
+    (2_000, "A", "<DEL>", "SVTYPE=DEL;SVLEN=300;END=2100", "GT", "0/1"),
+    (3_000, "A", "<DUP:TANDEM>,C,<INV>", "SVLEN=50,5000,400", "GT", "1/3"),
+    (4_000, "A", "<INS>", "SVLEN=700", "GT", "0/1"),
+    (5_000, "A", "<CNV:TR>", "SVLEN=600", "GT", "0/1"),
+    (6_000, "ACGTACGTAC", "A", "END=6003", "GT", "0/1"),
+    (7_000, "A", "<*>", ".", "GT:LEN", "0/0:250"),
+    (8_000, "A", "C,<NON_REF>", "DP=5", "GT:DP:LEN", "0/0:3:350"),
+    (9_000, "A", "<NON_REF>", "END=9500", "GT", "0/0"),
+    (10_000, "A", "C", "SVLEN=400", "GT:LEN", "0/1:400"),
+    (11_000, "A", "<DEL>", "SVLEN=.", "GT", "0/1"),
+    (12_000, "A", "]chr1:99]A", "SVLEN=300", "GT", "0/1"),
+    (13_000, "A", "<DELLY>", "SVLEN=300", "GT", "0/1"),
+    (14_000, "A", "<DEL>", ".", "GT:LEN", "0/1:300"),
+    (15_000, "A", "<*>", "DP=1", "GT:LEN:DP", "0/0:.:3"),
+    (16_000, "AC", "<DEL>,<DEL>", "SVLEN=200", "GT", "0/1"),
+    (17_000, "A", "<DEL>", "SVLEN=100;END=17400", "GT", "0/1"),
+]
+
+
+def write_spans(folder: Path) -> Path:
+    """A VCF file with records whose reach is stated in all the ways that there are."""
+    lines = [
+        "##fileformat=VCFv4.5",
+        "##contig=<ID=chr1,length=1000000>",
+        '##INFO=<ID=END,Number=1,Type=Integer,Description="x">',
+        '##INFO=<ID=SVLEN,Number=A,Type=Integer,Description="x">',
+        '##INFO=<ID=SVTYPE,Number=1,Type=String,Description="x">',
+        '##INFO=<ID=DP,Number=1,Type=Integer,Description="x">',
+        '##FORMAT=<ID=GT,Number=1,Type=String,Description="x">',
+        '##FORMAT=<ID=DP,Number=1,Type=Integer,Description="x">',
+        '##FORMAT=<ID=LEN,Number=1,Type=Integer,Description="x">',
+        "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tone\ttwo",
+    ]
+    lines += [
+        f"chr1\t{position}\t.\t{ref}\t{alt}\t.\t.\t{info}\t{form}\t{sample}\t{sample}"
+        for position, ref, alt, info, form, sample in SPANS
+    ]
+    plain = folder / "spans.vcf"
+    plain.write_text("\n".join(lines) + "\n")
+    path = folder / "spans.vcf.gz"
+    pysam.tabix_compress(str(plain), str(path), force=True)
+    pysam.tabix_index(str(path), preset="vcf", force=True)
+    return path
+
+
+class TestHowFarAVariantReaches:
+    def test_is_what_htslib_counts(self, tmp_path: Path) -> None:
+        path = write_spans(tmp_path)
+        index = read_index(Path(f"{path}.tbi").read_bytes())
+        steps = [-1, 0, 1, 2, 9, 10, 11, 49, 50, 51, 99, 100, 101, *range(195, 205), *range(245, 255)]
+        steps += [
+            *range(295, 305),
+            *range(345, 355),
+            *range(395, 405),
+            *range(495, 505),
+            *range(595, 605),
+            *range(695, 705),
+        ]
+        with pysam.VariantFile(str(path)) as variants, path.open("rb", buffering=0) as file:
+            for position in (record[0] for record in SPANS):
+                for start in (position - 1 + step for step in steps):
+                    expected = [record.pos for record in variants.fetch("chr1", start, start + 1)]
+                    chunks = index.chunks(0, start, start + 1)
+                    blocks = b"".join(select("VCF", file, chunks, Wanted(b"chr1", start, start + 1, 0)))
+                    lines = texts(blocks).splitlines()
+                    assert [int(line.split("\t")[1]) for line in lines] == expected, (position, start)
+
+    def test_and_what_bcftools_shows(self, tmp_path: Path) -> None:
+        path = write_spans(tmp_path)
+        index = read_index(Path(f"{path}.tbi").read_bytes())
+        with path.open("rb", buffering=0) as file:
+            for start in (record[0] + step for record in SPANS for step in (99, 198, 249, 298, 348, 398, 499, 598)):
+                shown = pysam.bcftools.view("-H", "-r", f"chr1:{start + 1}-{start + 1}", str(path))
+                blocks = select("VCF", file, index.chunks(0, start, start + 1), Wanted(b"chr1", start, start + 1, 0))
+                assert texts(b"".join(blocks)) == str(shown), start
+
+
+def texts(blocks: bytes) -> str:
+    """The text in BGZF blocks."""
+    return b"".join(block.data for block in read_blocks(io.BytesIO(blocks), 0)).decode()
+
+
+def count_of_records(path: Path) -> int:
+    """How many bytes of records a region of chr1 has."""
+    index = read_index(Path(f"{path}.tbi").read_bytes())
+    with path.open("rb", buffering=0) as file:
+        return len(texts(b"".join(select("VCF", file, index.chunks(0, 0, 100), Wanted(b"chr1", 0, 100, 0)))))
+
+
+class TestALongRecord:
+    @pytest.mark.parametrize(("mib", "expected"), [(32, "33554"), (65, "a record exceeds 64 MiB")])
+    def test_takes_linear_time(self, mib: int, expected: str, tmp_path: Path) -> None:
+        path = tmp_path / "long.vcf.gz"
+        head = b"##fileformat=VCFv4.3\n##contig=<ID=chr1>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+        block = files.bgzf_block(b"x" * (1 << 15))
+        line = [files.bgzf_block(b"chr1\t10\t.\tA\tC\t.\t.\tX="), *[block] * (mib * 32), files.bgzf_block(b"\n")]
+        last = files.bgzf_block(b"chr1\t1000\t.\tA\tC\t.\t.\t.\n")
+        path.write_bytes(b"".join([files.bgzf_block(head), *line, last, EOF_BLOCK]))
+        pysam.tabix_index(str(path), preset="vcf", force=True)
+        found = outcome(count_of_records, path, seconds=4)
+        assert (found.text.startswith(expected), found.mib < 400) == (True, True), found
