@@ -31,7 +31,7 @@ _MAX_END = 1 << 53
 
 
 class Query(NamedTuple):
-    """What a ticket is asked for; `regions` None: everything.
+    """What a request wants of a ticket; `regions` None: everything.
 
     With `needs_header` it has one region, and only the file's header decides which reference that is
     (`reference_names.resolve`): `md5` is the reference's checksum in lower case, and the region's name is empty where
