@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 # No browser is to take data for something else: what is in a file may be a script.
 _ANSWERS = (("X-Content-Type-Options", "nosniff"),)
-# Once a browser came by https it is to come by nothing else, for a year (RFC 6797).
+# HSTS (RFC 6797): for a year browsers use https alone.
 _SECURE_ANSWERS = (*_ANSWERS, ("Strict-Transport-Security", "max-age=31536000"))
 
 

@@ -157,7 +157,7 @@ class _App(Flask):
     def wsgi_app(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         if self._names_host is not None:
             self._place(environ, start_response)
-            # Pages of browsers, which this is against, cannot leave the host out.
+            # Browsers always send a Host: without one there is no rebound name.
             host = environ.get("HTTP_HOST")
             if host and not self._names_host(host):
                 return self._misdirected()(environ, start_response)

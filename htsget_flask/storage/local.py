@@ -169,7 +169,7 @@ class LocalStorage:
         try:
             path = os.path.realpath(f"{self._root}/{key}", strict=True)
         except OSError as error:
-            # What was a link is none any more when it is read.
+            # Something else took the link's place before it was read.
             if error.errno == errno.EINVAL:
                 raise NotFound("no such file") from None
             raise
