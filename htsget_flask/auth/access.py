@@ -1,8 +1,7 @@
 """What one request may do: views ask it for each thing that they answer with."""
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from htsget_flask.auth.audit import Audit, Origin
@@ -195,10 +194,7 @@ class LimitedAccess(Access):
         return self._was_decided
 
     def require(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None) -> RegionSet | None:
-        with self._recording_failures(endpoint, resource_id, regions):
-            decision = decide(
-                self._authorizer, self._caller, endpoint, resource_id, regions, empty_outside=self._empty_outside
-            )
+        decision = self._decide(endpoint, resource_id, regions)
         self._record(endpoint, resource_id, regions, "allowed" if decision.allowed else "denied", decision.reason)
         if not decision.allowed:
             raise self._refusal(endpoint, resource_id, decision)
@@ -206,13 +202,11 @@ class LimitedAccess(Access):
         return decision.regions
 
     def may(self, endpoint: str, resource_id: str) -> bool:
-        with self._recording_failures(endpoint, resource_id):
-            decision = decide(self._authorizer, self._caller, endpoint, resource_id)
+        decision = self._decide(endpoint, resource_id)
         return decision.allowed and decision.regions is None
 
     def may_some(self, endpoint: str, resource_id: str) -> bool:
-        with self._recording_failures(endpoint, resource_id):
-            return decide(self._authorizer, self._caller, endpoint, resource_id).allowed
+        return self._decide(endpoint, resource_id).allowed
 
     def require_some(self, endpoint: str, *, looked: bool = False) -> None:
         if not self._caller.is_anonymous:
@@ -223,10 +217,13 @@ class LimitedAccess(Access):
             raise InvalidAuthentication(_NEEDS_BEARER)
 
     def require_any(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, RegionSet | None]:
-        with self._recording_failures("page", resource_id):
+        try:
             decisions = {
                 endpoint: self._authorizer.decide(self._caller, endpoint, resource_id) for endpoint in endpoints
             }
+        except ServiceError as error:
+            self._record("page", resource_id, None, "failed", error.message)
+            raise
         allowed = {endpoint: decision.regions for endpoint, decision in decisions.items() if decision.allowed}
         reasons = "; ".join(f"{endpoint}: {decision.reason}" for endpoint, decision in decisions.items())
         self._record("page", resource_id, None, "allowed" if allowed else "denied", reasons)
@@ -253,12 +250,11 @@ class LimitedAccess(Access):
     def query(self, *parts: str) -> str:
         return "?" + self._links.sign(*parts, expires=self.expires)
 
-    @contextmanager
-    def _recording_failures(
-        self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
-    ) -> Iterator[None]:
+    def _decide(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None) -> Decision:
         try:
-            yield
+            return decide(
+                self._authorizer, self._caller, endpoint, resource_id, regions, empty_outside=self._empty_outside
+            )
         except ServiceError as error:
             self._record(endpoint, resource_id, regions, "failed", error.message)
             raise

@@ -8,11 +8,11 @@ import re
 import sys
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
@@ -34,6 +34,9 @@ _MAX_REGIONS_BYTES = 1100
 _REPORT_INTERVAL = 60.0
 
 
+_Text = TypeVar("_Text", str, str | None)
+
+
 class Origin(NamedTuple):
     """Where a request came from: the client's address, and an id that a proxy's log may have too."""
 
@@ -46,16 +49,16 @@ def origin_of(environ: Mapping[str, Any], proxies: int) -> Origin:
 
     Without a proxy the client itself would choose what the log holds.
     """
-    address, request_id = environ.get("REMOTE_ADDR") or None, None
+    address = environ.get("REMOTE_ADDR") or None
     if proxies:
         forwarded = environ.get("HTTP_X_FORWARDED_FOR", "").split(",")
         if len(forwarded) >= proxies:
             address = forwarded[-proxies].strip() or address
-        request_id = environ.get("HTTP_X_REQUEST_ID")
-    if request_id is None or not _REQUEST_ID.fullmatch(request_id):
-        # It is to tell requests apart, not to be kept from anybody: no call to the kernel for it.
-        request_id = f"{random.getrandbits(64):016x}"
-    return Origin(address, request_id)
+        request_id = environ.get("HTTP_X_REQUEST_ID", "")
+        if _REQUEST_ID.fullmatch(request_id):
+            return Origin(address, request_id)
+    # It is to tell requests apart, not to be kept from anybody: no call to the kernel for it.
+    return Origin(address, f"{random.getrandbits(64):016x}")
 
 
 class Audit:
@@ -89,15 +92,15 @@ class Audit:
         line = orjson.dumps(
             {
                 "time": datetime.now(timezone.utc),
-                "subject": None if caller is None else _optional(caller.subject),
-                "issuer": None if caller is None else _optional(caller.issuer),
+                "subject": None if caller is None else _shortened(caller.subject),
+                "issuer": None if caller is None else _shortened(caller.issuer),
                 "endpoint": endpoint,
-                "id": _optional(resource_id),
-                "regions": None if regions is None else list(_listed(regions)),
+                "id": _shortened(resource_id),
+                "regions": None if regions is None else _listed(regions),
                 "decision": decision,
                 "reason": _shortened(reason),
                 "request": origin.request_id,
-                "address": _optional(origin.address, _MAX_ADDRESS),
+                "address": _shortened(origin.address, _MAX_ADDRESS),
             },
             option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z,
         )
@@ -123,28 +126,28 @@ class Audit:
         self._follows_failure = False
 
 
-def _listed(regions: Sequence[Region]) -> Iterator[str]:
+def _listed(regions: Sequence[Region]) -> list[str]:
     """The first regions as texts, and how many more there are."""
+    listed: list[str] = []
     room = _MAX_REGIONS_BYTES
-    for index, region in enumerate(regions):
-        text = str(region._replace(reference_name=_shortened(region.reference_name)))
-        room -= len(orjson.dumps(text)) + 1
-        if room < 0 or index == _MAX_REGIONS:
-            yield f"and {len(regions) - index} more"
-            return
-        yield text
+    for region in regions:
+        name = _shortened(region.reference_name)
+        text = str(region if name is region.reference_name else region._replace(reference_name=name))
+        # One always fits.
+        room -= len(orjson.dumps(text)) + 1 if len(regions) > 1 else 0
+        if room < 0 or len(listed) == _MAX_REGIONS:
+            listed.append(f"and {len(regions) - len(listed)} more")
+            break
+        listed.append(text)
+    return listed
 
 
-def _optional(text: str | None, length: int = _MAX_TEXT) -> str | None:
-    return None if text is None else _shortened(text, length)
-
-
-def _shortened(text: str, length: int = _MAX_TEXT) -> str:
+def _shortened(text: _Text, length: int = _MAX_TEXT) -> _Text:
     """At most `length` characters of a text, and three bytes of JSON for each; an ellipsis stands for the rest.
 
     Lone surrogates, which JSON has not, are replaced.
     """
-    if len(text) <= length and text.isascii() and text.isprintable():
+    if text is None or (len(text) <= length and text.isascii() and text.isprintable()):
         return text
     text = text.encode("utf-8", "replace").decode()
     sizes = [len(orjson.dumps(character)) - 2 for character in text[:length]]

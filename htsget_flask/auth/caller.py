@@ -34,12 +34,12 @@ class Caller:
         """Whether no token was given."""
         return not self.key
 
-    @property
+    @cached_property
     def subject(self) -> str | None:
         """The claim `sub`, where it is a text."""
         return _text(self.claims.get("sub"))
 
-    @property
+    @cached_property
     def issuer(self) -> str | None:
         """The claim `iss`, where it is a text."""
         return _text(self.claims.get("iss"))
