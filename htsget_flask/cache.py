@@ -1,5 +1,6 @@
 """What is kept to answer faster, safe for threads: bounded in bytes, or in number and time."""
 
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -10,8 +11,25 @@ from typing import Any, Generic, NamedTuple, TypeVar
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
+# In bytes. What has a longer key is not kept: names of files make keys of 6 kB at most, clients what they like.
+_LONGEST_KEY = 8 << 10
 # So few values that are over may stay.
 _SWEPT_AFTER = 32
+_MOST_BYTES = 32 << 20
+
+
+def bytes_of(value: object) -> int:
+    """The memory in bytes that a value takes, with what is in its dicts, lists and tuples."""
+    total, left = 0, [value]
+    while left:
+        one = left.pop()
+        total += sys.getsizeof(one)
+        if isinstance(one, dict):
+            left += one.keys()
+            left += one.values()
+        elif isinstance(one, list | tuple):
+            left += one
+    return total
 
 
 @dataclass
@@ -30,7 +48,7 @@ class _Entry:
 
 
 class ByteCache:
-    """Values that were not used of late go first once their sizes exceed `max_bytes`.
+    """Values that were not used of late go first once their sizes, with those of their keys, exceed `max_bytes`.
 
     A value that is under way in one thread is awaited, not made twice, by the others; a failure is not kept. A hit
     takes no lock: it marks the value as used, which saves it once when it comes to be dropped (the clock algorithm).
@@ -45,7 +63,7 @@ class ByteCache:
 
     @property
     def size(self) -> int:
-        """The bytes held, as their makers declared them."""
+        """The bytes held: of values as their makers declared them, and of keys."""
         return self._bytes
 
     def __contains__(self, key: Hashable) -> bool:
@@ -79,7 +97,9 @@ class ByteCache:
                     self._making.pop(key, None)
 
     def _keep(self, key: Hashable, value: object, size: int) -> None:
-        if size > self._max_bytes:
+        key_size = bytes_of(key)
+        size += key_size
+        if size > self._max_bytes or key_size > _LONGEST_KEY:
             return
         with self._lock:
             self._entries[key] = _Entry(value, size)
@@ -96,16 +116,19 @@ class ByteCache:
 class _Expiring(NamedTuple):
     value: Any
     until: float
+    size: int
 
 
 class ExpiringCache(Generic[K, V]):
-    """At most `most` values, each until its time by the clock; the oldest go first.
+    """At most `most` values of at most `max_bytes` in all, each until its time by the clock; the oldest go first.
 
     Those that are over go once as many were kept anew as half of all that are held.
     """
 
-    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic, *, max_bytes: int = _MOST_BYTES) -> None:
         self._most = most
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._clock = clock
         self._lock = threading.Lock()
         self._entries: dict[K, _Expiring] = {}
@@ -122,20 +145,28 @@ class ExpiringCache(Generic[K, V]):
         value: V = entry.value
         return value
 
-    def keep(self, key: K, value: V, until: float) -> None:
-        """Keep a value until a time."""
+    def keep(self, key: K, value: V, until: float, *, size: int = 0) -> None:
+        """Keep a value of `size` bytes until a time; one larger than the whole cache is not kept."""
         with self._lock:
-            self._entries.pop(key, None)
+            self._drop(key)
+            if size > self._max_bytes:
+                return
             # Two are looked at for each that was kept, all in all.
             if self._kept_since >= max(len(self._entries) // 2, _SWEPT_AFTER):
                 self._sweep()
             self._kept_since += 1
-            while len(self._entries) >= self._most:
-                del self._entries[next(iter(self._entries))]
-            self._entries[key] = _Expiring(value, until)
+            while len(self._entries) >= self._most or self._bytes + size > self._max_bytes:
+                self._drop(next(iter(self._entries)))
+            self._entries[key] = _Expiring(value, until, size)
+            self._bytes += size
+
+    def _drop(self, key: K) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._bytes -= entry.size
 
     def _sweep(self) -> None:
         now = self._clock()
         for key in [key for key, entry in self._entries.items() if now >= entry.until]:
-            del self._entries[key]
+            self._drop(key)
         self._kept_since = 0

@@ -12,7 +12,7 @@ import orjson
 from htsget_flask.auth.caller import Caller
 from htsget_flask.auth.decision import Decision
 from htsget_flask.auth.outside import Outside, OutsideError
-from htsget_flask.cache import ExpiringCache
+from htsget_flask.cache import ExpiringCache, bytes_of
 from htsget_flask.errors import ServiceUnavailable
 from htsget_flask.regions import Region, RegionSet
 
@@ -57,7 +57,9 @@ class PolicyAuthorizer:
         except OutsideError as error:
             log.error("the policy service: %s", error)
             raise ServiceUnavailable("who may see this cannot be found out now") from None
-        self._kept.keep(key, decision, self._clock() + self._seconds)
+        self._kept.keep(
+            key, decision, self._clock() + self._seconds, size=bytes_of((decision.reason, decision.regions))
+        )
         return decision
 
     def opens(self, caller: Caller, endpoint: str) -> None:

@@ -24,7 +24,7 @@ from htsget_flask.auth.jws import (
 from htsget_flask.auth.keys import Keys
 from htsget_flask.auth.outside import Outside, OutsideError, RefusedError
 from htsget_flask.auth.visas import PASSPORT, Passports
-from htsget_flask.cache import ExpiringCache
+from htsget_flask.cache import ExpiringCache, bytes_of
 from htsget_flask.errors import InvalidAuthentication, ServiceUnavailable
 
 log = logging.getLogger(__name__)
@@ -129,7 +129,8 @@ class Authenticator:
         except OutsideError as error:
             log.error("%s", error)
             raise ServiceUnavailable("somebody who has to be asked about the token does not answer") from None
-        self._kept.keep(key, known, until)
+        size = bytes_of((known.caller.claims, known.caller.visas))
+        self._kept.keep(key, known, until, size=size)
         return known.caller
 
     def _verified(self, token: str, key: bytes) -> tuple[_KnownCaller, float]:

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Hashable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 
 from htsget_flask.errors import FileFaultError, NotFound
 from htsget_flask.formats.bgzf import MAX_BLOCK_SIZE, split_offset, virtual_offset
@@ -18,7 +19,9 @@ _MAX_GAP = MAX_BLOCK_SIZE
 # Up to here (bytes) a chunk is one data block, cut at its edges when it is fetched: one request, and its ticket costs
 # nearly nothing. Beyond, only its edges are, and the kernel sends what lies between.
 _LONGEST_CUT = 4 << 20
-_LONGEST_SUGGESTED = 100
+_LONGEST_QUOTED = 100
+# A suggestion is looked for among names of about the same length: it must cost little, whatever a client sends.
+_LONGEST_SUGGESTED, _MOST_COMPARED, _MOST_SEARCHED = 30, 200, 1000
 
 
 def plan(query: Query, file: OpenFile, *, block_size: int, is_signed: bool = False) -> Iterator[Piece]:
@@ -156,14 +159,15 @@ def reference_id_of(name: str, file: OpenFile) -> int | None:
     references = file.references
     if name in references:
         return references[name]
-    known = list(references)
-    message = f"{file.source.id!r} has no reference {name[:_LONGEST_SUGGESTED]!r}"
+    message = f"{file.source.id!r} has no reference {name[:_LONGEST_QUOTED]!r}"
     if len(name) <= _LONGEST_SUGGESTED:
         twin = name.removeprefix("chr") if name.startswith("chr") else f"chr{name}"
-        close = [twin] if twin in references else difflib.get_close_matches(name, known[:1000])
+        similar = (known for known in islice(references, _MOST_SEARCHED) if abs(len(known) - len(name)) <= 3)
+        close = [twin] if twin in references else difflib.get_close_matches(name, list(islice(similar, _MOST_COMPARED)))
         if close:
             raise NotFound(f"{message}; did you mean {' or '.join(close)}?")
-    raise NotFound(f"{message}; it has {', '.join(known[:5])}{', ...' if len(known) > 5 else ''}")
+    first = ", ".join(known[:_LONGEST_QUOTED] for known in islice(references, 5))
+    raise NotFound(f"{message}; it has {first}{', ...' if len(references) > 5 else ''}")
 
 
 def _split(span: ByteRange, file: OpenFile, block_size: int) -> Iterator[ByteRange]:

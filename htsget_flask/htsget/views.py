@@ -197,7 +197,8 @@ def _ticket_of(
     fresh: bool,
 ) -> bytes:
     options = present.config.htsget
-    before = f"{base_url(present.config, asked)}blocks/{file.stat.etag}/"
+    base = base_url(present.config, asked)
+    before = f"{base}blocks/{file.stat.etag}/"
     after = f"/{file.source.form.endpoint}/{file.source.form.name}/{quote(file.source.id)}"
     never_inline = options.never_inline if file.source.never_inline is None else file.source.never_inline
     inline_limit = 0 if never_inline or not query.may_inline else options.inline_limit
@@ -218,12 +219,14 @@ def _ticket_of(
         opened.header  # noqa: B018
         signed = file.source.storage.signed_url(file.source.key, file.stat)
         kept_as = question(query, opened)
+        # Only where clients choose it by their Host.
+        chosen = base if present.config.public_url is None else None
         return ticket(
             opened,
             partial(plan, query, opened, block_size=options.block_size, is_signed=signed is not None),
             inline_limit=inline_limit,
             locate=partial(_block_url, signed, before, after, access, file),
-            kept_as=kept_as and (kept_as, inline_limit, before, after, signed and signed.url, access.expires),
+            kept_as=kept_as and (kept_as, inline_limit, chosen, after, signed and signed.url, access.expires),
         )
 
 

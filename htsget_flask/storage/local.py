@@ -17,6 +17,8 @@ from htsget_flask.storage.handover import Handover, SharedFile, static_etag
 from htsget_flask.storage.signed import UrlSigner
 
 _MOST_SEEN = 10_000
+# In letters: ten thousand longer keys would take 40 MB. Clients choose them, where links lead to one file in many ways.
+_LONGEST_SEEN = 256
 # So many names of a folder are in memory at once; the folder is read again for more.
 _FIRST_BATCH = 2_000
 # What the system says of a link where none may be: ENOTDIR in a folder's place, ELOOP in the file's.
@@ -59,7 +61,8 @@ class LocalStorage:
         present = _stat(self._reach(key, _status)[1])
         if len(self._seen) >= _MOST_SEEN:
             self._seen.clear()
-        self._seen[key] = (time.monotonic(), present)
+        if len(key) <= _LONGEST_SEEN:
+            self._seen[key] = (time.monotonic(), present)
         return present
 
     def open(self, key: str, *, etag: str | None = None) -> BinaryIO:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
-from htsget_flask.cache import ExpiringCache
+from htsget_flask.cache import ExpiringCache, bytes_of
 from htsget_flask.errors import StorageError
 from htsget_flask.storage import SignedUrl
 from htsget_flask.storage.bucket import Object
@@ -56,7 +56,8 @@ class Presigner:
             parameters["IfMatch"] = headers["If-Match"] = version.etag
         now, lifetime = time.monotonic(), self.lifetime()
         signed = SignedUrl(self._url(parameters, lifetime), headers)
-        self._kept.keep((key, version, with_headers), signed, now + lifetime * _SHARE_HANDED_OUT)
+        until, size = now + lifetime * _SHARE_HANDED_OUT, bytes_of((key, version, signed))
+        self._kept.keep((key, version, with_headers), signed, until, size=size)
         return signed
 
     def origin(self) -> str | None:

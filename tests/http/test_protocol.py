@@ -270,6 +270,7 @@ class TestABadRequestIsToldSo:
         assert "BAM and CRAM" in message("/reads/sample?format=SAM")
         assert "BCF" in message("/variants/only/bcf?format=VCF")
         assert "did you mean chr1" in message("/reads/sample?referenceName=1")
+        assert "did you mean chr1" in message("/reads/sample?referenceName=chhr1")
         assert "/variants" in message("/reads/calls")
         assert "/reads/sample" in message("/reads/sample.bam")
 

@@ -1,11 +1,12 @@
 import threading
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htsget_flask.cache import ByteCache, ExpiringCache
+from htsget_flask.cache import ByteCache, ExpiringCache, bytes_of
 
 
 class TestTheCacheIsBounded:
@@ -18,7 +19,7 @@ class TestTheCacheIsBounded:
             assert cache.size <= most
 
     def test_what_was_used_last_stays(self) -> None:
-        cache = ByteCache(3)
+        cache = ByteCache(3 * (1 + bytes_of("a")))
         made = []
 
         def fetch(key: str) -> None:
@@ -29,7 +30,7 @@ class TestTheCacheIsBounded:
         assert made == ["a", "b", "c", "d", "b"]
 
     def test_what_is_used_again_and_again_outlives_a_flood(self) -> None:
-        cache = ByteCache(10)
+        cache = ByteCache(10 * (1 + bytes_of("often")))
         made = []
         for number in range(1000):
             cache.fetch("often", lambda: made.append("often"), lambda _: 1)
@@ -37,11 +38,31 @@ class TestTheCacheIsBounded:
         assert made == ["often"]
 
     def test_none_is_a_value(self) -> None:
-        cache = ByteCache(10)
+        cache = ByteCache(100)
         made = []
         for _ in range(2):
             cache.fetch("key", lambda: made.append(1), lambda _: 1)
         assert len(made) == 1
+
+
+class TestKeysCount:
+    def test_those_that_clients_choose(self) -> None:
+        cache = ByteCache(1 << 20)
+        tracemalloc.start()
+        try:
+            for number in range(3000):
+                cache.fetch(("version", f"{number:04}" + "x" * 4000), lambda: b"", len)
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert (1 << 19) < cache.size <= 1 << 20
+        assert held < 1.2 * (1 << 20)
+
+    def test_nor_are_absurd_ones_kept(self) -> None:
+        cache = ByteCache(1 << 20)
+        for key in ("x" * 8000, "x" * 8500, ("x", ("x" * 5000, "y" * 5000)), chr(0x10000) * 2100):
+            cache.fetch(key, lambda: b"", len)
+        assert ["x" * 8000 in cache, cache.size < 9000] == [True, True]
 
 
 class TestAValueIsMadeOnce:
@@ -121,6 +142,20 @@ class TestWhatIsOverDoesNotStay:
         for key in range(2000, 2600):
             cache.keep(key, key, 20)
         assert len(cache) == 600
+
+    def test_nor_what_exceeds_the_bytes(self) -> None:
+        now = 0.0
+        cache: ExpiringCache[int, bytes] = ExpiringCache(1000, lambda: now, max_bytes=100)
+        for key in range(10):
+            cache.keep(key, b"", 10, size=30)
+            cache.keep(key, b"", 10, size=40)
+        assert [key for key in range(10) if cache.get(key) is not None] == [8, 9]
+        cache.keep(9, b"", 10, size=101)
+        assert (cache.get(9), cache.get(8)) == (None, b"")
+        cache.keep(11, b"", 10, size=60)
+        assert (len(cache), cache.get(8)) == (2, b"")
+        cache.keep(12, b"", 10, size=100)
+        assert (len(cache), cache.get(12)) == (1, b"")
 
     def test_looking_for_it_is_cheap(self) -> None:
         asked = 0
