@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from htsget_flask.config import RefgetConfig, RefgetFastaConfig
-from htsget_flask.errors import FileFaultError, NotFound, ServiceUnavailable, StorageError
+from htsget_flask.errors import FileFaultError, NotFound, ServiceUnavailable, StorageError, printable
 from htsget_flask.formats.fasta import is_fasta
 from htsget_flask.refget.digests import parse_identifier
 from htsget_flask.refget.fastas import keep_table, known_table, make_table, oddities, some
@@ -147,7 +147,7 @@ class Library:
             return
         faults = {(source.location, fault) for source in known for fault in source.faults}
         for location, fault in sorted(faults - self._told):
-            log.error("%s: %s", location, fault)
+            log.error("%s", printable(f"{location}: {fault}"))
         self._told = faults
 
     def look(self) -> list[Known]:
