@@ -38,6 +38,7 @@ from htsget_flask.htsget.bases import RECODER
 from htsget_flask.htsget.views import blueprint as htsget
 from htsget_flask.inventory import Inventory
 from htsget_flask.page.views import blueprint as page
+from htsget_flask.preconditions import drop_odd_dates
 from htsget_flask.refget.library import Library
 from htsget_flask.refget.reading import LibraryBases
 from htsget_flask.refget.views import EXTENSION as REFGET
@@ -164,6 +165,7 @@ class _App(Flask):
         answer = self._answer(environ, start_response)
         if answer is not None:
             return answer(environ, start_response)
+        drop_odd_dates(environ)
         self._place(environ, start_response)
         return super().wsgi_app(environ, start_response)
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from gunicorn.http.errors import ParseException
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 from werkzeug.wsgi import get_content_length, get_input_stream
 
 from htsget_flask.errors import InvalidInput
@@ -20,6 +20,7 @@ def read_body(environ: "WSGIEnvironment", most: int) -> bytes:
 
     Raises:
         RequestEntityTooLarge: when it is longer than `most` bytes (werkzeug's).
+        RequestTimeout: when it does not come in time (werkzeug's).
         InvalidInput: when it ends early, or its chunks are not what RFC 9112 7.1 says.
     """
     told = get_content_length(environ)
@@ -34,6 +35,8 @@ def read_body(environ: "WSGIEnvironment", most: int) -> bytes:
                 raise RequestEntityTooLarge
     except ParseException as error:
         raise InvalidInput(f"the body is not what its header says: {error}") from None
+    except TimeoutError:
+        raise RequestTimeout("the body did not come in time") from None
     except OSError:
         raise InvalidInput("the body ends early") from None
     if told is not None and len(body) < told:

@@ -140,6 +140,7 @@ class _Sent:
 
     def __init__(self, file: BinaryIO, end: int) -> None:
         self.fileno = file.fileno
+        self.seek = file.seek
         self._file = file
         self._end = end
 

@@ -1,6 +1,11 @@
 """The error vocabulary: what a client is told (`ServiceError`), and what is wrong with data (`FormatError`)."""
 
 
+def printable(text: str) -> str:
+    """A text as a line of the log may hold it: with characters that do not print escaped."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
 class ServiceError(Exception):
     """An answer other than success; the class name is the error type on the wire, `status` its HTTP status."""
 
@@ -82,7 +87,7 @@ class FileFaultError(Exception):
     """
 
     def __init__(self, reason: str, *, location: str) -> None:
-        super().__init__(f"{location}: {reason}")
+        super().__init__(printable(f"{location}: {reason}"))
         self.reason = reason
         self.location = location
 
@@ -95,6 +100,6 @@ class StorageError(Exception):
     """
 
     def __init__(self, reason: str, *, is_passing: bool, detail: str) -> None:
-        super().__init__(f"{reason} ({detail})")
+        super().__init__(printable(f"{reason} ({detail})"))
         self.reason = reason
         self.is_passing = is_passing

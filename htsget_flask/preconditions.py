@@ -68,6 +68,20 @@ def _is_later(last_modified: str | None, date: datetime) -> bool | None:
     return None if modified is None else modified > date
 
 
+def drop_odd_dates(environ: "WSGIEnvironment") -> None:
+    """Remove conditions whose date is not an HTTP-date: section 13.1 ignores them, and werkzeug may fail on them.
+
+    A Range goes with its If-Range, which then does not hold (13.1.5).
+    """
+    for name in ("HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE"):
+        if name in environ and http_date(environ[name]) is None:
+            del environ[name]
+    condition = environ.get("HTTP_IF_RANGE", '"')
+    if '"' not in condition and http_date(condition) is None:
+        del environ["HTTP_IF_RANGE"]
+        environ.pop("HTTP_RANGE", None)
+
+
 def http_date(value: str | None) -> datetime | None:
     """The time that a header names; None where it is absent or no HTTP-date, which is to be ignored."""
     if value is None or not _HTTP_DATE.fullmatch(value.strip()):

@@ -230,7 +230,7 @@ def _http_error(error: HTTPException) -> Response:
 
 def _unexpected(error: Exception) -> Response:
     reference = secrets.token_hex(6)
-    log.error("request %s failed: %s %s", reference, request.method, request.path, exc_info=error)
+    log.error("request %s failed: %s %r", reference, request.method, request.path, exc_info=error)
     return _answer(InternalServerError(f"the server failed; its log has the reason under {reference}"))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from htsget_flask.auth.caller import Visa
 from htsget_flask.auth.jws import LONGEST, InvalidTokenError, header_of, is_number, unverified_issuer, verify
 from htsget_flask.auth.keys import Keys
+from htsget_flask.errors import printable
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class Passports:
         try:
             return self._verified(token, issuer)
         except InvalidTokenError as error:
-            log.warning("a visa of %s is not heeded: %s", issuer.issuer, error)
+            log.warning("a visa of %s is not heeded: %s", issuer.issuer, printable(str(error)))
             return None
 
     def _verified(self, token: str, issuer: VisaIssuer) -> Visa | None:

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from htsget_flask.config import RefgetConfig, RefgetFastaConfig
-from htsget_flask.errors import FileFaultError, FormatError, NotFound, ServiceUnavailable, StorageError
+from htsget_flask.errors import (
+    FileFaultError,
+    FormatError,
+    NotFound,
+    ServiceUnavailable,
+    StorageError,
+    printable,
+)
 from htsget_flask.formats.fasta import is_fasta
 from htsget_flask.formats.unpacking import check_size
 from htsget_flask.refget.digests import parse_identifier
@@ -148,7 +155,7 @@ class Library:
             return
         faults = {(source.location, fault) for source in known for fault in source.faults}
         for location, fault in sorted(faults - self._told):
-            log.error("%s: %s", location, fault)
+            log.error("%s", printable(f"{location}: {fault}"))
         self._told = faults
 
     def look(self) -> list[Known]:

@@ -118,6 +118,21 @@ class TestThePageLoadsNothingElse:
         assert http.get("/page/igv.js").body == b"export default 1;\n"
         assert http.get("/page/static/../views.py").status == 404
 
+    @pytest.mark.parametrize("date", ["Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "0"])
+    @pytest.mark.parametrize("field", ["If-Modified-Since", "If-Unmodified-Since", "If-Range", "Date"])
+    def test_odd_dates_are_ignored(self, demo_folder: Path, tmp_path: Path, field: str, date: str) -> None:
+        (tmp_path / "my.js").write_text("export default 1;\n")
+        files = {"storages": ["data"], "listing": True}
+        http = http_for(demo_folder, browser={"igv_js": str(tmp_path / "my.js")}, files=files)
+        static = ("/", "/page/igv.js", "/page/static/page.js", "/page/datasets", "/page/dataset?id=NA00001")
+        others = ("/health", "/service-info", "/reads/NA00001", "/files/data/", "/files/data/NA00001.bam")
+        for path in (*static, *others):
+            for origin in ({}, {"Origin": "https://other.example"}):
+                answer = http.get(path, {field: date, "Range": "bytes=0-3", **origin})
+                # A Range counts, but not with an If-Range that cannot hold.
+                partial = 206 if field != "If-Range" and path.endswith((".js", ".bam")) else 200
+                assert answer.status == partial, (path, answer)
+
     def test_no_file_without_one_that_is_named(self, demo_folder: Path) -> None:
         assert http_for(demo_folder).get("/page/igv.js").status == 404
         assert (

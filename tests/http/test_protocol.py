@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 import pytest
@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 
 from htsget_flask.app import create_app
 from htsget_flask.config import folder_config
+from htsget_flask.errors import StorageError
 from tests import files
 from tests.client import FlaskHttp, fetch, fetch_ticket
 from tests.http.app import configured, http_for
@@ -340,6 +341,18 @@ class TestABadRequestIsToldSo:
         assert error(answer) == (500, "InternalServerError")
         assert b"secret" not in answer.data
         assert "secret path" in caplog.text
+
+    def test_no_control_character_reaches_the_log(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+        def fail(filename: str) -> NoReturn:
+            raise StorageError("no answer", is_passing=True, detail=filename) if "storage" in filename else RuntimeError
+
+        app = create_app(folder_config(folder))
+        app.view_functions["page.static"] = fail
+        for name, status in (("storage", 503), ("unexpected", 500)):
+            assert app.test_client().get(f"/page/static/%1b[2J%0d{name}").status_code == status
+        messages = [record.getMessage() for record in caplog.records]
+        assert len(messages) == 2
+        assert all(r"\x1b[2J\r" in message and message.isprintable() for message in messages)
 
 
 class TestNoPathLeadsOut:

@@ -3,7 +3,9 @@
 import os
 import signal
 import socket
+import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,12 +15,13 @@ from pathlib import Path
 from typing import IO
 
 from tests.client import LiveHttp
-from tests.live.tools import tool
+from tests.live.tools import ROOT, tool
 
 WORKERS = 2
 
 _STARTED_WITHIN = 30.0
 _ENDED_WITHIN = 15.0
+_ANSWERED_WITHIN = 30.0
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,20 @@ class Server:
     process: "subprocess.Popen[bytes]"
     out: Path
     err: Path
+    tls: ssl.SSLContext | None = None
+
+    def connect(self, *, receive_buffer: int | None = None) -> socket.socket:
+        """A connection, with TLS where the server has it; the system's buffer for what comes may be bounded."""
+        connection = socket.socket()
+        connection.settimeout(_ANSWERED_WITHIN)
+        if receive_buffer is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        try:
+            connection.connect((self.host, self.port))
+            return connection if self.tls is None else self.tls.wrap_socket(connection, server_hostname=self.host)
+        except BaseException:
+            connection.close()
+            raise
 
     @property
     def http(self) -> LiveHttp:
@@ -68,7 +85,14 @@ class Server:
 
     def is_healthy(self) -> bool:
         """Whether it answers."""
-        return answers(self.url)
+        if self.tls is None:
+            return answers(self.url)
+        try:
+            with self.connect() as connection:
+                connection.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+                return connection.recv(100).startswith(b"HTTP/1.0 200")
+        except OSError:
+            return False
 
 
 def answers(base: str) -> bool:
@@ -144,8 +168,11 @@ def running(
     host: str = "127.0.0.1",
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    certificate: tuple[Path, Path] | None = None,
 ) -> Iterator[Server]:
     """Run a server until the end of the context; `folder` takes what it writes.
+
+    `certificate`, with its key, is that of a server that speaks TLS.
 
     Raises:
         AssertionError: when it does not answer in time, or when it left a traceback in its log.
@@ -157,7 +184,9 @@ def running(
         process = begin(
             command, cwd=folder if cwd is None else cwd, stdout=stdout, stderr=stderr, environment=environment
         )
-    server = Server(f"http://{netloc}", host, port, process, out, err)
+    tls = None if certificate is None else ssl.create_default_context(cafile=str(certificate[0]))
+    scheme = "http" if tls is None else "https"
+    server = Server(f"{scheme}://{netloc}", host, port, process, out, err, tls)
     try:
         assert wait_until(lambda: process.poll() is not None or server.is_healthy(), seconds=_STARTED_WITHIN), (
             f"no answer in time: {server.log()}"
@@ -182,4 +211,35 @@ def serving(
     command = [tool("htsget-flask"), "serve", *arguments, "--host", bind or host, "--port", port, "--workers", WORKERS]
     with running(command, folder=folder, port=port, host=host, environment=environment) as server:
         assert wait_until(lambda: server.is_complete(WORKERS)), server.log()
+        yield server
+
+
+@contextmanager
+def configured(
+    text: str, config: Path, *, folder: Path, certificate: tuple[Path, Path] | None = None
+) -> Iterator[Server]:
+    """Run gunicorn with one worker and the service's settings, to which Python `text` adds what the test needs.
+
+    `text` may use `settings`, a dictionary, and the classes `Worker` and `Limits`; with a certificate and its key the
+    server speaks TLS.
+    """
+    port = free_port()
+    path = folder / "settings.py"
+    tls = "" if certificate is None else f"settings |= dict(zip(('certfile', 'keyfile'), {[*map(str, certificate)]}))"
+    lines = [
+        "from htsget_flask.connections import Limits",
+        "from htsget_flask.server import settings as make",
+        "from htsget_flask.worker import Worker",
+        f"settings = make(bind='127.0.0.1:{port}', workers=1) | {{'loglevel': 'warning'}}",
+        tls,
+        text,
+        "globals().update(settings)",
+    ]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    command = [sys.executable, "-m", "gunicorn", "-c", path, "wsgi:app"]
+    environment = {"HTSGET_FLASK_CONFIG": str(config)}
+    with running(
+        command, folder=folder, port=port, cwd=ROOT, environment=environment, certificate=certificate
+    ) as server:
+        assert wait_until(lambda: server.is_complete(1)), server.log()
         yield server

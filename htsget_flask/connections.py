@@ -1,0 +1,204 @@
+"""The connections of clients: how long the server waits for each, and how many requests it works on at once."""
+
+import errno
+import select
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+_MEBIBYTE = 1 << 20
+# To close then means to reset: the kernel drops what the client does not take.
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class Limits(NamedTuple):
+    """How many seconds the server waits for a client.
+
+    `headers`: for the headers of a request, all of them, TLS handshake included. The time starts when the connection
+    is accepted, on a kept connection with the first byte of the next request.
+    `body`: for each MiB of a request's body that has begun.
+    `silence`: for the next byte of a body, or until the client takes another part of the answer.
+    """
+
+    headers: float = 20.0
+    body: float = 60.0
+    silence: float = 30.0
+
+
+class ClientTimeoutError(ConnectionResetError, TimeoutError):
+    """A client exceeded a limit. gunicorn closes connections that are reset, without a word in the log."""
+
+
+class Patience:
+    """What one connection's client has left of its limits, and whether its request holds one of the worker's slots.
+
+    A slot is the right to work. A thread gives it back while it waits for its client, so that clients that do nothing
+    hold up no other. After it has waited for a part of a request it takes one again; while it sends an answer it goes
+    on without: it may hold a lock that others with slots wait for.
+    """
+
+    def __init__(self, limits: Limits, slots: threading.Semaphore) -> None:
+        self.received = 0
+        self._limits = limits
+        self._slots = slots
+        self._has_slot = False
+        self.expect_headers()
+
+    def expect_headers(self) -> None:
+        """Start the time for the headers of a request."""
+        self._begun, self._is_in_body = time.monotonic(), False
+
+    def expect_body(self) -> None:
+        """Start the time for a request's body: the headers are complete."""
+        self._begun, self._is_in_body, self.received = time.monotonic(), True, 0
+
+    def take_slot(self) -> None:
+        """Wait for a slot, unless this connection's request has one."""
+        if not self._has_slot:
+            self._slots.acquire()
+            self._has_slot = True
+
+    def return_slot(self) -> None:
+        """Let another request have the slot."""
+        if self._has_slot:
+            self._has_slot = False
+            self._slots.release()
+
+    def wait(self, client: socket.socket, event: int, timeout: float | None) -> None:
+        """Wait until a socket can be read (POLLIN) or written (POLLOUT), for `timeout` seconds at most.
+
+        Raises:
+            ClientTimeoutError: when that takes longer than a limit, or than `timeout`.
+        """
+        left = self._seconds_left(event)
+        if timeout is not None:
+            left = min(left, timeout)
+        self.return_slot()
+        poll = select.poll()
+        poll.register(client, event)
+        if left <= 0 or not poll.poll(left * 1000):
+            raise ClientTimeoutError(errno.ECONNRESET, "the client took too long")
+        if event == select.POLLIN:
+            self.take_slot()
+
+    def allow_silence(self) -> float:
+        """Give back the slot for an answer that the kernel sends; returns for how many seconds it may stand still."""
+        self.return_slot()
+        return self._limits.silence
+
+    def _seconds_left(self, event: int) -> float:
+        elapsed = time.monotonic() - self._begun
+        if not self._is_in_body:
+            return self._limits.headers - elapsed
+        if event == select.POLLOUT:
+            return self._limits.silence
+        return min(self._limits.silence, self._limits.body * (1 + self.received / _MEBIBYTE) - elapsed)
+
+
+class _ClientSocket(socket.socket):
+    """A socket that seems to block, as gunicorn expects it, but waits no longer than a client's limits allow.
+
+    The descriptor itself never blocks: where bytes are there, or are taken, at once, nothing costs more than before.
+    """
+
+    patience: Patience
+    _timeout: float | None = None
+
+    def settimeout(self, value: float | None) -> None:
+        """Set a bound in seconds for each wait, besides the limits."""
+        self._timeout = value
+
+    def gettimeout(self) -> float | None:
+        """The bound in seconds for each wait."""
+        return self._timeout
+
+    def setblocking(self, flag: bool) -> None:
+        """Remove or set the bound, as with other sockets."""
+        self._timeout = None if flag else 0.0
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        """Receive at most `buflen` bytes."""
+        data = self._wait_for(select.POLLIN, super().recv, buflen, flags)
+        self.patience.received += len(data)
+        return data
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        """Send a part of the bytes; returns how many."""
+        return self._wait_for(select.POLLOUT, super().send, data, flags)
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """Send all bytes, however slowly the client takes them."""
+        view = memoryview(data)
+        while view:
+            view = view[self.send(view, flags) :]
+
+    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
+        """Send a part of a file by the kernel, or, where that cannot, as it is read."""
+        self._timeout = self.patience.allow_silence()
+        try:
+            return super().sendfile(file, offset, count)
+        except TimeoutError:
+            self._give_up()
+            raise ClientTimeoutError(errno.ECONNRESET, "the client takes no bytes") from None
+        finally:
+            self._timeout = None
+
+    def _wait_for(self, event: int, call: Callable[..., T], *arguments: object) -> T:
+        while True:
+            try:
+                return call(*arguments)
+            except BlockingIOError:
+                needed = event
+            # TLS may have to read in order to write, and the other way round.
+            except ssl.SSLWantReadError:
+                needed = select.POLLIN
+            except ssl.SSLWantWriteError:
+                needed = select.POLLOUT
+            try:
+                self.patience.wait(self, needed, self._timeout)
+            except ClientTimeoutError:
+                if needed == select.POLLOUT:
+                    self._give_up()
+                raise
+
+    def _give_up(self) -> None:
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+
+
+class PlainSocket(_ClientSocket):
+    """A client's socket, made of the one that was accepted."""
+
+    def __init__(self, accepted: socket.socket, patience: Patience) -> None:
+        super().__init__(accepted.family, accepted.type, accepted.proto, accepted.detach())
+        socket.socket.settimeout(self, 0.0)
+        self.patience = patience
+
+
+class TlsSocket(_ClientSocket, ssl.SSLSocket):
+    """A client's socket with TLS; a TlsContext makes it."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        """Agree on keys with the client."""
+        self._wait_for(select.POLLIN, super().do_handshake, block)
+
+
+class TlsContext:
+    """A context of TLS, as far as gunicorn uses it, whose sockets keep to the limits."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        context.sslsocket_class = TlsSocket
+        self._context = context
+
+    def wrap_socket(self, sock: PlainSocket, **options: Any) -> TlsSocket:
+        """The socket with TLS, before the handshake."""
+        wrapped = self._context.wrap_socket(sock, **options)
+        assert isinstance(wrapped, TlsSocket)
+        socket.socket.settimeout(wrapped, 0.0)
+        wrapped.patience = sock.patience
+        return wrapped

@@ -1,0 +1,151 @@
+"""Clients that do nothing, or little, for as long as the server lets them: it goes on answering all others."""
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.live.fronts import make_certificate
+from tests.live.server import Server, configured
+from tests.live.tools import write_config
+
+pytestmark = pytest.mark.live
+
+# More of each kind than the server works on at once.
+THREADS, EACH = 2, 6
+LIMITS = """
+class Hasty(Worker):
+    limits = Limits(headers=3, body=8, silence=3)
+
+settings |= {"worker_class": Hasty, "threads": 2}
+"""
+HALF = b"GET /health HTTP/1.1\r\nHost: x\r\n"
+GET = HALF + b"\r\n"
+POST = b"POST /reads/big HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+BIG = b"GET /files/here/big.bam HTTP/1.1\r\nHost: x\r\n%s\r\n"
+BODY = b'{"class":"header"}  '
+
+
+@pytest.fixture(scope="module")
+def config(big_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The configuration of a server of the large file."""
+    path = tmp_path_factory.mktemp("config") / "config.yaml"
+    return write_config(path, big_folder, "files: {storages: [here]}")
+
+
+@pytest.fixture(params=["plain", "tls"])
+def hasty(request: pytest.FixtureRequest, config: Path, tmp_path: Path) -> Iterator[Server]:
+    """A server with short limits and few threads."""
+    certificate = make_certificate(tmp_path) if request.param == "tls" else None
+    with configured(LIMITS, config, folder=tmp_path, certificate=certificate) as server:
+        yield server
+
+
+def connected(server: Server, message: bytes) -> socket.socket:
+    """A connection on which the client has sent a message, and takes little of an answer."""
+    connection = server.connect(receive_buffer=1 << 16)
+    connection.sendall(message)
+    return connection
+
+
+def kept_half(server: Server) -> socket.socket:
+    """A connection on which a request was answered, and half of another one was sent."""
+    connection = connected(server, GET)
+    answer = b""
+    while not answer.endswith(b"ok\n"):
+        answer += connection.recv(1000)
+    connection.sendall(HALF)
+    return connection
+
+
+def bare(server: Server) -> socket.socket:
+    """A connection over which no byte was sent, not even those of TLS."""
+    return socket.create_connection((server.host, server.port), timeout=30)
+
+
+IDLE: dict[str, Callable[[Server], socket.socket]] = {
+    "nothing": bare,
+    "half of the headers": lambda server: connected(server, HALF),
+    "half of the next headers": kept_half,
+    "a byte of a body": lambda server: connected(server, POST % 1000 + b"{"),
+    "an answer that is not read": lambda server: connected(server, BIG % b""),
+}
+
+
+def rest(connection: socket.socket) -> bytes:
+    """What comes until the server closes the connection, or resets it."""
+    received = b""
+    try:
+        while data := connection.recv(1 << 16):
+            received += data
+    except ConnectionResetError:
+        pass
+    return received
+
+
+def drip(server: Server, length: int) -> bytes:
+    """The answer to a body of `length` bytes that comes byte by byte, four in a second."""
+    with connected(server, POST % length) as connection:
+        connection.settimeout(0.25)
+        for byte in BODY.ljust(length):
+            connection.sendall(bytes([byte]))
+            try:
+                return connection.recv(1 << 16)
+            except TimeoutError:
+                continue
+        connection.settimeout(30)
+        return connection.recv(1 << 16)
+
+
+def read_slowly(server: Server, length: int) -> bytes:
+    """A range of the large file, read for longer than the server waits for a client that reads nothing."""
+    received = bytearray()
+    with connected(server, BIG % b"Range: bytes=1000-%d\r\nConnection: close\r\n" % (999 + length)) as connection:
+        while data := connection.recv(1 << 16):
+            received += data
+            time.sleep(len(data) / 3_000_000)
+    return bytes(received).partition(b"\r\n\r\n")[2]
+
+
+class TestClientsThatDoNothing:
+    def test_the_server_answers_meanwhile_and_closes_them(self, hasty: Server, big_folder: Path) -> None:
+        length = 16 << 20
+        with ThreadPoolExecutor(4) as pool:
+            slow_reader = pool.submit(read_slowly, hasty, length)
+            slow_upload = pool.submit(drip, hasty, len(BODY))
+            endless_upload = pool.submit(drip, hasty, 1000)
+            idle = [(name, make(hasty)) for name, make in IDLE.items() for _ in range(EACH)]
+            assert all(hasty.is_healthy() for _ in range(5))
+            answers = {name: rest(connection) for name, connection in idle}
+            for _, connection in idle:
+                connection.close()
+            assert hasty.is_healthy()
+            assert slow_upload.result().startswith(b"HTTP/1.1 200")
+            assert endless_upload.result().startswith(b"HTTP/1.1 408")
+            is_equal = slow_reader.result() == (big_folder / "big.bam").read_bytes()[1000 : 1000 + length]
+            assert is_equal
+        assert answers["nothing"] == answers["half of the headers"] == answers["half of the next headers"] == b""
+        assert answers["a byte of a body"].startswith(b"HTTP/1.1 408")
+        assert len(answers["an answer that is not read"]) < 40_000_000
+        assert hasty.log() == ""
+
+    def test_those_that_do_not_close_hold_up_no_other(self, hasty: Server) -> None:
+        done = [connected(hasty, b"GET /health HTTP/1.0\r\n\r\n") for _ in range(30)]
+        assert all(hasty.is_healthy() for _ in range(5))
+        for connection in done:
+            assert rest(connection).startswith(b"HTTP/1.0 200")
+            connection.close()
+
+
+class TestMoreConnectionsThanAWorkerKeeps:
+    @pytest.mark.parametrize("message", [GET, None], ids=["kept", "silent"])
+    def test_new_ones_are_answered(self, config: Path, tmp_path: Path, message: bytes | None) -> None:
+        few = 'settings |= {"worker_connections": 20, "threads": 4}'
+        with configured(few, config, folder=tmp_path) as server:
+            idle = [bare(server) if message is None else connected(server, message) for _ in range(40)]
+            assert all(server.is_healthy() for _ in range(5))
+            for connection in idle:
+                connection.close()
