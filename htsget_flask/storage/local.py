@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from htsget_flask.errors import NotFound
-from htsget_flask.storage import Entry, SignedUrl, Stat, VersionError, is_hidden, is_key, validate_key
+from htsget_flask.storage import Child, Entry, SignedUrl, Stat, VersionError, is_hidden, is_key, validate_key
 from htsget_flask.storage.handover import Handover, SharedFile, static_etag
 from htsget_flask.storage.signed import UrlSigner
 
@@ -95,21 +95,36 @@ class LocalStorage:
                 return iter(())
         return self._walk(folder, prefix, after)
 
+    def children(self, folder: str = "", *, after: str = "") -> Iterator[Child]:
+        path = f"{self._root.rstrip('/')}/{folder[:-1]}"
+        if folder and not (is_key(folder[:-1]) and not is_hidden(folder) and _is_folder(path)):
+            raise NotFound("no such folder")
+        for child in self._sorted_children(folder, folder, after):
+            if not child.endswith("/"):
+                with contextlib.suppress(NotFound, PermissionError):
+                    yield Child(child, self.stat(child))
+            elif child != after and is_key(child[:-1]):
+                yield Child(child, None)
+
     def _walk(self, folder: str, prefix: str, after: str) -> Iterator[Entry]:
         """The entries in a folder, which is named with a slash at its end, and in those below it."""
+        for child in self._sorted_children(folder, prefix, after):
+            if child.endswith("/"):
+                if is_key(child[:-1]):
+                    yield from self._walk(child, prefix, after)
+                continue
+            # It may be gone by now, or nothing that is served.
+            with contextlib.suppress(NotFound, PermissionError):
+                yield Entry(child, _stat(self._resolve(child)[1]))
+
+    def _sorted_children(self, folder: str, prefix: str, after: str) -> Iterator[str]:
+        """The keys of `_children`, in their order."""
         batch, last = _FIRST_BATCH, ""
         while True:
             # With the slash at its end, a folder's name sorts as all keys in it do.
             children = (child for child in self._children(folder, prefix, after) if child > last)
             smallest = heapq.nsmallest(batch, children)
-            for child in smallest:
-                if child.endswith("/"):
-                    if is_key(child[:-1]):
-                        yield from self._walk(child, prefix, after)
-                    continue
-                # It may be gone by now, or nothing that is served.
-                with contextlib.suppress(NotFound, PermissionError):
-                    yield Entry(child, _stat(self._resolve(child)[1]))
+            yield from smallest
             if len(smallest) < batch:
                 return
             last = smallest[-1]
@@ -163,6 +178,11 @@ class LocalStorage:
                 raise NotFound("no such file") from None
             raise
         return path, status
+
+
+def _is_folder(path: str) -> bool:
+    """Whether there is a folder, and no link on the way to it: links are not followed to folders in listings."""
+    return os.path.realpath(path) == path and os.path.isdir(path)
 
 
 def _stat(status: os.stat_result) -> Stat:
