@@ -126,12 +126,65 @@ class StorageContract:
         for after in ("\0", "A", "a", "a/", "a/b", "a/b/", "a/b/zzz", "a/zzz", "b/x", "\U0010ffff"):
             assert keys(storage, prefix, after=after) == [key for key in expected if key > after]
 
+    def test_a_folder_holds_files_and_folders(self, storage: Storage, put: Callable[[str, bytes], None]) -> None:
+        for key in ("a.bam", "folder/b.bam", "folder/deep/c.bam", "folder/deep/d.bam", "folder2/d.bam"):
+            put(key, key.encode())
+        assert list(storage.children()) == [
+            ("a.bam", storage.stat("a.bam")),
+            ("folder/", None),
+            ("folder2/", None),
+        ]
+        assert list(storage.children("folder/")) == [
+            ("folder/b.bam", storage.stat("folder/b.bam")),
+            ("folder/deep/", None),
+        ]
+
+    @pytest.mark.parametrize(
+        ("listed", "expected"),
+        [
+            ("", ["-", "a b", "a-", "a.bam", "a/", "a0", "b", "é", "é\uffee/", "\U0001f600"]),
+            ("a/", ["a/b/", "a/b0", "a/\uffee"]),
+            ("a/b/", ["a/b/\U0010ffff", "a/b/\U0010ffffc/"]),
+        ],
+    )
+    def test_a_folder_is_listed_in_the_order_of_the_keys_from_anywhere(
+        self, storage: Storage, put: Callable[[str, bytes], None], listed: str, expected: list[str]
+    ) -> None:
+        for key in ("a0", "b", "a/b0", "\U0001f600", "a-", "é", "-", "a.bam", "a b", "a/\uffee", "é\uffee/x"):
+            put(key, b"1")
+        for key in ("a/b/\U0010ffff", "a/b/\U0010ffffc/d"):
+            put(key, b"1")
+        assert [child.key for child in storage.children(listed)] == expected
+        for position, key in enumerate(expected):
+            assert [child.key for child in storage.children(listed, after=key)] == expected[position + 1 :]
+        for after in ("\0", "A", "a", "a/a", "a/b", "a/b/zzz", "a/zzz", "b/x", "é\uffee/a", "\U0010ffff"):
+            found = [child.key for child in storage.children(listed, after=after)]
+            # A folder that `after` lies in comes too, even if nothing follows in it.
+            name, slash, _ = after.removeprefix(listed).partition("/")
+            inside = f"{listed}{name}/" if slash and after.startswith(listed) else None
+            assert [key for key in found if key != inside] == [key for key in expected if key > after]
+            assert inside not in expected or found[0] == inside
+
+    @pytest.mark.parametrize("listed", ["b/", "a.bam/", "/", "../", "a/../", "a//", "\0/", "\ud800/", "x" * 5000 + "/"])
+    def test_a_folder_that_is_absent_is_not_found(
+        self, storage: Storage, put: Callable[[str, bytes], None], listed: str
+    ) -> None:
+        put("a.bam", b"1")
+        put("a/b", b"1")
+        with pytest.raises(NotFound):
+            list(storage.children(listed))
+
     def test_what_is_hidden_is_not_listed(self, storage: Storage, put: Callable[[str, bytes], None]) -> None:
         for key in (".a.bam", ".git/config", "folder/.snapshot/b.bam", "folder/..c", "folder/d."):
             put(key, b"1")
         assert keys(storage) == ["folder/d."]
         for prefix in (".", ".git/", "folder/.", "folder/.snapshot/"):
             assert keys(storage, prefix) == []
+        assert list(storage.children()) == [("folder/", None)]
+        assert [child.key for child in storage.children("folder/")] == ["folder/d."]
+        for hidden in (".git/", "folder/.snapshot/"):
+            with pytest.raises(NotFound):
+                list(storage.children(hidden))
         # It can be read by those who name it.
         assert storage.stat(".git/config").size == 1
 

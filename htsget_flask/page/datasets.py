@@ -45,6 +45,8 @@ class _File:
     region: tuple[str, int, int] | None = None
     index_key: str | None = None
     is_cut: bool = False
+    is_readable: bool = False
+    is_indexed: bool = False
 
 
 def describe(services: Services, base: str, dataset_id: str, access: Access) -> dict[str, Any]:
@@ -127,10 +129,13 @@ def _look_at(
             file.lengths = opened.reference_lengths
             if not deep:
                 return file
+            opened.tail  # noqa: B018 - of a file that is cut short no record can be had
+            file.is_readable = True
             index = opened.crai if opened.is_cram else opened.index
             file.index_key = opened.found_index.key
             examples = example_regions(opened, index) if granted is None else _examples(granted, opened.references)
             file.region = next(examples, None)
+            file.is_indexed = True
     except FileFaultError as fault:
         log_fault(fault)
         file.problem = f"It cannot be shown: {fault.reason}."
@@ -198,6 +203,10 @@ def _described(
         "ticket": ticket,
         "tool": _TOOLS[form.endpoint],
         "problem": problem,
+        "isReadable": file.is_readable,
+        "isIndexed": file.is_indexed,
+        # What is cut for a grant is encoded without one.
+        "needsReference": form.name == "CRAM" and not file.is_cut,
         "track": None if problem else {"name": f"{name} {form.name}", **_track(base, file, ticket, access)},
     }
 

@@ -31,11 +31,6 @@ def igv_js(config: Config) -> IgvJs:
     return IgvJs(configured if is_url(configured) else LOCAL, None)
 
 
-def wants_genome_list(config: Config) -> bool:
-    """Whether a dataset names a genome that only igv.js's own list knows."""
-    return any(isinstance(entry.genome, str) for entry in config.datasets)
-
-
 def content_security_policy(config: Config, base: str, storages: Iterable[Storage]) -> str:
     """The policy (W3C CSP Level 3): what the page needs, and nothing else.
 
@@ -45,7 +40,7 @@ def content_security_policy(config: Config, base: str, storages: Iterable[Storag
     source = igv_js(config).url
     readable = {origin for url in (base, *_outside(config, storages)) for origin in _ORIGIN.findall(url)[:1]}
     # igv.js's list of genomes decides where they are.
-    anywhere = ["https:"] if wants_genome_list(config) else []
+    anywhere = ["https:"] if any(isinstance(entry.genome, str) for entry in config.datasets) else []
     policy = {
         "default-src": ["'none'"],
         # igv.js decodes CRAM in WebAssembly.

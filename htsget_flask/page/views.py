@@ -12,7 +12,7 @@ from htsget_flask.errors import InvalidInput, NotFound
 from htsget_flask.formats import ENDPOINTS
 from htsget_flask.inventory import Listed
 from htsget_flask.page.datasets import describe, sizes
-from htsget_flask.page.policy import content_security_policy, igv_js, wants_genome_list
+from htsget_flask.page.policy import content_security_policy, igv_js
 from htsget_flask.web import base_url, services
 
 blueprint = Blueprint(
@@ -39,7 +39,6 @@ def get_page() -> Response:
         "page.html",
         service=config.service,
         igv_js=source,
-        wants_genome_list=wants_genome_list(config),
         is_guarded=config.auth is not None,
     )
     policy = content_security_policy(config, base_url(config, request), services().storages.values())

@@ -27,6 +27,13 @@ class Entry(NamedTuple):
     stat: Stat
 
 
+class Child(NamedTuple):
+    """A file or a folder that lies directly in a folder; a folder's key ends with `/`, and its `stat` is None."""
+
+    key: str
+    stat: Stat | None
+
+
 class SignedUrl(NamedTuple):
     """A URL of one version of a file for a limited time; `headers` go with each request for it, besides a Range."""
 
@@ -76,6 +83,14 @@ class Storage(Protocol):
         """The files whose keys start with `prefix` and come behind `after`, in the order of their keys' code points.
 
         Hidden ones are not among them. They are found as they are asked for: the first ones of very many cost little.
+        """
+
+    def children(self, folder: str = "", *, after: str = "") -> Iterator[Child]:
+        """What lies directly in a folder and comes after `after`, in the order of the keys' code points.
+
+        `folder` ends with `/`, or is empty for the top. Hidden files and folders are left out. A folder that `after`
+        lies in is included, as more may follow in it. The iterator raises NotFound if there is no such folder, and
+        may be empty for it where `after` is given.
         """
 
     def location(self, key: str) -> str:

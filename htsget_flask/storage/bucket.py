@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -43,10 +43,14 @@ class Object(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Objects by key, in the order of their keys; unless `is_complete` there are more behind the last one."""
+    """Objects by key, in the order of their keys; unless `is_complete` there are more behind the last one.
+
+    `folders` are the prefixes, each with a slash at its end, that a `delimiter` put in place of the objects below them.
+    """
 
     objects: Mapping[str, Object]
     is_complete: bool
+    folders: Sequence[str] = ()
 
 
 class NotAllowedError(Exception):
@@ -94,16 +98,19 @@ class Bucket:
             _is_archived(answer),
         )
 
-    def batch(self, prefix: str, *, after: str | None = None, limit: int) -> Batch:
+    def batch(self, prefix: str, *, after: str | None = None, limit: int, delimiter: str | None = None) -> Batch:
         """At most `limit` objects whose keys start with `prefix` and come behind `after`.
+
+        With a `delimiter` objects that have it after the prefix are replaced by their common prefixes up to it.
 
         Raises:
             NotAllowedError: where this server may not list the bucket.
         """
-        behind: dict[str, Any] = {} if after is None else {"StartAfter": after}
+        optional = {"StartAfter": after, "Delimiter": delimiter}
+        given: dict[str, Any] = {name: value for name, value in optional.items() if value is not None}
 
         def ask() -> Any:
-            return self._client.list_objects_v2(Bucket=self.name, Prefix=prefix, MaxKeys=limit, **behind)
+            return self._client.list_objects_v2(Bucket=self.name, Prefix=prefix, MaxKeys=limit, **given)
 
         try:
             answer = self._attempted(ask)
@@ -126,7 +133,8 @@ class Bucket:
             )
             for entry in answer.get("Contents", ())
         }
-        return Batch(found, not answer["IsTruncated"])
+        folders = [entry["Prefix"] for entry in answer.get("CommonPrefixes", ())]
+        return Batch(found, not answer["IsTruncated"], folders)
 
     def stream(
         self, key: str, version: Object, span: ByteRange, *, on_answer: Callable[[Object], None] | None = None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
 from htsget_flask.errors import NotFound
-from htsget_flask.storage import Entry, SignedUrl, Stat, VersionError, is_hidden, is_key, validate_key
+from htsget_flask.storage import Child, Entry, SignedUrl, Stat, VersionError, is_hidden, is_key, validate_key
 from htsget_flask.storage.handover import Handover, SharedFile, static_etag
 from htsget_flask.storage.signed import UrlSigner
 
@@ -95,21 +95,35 @@ class LocalStorage:
             return iter(())
         return self._walk(folder, prefix, after)
 
+    def children(self, folder: str = "", *, after: str = "") -> Iterator[Child]:
+        if folder and not (is_key(folder[:-1]) and not is_hidden(folder) and self._is_folder(folder)):
+            raise NotFound("no such folder")
+        for child in self._sorted_children(folder, folder, after):
+            if not child.endswith("/"):
+                with contextlib.suppress(NotFound, PermissionError):
+                    yield Child(child, self.stat(child))
+            elif child != after and is_key(child[:-1]):
+                yield Child(child, None)
+
     def _walk(self, folder: str, prefix: str, after: str) -> Iterator[Entry]:
         """The entries in a folder, which is named with a slash at its end, and in those below it."""
+        for child in self._sorted_children(folder, prefix, after):
+            if child.endswith("/"):
+                if is_key(child[:-1]):
+                    yield from self._walk(child, prefix, after)
+                continue
+            # It may be gone by now, or nothing that is served.
+            with contextlib.suppress(NotFound, PermissionError):
+                yield Entry(child, _stat(self._reach(child, _status)[1]))
+
+    def _sorted_children(self, folder: str, prefix: str, after: str) -> Iterator[str]:
+        """The keys of `_children`, in their order."""
         batch, last = _FIRST_BATCH, ""
         while True:
             # With the slash at its end, a folder's name sorts as all keys in it do.
             children = (child for child in self._children(folder, prefix, after) if child > last)
             smallest = heapq.nsmallest(batch, children)
-            for child in smallest:
-                if child.endswith("/"):
-                    if is_key(child[:-1]):
-                        yield from self._walk(child, prefix, after)
-                    continue
-                # It may be gone by now, or nothing that is served.
-                with contextlib.suppress(NotFound, PermissionError):
-                    yield Entry(child, _stat(self._reach(child, _status)[1]))
+            yield from smallest
             if len(smallest) < batch:
                 return
             last = smallest[-1]
@@ -129,6 +143,16 @@ class LocalStorage:
                     yield key
             elif key > after and key.startswith(prefix):
                 yield key
+
+    def _is_folder(self, folder: str) -> bool:
+        """Whether there is a folder, and no link on the way to it."""
+        try:
+            os.close(self._descend(f"{folder}.", _open_folder))
+        except OSError as error:
+            if error.errno not in _ABSENT | _CLOSED:
+                raise
+            return error.errno in _CLOSED
+        return True
 
     def _scan(self, folder: str) -> Iterator["os.DirEntry[str]"]:
         """What is directly in a folder; nothing where a link leads to it, as it may then contain itself."""

@@ -9,8 +9,8 @@ from typing import BinaryIO, NamedTuple, cast
 
 from htsget_flask.errors import NotFound, StorageError
 from htsget_flask.ranges import ByteRange
-from htsget_flask.storage import Entry, SignedUrl, Stat, VersionError, is_hidden, is_key, validate_key
-from htsget_flask.storage.bucket import Bucket, NotAllowedError, Object
+from htsget_flask.storage import Child, Entry, SignedUrl, Stat, VersionError, is_hidden, is_key, validate_key
+from htsget_flask.storage.bucket import Batch, Bucket, NotAllowedError, Object
 from htsget_flask.storage.failures import archived
 from htsget_flask.storage.presigned import Presigner
 from htsget_flask.storage.remote import RemoteFile
@@ -20,6 +20,8 @@ _ABSENCE = 5.0
 _MOST_SEEN = 10_000
 _MOST_IN_FAMILY = 100
 _MOST_LISTED = 1000
+# The last of all, in the order of keys.
+_LAST_CHARACTER = "\U0010ffff"
 
 _PLAIN_ETAG = re.compile(r'"([A-Za-z0-9_.-]{1,128})"')
 
@@ -104,17 +106,48 @@ class S3Storage:
             return
         behind = after if after.startswith(prefix) and is_key(after) else None
         while True:
-            start = None if behind is None else self._prefix + behind
-            try:
-                batch = self._bucket.batch(self._prefix + prefix, after=start, limit=_MOST_LISTED)
-            except NotAllowedError as error:
-                raise cast(StorageError, error.__cause__) from None
+            batch = self._batch(prefix, after=behind)
             for full_key, found in batch.objects.items():
                 behind = full_key[len(self._prefix) :]
                 if behind > after and is_key(behind) and not is_hidden(behind):
                     yield Entry(behind, _stat(found))
             if batch.is_complete or not batch.objects:
                 return
+
+    def children(self, folder: str = "", *, after: str = "") -> Iterator[Child]:
+        if folder and (not is_key(folder.removesuffix("/")) or is_hidden(folder)):
+            raise NotFound("no such folder")
+        if after > folder and not after.startswith(folder):
+            return
+        last = after if after.startswith(folder) and is_key(after.removesuffix("/")) else ""
+        name, slash, inner = last[len(folder) :].partition("/")
+        if slash:
+            last = f"{folder}{name}/"
+            if inner:
+                yield Child(last, None)
+        while True:
+            # Servers differ in whether a folder comes after its own key, and after the keys in it.
+            start = f"{last}{_LAST_CHARACTER}" if last.endswith("/") else last
+            batch = self._batch(folder, after=start or None, delimiter="/")
+            # An object with the folder's own key says that there is one, though nothing may lie in it.
+            if folder and not (last or batch.objects or batch.folders):
+                raise NotFound("no such folder")
+            stats = {key[len(self._prefix) :]: _stat(found) for key, found in batch.objects.items()}
+            stats.pop(folder, None)
+            for key in sorted([*stats, *(key[len(self._prefix) :] for key in batch.folders)]):
+                if key > last and is_key(key.removesuffix("/")) and not is_hidden(key):
+                    yield Child(key, stats.get(key))
+                last = key
+            if batch.is_complete:
+                return
+
+    def _batch(self, prefix: str, *, after: str | None, delimiter: str | None = None) -> Batch:
+        """The first objects whose keys start with a prefix and come after a key, and their folders."""
+        start = None if after is None else self._prefix + after
+        try:
+            return self._bucket.batch(self._prefix + prefix, after=start, limit=_MOST_LISTED, delimiter=delimiter)
+        except NotAllowedError as error:
+            raise cast(StorageError, error.__cause__) from None
 
     def location(self, key: str) -> str:
         return f"s3://{self._bucket.name}/{self._prefix}{key}"

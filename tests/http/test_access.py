@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from htsget_flask.app import create_app
+from htsget_flask.auth.policy import PolicyAuthorizer
 from htsget_flask.config import read_config
 from htsget_flask.guard import GUARDS, guard
 from htsget_flask.storage import Stat
@@ -330,7 +332,7 @@ class TestPlainFiles:
     def test_listings_hold_what_may_be_seen(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, RULES, files=FILES)
 
-        def keys(token: str | None, query: str = "") -> list[str]:
+        def keys(token: str | None, query: str = "?limit=1000") -> list[str]:
             page = json.loads(Caller(http, token).get(f"/files/data/{query}").body)
             assert page["cursor"] is None
             return [file["key"] for file in page["files"]]
@@ -348,14 +350,72 @@ class TestPlainFiles:
         ]
         limited = guarded(folder, issuer, [*others, *RULES], files=FILES)
         some = guarded(folder, issuer, [{"ids": ["data/NA*"], "public": True}], files=FILES)
-        assert {file["key"][:2] for file in json.loads(some.get("/files/data/").body)["files"]} == {"NA"}
+        assert {file["key"][:2] for file in json.loads(some.get("/files/data/?prefix=").body)["files"]} == {"NA"}
         assert json.loads(some.get("/files/data/?prefix=x").body)["files"] == []
-        monkeypatch.setattr(LocalStorage, "entries", lambda *_, **__: pytest.fail("the folder is read"))
-        answer = limited.get("/files/data/")
-        assert status(answer) == (401, "InvalidAuthentication")
-        assert answer.headers["www-authenticate"] == "Bearer"
-        (line,) = [line for line in audit(folder) if line["decision"] == "denied"]
-        assert (line["endpoint"], line["id"]) == ("files", None)
+        for method in ("entries", "children"):
+            monkeypatch.setattr(LocalStorage, method, lambda *_, **__: pytest.fail("the folder is read"))
+        for path in ("/files/data/", "/files/data/?limit=1", "/files/data", "/files/data/folder/"):
+            answer = limited.get(path)
+            assert status(answer) == (401, "InvalidAuthentication")
+            assert answer.headers["www-authenticate"] == "Bearer"
+            line = audit(folder)[-1]
+            assert (line["endpoint"], line["id"], line["decision"]) == ("files", None, "denied")
+
+
+class TestFoldersShowWhatMayBeSeen:
+    FILES = ("a/b/x.bam", "a/c/y.bam", "d/z.bam", "e.bam", "f/.hidden", "g/h/i.txt")
+
+    @pytest.fixture
+    def tree(self, tmp_path: Path) -> Path:
+        for key in self.FILES:
+            path = tmp_path / "data" / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x")
+        return tmp_path / "data"
+
+    def test_only(self, tree: Path, issuer: Issuer) -> None:
+        rules: list[dict[str, Any]] = [
+            {"ids": ["data/a/c/*", "data/e.bam"], "scopes": ["read"]},
+            {"ids": ["data/g/*"], "public": True},
+        ]
+        http = guarded(tree, issuer, rules, files=FILES)
+        reader, other = Caller(http, issuer.token(scope="read")), Caller(http, issuer.token())
+        shown = {
+            reader: {"": ["a/", "e.bam", "g/"], "a/": ["c/"], "a/c/": ["y.bam"], "g/": ["h/"], "g/h/": ["i.txt"]},
+            other: {"": ["g/"], "g/": ["h/"], "g/h/": ["i.txt"]},
+            Caller(http, None): {"": ["g/"], "g/": ["h/"], "g/h/": ["i.txt"]},
+        }
+        for caller, folders in shown.items():
+            for folder in ("", "a/", "a/b/", "a/c/", "d/", "f/", "g/", "g/h/", "absent/", "a/absent/"):
+                answer = caller.get(f"/files/data/{folder}")
+                line = audit(tree)[-1]
+                assert (line["endpoint"], line["id"], line["decision"]) == ("files", None, "allowed")
+                if folder in folders:
+                    assert links(answer) == folders[folder]
+                    assert line["reason"] == f"{len(folders[folder])} shown"
+                else:
+                    # What is there and what is not look the same.
+                    assert (answer.status, answer.body) == (404, other.get("/files/data/absent/").body)
+                    assert line["reason"] == "0 shown"
+
+    def test_a_slash_is_added_for_callers_that_may_have_the_key(self, tree: Path, issuer: Issuer) -> None:
+        http = guarded(tree, issuer, [{"ids": ["data/a*"], "scopes": ["read"]}], files=FILES)
+        reader, other = Caller(http, issuer.token(scope="read")), Caller(http, issuer.token())
+        assert [reader.get(f"/files/data/{path}").status for path in ("a", "a/b", "absent", "d")] == [
+            301,
+            301,
+            404,
+            403,
+        ]
+        assert [other.get(f"/files/data/{path}").status for path in ("a", "a/b", "absent", "d")] == [403] * 4
+        assert reader.get("/files/data").headers["location"] == "data/"
+
+
+def links(answer: Response) -> list[str]:
+    """The relative URLs of a folder's page, but for those of its parent and its next part."""
+    assert answer.status == 200, answer
+    found = re.findall('<a href="([^"]+)"', answer.body.decode())
+    return [link for link in found if link != "../" and not link.startswith("?")]
 
 
 class TestListsAskAPolicyServiceSoOften:
@@ -396,6 +456,27 @@ class TestListsAskAPolicyServiceSoOften:
         assert pages == [["s042"], ["s150", "s151"], ["s152"]]
         made_up = base64.urlsafe_b64encode(b"s149.bam").decode()
         assert status(caller.get(f"/files/data/?cursor={made_up}")) == (400, "InvalidInput")
+
+    def test_folders(self, tmp_path: Path, issuer: Issuer, served: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(PolicyAuthorizer, "most_listed", 10)
+        folder = tmp_path / "data"
+        for number in range(25):
+            (folder / f"t{number // 13}").mkdir(parents=True, exist_ok=True)
+            (folder / f"t{number // 13}" / f"s{number:02}.bam").write_bytes(b"x")
+        (folder / "z.bam").write_bytes(b"x")
+        caller = Caller(self.http(folder, issuer, served, ["t1/s20", "z"]), issuer.token())
+        pages: list[list[str]] = []
+        query: str | None = ""
+        while query is not None:
+            served.questions.clear()
+            answer = caller.get(f"/files/data/{query}")
+            assert len(served.questions) <= 10
+            pages.append(links(answer))
+            following = re.search(r'href="(\?after=[^"]+)"', answer.body.decode())
+            query = following and following[1]
+        assert pages == [[], [], ["t1/", "z.bam"]]
+        made_up = base64.urlsafe_b64encode(b"t1/s19.bam").decode()
+        assert status(caller.get(f"/files/data/?after={made_up}")) == (400, "InvalidInput")
 
     def test_files_for_nobody(self, many: Path, issuer: Issuer, served: Issuer) -> None:
         http = self.http(many, issuer, served, [])

@@ -3,10 +3,12 @@
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode, urljoin
 
 import pytest
 from flask.testing import FlaskClient
@@ -351,7 +353,7 @@ class TestAFailureIsNotAMiss:
 
 
 def listing(http: FlaskHttp, **parameters: object) -> dict[str, Any]:
-    answer = http.get(f"/files/data/?{urlencode(parameters)}")
+    answer = http.get(f"/files/data/?{urlencode(parameters)}", {"Accept": "application/json"})
     assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
     page: dict[str, Any] = json.loads(answer.body)
     assert set(page) == {"files", "cursor"}
@@ -411,7 +413,8 @@ class TestTheListing:
         assert times["a.bam"] == "1969-12-31T23:59:55Z"
 
     def test_also_without_the_slash(self, http: FlaskHttp) -> None:
-        assert http.get("/files/data").body == http.get("/files/data/").body
+        for query, headers in (("", {"Accept": "application/json"}), ("?limit=1", {})):
+            assert http.get(f"/files/data{query}", headers).body == http.get(f"/files/data/{query}", headers).body
 
     @pytest.mark.parametrize("settings", [{}, {"storages": ["data"]}, {"listing": True}])
     def test_is_not_there_where_it_is_off(self, folder: Path, settings: dict[str, Any]) -> None:
@@ -420,6 +423,203 @@ class TestTheListing:
             answer = http_for(folder, files=settings).get(target, ORIGIN)
             assert (answer.status, error(answer)) == (404, "NotFound")
             assert answer.headers["access-control-allow-origin"] == ORIGIN["Origin"]
+
+
+class Index(HTMLParser):
+    """A folder's page as a browser reads it: its elements, the rows' links and texts, and the link to the next part."""
+
+    def __init__(self, answer: Response) -> None:
+        super().__init__()
+        assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        self.elements: set[str] = set()
+        self.attributes: set[str] = set()
+        self.rows: list[list[str]] = []
+        self.links: list[str] = []
+        self.next: str | None = None
+        self._is_cell = False
+        self.feed(answer.body.decode())
+        self.close()
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.add(tag)
+        self.attributes |= {name for name, _ in attributes}
+        self._is_cell = tag == "td" or (tag == "a" and self._is_cell)
+        if tag == "tr":
+            self.rows.append([])
+        elif tag == "td":
+            self.rows[-1].append("")
+        elif tag == "a":
+            link = dict(attributes)["href"] or ""
+            if dict(attributes).get("rel") == "next":
+                self.next = link
+            else:
+                self.links.append(link)
+
+    def handle_data(self, data: str) -> None:
+        if self._is_cell:
+            self.rows[-1][-1] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        self._is_cell = self._is_cell and tag == "a"
+
+    @property
+    def cells(self) -> list[list[str]]:
+        """The rows of files and folders."""
+        return [row for row in self.rows if row and row[0] != "../"]
+
+
+class TestAFolderIsAPage:
+    ODD = (
+        "<img src=x onerror=alert(1)>",
+        "a&amp;b",
+        "javascript:1",
+        "größe",
+        "q?x=1#y",
+        "%41",
+        'q"u',
+        "it's",
+        "x...",
+        "b\\c",
+    )
+
+    @pytest.fixture
+    def http(self, folder: Path) -> FlaskHttp:
+        for key in ("a.bam", "trio/child.cram", "trio/deep/er/x", ".hidden", "trio/.hidden", *self.ODD):
+            put(folder, key, key.encode())
+        put(folder, "odd/<b>/f?", b"f")
+        (folder / "empty").mkdir()
+        return http_for(folder, files={"storages": ["data"], "listing": True})
+
+    def test_with_names_times_and_sizes(self, http: FlaskHttp) -> None:
+        page = Index(http.get("/files/data/trio/"))
+        assert page.cells == [["child.cram", "2020-09-13 12:26:40", "15"], ["deep/", "", ""]]
+        assert page.links == ["../", "child.cram", "deep/"]
+        assert "../" not in Index(http.get("/files/data/")).links
+
+    def test_every_link_leads_to_what_it_names(self, http: FlaskHttp) -> None:
+        found: dict[str, bytes] = {}
+        folders = ["/files/data/"]
+        while folders:
+            base = folders.pop()
+            page = Index(http.get(base))
+            links = [link for link in page.links if link != "../"]
+            for link, (name, _, size) in zip(links, page.cells, strict=True):
+                url = urljoin(f"http://localhost{base}", link)
+                assert url == f"http://localhost{base}{link}"
+                if link.endswith("/"):
+                    folders.append(base + link)
+                    continue
+                body = http.get(url).body
+                assert len(body) == int(size)
+                found[unquote(base.removeprefix("/files/data/")) + name] = body
+        keys = ("a.bam", "trio/child.cram", "trio/deep/er/x", *self.ODD)
+        assert found == {key: key.encode() for key in keys} | {"odd/<b>/f?": b"f"}
+
+    def test_which_names_cannot_change(self, http: FlaskHttp) -> None:
+        for path in ("/files/data/", "/files/data/odd/%3Cb%3E/"):
+            answer = http.get(path)
+            page = Index(answer)
+            assert page.elements <= {
+                "html",
+                "head",
+                "meta",
+                "title",
+                "body",
+                "h1",
+                *["table", "thead", "tbody", "tr", "th", "td", "a"],
+            }
+            assert page.attributes <= {"lang", "charset", "name", "content", "href"}
+            policy = dict.fromkeys(("default-src", "base-uri", "form-action", "frame-ancestors"), "'none'")
+            assert answer.headers["content-security-policy"] == "; ".join(map(" ".join, policy.items()))
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.headers["cache-control"] == "no-store"
+
+    @pytest.mark.parametrize(
+        ("query", "accept", "is_json"),
+        [
+            ("", None, False),
+            ("", "*/*", False),
+            ("", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", False),
+            ("", "image/png", False),
+            ("", "application/json", True),
+            ("", "application/json, text/plain, */*", True),
+            ("", "text/html;q=0.5, application/json", True),
+            ("?after=YQ", "application/json", True),
+            ("?prefix=", None, True),
+            ("?limit=3", "text/html", True),
+            ("?cursor=YQ", "*/*", True),
+            ("?other=1", None, False),
+        ],
+    )
+    def test_unless_json_is_requested(self, http: FlaskHttp, query: str, accept: str | None, is_json: bool) -> None:
+        answer = http.get(f"/files/data/{query}", {} if accept is None else {"Accept": accept})
+        assert answer.headers["content-type"] == ("application/json" if is_json else "text/html; charset=utf-8")
+        assert "Accept" in answer.headers["vary"]
+
+    def test_json_of_a_folder_is_all_below_it(self, http: FlaskHttp) -> None:
+        for query, expected in (("", ["trio/child.cram", "trio/deep/er/x"]), ("?prefix=d", ["trio/deep/er/x"])):
+            content = json.loads(http.get(f"/files/data/trio/{query}", {"Accept": "application/json"}).body)
+            assert [file["key"] for file in content["files"]] == expected
+
+    @pytest.mark.parametrize(
+        ("path", "location"),
+        [
+            ("/files/data", "data/"),
+            ("/files/data?other=1", "data/?other=1"),
+            ("/files/data/trio", "trio/"),
+            ("/files/data/trio/deep", "deep/"),
+            ("/files/data/odd/%3Cb%3E", "%3Cb%3E/"),
+            ("/files/data/empty", "empty/"),
+        ],
+    )
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    def test_a_folder_without_its_slash_is_redirected(
+        self, http: FlaskHttp, path: str, location: str, method: str
+    ) -> None:
+        answer = http.request(method, path, ORIGIN)
+        assert (answer.status, answer.headers["location"], answer.body) == (301, location, b"")
+        assert http.request(method, urljoin(f"http://localhost{path}", location)).status == 200
+
+    @pytest.mark.parametrize(
+        "path", ["none/", "none", "a.bam/", ".hidden/", "trio/.hidden/", "trio//", "/", "../", "%00/", "trio/none/x"]
+    )
+    def test_no_other_folder_is_there(self, http: FlaskHttp, path: str) -> None:
+        for headers in ({}, {"Accept": "text/html"}):
+            answer = http.get(f"/files/data/{path}", headers)
+            assert (answer.status, error(answer)) == (404, "NotFound")
+
+    def test_an_empty_folder_is_empty(self, http: FlaskHttp) -> None:
+        assert Index(http.get("/files/data/empty/")).cells == []
+
+    def test_head_is_the_same_without_its_body(self, http: FlaskHttp) -> None:
+        whole, head = http.get("/files/data/"), http.request("HEAD", "/files/data/")
+        assert (head.status, head.body, head.headers) == (200, b"", whole.headers)
+
+    @pytest.mark.parametrize("cursor", ["", "x", "!", "Li4", "L2E", "YQo"])
+    def test_other_cursors_are_refused(self, http: FlaskHttp, cursor: str) -> None:
+        answer = http.get(f"/files/data/?after={cursor}")
+        assert (answer.status, error(answer)) == (400, "InvalidInput")
+
+    def test_goes_on_where_it_is_long(self, folder: Path) -> None:
+        names = [f"{number:05}" for number in range(20_001)]
+        for name in names:
+            if name.endswith("999"):
+                os.mkdir(folder / name)
+            else:
+                os.mknod(folder / name)
+        http = http_for(folder, files={"storages": ["data"], "listing": True})
+        links: list[str] = []
+        sizes: list[int] = []
+        following: str | None = ""
+        while following is not None:
+            body = http.get(f"/files/data/{following}").body.decode()
+            rows = re.findall('<tr><td><a href="([^"]+)"', body)
+            links += rows
+            sizes.append(len(rows))
+            found = re.search(r'<a href="(\?after=[^"]+)" rel="next"', body)
+            following = found and found[1]
+        assert sizes == [10_000, 10_000, 1]
+        assert links == [f"{name}/" if name.endswith("999") else name for name in names]
 
 
 class TestNothingStaysOpen:

@@ -29,6 +29,16 @@ _COLOUR_IN_IGV = """() => {
   const input = document.querySelector("#igv > div").shadowRoot.querySelector("input");
   return getComputedStyle(input).color;
 }"""
+_LABELS = """() => [...document.querySelector("#igv > div").shadowRoot.querySelectorAll(".igv-track-label")]
+  .map((label) => label.textContent)"""
+_HANGING_OVER = """() => {
+  const bar = document.querySelector("#igv > div").shadowRoot.querySelector(".igv-navbar");
+  const edge = Math.min(bar.getBoundingClientRect().right, innerWidth);
+  const bottom = bar.getBoundingClientRect().bottom;
+  const isOver = (box) => box.width && box.height && (box.right > edge + 1 || box.bottom > bottom + 1);
+  return [...bar.querySelectorAll("*")].filter((part) => isOver(part.getBoundingClientRect()))
+    .map((part) => part.outerHTML.slice(0, 80));
+}"""
 LOCUS = ("chr1", 20_000, 24_000)
 
 
@@ -160,6 +170,38 @@ class TestTheConfigurationDecides:
             assert present.errors == present.alerts() == []
             present.screenshot("reads-and-variants")
 
+    def test_on_names_that_are_only_text(
+        self, browser: "Browser", serve: Serve, demo_folder: Path, tmp_path: Path
+    ) -> None:
+        odd = '<meta http-equiv="refresh" content="0;url=https://elsewhere.example/"><a href="https://x.example/">A</a>'
+        (tmp_path / "more").mkdir()
+        (tmp_path / "more" / "genes.bed").write_text("chr1\t20100\t20200\tone\n")
+        content = {
+            "storages": {
+                "demo": {"type": "local", "root": str(demo_folder)},
+                "more": {"type": "local", "root": str(tmp_path / "more")},
+            },
+            "files": {"storages": ["demo", "more"]},
+            "browser": {"igv_js": str(igv_js_file())},
+            "datasets": [
+                {
+                    "id": "odd",
+                    "name": odd,
+                    "description": odd,
+                    "reads": {"BAM": {"storage": "demo", "key": "NA00001.bam"}},
+                    "tracks": [{"storage": "more", "key": "genes.bed", "name": odd, "type": "annotation"}],
+                }
+            ],
+        }
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(content), encoding="utf-8")
+        server = serve("--config", path)
+        with visit(browser, f"{server.url}/?dataset=odd&locus=chr1:20001-22000") as present:
+            present.tracks("alignment", "annotation")
+            assert {odd, f"{odd} BAM"} <= set(present.page.evaluate(_LABELS))
+            assert present.page.locator("#igv meta, #igv .igv-track-label a").count() == 0
+            assert present.hosts() == {f"{server.host}:{server.port}"}
+
 
 class TestAPersonFindsADataset:
     def test_by_its_name(self, browser: "Browser", server: Server) -> None:
@@ -269,6 +311,64 @@ class TestItFitsTheScreen:
                 present.page.get_by_role("link", name="All datasets").click()
                 present.page.locator("#datasets a").first.wait_for()
 
+    @pytest.mark.parametrize("width", [400, 769, 900, 1075, 1280])
+    def test_igv_js_controls_are_whole(self, browser: "Browser", server: Server, width: int) -> None:
+        with visit(browser, f"{server.url}/?dataset=NA00001&locus=chr1:20001-22000", size=(width, 700)) as present:
+            present.tracks("alignment")
+            present.screenshot(f"width-{width}")
+            assert present.page.evaluate(_HANGING_OVER) == []
+
+
+class TestALinkThatCannotBeShownSaysSo:
+    def test_of_an_unknown_reference(self, browser: "Browser", server: Server) -> None:
+        address = f"{server.url}/?dataset=NA00001&locus=chrZ:100-200"
+        with visit(browser, address) as present:
+            message = present.message()
+            assert message.startswith(
+                "The link names chrZ:100-200, which this dataset does not have. Shown instead: chr1:"
+            )
+            # The address follows what a person does, after a while.
+            present.page.wait_for_timeout(600)
+            assert present.page.url == address
+            present.page.evaluate("() => igvBrowser.search('chr2:5,001-6,000')")
+            present.page.wait_for_url(re.compile(r"locus=chr2:5001-6000"))
+            assert not present.page.locator("#message").is_visible()
+
+    def test_of_one_of_two(self, browser: "Browser", server: Server) -> None:
+        with visit(browser, f"{server.url}/?dataset=NA00001&locus=chr2:5001-6000 chrZ:100-200") as present:
+            assert "names chrZ:100-200, which" in present.message()
+            assert "Shown instead: chr2:5001-6000." in present.message()
+
+    def test_others_say_nothing(self, browser: "Browser", server: Server) -> None:
+        for locus in ("chr2", "chr2:5,001-6,000", "chr1:1-100 chr2:1-100"):
+            with visit(browser, f"{server.url}/?dataset=NA00001&locus={locus}") as present:
+                present.page.wait_for_url(re.compile(r"locus=chr[12]:\d+-\d+"))
+                assert not present.page.locator("#message").is_visible()
+
+
+class TestOneGenomeElsewhereDelaysNoOtherDataset:
+    def test_where_that_host_never_answers(
+        self, browser: "Browser", serve: Serve, demo_folder: Path, tmp_path: Path
+    ) -> None:
+        reads = {"reads": {"BAM": {"storage": "demo", "key": "NA00001.bam"}}}
+        content = {
+            "storages": {"demo": {"type": "local", "root": str(demo_folder)}},
+            "files": {"storages": ["demo"]},
+            "browser": {"igv_js": str(igv_js_file())},
+            "datasets": [{"id": "far", "genome": "hg38", **reads}, {"id": "near", **reads}],
+        }
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(content), encoding="utf-8")
+        server = serve("--config", path)
+        with visit(browser, server.url) as present:
+            # A request that nobody answers, as in a network that drops packets.
+            present.page.route(re.compile("^https:"), lambda route: None)
+            present.page.get_by_role("link", name="near").click()
+            assert present.tracks("alignment")["near BAM"]["count"] > 1000
+            assert is_sound(present, server)
+            with present.page.expect_request(re.compile("^https:")):
+                present.page.get_by_role("link", name="far").click()
+
 
 class TestIgvJsComesFromWhereItIsSaid:
     def test_the_hash_is_that_of_the_package(self, browser: "Browser", demo_server: Server) -> None:
@@ -326,6 +426,20 @@ class TestItSaysWhatCannotBeShown:
             assert problem in present.page.locator("#files").inner_text()
             assert is_sound(present, spoilt)
 
+    def test_commands_are_those_that_succeed(self, browser: "Browser", spoilt: Server, tmp_path: Path) -> None:
+        for dataset, locus in (("unindexed", ""), ("unindexed", "&locus=chr1:1-100"), ("closed", "")):
+            with visit(browser, f"{spoilt.url}/?dataset={dataset}{locus}") as present:
+                assert "the commands below do not need it" in present.message()
+                (command,) = present.page.locator("#commands pre").all_inner_texts()
+                needs = present.page.locator("#needs").inner_text()
+                assert ("reference sequence" in needs) == (dataset == "closed")
+            arguments = shlex.split(command)
+            assert len(lines(arguments[0], "view", "-c", *arguments[2:], cwd=tmp_path)) == 1
+        with visit(browser, f"{spoilt.url}/?dataset=short") as present:
+            assert present.message() == "igv.js can show none of this dataset's files."
+            assert present.page.locator("#commands pre").count() == 0
+            assert present.page.locator("#needs").inner_text() == "None of the files can be read at the moment."
+
     def test_that_there_is_no_such_dataset(self, browser: "Browser", spoilt: Server) -> None:
         with visit(browser, f"{spoilt.url}/?dataset=nowhere") as present:
             assert present.message() == "“nowhere” cannot be shown: there is no dataset 'nowhere'."
@@ -349,10 +463,13 @@ class TestItSaysWhatCannotBeShown:
     def test_names_are_only_names(self, browser: "Browser", spoilt: Server) -> None:
         with visit(browser, spoilt.url) as present:
             present.page.get_by_text(ODD).click()
-            assert present.tracks("alignment")[f"{ODD} BAM"]["count"] > 1000
+            # igv.js takes a track's name for HTML.
+            track = f"{re.sub('[&<>]', lambda found: f'&#{ord(found[0])};', ODD)} BAM"
+            assert present.tracks("alignment")[track]["count"] > 1000
             assert present.page.get_by_role("heading", level=2).inner_text() == ODD
             present.page.reload()
-            assert present.tracks("alignment")[f"{ODD} BAM"]["count"] > 1000
-            # igv.js itself takes a track's name for HTML; the policy keeps it from running.
+            assert present.tracks("alignment")[track]["count"] > 1000
+            assert f"{ODD} BAM" in present.page.evaluate(_LABELS)
+            assert present.page.locator("#igv img").count() == 0
             assert present.page.evaluate("() => globalThis.evil") is None
             assert present.hosts() == {f"{spoilt.host}:{spoilt.port}"}

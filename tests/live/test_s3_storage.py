@@ -39,3 +39,24 @@ class TestS3Storage(StorageContract):
     @pytest.fixture
     def put(self, s3_server: S3Server, bucket: str, folder: str) -> Callable[[str, bytes], None]:
         return lambda key, content: s3_server.put(bucket, folder + key, content)
+
+    @pytest.mark.parametrize("s3_server", ["versitygw"], indirect=True)
+    def test_a_folder_of_which_only_its_own_key_is_there_is_empty(
+        self, storage: Storage, put: Callable[[str, bytes], None]
+    ) -> None:
+        put("folder/", b"")
+        assert list(storage.children()) == [("folder/", None)]
+        assert list(storage.children("folder/")) == []
+        put("folder/a", b"1")
+        assert [child.key for child in storage.children("folder/")] == ["folder/a"]
+
+    def test_a_large_folder_is_listed_in_steps(
+        self, storage: Storage, put: Callable[[str, bytes], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("htsget_flask.storage.s3._MOST_LISTED", 2)
+        names = ["a/", "b", "c/", "d/", "e", "f", "g/"]
+        for name in names:
+            put(f"{name}file" if name.endswith("/") else name, b"1")
+        assert [child.key for child in storage.children()] == names
+        assert [child.key for child in storage.children(after="b")] == names[2:]
+        assert [child.key for child in storage.children(after="c/file")] == names[2:]

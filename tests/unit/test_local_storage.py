@@ -215,6 +215,12 @@ class TestOnlyWhatIsServedIsListed:
         for prefix in ("up/", "up/root/", "outside/", "outside", "pipe/", "good/", "in/round/", "in/empty/", "again/"):
             assert keys(storage, prefix) == []
         assert keys(LocalStorage(Path("/")), f"{root}/in/"[1:]) == [f"{root}/in/file"[1:]]
+        assert [child.key for child in storage.children()] == ["good", "in/"]
+        assert [child.key for child in storage.children("in/")] == ["in/empty/", "in/file"]
+        assert list(storage.children("in/empty/")) == []
+        for folder in ("up/", "up/root/", "outside/", "pipe/", "good/", "in/round/", "again/"):
+            with pytest.raises(NotFound):
+                list(storage.children(folder))
 
     def test_a_folder_that_may_not_be_read_is_left_out(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("a", "lost+found"):
@@ -229,6 +235,7 @@ class TestOnlyWhatIsServedIsListed:
 
         monkeypatch.setattr("os.open", refuse)
         assert keys(LocalStorage(tmp_path)) == ["a/file"]
+        assert list(LocalStorage(tmp_path).children("lost+found/")) == []
 
     @pytest.mark.parametrize("error", [PermissionError(13, "denied"), FileNotFoundError(2, "none"), OSError(5, "bad")])
     def test_a_root_that_cannot_be_read_is_a_fault(
@@ -240,6 +247,8 @@ class TestOnlyWhatIsServedIsListed:
         monkeypatch.setattr("os.scandir", fail)
         with pytest.raises(OSError, match=error.strerror):
             keys(LocalStorage(tmp_path))
+        with pytest.raises(OSError, match=error.strerror):
+            list(LocalStorage(tmp_path).children())
 
 
 class TestALargeFolderIsListedInSteps:
@@ -254,6 +263,9 @@ class TestALargeFolderIsListedInSteps:
         assert keys(storage) == names
         assert keys(storage, after="04321") == names[4322:]
         assert keys(storage, "1199") == names[11_990:]
+        children = [name.removesuffix("file") for name in names]
+        assert [child.key for child in storage.children()] == children
+        assert [child.key for child in storage.children(after="04321")] == children[4322:]
 
     def test_the_first_ones_cost_little_memory(self, tmp_path: Path) -> None:
         for number in range(20_000):

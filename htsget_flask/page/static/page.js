@@ -2,16 +2,21 @@
 
 const page = document.body.dataset;
 const part = (id) => document.getElementById(id);
-// igv.js's bar of controls has one line, which is wider than a phone; its style lies in a shadow root.
+// igv.js's bar of controls has one line, which may be wider than its column; its style lies in a shadow root.
 const STYLE = `.igv-navbar { white-space: nowrap; }
+.igv-navbar, .igv-navbar .igv-navbar-left-container,
+.igv-navbar .igv-navbar-left-container .igv-navbar-genomic-location,
+.igv-navbar .igv-navbar-left-container .igv-navbar-genomic-location .igv-locus-size-group
+  { height: auto; flex-wrap: wrap; justify-content: start; }
+.igv-navbar { justify-content: space-between; row-gap: 4px; padding-bottom: 4px; }
 @media (max-width: 48rem) {
-  .igv-navbar { height: auto; flex-wrap: wrap; row-gap: 4px; padding-bottom: 4px; }
   .igv-navbar-left-container .igv-logo, .igv-navbar-left-container .igv-current-genome { display: none; }
 }`;
 const SETTLED = 250; // ms without a change before the address and the list follow
 
 let shown = null; // the dataset that the article is about, as the server describes it
 let browser = null; // igv.js's, on it
+let fallback = null; // the loci that igv.js shows instead of those in the address, which it does not know
 let turn = 0; // how often another view was asked for: what comes late for an earlier one is dropped
 
 // Kept as long as the window is open, and sent with what asks for datasets and tickets, never in an address.
@@ -163,6 +168,7 @@ function close() {
   tell("");
   shown = null;
   browser = null;
+  fallback = null;
   part("igv").replaceChildren();
 }
 
@@ -201,6 +207,7 @@ function choose() {
 function reopen() {
   tell("");
   browser = null;
+  fallback = null;
   part("igv").replaceChildren();
   command();
   return open(++turn);
@@ -211,7 +218,14 @@ function withToken(track) {
   return token() && track.sourceType === "htsget" ? { ...track, oauthToken: token() } : track;
 }
 
+// igv.js takes names for HTML.
+function escaped(track) {
+  const name = track.name?.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
+  return { ...track, ...(name && { name }), ...(track.tracks && { tracks: track.tracks.map(escaped) }) };
+}
+
 let igvJs = null;
+let hasGenomeList = null; // whether igv.js has its list of genomes, which it reads with the first dataset or never
 
 // As a script first: an import alone could not be checked against the hash. The import then finds it loaded.
 function loadIgvJs() {
@@ -229,7 +243,7 @@ function loadIgvJs() {
 async function open(now) {
   const tracks = chosen().map((file) => file.track);
   if (!showable().length) {
-    tell("igv.js can show none of this dataset's files; the commands below work.");
+    tell(`igv.js can show none of this dataset's files${commands.length ? "; the commands below do not need it" : ""}.`);
     return;
   }
   if (!tracks.length) return;
@@ -244,7 +258,8 @@ async function open(now) {
     igvJs = null;
     tell(
       `igv.js could not be loaded from ${new URL(page.igvJs, location.href).href}, so nothing is drawn; the commands ` +
-        "below work. In a network without access to it, the keeper of this server can name a copy: browser.igv_js.",
+        "below do not need it. In a network without access to it, the operator of this server can name a copy: " +
+        "browser.igv_js.",
     );
     return;
   }
@@ -252,13 +267,19 @@ async function open(now) {
   const place = element("div");
   part("igv").replaceChildren(place);
   const reference = structuredClone(shown.reference);
+  const needsGenomeList = typeof reference === "string";
+  if (needsGenomeList && hasGenomeList === false) {
+    location.reload();
+    return;
+  }
+  hasGenomeList ??= needsGenomeList;
   try {
     const made = await igv.createBrowser(place, {
-      ...(typeof reference === "string" ? { genome: reference } : { reference }),
+      ...(needsGenomeList ? { genome: reference } : { reference }),
       locus: wanted().get("locus")?.split(" ") ?? shown.locus ?? undefined,
-      tracks: structuredClone([...shown.access, ...shown.tracks, ...tracks.map(withToken)]),
-      // Nothing is asked of others: the list of genomes only where the configuration needs it, no search of genes.
-      loadDefaultGenomes: page.genomeList === "yes",
+      tracks: structuredClone([...shown.access, ...shown.tracks, ...tracks.map(withToken)]).map(escaped),
+      // Nothing is asked of others: the list of genomes only for a dataset that needs it, no search of genes.
+      loadDefaultGenomes: needsGenomeList,
       search: false,
       queryParametersSupported: false,
       listeners: { locuschange: (frames) => now === turn && moved(frames) },
@@ -273,7 +294,13 @@ async function open(now) {
     const style = new CSSStyleSheet();
     style.replaceSync(STYLE);
     place.shadowRoot.adoptedStyleSheets.push(style);
+    const absent = await unknown(browser);
+    if (now !== turn) return;
     moved(browser.referenceFrameList);
+    if (absent.length) {
+      fallback = loci();
+      tell(`The link names ${absent.join(" and ")}, which this dataset does not have. Shown instead: ${fallback}.`);
+    }
   } catch (error) {
     if (now !== turn) return;
     part("igv").replaceChildren();
@@ -285,6 +312,23 @@ async function open(now) {
 
 let frames = [];
 
+function loci() {
+  return frames
+    .map(({ chr, start, end }) => (chr === "all" ? "all" : `${chr}:${Math.floor(start) + 1}-${Math.ceil(end)}`))
+    .join(" ");
+}
+
+// The loci of the address that are on no reference of the genome; igv.js shows its first one then, and says nothing.
+async function unknown(igvBrowser) {
+  const named = wanted().get("locus")?.split(" ").filter((locus) => locus && locus !== "all") ?? [];
+  // Without a position it may be the name of a gene in a track.
+  const checked = shown.tracks.some((track) => track.searchable) ? named.filter((locus) => locus.includes(":")) : named;
+  const known = await Promise.all(
+    checked.map((locus) => igvBrowser.genome.loadChromosome(locus.replace(/:[0-9,]+(-[0-9,]+)?$/, ""))),
+  );
+  return checked.filter((locus, place) => !known[place]);
+}
+
 function moved(present) {
   frames = present ?? [];
   settled();
@@ -292,10 +336,13 @@ function moved(present) {
 
 const settled = afterwards(() => {
   if (browser === null) return;
-  const loci = frames.map((frame) =>
-    frame.chr === "all" ? "all" : `${frame.chr}:${Math.floor(frame.start) + 1}-${Math.ceil(frame.end)}`,
-  );
-  note({ locus: loci.join(" ") });
+  const shownLoci = loci();
+  if (shownLoci !== fallback) {
+    // The person has moved on from what was shown in place of the link's.
+    if (fallback !== null) tell("");
+    fallback = null;
+    note({ locus: shownLoci });
+  }
   command();
 });
 
@@ -308,20 +355,21 @@ function regions() {
       .filter((frame) => frame.chr !== "all")
       .map(({ chr, start, end }) => ({ referenceName: chr, start: Math.max(0, Math.floor(start)), end: Math.ceil(end) }));
   }
-  const loci = wanted().get("locus") ?? shown.locus ?? "";
-  return [...loci.matchAll(/(\S+):([0-9,]+)-([0-9,]+)/g)].map(([, referenceName, ...numbers]) => {
-    const [start, end] = numbers.map((text) => Number(text.replaceAll(",", "")));
+  const text = wanted().get("locus") ?? shown.locus ?? "";
+  return [...text.matchAll(/(\S+):([0-9,]+)-([0-9,]+)/g)].map(([, referenceName, ...numbers]) => {
+    const [start, end] = numbers.map((number) => Number(number.replaceAll(",", "")));
     return { referenceName, start: start - 1, end };
   });
 }
 
-let commands = ""; // what is offered: buttons that are in use are not put anew for nothing
+let commands = []; // what is offered
+let offered = ""; // the same as text: buttons in use are not replaced by equal ones
 
 function command() {
-  const files = chosen().length ? chosen() : shown.files.filter((file) => file.size !== null);
-  const places = regions().length ? regions() : [{}];
-  const texts = files.flatMap((file) =>
-    places.map((region) => {
+  const files = chosen().length ? chosen() : shown.files.filter((file) => file.isReadable);
+  commands = files.flatMap((file) =>
+    // Without an index there are whole files only.
+    (file.isIndexed && regions().length ? regions() : [{}]).map((region) => {
       const parameters = new URLSearchParams({ format: file.format, ...region });
       // htslib reads the token from a file.
       const variable = token() ? "HTS_AUTH_LOCATION=token.txt " : "";
@@ -329,14 +377,21 @@ function command() {
     }),
   );
   const tracks = JSON.stringify([...shown.tracks, ...chosen().map((file) => file.track)], null, 2);
-  if (commands === (commands = `${texts}${tracks}`)) return;
+  const needs = [
+    !commands.length && "None of the files can be read at the moment.",
+    commands.length && token() && "Put the access token into the file token.txt first.",
+    files.some((file) => file.needsReference) &&
+      "samtools decodes CRAM with its reference sequence: a FASTA file after -T, or where REF_PATH says.",
+  ];
+  part("needs").textContent = needs.filter(Boolean).join(" ");
+  if (offered === (offered = `${commands}${tracks}`)) return;
   const details = element(
     "details",
     { open: part("commands").querySelector("details")?.open ?? false },
     element("summary", { textContent: "igv.js tracks" }),
     copyable(tracks, "Copy the igv.js tracks"),
   );
-  const lines = texts.map((text) => copyable(text, `Copy the ${text.match(/\w+(?= view )/)} command`));
+  const lines = commands.map((text) => copyable(text, `Copy the ${text.match(/\w+(?= view )/)} command`));
   part("commands").replaceChildren(...lines, ...(tracks === "[]" ? [] : [details]));
 }
 
