@@ -1,8 +1,19 @@
 """The error vocabulary: what a client is told (`ServiceError`), and what is wrong with data (`FormatError`)."""
 
+import re
+
+# A client that encodes the `?` of a signed URL puts the signature into the path.
+_SIGNATURE = re.compile(r"(signature=)[^&\s]+", re.IGNORECASE)
+
+
+def without_signature(text: str) -> str:
+    """A text of a request as a log may hold it: without the signature of a URL."""
+    return _SIGNATURE.sub(r"\1…", text)
+
 
 def printable(text: str) -> str:
-    """A text as a line of the log may hold it: with characters that do not print escaped."""
+    """A text as a line of the log may hold it: without signatures, and with characters that do not print escaped."""
+    text = without_signature(text)
     return text if text.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 

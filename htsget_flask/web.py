@@ -29,6 +29,7 @@ from htsget_flask.errors import (
     ServiceError,
     ServiceUnavailable,
     StorageError,
+    printable,
 )
 from htsget_flask.inventory import Inventory
 from htsget_flask.storage import Storage
@@ -230,7 +231,7 @@ def _http_error(error: HTTPException) -> Response:
 
 def _unexpected(error: Exception) -> Response:
     reference = secrets.token_hex(6)
-    log.error("request %s failed: %s %r", reference, request.method, request.path, exc_info=error)
+    log.error("request %s failed: %s %s", reference, request.method, printable(request.path), exc_info=error)
     return _answer(InternalServerError(f"the server failed; its log has the reason under {reference}"))
 
 

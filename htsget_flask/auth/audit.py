@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import orjson
 
 from htsget_flask.auth.caller import Caller
-from htsget_flask.errors import ServiceUnavailable
+from htsget_flask.errors import ServiceUnavailable, without_signature
 from htsget_flask.regions import Region
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class Audit:
                 "subject": None if caller is None else _shortened(caller.subject),
                 "issuer": None if caller is None else _shortened(caller.issuer),
                 "endpoint": endpoint,
-                "id": _shortened(resource_id),
+                "id": _shortened(None if resource_id is None else without_signature(resource_id)),
                 "regions": None if regions is None else _listed(regions),
                 "decision": decision,
                 "reason": _shortened(reason),

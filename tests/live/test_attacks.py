@@ -187,8 +187,8 @@ def servers(
     for hide, server in started.items():
         assert server.is_healthy()
         log = server.log() + (place / f"{hide}.log").read_text()
-        for trace in ("eyJ", "signature=", SECRET, CANARY.decode()):
-            assert trace not in log.replace("/closed/", ""), trace
+        for trace in ("eyJ", "signature=[A-Za-z0-9_-]", SECRET, CANARY.decode()):
+            assert not re.search(trace, log, re.IGNORECASE), trace
 
 
 def spread(server: Server, work: Sequence[Any], one: Any) -> int:

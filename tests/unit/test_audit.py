@@ -113,6 +113,11 @@ class TestALineIsShorterThanAPipesUnit:
         assert content["id"] == given_id or (content["id"][-1:] == "…" and given_id.startswith(content["id"][:-1]))
         assert len(content["id"]) <= 201
 
+    def test_a_signature_in_the_path_is_left_out(self, tmp_path: Path) -> None:
+        # As clients send a signed URL whose `?` they encode.
+        line = written(tmp_path, resource_id="x.bam?expires=1800000000&signature=Abc_123-x&more=1")
+        assert json.loads(line)["id"] == "x.bam?expires=1800000000&signature=…&more=1"
+
     def test_what_is_short_stays_as_it_is(self, tmp_path: Path) -> None:
         content = json.loads(written(tmp_path, resource_id="a" * 200, reason="Straße", regions=[Region("chr1", 5, 9)]))
         assert (content["id"], content["reason"]) == ("a" * 200, "Straße")
