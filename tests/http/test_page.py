@@ -127,6 +127,7 @@ class TestThePageLoadsNothingElse:
         others = ("/health", "/service-info", "/reads/NA00001", "/files/data/", "/files/data/NA00001.bam")
         for path in (*static, *others):
             for origin in ({}, {"Origin": "https://other.example"}):
+                assert http.get(path, {field: date, **origin}).status == 200, path
                 answer = http.get(path, {field: date, "Range": "bytes=0-3", **origin})
                 # A Range counts, but not with an If-Range that cannot hold.
                 partial = 206 if field != "If-Range" and path.endswith((".js", ".bam")) else 200
