@@ -69,6 +69,14 @@ class ByteCache:
     def __contains__(self, key: Hashable) -> bool:
         return key in self._entries
 
+    def get(self, key: Hashable, absent: object) -> object:
+        """The value of `key`, or `absent`."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return absent
+        entry.used = True
+        return entry.value
+
     def fetch(self, key: Hashable, make: Callable[[], V], size_of: Callable[[V], int]) -> V:
         """The value of `key`, made when it is not there; one larger than the whole cache is returned but not kept."""
         entry = self._entries.get(key)

@@ -1,6 +1,7 @@
 """A dataset's file, opened: its header, index and edge blocks, each read once per version and then kept in memory."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, TypeVar, cast
@@ -36,6 +37,7 @@ _PIECE_COST = 150
 # So many requests of one ticket are under way at once.
 _MOST_AHEAD = 16
 _END_BEHIND = "end behind"
+_ABSENT = object()
 
 
 class Parts(NamedTuple):
@@ -51,6 +53,17 @@ class _Fault(NamedTuple):
 
     reason: str
     location: str
+
+
+def _made(make: Callable[[], V], location: str) -> V | _Fault:
+    try:
+        return make()
+    except FormatError as error:
+        return _Fault(str(error), location)
+
+
+def _size(size_of: Callable[[V], int], value: V | _Fault) -> int:
+    return _OVERHEAD + (0 if isinstance(value, _Fault) else size_of(value))
 
 
 class OpenFile:
@@ -230,18 +243,12 @@ class OpenFile:
 
         A FormatError is kept as well. Other errors may pass.
         """
-
-        def made() -> V | _Fault:
-            try:
-                return make()
-            except FormatError as error:
-                at_fault = self.source.key if index_key is None else index_key
-                return _Fault(str(error), self.source.storage.location(at_fault))
-
-        def size(value: V | _Fault) -> int:
-            return _OVERHEAD + (0 if isinstance(value, _Fault) else size_of(value))
-
-        value = self._cache.fetch((self._version, what), made, size)
+        key = (self._version, what)
+        # A hit makes no functions for a miss: a ticket has several.
+        value = self._cache.get(key, _ABSENT)
+        if value is _ABSENT:
+            location = self.source.storage.location(self.source.key if index_key is None else index_key)
+            value = self._cache.fetch(key, partial(_made, make, location), partial(_size, size_of))
         if type(value) is _Fault:
             raise FileFaultError(value.reason, location=value.location)
         return cast(V, value)
