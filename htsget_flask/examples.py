@@ -19,6 +19,7 @@ _WINDOW = 20_000
 _LETTERS = 60
 # A folder may hold very many files; a look at the first ones has to do.
 _LOOKED_AT = 200
+_MOST_REFERENCES = 10_000
 
 
 def example_urls(services: Services, base: str) -> Iterator[str]:
@@ -61,7 +62,7 @@ def _query(source: Source, services: Services) -> str | None:
 
 def example_regions(file: OpenFile, index: Index | Crai) -> Iterator[tuple[str, int, int]]:
     """For each reference that has records a region with the first ones: name, start, end; 0-based, half-open."""
-    for name, reference_id in file.references.items():
+    for name, reference_id in islice(file.references.items(), _MOST_REFERENCES):
         start = None if reference_id is None else _first_position(index, reference_id)
         if start is not None:
             yield name, start, start + _WINDOW

@@ -8,6 +8,7 @@ from htsget_flask.catalog import DataFile
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.findings import Findings
 from htsget_flask.formats import cram
+from htsget_flask.formats.reference_numbers import name_of
 from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.refget.library import Known, Library
 from htsget_flask.refget.views import library
@@ -30,12 +31,13 @@ def check_references(file: OpenFile, sequences: Library, findings: Findings) -> 
     index, checksums = file.crai, cram.read_checksums(file.header.raw)
     embedded, missing, at_hand = 0, [], 0
     for reference_id in np.unique(index.references[index.references >= 0]).tolist():
-        name, md5 = checksums[reference_id] if reference_id < len(checksums) else ("?", None)
+        md5 = checksums[reference_id] if reference_id < len(checksums) else None
         if md5 is not None and sequences.has(md5):
             at_hand += 1
             continue
         places = index.places[index.references == reference_id]
         if file.needs_reference(int(index.containers[places[0]])):
+            name = name_of(file.references, reference_id) or "?"
             missing.append(name if md5 else f"{name} (no M5 in the header)")
         else:
             embedded += 1

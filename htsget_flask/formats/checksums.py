@@ -26,7 +26,7 @@ def read_variant_checksums(raw: bytes) -> Checksums:
 # By the name of the format; each takes a header as `Header.raw` holds it.
 READ_CHECKSUMS: Mapping[str, Callable[[bytes], Checksums]] = {
     "BAM": read_bam_checksums,
-    "CRAM": cram.read_checksums,
+    "CRAM": cram.read_named_checksums,
     "VCF": read_variant_checksums,
     "BCF": read_variant_checksums,
 }

@@ -11,7 +11,8 @@ from isal import isal_zlib
 from htsget_flask.errors import FormatError
 from htsget_flask.formats.cram_coding import UNREADABLE, ShortError, decompress, read_block, read_itf8, skip_ltf8
 from htsget_flask.formats.header_lines import sam_tags
-from htsget_flask.formats.headers import MAX_HEADER_DATA, Header, check_count, sort_order
+from htsget_flask.formats.headers import MAX_HEADER_DATA, Header, sort_order
+from htsget_flask.formats.reference_numbers import number_references
 
 FILE_DEFINITION_SIZE = 26
 
@@ -96,11 +97,8 @@ def read_cram_header(file: BinaryIO) -> Header:
         end = max(container.end, _skip_blocks(data, container, major))
     except ShortError:
         raise FormatError("the CRAM header is damaged") from None
-    references: dict[str, int | None] = {}
-    for reference_id, (name,) in enumerate(sam_tags(text, "SQ", "SN")):
-        check_count(reference_id + 1, "the header")
-        if name is not None:
-            references.setdefault(name, reference_id)
+    lines = enumerate(sam_tags(text, "SQ", "SN"))
+    references = number_references(((name, number) for number, (name,) in lines if name is not None), "the header")
     return Header(references, data[:end], end, len(references), sort_order(text))
 
 
@@ -109,9 +107,14 @@ def read_sequences(raw: bytes) -> list[tuple[str, str | None]]:
     return [(name, length) for name, length in sam_tags(_text_of(raw), "SQ", "SN", "LN") if name is not None]
 
 
-def read_checksums(raw: bytes) -> list[tuple[str, str | None]]:
-    """Name and MD5 (the SN and M5 of @SQ) of each reference in a header, by the numbers that the index has."""
-    return [(name or "?", md5) for name, md5 in sam_tags(_text_of(raw), "SQ", "SN", "M5")]
+def read_checksums(raw: bytes) -> list[str | None]:
+    """The MD5 (the M5 of @SQ) of each reference in a header, by the numbers that the index has."""
+    return [md5 for (md5,) in sam_tags(_text_of(raw), "SQ", "M5")]
+
+
+def read_named_checksums(raw: bytes) -> list[tuple[str, str | None]]:
+    """Name and MD5 (the SN and M5 of @SQ) of each reference that has a name in a header."""
+    return [(name, md5) for name, md5 in sam_tags(_text_of(raw), "SQ", "SN", "M5") if name is not None]
 
 
 def read_groups(raw: bytes) -> list[str]:

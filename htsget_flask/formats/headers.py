@@ -1,16 +1,17 @@
 """The headers of BAM (SAMv1 4.2), VCF (VCFv4.3 1.2), BCF (VCFv4.3 6.2): where they end, which references they name."""
 
 import struct
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from htsget_flask.errors import FormatError
 from htsget_flask.formats import bgzf
 from htsget_flask.formats.header_lines import contigs
+from htsget_flask.formats.reference_numbers import check_count, limit_of, number_references
 
 # In bytes. Above every real header (the largest seen are tens of megabytes), below what would exhaust the memory.
 MAX_HEADER_DATA = 128 << 20
-_MOST_REFERENCES = 10_000_000
 _FIRST_LINE = 1000
 _MOST_NUMBER = (1 << 31) - 1
 
@@ -25,7 +26,7 @@ class Header:
     the largest number of a reference. `sort_order` is what a SAM header states of it (@HD SO).
     """
 
-    references: dict[str, int | None]
+    references: Mapping[str, int | None]
     raw: bytes
     end: int
     reference_limit: int
@@ -42,16 +43,29 @@ def read_bam_header(file: BinaryIO) -> Header:
     position = 8 + _length(prefix, 4)
     count = _length(prefix, position)
     check_count(count, "the header")
-    position += 4
-    references: dict[str, int | None] = {}
-    for reference_id in range(count):
-        name_length = _length(prefix, position)
-        data = prefix.require(position + 8 + name_length)
-        name = bytes(data[position + 4 : position + 4 + name_length])
-        references.setdefault(name.rstrip(b"\0").decode("utf-8", "replace"), reference_id)
-        position += 8 + name_length
+    names = _Names(prefix, position + 4, count)
+    references = number_references(names, "the header")
+    position = names.end
     text_end = 8 + _length(prefix, 4)
     return _header(file, prefix, position, references, sort_order(prefix.data[8 : min(text_end, 8 + _FIRST_LINE)]))
+
+
+class _Names:
+    """The names of the references of a BAM file, numbered; `end` is where the last one that was read ends."""
+
+    def __init__(self, prefix: bgzf.Prefix, position: int, count: int) -> None:
+        self._prefix = prefix
+        self._count = count
+        self.end = position
+
+    def __iter__(self) -> Iterator[tuple[str, int]]:
+        prefix = self._prefix
+        for number in range(self._count):
+            start = self.end + 4
+            end = start + _length(prefix, self.end)
+            name = prefix.require(end + 4)[start:end]
+            self.end = end + 4
+            yield name.rstrip(b"\0").decode("utf-8", "replace"), number
 
 
 def sort_order(text: bytes | bytearray) -> str | None:
@@ -70,19 +84,21 @@ def read_bcf_header(file: BinaryIO) -> Header:
     prefix = _open(file, b"BCF\2", "BCF")
     end = 9 + _length(prefix, 5)
     text = bytes(prefix.require(end)[9:end]).rstrip(b"\0")
-    references: dict[str, int | None] = {}
+    return _header(file, prefix, end, number_references(_numbered(text), "the header"))
+
+
+def _numbered(text: bytes) -> Iterator[tuple[str, int]]:
+    """The contigs of a BCF header and their numbers."""
     following = 0
     for contig in contigs(text):
         try:
-            reference_id = following if contig.number is None else int(contig.number)
+            number = following if contig.number is None else int(contig.number)
         except ValueError:
             raise FormatError("a contig's IDX in the header is not a number") from None
-        if not 0 <= reference_id <= _MOST_NUMBER:
+        if not 0 <= number <= _MOST_NUMBER:
             raise FormatError("a contig's IDX in the header is out of bounds")
-        references.setdefault(contig.name, reference_id)
-        check_count(len(references), "the header")
-        following = max(following, reference_id + 1)
-    return _header(file, prefix, end, references)
+        yield contig.name, number
+        following = max(following, number + 1)
 
 
 def read_vcf_header(file: BinaryIO) -> Header:
@@ -94,21 +110,8 @@ def read_vcf_header(file: BinaryIO) -> Header:
     prefix = _open(file, b"##fileformat=VCF", "VCF")
     column_line = _find(prefix, b"\n#CHROM", 0)
     end = _find(prefix, b"\n", column_line + 1) + 1
-    references: dict[str, int | None] = {}
-    for contig in contigs(prefix.data[:end]):
-        references[contig.name] = None
-        check_count(len(references), "the header")
-    return _header(file, prefix, end, references)
-
-
-def check_count(count: int, name: str) -> None:
-    """Refuse a header or an index that has more references than are kept in memory; the message calls it `name`.
-
-    Raises:
-        FormatError: when it does.
-    """
-    if count > _MOST_REFERENCES:
-        raise FormatError(f"{name} has more than {_MOST_REFERENCES:,} references")
+    names = ((contig.name, None) for contig in contigs(prefix.data[:end]))
+    return _header(file, prefix, end, number_references(names, "the header"))
 
 
 def _find(prefix: bgzf.Prefix, text: bytes, start: int) -> int:
@@ -162,7 +165,7 @@ def _header(
     file: BinaryIO,
     prefix: bgzf.Prefix,
     length: int,
-    references: dict[str, int | None],
+    references: Mapping[str, int | None],
     order: str | None = None,
 ) -> Header:
     """The header made of the file's own BGZF blocks, the last one cut where it also holds records."""
@@ -173,5 +176,4 @@ def _header(
     raw = file.read(coffset)
     if uoffset:
         raw += bgzf.deflate(bytes(data[length - uoffset : length]))
-    limit = 1 + max((number for number in references.values() if number is not None), default=-1)
-    return Header(references, raw, end, limit, order)
+    return Header(references, raw, end, limit_of(references), order)

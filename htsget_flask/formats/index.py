@@ -5,7 +5,7 @@ it is, and a query is a few binary searches.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
@@ -68,9 +68,12 @@ class Index:
         """The number of references that the index knows."""
         return len(self.reference_bins) - 1
 
-    def reference_names(self) -> list[str]:
+    def reference_names(self) -> Iterator[str]:
         """The names that the index itself carries, in order."""
-        return self.names.tobytes().decode("utf-8", "replace").split("\0")[:-1]
+        names, start = self.names.tobytes(), 0
+        while (end := names.find(b"\0", start)) >= 0:
+            yield names[start:end].decode("utf-8", "replace")
+            start = end + 1
 
     def first_offset(self) -> int | None:
         """The least virtual offset of an indexed record; None when there is none."""

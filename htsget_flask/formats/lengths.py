@@ -3,9 +3,13 @@
 import io
 import struct
 
+from htsget_flask.errors import FormatError
 from htsget_flask.formats import bgzf, cram
 from htsget_flask.formats.header_lines import contigs
 from htsget_flask.formats.headers import MAX_HEADER_DATA, Header
+
+# A list of more takes hundreds of megabytes, and no browser shows it.
+_MOST_LENGTHS = 1_000_000
 
 
 def reference_lengths(format_name: str, header: Header) -> dict[str, int | None]:
@@ -13,6 +17,8 @@ def reference_lengths(format_name: str, header: Header) -> dict[str, int | None]
 
     BAM: SAMv1 4.2; CRAM: the LN of @SQ lines (SAMv1 1.3); VCF and BCF: the length of contig lines (VCFv4.3 1.4.7).
     """
+    if len(header.references) > _MOST_LENGTHS:
+        raise FormatError(f"the header has more than {_MOST_LENGTHS:,} references, too many to list their lengths")
     if format_name == "CRAM":
         return {name: _number(length) for name, length in cram.read_sequences(header.raw)}
     prefix = bgzf.Prefix(io.BytesIO(header.raw), MAX_HEADER_DATA)

@@ -7,6 +7,7 @@ from typing import BinaryIO
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, PermissionDenied
 from htsget_flask.formats.recoder import Recoder
 from htsget_flask.formats.recoding import Recoded, select_recoded
+from htsget_flask.formats.reference_numbers import name_of
 from htsget_flask.formats.selection import Wanted, select
 from htsget_flask.htsget.bases import Bases
 from htsget_flask.htsget.opened import OpenFile
@@ -81,8 +82,7 @@ def record_blocks(file: OpenFile, piece: Records, bases: Bases, recoder: Recoder
         ServiceUnavailable: when CRAM cannot be decoded now, before anything is yielded.
     """
     form, reference_id, start, end, after = file.source.form.name, *piece
-    names = file.references
-    name = next((name for name, number in names.items() if number == reference_id), None)
+    name = name_of(file.references, reference_id)
     if name is None:
         raise NotFound("there is no such data block")
     wanted = Wanted(name.encode() if form == "VCF" else reference_id, start, end, after)

@@ -1,7 +1,8 @@
 """A dataset's file, opened: its header, index and edge blocks, each read once per version and then kept in memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, TypeVar, cast
@@ -17,6 +18,7 @@ from htsget_flask.formats.index import Index
 from htsget_flask.formats.index_files import read_index
 from htsget_flask.formats.lengths import reference_lengths
 from htsget_flask.formats.records import PLACE_SIZE, is_unplaced, may_start
+from htsget_flask.formats.reference_numbers import memory_of, number_references
 from htsget_flask.htsget.indexes import FoundIndex, IndexT, find_index, load_index, private_bytes
 from htsget_flask.htsget.pieces import Literal, Whole
 from htsget_flask.ranges import ByteRange
@@ -33,6 +35,7 @@ READ_HEADER: dict[str, Callable[[BinaryIO], Header]] = {
 # What a cached object costs beside its own bytes.
 _OVERHEAD = 512
 _REFERENCE_COST = 150
+_CHECKSUM_COST = 81
 _PIECE_COST = 150
 # So many requests of one ticket are under way at once.
 _MOST_AHEAD = 16
@@ -53,6 +56,10 @@ class _Fault(NamedTuple):
 
     reason: str
     location: str
+
+
+def _size_of_checksums(checksums: list[str | None]) -> int:
+    return 8 * len(checksums) + _CHECKSUM_COST * (len(checksums) - checksums.count(None))
 
 
 def _made(make: Callable[[], V], location: str) -> V | _Fault:
@@ -102,21 +109,23 @@ class OpenFile:
             self._header = self._fetch(
                 "header",
                 lambda: READ_HEADER[self.source.form.name](self._open()),
-                lambda header: len(header.raw) + _REFERENCE_COST * len(header.references),
+                lambda header: len(header.raw) + memory_of(header.references),
             )
         return self._header
 
     @property
-    def references(self) -> dict[str, int | None]:
+    def references(self) -> Mapping[str, int | None]:
         """The numbers by which the index knows the references; None for those that it holds nothing of."""
         if self.source.form.name != "VCF":
             return self.header.references
 
-        def merge() -> dict[str, int | None]:
-            named = {name: reference_id for reference_id, name in enumerate(self.index.reference_names())}
-            return {**self.header.references, **named}
+        def merge() -> Mapping[str, int | None]:
+            indexed = ((name, number) for number, name in enumerate(self.index.reference_names()))
+            named = number_references(indexed, "the index")
+            of_header = ((name, named.get(name)) for name in self.header.references)
+            return number_references(chain(of_header, named.items()), "the file")
 
-        return self._fetch(("references", self.found_index), merge, lambda names: _REFERENCE_COST * len(names))
+        return self._fetch(("references", self.found_index), merge, memory_of)
 
     @property
     def reference_lengths(self) -> dict[str, int | None]:
@@ -180,8 +189,8 @@ class OpenFile:
 
     def checksum(self, reference_id: int) -> str | None:
         """The MD5 of a reference of a CRAM file, as its header tells it (the M5 of @SQ)."""
-        checksums = self.kept(Whole.HEADER, cram.read_checksums, lambda found: _REFERENCE_COST * len(found))
-        return checksums[reference_id][1] if reference_id < len(checksums) else None
+        checksums = self.kept(Whole.HEADER, cram.read_checksums, _size_of_checksums)
+        return checksums[reference_id] if reference_id < len(checksums) else None
 
     def needs_reference(self, start: int) -> bool:
         """Whether the records of the CRAM container at `start` need a reference that is elsewhere."""

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,10 @@ WAYS = {
     "switched off": 'settings |= {"sendfile": False}',
     "another worker, refused": _REFUSE.format(error="errno.EINVAL") + 'settings |= {"worker_class": "gthread"}',
 }
+
+
+def _is_served(server: Server, target: str) -> bool:
+    return ask(server, "GET", target).status == 200
 
 
 class Data(NamedTuple):
@@ -120,7 +125,7 @@ class TestTheBytesAreTheSame:
     def test_of_sequences(self, server: Server, data: Data) -> None:
         for sequence in (data.in_fasta, data.in_store):
             target = f"/sequence/{sequence.md5}"
-            assert wait_until(lambda target=target: ask(server, "GET", target).status == 200)
+            assert wait_until(partial(_is_served, server, target))
             assert_ranges(server, target, sequence.letters)
             answer = ask(server, "GET", f"{target}?start=100000&end=500000")
             is_equal = answer.body == sequence.letters[100_000:500_000]
