@@ -7,6 +7,7 @@ It answers with a line: where in the last file the containers of records begin, 
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import resource
@@ -80,18 +81,17 @@ def _least(limit: int, hard: int) -> int:
 def _answer(descriptors: list[int]) -> bytes:
     try:
         with contextlib.ExitStack() as stack:
-            job, containers, room, target = [
-                stack.enter_context(os.fdopen(descriptor, "r+b", buffering=0)) for descriptor in descriptors
-            ]
+            job, containers, room = [stack.enter_context(os.fdopen(number, "r+b")) for number in descriptors[:-1]]
+            target = stack.enter_context(os.fdopen(descriptors[-1], "r+b", buffering=0))
             job.seek(0)
             return b"%d" % _Recoder(json.loads(job.read())).recode(containers, room, target)
     except _FaultError as fault:
         return str(fault).encode()
     except MemoryError:
         return b"memory"
-    except OSError:
-        # htslib's failures too.
-        return b"undecoded"
+    except OSError as error:
+        # The failures of htslib have no number.
+        return b"full" if error.errno == errno.ENOSPC else b"undecoded"
 
 
 class _Recoder:
@@ -113,6 +113,7 @@ class _Recoder:
         room.write(target.read(begin))
         containers.seek(0)
         shutil.copyfileobj(containers, room)
+        room.flush()
         room.seek(0)
         target.seek(0)
         target.truncate()

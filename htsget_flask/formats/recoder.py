@@ -31,6 +31,7 @@ _FAULTS = {
     b"undecoded": "records cannot be decoded: the file is damaged, or it was made with other references than it says",
     b"elsewhere": "the index does not fit the data: a record lies elsewhere than it says",
     b"unsorted": "its records are not in the order of their places; CRAM 2.1 cannot be cut then",
+    b"full": "its records cannot be decoded: the disk for temporary files is full",
     b"memory": "its records cannot be decoded within the memory that this server gives to that",
 }
 
@@ -67,14 +68,15 @@ class Recoder:
 
         Raises:
             FormatError: when the containers cannot be decoded, or not within the limits.
-            ServiceUnavailable: when the process is busy for too long, or does not start.
+            ServiceUnavailable: when it may refuse, and the process is busy for too long or does not start.
+            OSError: when it may not refuse, and the process does not start.
         """
         if not self._turn.acquire(timeout=self._limits.wait if may_refuse else -1):
             raise ServiceUnavailable("too many records of CRAM files are being decoded; ask again")
         try:
             process, self._process = self._process, None
             if process is None or not process.is_usable():
-                process = _Process(self._limits)
+                process = self._started(may_refuse=may_refuse)
             try:
                 answer = process.recode(files)
             except BaseException:
@@ -87,9 +89,22 @@ class Recoder:
             return int(answer)
         raise FormatError(_FAULTS.get(answer, "its records cannot be decoded"))
 
+    def _started(self, *, may_refuse: bool) -> "_Process":
+        try:
+            return _Process(self._limits)
+        except OSError as error:
+            if not may_refuse:
+                raise
+            log.error("CRAM cannot be decoded: %s", error)
+            raise ServiceUnavailable("CRAM cannot be decoded now; ask again") from None
+
 
 class _Process:
-    """A process that decodes, and the socket by which it is given files."""
+    """A process that decodes, and the socket by which it is given files.
+
+    Raises:
+        OSError: when it does not start.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -116,11 +131,10 @@ class _Process:
             answer = b""
         if answer != b"ready":
             self.end()
-            log.error("CRAM cannot be decoded: %s", _how_it_ended(self._process.returncode))
-            raise ServiceUnavailable("CRAM cannot be decoded now; ask again")
+            raise OSError(_how_it_ended(self._process.returncode))
 
     def is_usable(self) -> bool:
-        """Whether it runs, and is not that of a process which this one was forked from."""
+        """Whether it runs, and this process started it: a fork has a copy of the object only."""
         return self._owner == os.getpid() and self._process.poll() is None
 
     def recode(self, files: Sequence[int]) -> bytes:
@@ -175,7 +189,6 @@ def _how_it_ended(status: int) -> str:
 
 
 def _end(process: "subprocess.Popen[bytes]", connection: socket.socket, owner: int) -> None:
-    # A process that was forked has a copy of the object, not the child.
     if os.getpid() == owner:
         connection.close()
         process.kill()

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from htsget_flask.errors import FormatError
 from htsget_flask.formats.cram import eof_container, read_container, read_groups, read_sequences
 from htsget_flask.formats.recoder import Recoder
 from htsget_flask.formats.selection import Wanted
@@ -77,7 +78,9 @@ def select_recoded(
             with selection.files(batch) as files:
                 begin = recoder.recode([*files, target.fileno()], may_refuse=not is_begun)
             is_begun = True
-            left = target.seek(-eof, os.SEEK_END) - begin
+            left = os.fstat(target.fileno()).st_size - eof - begin
+            if left < 0:
+                raise FormatError("its records cannot be decoded")
             target.seek(begin)
             yield from _pieces(target, left)
 
@@ -85,6 +88,8 @@ def select_recoded(
 def _pieces(target: BinaryIO, left: int) -> Iterator[bytes]:
     while left > 0:
         data = target.read(min(_PIECE, left))
+        if not data:
+            raise FormatError("its records cannot be decoded")
         left -= len(data)
         yield data
 
@@ -155,14 +160,16 @@ class _Selection:
         """Descriptors of a batch's job, its containers and room to work in; the job names the reference's file."""
         eof = eof_container(self._source.header[4])
         with (
-            tempfile.TemporaryFile(buffering=0) as job,
-            tempfile.TemporaryFile(buffering=0) as containers,
+            tempfile.TemporaryFile() as job,
+            tempfile.TemporaryFile() as containers,
             tempfile.TemporaryFile(buffering=0) as room,
             tempfile.TemporaryDirectory(prefix="htsget_flask-") as folder,
         ):
             reference = self._reference(Path(folder), _merged(batch.parts)) if batch.parts else None
             containers.writelines((*batch.containers, eof))
             job.write(json.dumps(self._job(batch, reference, len(eof))).encode())
+            job.flush()
+            containers.flush()
             yield [file.fileno() for file in (job, containers, room)]
 
     def _job(self, batch: _Batch, reference: str | None, eof: int) -> dict[str, Any]:

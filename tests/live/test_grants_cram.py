@@ -166,6 +166,7 @@ class TestTheDecoder:
         (line,) = served.server.log().removeprefix(log).splitlines()
         assert str(served.folder / "version_3_0.cram") in line and "SIGSEGV" in line
 
+    @pytest.mark.skipif(os.geteuid() != 0, reason="reads the memory of processes, as only root may")
     def test_has_no_secret(self, served: Served, connection: HTTPConnection) -> None:
         assert get(connection, records_url(served, "version_3_0"))[0] == 200
         (decoder, *_) = {process for process in decoders(served) if not has_ended(process)}

@@ -144,7 +144,7 @@ class TestTheProcess:
         process = process_of(recoder, cram)
         before = children()
         assert cram.is_answered(recoder, tmp_path)
-        assert process in children() == before
+        assert process in children() <= before
 
     def test_ends_with_the_recoder(self, cram: Cram) -> None:
         recoder = Recoder()
@@ -166,6 +166,7 @@ class TestTheProcess:
         assert done.returncode == -signal.SIGKILL
         assert wait_until(lambda: has_ended(int(done.stdout)))
 
+    @pytest.mark.skipif(os.geteuid() != 0, reason="reads the memory of a process that only root may look at")
     def test_sees_nothing_of_the_worker(self, cram: Cram, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         secret = random.Random("secret").randbytes(24).hex()
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
@@ -266,12 +267,12 @@ class TestAProcessThat:
 
 class TestBatchesOfSeveralRequests:
     def test_wait_for_each_other(self, cram: Cram, recoder: Recoder) -> None:
-        process_of(recoder, cram)
+        process = process_of(recoder, cram)
         before = children()
         selecting = [Selecting(cram, recoder) for _ in range(8)]
         for thread in selecting:
             thread.join(60)
-        assert children() == before
+        assert process in children() <= before
         assert len({b"".join(thread.outcome) for thread in selecting if isinstance(thread.outcome, list)}) == 1
         assert all(isinstance(thread.outcome, list) for thread in selecting)
 
