@@ -113,10 +113,16 @@ class TestFilesAreRedirected:
         assert head(redirecting, url("NA00001.bam"), {"If-Match": '"other"'}).status == 412
 
     def test_and_what_is_absent_or_hidden_is_not(self, redirecting: BucketHttp, proxying: BucketHttp) -> None:
-        for key in ("none", "NA00001.bam/", "NA00001", "../NA00001.bam", ".hidden", "%2e%2e/x", "sub folder"):
+        for key in ("none", "NA00001.bam/", "NA00001", "../NA00001.bam", ".hidden", "%2e%2e/x", "none/", "sub%20folde"):
             for http in (redirecting, proxying):
-                assert http.get(f"/files/cohort/{key.replace(' ', '%20')}").status == 404
-                assert head(http, f"/files/cohort/{key.replace(' ', '%20')}").status == 404
+                assert http.get(f"/files/cohort/{key}").status == 404
+                assert head(http, f"/files/cohort/{key}").status == 404
+
+    def test_a_folder_is_redirected_to_its_page(self, redirecting: BucketHttp, proxying: BucketHttp) -> None:
+        for http in (redirecting, proxying):
+            answer = http.get("/files/cohort/sub%20folder")
+            assert (answer.status, answer.headers["location"]) == (301, "sub%20folder/")
+            assert b'href="a%20b%23%25%3F' in http.get("/files/cohort/sub%20folder/").body
 
 
 class TestFilesComeThroughThisServer:

@@ -278,7 +278,7 @@ async function open(now) {
       ...(needsGenomeList ? { genome: reference } : { reference }),
       locus: wanted().get("locus")?.split(" ") ?? shown.locus ?? undefined,
       tracks: structuredClone([...shown.access, ...shown.tracks, ...tracks.map(withToken)]).map(escaped),
-      // Nothing is asked of others: the list of genomes only for a dataset that needs it, no search of genes.
+      // No requests to others: the list of genomes only for a dataset that needs it, no search of genes.
       loadDefaultGenomes: needsGenomeList,
       search: false,
       queryParametersSupported: false,
