@@ -86,8 +86,8 @@ def serve(
     from htsget_flask.server import Server, settings, tls_settings  # noqa: PLC0415 - gunicorn is of no use to the other commands
 
     config = _config(folder, config_path, address=host, origins=origins)
-    if keyfile is not None and (faults := list(exposing_faults(config, keyfile))):
-        raise click.ClickException("\n".join(faults))
+    if certfile is not None and keyfile is not None:
+        _check_tls(config, certfile, keyfile)
     for remark in config.remarks:
         click.echo(f"warning: {remark}", err=True)
 
@@ -110,6 +110,19 @@ def serve(
     if certfile is not None and keyfile is not None:
         options |= tls_settings(certfile, keyfile)
     Server(config, {**options, "loglevel": "warning", "when_ready": announce}).run()
+
+
+def _check_tls(config: Config, certfile: Path, keyfile: Path) -> None:
+    from htsget_flask.certificates import CertificateError, check_certificate  # noqa: PLC0415 - of no use without TLS
+
+    if faults := list(exposing_faults(config, keyfile)):
+        raise click.ClickException("\n".join(faults))
+    try:
+        warning = check_certificate(certfile, keyfile)
+    except CertificateError as error:
+        raise click.ClickException(str(error)) from None
+    if warning is not None:
+        click.echo(f"warning: {warning}", err=True)
 
 
 @main.command()
