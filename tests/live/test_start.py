@@ -299,6 +299,24 @@ def gunicorn(
         yield server
 
 
+class TestNoFileDecidesWhenTheServiceStarts:
+    def test_it_answers_while_a_file_is_opened(self, demo_folder: Path, tmp_path: Path) -> None:
+        storage = {"type": "local", "root": str(demo_folder)}
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            # Connections are accepted by the system, and nothing ever answers.
+            endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+            bucket = {"type": "s3", "bucket": "slow-bucket", "endpoint_url": endpoint, "region": "x", "anonymous": True}
+            datasets = [{"prefix": "slow/", "storage": "bucket"}, {"prefix": "", "storage": "here"}]
+            config = {"storages": {"here": storage, "bucket": bucket}, "datasets": datasets}
+            (tmp_path / "config.yaml").write_text(json.dumps(config))
+            port = free_port()
+            command = [tool("htsget-flask"), "serve", "--config", tmp_path / "config.yaml", "--port", port]
+            with running(command, folder=tmp_path, port=port) as server:
+                assert fetch(server.http, "/reads/NA00001", referenceName="chr1", start=0, end=1000)
+                assert len(server.printed()) == 1
+                assert server.printed()[0].endswith(f"serves {server.url}/")
+
+
 class TestTheConfigurationIsReadOnce:
     @pytest.mark.parametrize("kind", ["gunicorn", "serve"])
     def test_with_an_error_in_it_the_service_goes_on(self, demo_folder: Path, tmp_path: Path, kind: str) -> None:
