@@ -319,6 +319,7 @@ class TestAFaultIsOneLine:
             ("datsets: [{prefix: '', storage: a}]", "datsets: there is no such setting; did you mean datasets?"),
             ("datasets: [{prefix: '', storage: a, colour: red}]", "datasets[0].colour: there is no such setting"),
             ("datasets: [a]", "datasets[0]: must be settings, each with its name"),
+            ("datasets: [{id: b, reads: [b.bam]}]", "datasets[0].reads: must be settings, each with its name"),
             ("datasets: [{prefix: '', storage: a}]\ncors: {origins: 5}", "cors.origins: Input should be a valid list"),
         ],
     )
@@ -392,7 +393,13 @@ class TestEachDatasetCanBeReached:
                 f"{{prefix: '', storage: a}}, {{id: b, {READS}}}, {{prefix: c, storage: a}}",
                 ["datasets[1].id: no request reaches it", "datasets[2].prefix: no request reaches it"],
             ),
-            ("{prefix: b/, storage: a}, {prefix: b/, storage: a}", ["datasets[1].prefix: no request reaches it"]),
+            (
+                "{prefix: b/, storage: a}, {prefix: b/, storage: a}",
+                [
+                    "datasets[1].prefix: no request reaches it, because datasets[0] has all ids that start with 'b/':"
+                    " give it another prefix"
+                ],
+            ),
             (f"{{prefix: b/, storage: a}}, {{id: b/c, {READS}}}", ["datasets[1].id: no request reaches it"]),
         ],
     )
