@@ -153,7 +153,8 @@ class TestTheExamplesAreValid:
         """An example read where the secrets that it names were made, as it says."""
         path = tmp_path / name
         path.write_text((ROOT / "config" / name).read_text())
-        (tmp_path / "lab").mkdir()
+        for root in re.findall(r"root: ([\w.-]+)", path.read_text()):
+            (tmp_path / root).mkdir()
         for secret in re.findall(r"file:([\w.-]+)", path.read_text()):
             (tmp_path / secret).write_text(secrets.token_hex(32))
             (tmp_path / secret).chmod(0o600)
