@@ -224,7 +224,11 @@ class Catalog:
             first = self._entry(source.id)
             preferred = entry.preferred_key(source)
             if first is not None and first is not entry:
-                yield source, f"no request reaches it: the entry of {first} comes first and has the id {source.id!r}"
+                # The first entry may serve the same file.
+                reached = {(one.storage_name, one.key) for one in first.sources(source.id, source.form.endpoint)}
+                if (source.storage_name, source.key) not in reached:
+                    reason = f"the entry of {first} comes first and has the id {source.id!r}"
+                    yield source, f"no request reaches it: {reason}; name the file in that entry, or rename it"
             elif preferred is not None:
                 name = preferred.rpartition("/")[2]
                 yield source, f"{name} is served as the {source.form.name} file of {source.id!r}; remove one of them"

@@ -77,7 +77,9 @@ def check(
                     with _original(file, signing[source.storage_name]) as original:
                         _compare(app.test_client(), file, original, report)
         except FileFaultError as error:
-            report.error(error.reason)
+            is_denied = isinstance(error.__cause__, PermissionError)
+            remedy = "; give the server's user the right to read it" if is_denied else ""
+            report.error(f"{error.reason}{remedy}")
         except VersionError:
             report.error("was replaced while it was looked at; check it again")
         except (OSError, ServiceError, StorageError) as error:

@@ -11,6 +11,7 @@ from htsget_flask.formats import ENDPOINTS, FORMATS
 
 _BGZIP = "is not compressed: bgzip it, then index it"
 _CONVERT = "is SAM, which is not served: convert it to BAM (`samtools sort -o x.bam x.sam`), then index it"
+_ENTER = "give the server's user the rights to list and to enter it"
 # By suffix: the endpoint that its data belong to, and the remedy.
 _UNSERVED = {".vcf": ("variants", _BGZIP), ".sam": ("reads", _CONVERT)}
 _SERVED = {
@@ -43,6 +44,10 @@ def _below(root: str) -> Iterator[Overlooked]:
     """What a folder holds that is not served, hidden files aside."""
     faults: list[OSError] = []
     for folder, folders, names in os.walk(root, onerror=faults.append):
+        if not os.access(folder, os.X_OK):
+            yield Overlooked(folder, f"cannot be entered, so that nothing in it is served: {_ENTER}")
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if name[0] != ".")
         present = set(names)
         named = sorted(name for name in names if name[0] != "." and name.lower().endswith(_NAMED))
@@ -54,7 +59,9 @@ def _below(root: str) -> Iterator[Overlooked]:
             if reason is not None:
                 yield Overlooked(path, reason)
     for fault in faults:
-        yield Overlooked(str(fault.filename), f"cannot be listed, so that nothing in it is served: {fault.strerror}")
+        remedy = f"; {_ENTER}" if isinstance(fault, PermissionError) else ""
+        reason = f"cannot be listed, so that nothing in it is served: {fault.strerror}{remedy}"
+        yield Overlooked(str(fault.filename), reason)
 
 
 def _link_fault(path: str, root: str) -> str | None:

@@ -109,9 +109,10 @@ def _shadow_faults(datasets: list[Any]) -> Iterator[str]:
             # A prefix has no hidden files.
             is_hidden = "/." in f"/{start.removeprefix(prefix)}"
             if start.startswith(prefix) and not is_hidden and (kind == "prefix" or start != prefix):
+                remedy = "give it another prefix" if start == prefix else f"put it before datasets[{earlier}]"
                 yield (
                     f"datasets[{place}].{kind}: no request reaches it, because datasets[{earlier}] has all ids that"
-                    f" start with {prefix!r}: put it before datasets[{earlier}]"
+                    f" start with {prefix!r}: {remedy}"
                 )
                 break
         if kind == "prefix":

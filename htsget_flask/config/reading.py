@@ -140,7 +140,7 @@ def _sentence(fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         _, _, meant = str(fault["loc"][-1]).partition(MEANT)
         return f"there is no such setting; did you mean {meant}?" if meant else "there is no such setting"
-    if fault["type"] == "model_type":
+    if fault["type"] in ("model_type", "dict_type"):
         return "must be settings, each with its name"
     if fault["type"] == "missing":
         return "is missing"

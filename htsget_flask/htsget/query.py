@@ -110,10 +110,10 @@ def parse_post(body: bytes, endpoint: str, *, strict_header_class: bool | None, 
     if not isinstance(content, dict):
         raise InvalidInput("the body must be a JSON object")
     values = {name: value for name, value in content.items() if value is not None or name == "regions"}
-    for name in ("referenceName", "start", "end"):
+    for name in _REGION_NAMES:
         if name in values:
             raise InvalidInput(f"{name} belongs into the objects of regions")
-    refuse_misspellings(content, _POST_NAMES)
+    refuse_misspellings(content, (*_POST_NAMES, *_REGION_NAMES))
     for name in ("format", "class"):
         if not isinstance(values.get(name, ""), str):
             raise InvalidInput(f"{name} must be a string")

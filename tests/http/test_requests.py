@@ -152,6 +152,8 @@ class TestMisspeltNames:
             ({"region": [{"referenceName": "chr1"}]}, "regions"),
             ({"Regions": [{"referenceName": "chr1"}]}, "regions"),
             ({"formats": "BAM"}, "format"),
+            ({"referencename": "chr1"}, "referenceName"),
+            ({"Start": 5}, "start"),
             ({"referenceMD5": "0" * 32}, "referenceName"),
             ({"chr": None}, "referenceName"),
             ({"regions": [{"referenceName": "chr1"}, {"referenceName": "chr1", "strt": 5}]}, "start"),

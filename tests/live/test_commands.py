@@ -28,6 +28,8 @@ def folder(demo_folder: Path, tmp_path: Path) -> Path:
     shutil.copy2(copy / "NA00001.bam", copy / "A.bam")
     (copy / "A.bam").chmod(0)
     (copy / "closed").mkdir(mode=0)
+    shutil.copytree(demo_folder, copy / "shut")
+    (copy / "shut").chmod(0o644)
     return copy
 
 
@@ -54,10 +56,14 @@ def test_check_reports_what_cannot_be_read(folder: Path) -> None:
     ended = run("check", folder)
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
-    assert f"error: it cannot be read: Permission denied [{folder}/A.bam]" in ended.stdout
-    assert f"FAILED {folder}/closed\n       error: cannot be listed, so that nothing in it is served" in ended.stdout
+    denied = "error: it cannot be read: Permission denied; give the server's user the right to read it"
+    assert f"{denied} [{folder}/A.bam]" in ended.stdout
+    for name, lacking in (("closed", "listed"), ("shut", "entered")):
+        reason = f"error: cannot be {lacking}, so that nothing in it is served"
+        assert f"FAILED {folder}/{name}\n       {reason}" in ended.stdout
+    assert ended.stdout.count("give the server's user the rights to list and to enter it") == 2
     assert "ok     /reads/NA00001 BAM" in ended.stdout
-    assert "7 files, 2 of them cannot be served" in ended.stdout
+    assert "8 files, 3 of them cannot be served" in ended.stdout
 
 
 @pytest.mark.parametrize("name", ["closed", "file/below", "closed/below"])

@@ -151,9 +151,11 @@ class TestCheck:
         result = run("check", "--config", config)
         assert result.exit_code == 1
         hidden = [line for line in result.output.splitlines() if "no request reaches it" in line]
-        # The named dataset stands first, so that the prefix adds nothing to it: neither VCF nor BCF.
-        assert len(hidden) == 2
-        assert all("the entry of id 'lab/cohort' comes first" in line for line in hidden)
+        # The named dataset stands first, so that the prefix adds nothing to it: the BCF file is not served.
+        assert len(hidden) == 1
+        assert "the entry of id 'lab/cohort' comes first" in hidden[0]
+        assert f"FAILED {demo_folder}/cohort.bcf\n{hidden[0]}" in result.output
+        assert "ok     /variants/lab/cohort VCF" in result.output
         assert f"FAILED {demo_folder}/cohort.bcf" in result.output
 
     def test_an_unsorted_file_cannot_be_served(self, tmp_path: Path) -> None:

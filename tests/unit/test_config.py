@@ -153,8 +153,8 @@ class TestTheExamplesAreValid:
         """An example read where the secrets that it names were made, as it says."""
         path = tmp_path / name
         path.write_text((ROOT / "config" / name).read_text())
-        for folder in ("lab", "trios"):
-            (tmp_path / folder).mkdir()
+        for root in re.findall(r"root: ([\w.-]+)", path.read_text()):
+            (tmp_path / root).mkdir()
         for secret in re.findall(r"file:([\w.-]+)", path.read_text()):
             (tmp_path / secret).write_text(secrets.token_hex(32))
             (tmp_path / secret).chmod(0o600)
@@ -320,6 +320,7 @@ class TestAFaultIsOneLine:
             ("datsets: [{prefix: '', storage: a}]", "datsets: there is no such setting; did you mean datasets?"),
             ("datasets: [{prefix: '', storage: a, colour: red}]", "datasets[0].colour: there is no such setting"),
             ("datasets: [a]", "datasets[0]: must be settings, each with its name"),
+            ("datasets: [{id: b, reads: [b.bam]}]", "datasets[0].reads: must be settings, each with its name"),
             ("datasets: [{prefix: '', storage: a}]\ncors: {origins: 5}", "cors.origins: Input should be a valid list"),
         ],
     )
@@ -393,7 +394,13 @@ class TestEachDatasetCanBeReached:
                 f"{{prefix: '', storage: a}}, {{id: b, {READS}}}, {{prefix: c, storage: a}}",
                 ["datasets[1].id: no request reaches it", "datasets[2].prefix: no request reaches it"],
             ),
-            ("{prefix: b/, storage: a}, {prefix: b/, storage: a}", ["datasets[1].prefix: no request reaches it"]),
+            (
+                "{prefix: b/, storage: a}, {prefix: b/, storage: a}",
+                [
+                    "datasets[1].prefix: no request reaches it, because datasets[0] has all ids that start with 'b/':"
+                    " give it another prefix"
+                ],
+            ),
             (f"{{prefix: b/, storage: a}}, {{id: b/c, {READS}}}", ["datasets[1].id: no request reaches it"]),
         ],
     )
