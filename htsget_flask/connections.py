@@ -1,6 +1,7 @@
 """The connections of clients: how long the server waits for each, and how many requests it works on at once."""
 
 import errno
+import os
 import select
 import socket
 import ssl
@@ -13,6 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 T = TypeVar("T")
 
 _MEBIBYTE = 1 << 20
+# Some systems fail where the kernel is to send 2 GiB.
+_MOST_AT_ONCE = 1 << 30
 # To close then means to reset: the kernel drops what the client does not take.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -87,11 +90,6 @@ class Patience:
         if event == select.POLLIN:
             self.take_slot()
 
-    def allow_silence(self) -> float:
-        """Give back the slot for an answer that the kernel sends; returns for how many seconds it may stand still."""
-        self.return_slot()
-        return self._limits.silence
-
     def _seconds_left(self, event: int) -> float:
         elapsed = time.monotonic() - self._begun
         if not self._is_in_body:
@@ -139,15 +137,25 @@ class _ClientSocket(socket.socket):
             view = view[self.send(view, flags) :]
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
-        """Send a part of a file by the kernel, or, where that cannot, as it is read."""
-        self._timeout = self.patience.allow_silence()
+        """Send `count` bytes of a file by the kernel, or, where that cannot, as they are read; returns how many."""
+        left = os.fstat(file.fileno()).st_size - offset if count is None else count
+        start, sender = offset, (self.fileno(), file.fileno())
         try:
-            return super().sendfile(file, offset, count)
-        except TimeoutError:
-            self._give_up()
-            raise ClientTimeoutError(errno.ECONNRESET, "the client takes no bytes") from None
-        finally:
-            self._timeout = None
+            while left:
+                sent = self._wait_for(select.POLLOUT, os.sendfile, *sender, offset, min(left, _MOST_AT_ONCE))
+                if not sent:
+                    break
+                offset, left = offset + sent, left - sent
+        except ConnectionError:
+            raise
+        except OSError:
+            if offset > start:
+                raise
+            file.seek(offset)
+            while data := file.read(min(left, _MEBIBYTE)):
+                self.sendall(data)
+                offset, left = offset + len(data), left - len(data)
+        return offset - start
 
     def _wait_for(self, event: int, call: Callable[..., T], *arguments: object) -> T:
         while True:

@@ -136,12 +136,12 @@ class TestTheBytesAreTheSame:
 
 # The client is there for the headers, and gone when the kernel begins to send.
 GONE = """
-import os, socket
+import errno, os, socket
 
 def leave(connection, *arguments):
     with socket.socket(fileno=os.dup(connection)) as client:
         client.shutdown(socket.SHUT_RDWR)
-    raise BrokenPipeError
+    raise BrokenPipeError(errno.EPIPE, 'the client is gone')
 
 os.sendfile = leave
 """
