@@ -48,9 +48,8 @@ def keep_table(
     if beside and isinstance(storage, LocalStorage):
         path = Path(location + BESIDE)
         with contextlib.suppress(OSError):
-            store_table(path, stat, table)
             # The server may be another user.
-            path.chmod(_READ_BY_ALL & os.stat(location).st_mode)
+            store_table(path, stat, table, mode=_READ_BY_ALL & os.stat(location).st_mode)
             return path
     if folder is None:
         return None
