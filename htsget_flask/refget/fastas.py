@@ -106,7 +106,7 @@ def oddities(fasta: Fasta) -> Iterator[str]:
         stat = fasta.storage.stat(fasta.key + ".fai")
         check_size(stat.size, "it", MAX_FAI)
         with fasta.storage.open(fasta.key + ".fai", etag=stat.etag) as file:
-            content = file.read()
+            content = file.read(stat.size)
     except (NotFound, VersionError):
         return
     except FormatError as error:
