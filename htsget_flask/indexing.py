@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +18,7 @@ from htsget_flask.errors import FileFaultError, FormatError, NotFound, StorageEr
 from htsget_flask.formats.fasta import COMPRESSED, is_fasta
 from htsget_flask.htsget.opened import READ_HEADER
 from htsget_flask.refget.views import library
+from htsget_flask.replacement import default_mode, replacement
 from htsget_flask.storage import Storage
 from htsget_flask.storage.local import LocalStorage
 from htsget_flask.web import Services
@@ -91,17 +94,18 @@ def build_fasta_indexes(fasta: UnindexedFasta) -> None:
     """
     data = fasta.location
     places = {suffix: Path(data + suffix) for suffix in (".fai", ".gzi")}
-    temporary = {suffix: path.with_name(f".{os.getpid()}-{path.name}") for suffix, path in places.items()}
     wanted = " and ".join(fasta.lacking)
     _require_writable(data, wanted)
     verbosity = pysam.set_verbosity(0)
     try:
-        options = ["--fai-idx", str(temporary[".fai"]), "--gzi-idx", str(temporary[".gzi"])]
-        pysam.samtools.faidx(data, *options, catch_stdout=False)
-        # The .fai last: who finds one takes the file for indexed.
-        for suffix in reversed(fasta.lacking):
-            if temporary[suffix].exists():
-                temporary[suffix].replace(places[suffix])
+        with tempfile.TemporaryDirectory() as folder:
+            built = {suffix: Path(folder, f"index{suffix}") for suffix in places}
+            options = ["--fai-idx", str(built[".fai"]), "--gzi-idx", str(built[".gzi"])]
+            pysam.samtools.faidx(data, *options, catch_stdout=False)
+            # The .fai last: who finds one takes the file for indexed.
+            for suffix in reversed(fasta.lacking):
+                if built[suffix].exists():
+                    _put(built[suffix], places[suffix])
     except SamtoolsError as error:
         reason = "it is no FASTA file, not compressed with bgzip, or a sequence has lines of different lengths"
         raise FileFaultError(f"no {wanted} can be built: {reason}", location=data) from error
@@ -109,9 +113,6 @@ def build_fasta_indexes(fasta: UnindexedFasta) -> None:
         raise FileFaultError(f"no {wanted} can be built: {error.strerror}", location=data) from error
     finally:
         pysam.set_verbosity(verbosity)
-        for path in temporary.values():
-            with contextlib.suppress(OSError):
-                path.unlink()
 
 
 def build_index(source: Source) -> Path:
@@ -142,13 +143,10 @@ def build_index(source: Source) -> Path:
         key = next(key for key in source.index_keys if not long_reference or key.endswith((".csi", ".crai")))
         index = Path(source.storage.location(key))
         _require_writable(str(index), "index")
-        temporary = index.with_name(f".{os.getpid()}-{index.name}")
-        try:
-            _build(data, str(temporary), form, is_csi=key.endswith(".csi"))
-            temporary.replace(index)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                temporary.unlink()
+        with tempfile.TemporaryDirectory() as folder:
+            built = Path(folder, f"index{index.suffix}")
+            _build(data, str(built), form, is_csi=key.endswith(".csi"))
+            _put(built, index)
     except StopIteration:
         raise FileFaultError("a reference is longer than a BAI or TBI index allows", location=data) from None
     except (SamtoolsError, OSError, ValueError) as error:
@@ -165,6 +163,12 @@ def _require_writable(path: str, wanted: str) -> None:
     if not os.access(Path(path).parent, os.W_OK):
         reason = f"no {wanted} can be built: its folder cannot be written; run this as a user that may write there"
         raise FileFaultError(reason, location=path)
+
+
+def _put(built: Path, place: Path) -> None:
+    """Copy an index to its place: htslib would follow a link that others put there."""
+    with built.open("rb") as file, replacement(place, mode=default_mode()) as copy:
+        shutil.copyfileobj(file, copy)
 
 
 def _build(data: str, index: str, form: str, *, is_csi: bool) -> None:

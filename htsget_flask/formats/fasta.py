@@ -32,7 +32,7 @@ def read_lengths(file: BinaryIO, size: int) -> dict[str, int]:
     """
     check_size(size, "the .fai", MAX_FAI)
     lengths: dict[str, int] = {}
-    for line in io.BytesIO(file.read()):
+    for line in io.BytesIO(file.read(size)):
         row = line.decode("utf-8", "replace").rstrip("\r\n").split("\t", _FAI_COLUMNS)
         length = number_of(row[1]) if len(row) >= _FAI_COLUMNS else None
         if length is not None:

@@ -9,7 +9,6 @@ import mmap
 import os
 import struct
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 from isal import isal_zlib
+
+from htsget_flask.replacement import replacement
 
 _MAGIC = b"HTSGETF1"
 _HEAD = struct.Struct("<8sIQI")  # magic, checksum, size of the file, size of the JSON
@@ -83,23 +84,16 @@ def _map(descriptor: int) -> mmap.mmap:
     return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
 
 
-def store(path: Path, version: str, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
-    """Write the arrays to a file, atomically.
+def store(path: Path, version: str, arrays: Mapping[str, npt.NDArray[np.generic]], *, mode: int = 0o600) -> None:
+    """Write the arrays to a file with these permissions, atomically.
 
     Raises:
         OSError: when the folder cannot be written; nothing of the file is left then.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     content = _serialise(version, arrays)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.writelines(content)
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
+    with replacement(path, mode=mode) as file:
+        file.writelines(content)
 
 
 def _serialise(version: str, arrays: Mapping[str, npt.NDArray[np.generic]]) -> list[bytes | memoryview]:

@@ -99,7 +99,8 @@ def _read(
 ) -> IndexT:
     check_size(found.stat.size, "the index")
     with source.open(found.key, etag=found.stat.etag) as file:
-        index = read(file.read())
+        # It may grow meanwhile.
+        index = read(file.read(found.stat.size))
     check(index)
     return index
 

@@ -48,9 +48,8 @@ def keep_table(
     if beside and isinstance(storage, LocalStorage):
         path = Path(location + BESIDE)
         with contextlib.suppress(OSError):
-            store_table(path, stat, table)
             # The server may be another user.
-            path.chmod(_READ_BY_ALL & os.stat(location).st_mode)
+            store_table(path, stat, table, mode=_READ_BY_ALL & os.stat(location).st_mode)
             return path
     if folder is None:
         return None
@@ -107,7 +106,7 @@ def oddities(fasta: Fasta) -> Iterator[str]:
         stat = fasta.storage.stat(fasta.key + ".fai")
         check_size(stat.size, "it", MAX_FAI)
         with fasta.storage.open(fasta.key + ".fai", etag=stat.etag) as file:
-            content = file.read()
+            content = file.read(stat.size)
     except (NotFound, VersionError):
         return
     except FormatError as error:

@@ -1,9 +1,7 @@
 """A store: each sequence the content of a file of its own, in the layout of htslib's REF_CACHE."""
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import numpy as np
 from htsget_flask.errors import FormatError, NotFound
 from htsget_flask.refget.digests import MD5_SIZE, TRUNC512_SIZE, Digester, Digests
 from htsget_flask.refget.sequences import Fasta, Stored
+from htsget_flask.replacement import default_mode, replacement
 from htsget_flask.storage import Storage, is_hidden
 
 LIST = "refget.tsv"
@@ -100,7 +99,7 @@ class Ingest:
     def _write(self, path: Path, pieces: Iterator[bytes], expected: Digests, progress: Callable[[int], None]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         digester = Digester()
-        with _replacing(path) as descriptor, os.fdopen(descriptor, "wb") as file:
+        with replacement(path, mode=default_mode()) as file:
             for piece in pieces:
                 digester.update(piece)
                 file.write(piece)
@@ -120,22 +119,6 @@ class Ingest:
                 line = line if file.read(1) == b"\n" else b"\n" + line
             file.write(line)
         self._listed.add(digests.md5)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[int]:
-    """An open file beside `path`, readable by all who may read new files, which takes its place at the end."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    try:
-        umask = os.umask(0)
-        os.umask(umask)
-        os.fchmod(descriptor, 0o666 & ~umask)
-        yield descriptor
-        Path(temporary).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(temporary).unlink()
-        raise
 
 
 def _parsed(line: bytes) -> tuple[Digests, int] | None:

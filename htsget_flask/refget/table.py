@@ -104,13 +104,13 @@ def load_table(path: Path, stat: Stat) -> Table | None:
     return None if arrays is None else Table.from_arrays(arrays)
 
 
-def store_table(path: Path, stat: Stat, table: Table) -> None:
-    """Write the table of a version of a FASTA file, atomically.
+def store_table(path: Path, stat: Stat, table: Table, *, mode: int = 0o600) -> None:
+    """Write the table of a version of a FASTA file to a file with these permissions, atomically.
 
     Raises:
         OSError: when the folder cannot be written.
     """
-    sidecar.store(path, _version(stat), table.arrays())
+    sidecar.store(path, _version(stat), table.arrays(), mode=mode)
 
 
 def kept_path(folder: Path, location: str) -> Path:

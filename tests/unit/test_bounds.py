@@ -1,10 +1,13 @@
 """What a file may cost whoever reads it: work linear in its size, memory within bounds."""
 
 import gzip
+import io
 import struct
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -13,8 +16,11 @@ from htsget_flask.formats.crai import read_crai
 from htsget_flask.formats.cram import read_cram_header
 from htsget_flask.formats.fasta import read_lengths
 from htsget_flask.formats.headers import read_bam_header, read_bcf_header, read_vcf_header
+from htsget_flask.formats.index import Index
 from htsget_flask.formats.index_files import read_index
 from htsget_flask.formats.lengths import reference_lengths
+from htsget_flask.htsget.indexes import FoundIndex, load_index
+from htsget_flask.storage import Stat
 from tests.bounded import outcome
 from tests.files import MAX_BLOCK_DATA, bgzf_block
 
@@ -154,6 +160,16 @@ class TestMemoryIsBounded:
         path.write_bytes(b"".join(b"%d\t1\t1\t1\t2\n" % number for number in range(1_000_001)))
         found = outcome(fai_lengths, path)
         assert (found.text, found.mib < 300) == ("the .fai names more than 1,000,000 sequences", True), found
+
+    def test_for_files_that_grow_meanwhile(self) -> None:
+        line = b"one\t5\t1\t1\t2\n"
+        assert read_lengths(io.BytesIO(line + LETTERS), len(line)) == {"one": 5}
+        stat = Stat(10, 0, "version")
+        source: Any = SimpleNamespace(open=lambda *_, **__: io.BytesIO(LETTERS))
+        sizes: list[int] = []
+        read: Any = lambda data: sizes.append(len(data))  # noqa: E731
+        load_index(source, stat, FoundIndex("x.bai", stat), None, Index, read, lambda _: None)
+        assert sizes == [10]
 
     def test_for_numbers_of_thousands_of_digits(self, tmp_path: Path) -> None:
         digits = b"9" * 5000

@@ -212,6 +212,19 @@ class TestIndex:
         assert "0 indexes built" in run("index", tmp_path).output
         assert not list(tmp_path.glob(".*"))
 
+    def test_links_that_others_put_there_are_not_followed(self, folder: Path, tmp_path: Path) -> None:
+        secret = tmp_path / "secret"
+        secret.write_bytes(b"secret")
+        index = folder / "NA00001.bam.bai"
+        index.unlink()
+        (folder / "genome.fa").write_bytes(b">chr1\nACGT\n")
+        names = [name for file in (index.name, "genome.fa.fai") for name in (file, f".{os.getpid()}-{file}")]
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).symlink_to(secret)
+        run("index", folder)
+        assert secret.read_bytes() == b"secret"
+
     def test_what_is_older_is_built_anew(self, folder: Path) -> None:
         modified = (folder / "NA00001.bam").stat().st_mtime
         os.utime(folder / "NA00001.bam.bai", (modified - 100, modified - 100))
@@ -367,10 +380,10 @@ class TestRefget:
     def test_the_cache_folder_of_a_service_is_used(
         self, paths: list[Path], config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def refusing(path: Path, *arguments: Any) -> None:
+        def refusing(path: Path, *arguments: Any, **options: Any) -> None:
             if path.parent == tmp_path:
                 raise PermissionError(13, "denied", str(path))
-            store_table(path, *arguments)
+            store_table(path, *arguments, **options)
 
         monkeypatch.setattr("htsget_flask.refget.fastas.store_table", refusing)
         result = run("refget", "index", "--config", config, paths[1])

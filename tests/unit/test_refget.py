@@ -274,10 +274,10 @@ class TestDigestsAreComputedOnce:
     ) -> None:
         (folder / "a.fa").write_bytes(fasta({"a": b"ACGT"}))
 
-        def refusing(path: Path, *arguments: Any) -> None:
+        def refusing(path: Path, *arguments: Any, **options: Any) -> None:
             if path.parent == folder:
                 raise PermissionError(13, "denied", str(path))
-            store_table(path, *arguments)
+            store_table(path, *arguments, **options)
 
         monkeypatch.setattr("htsget_flask.refget.fastas.store_table", refusing)
         (kept,) = run_index(folder / "a.fa", folder.parent / "cache")
@@ -338,6 +338,22 @@ class TestDigestsAreComputedOnce:
         (kept,) = run_index(path, folder.parent / "cache")
         assert kept is not None
         assert stat.S_IMODE(kept.stat().st_mode) == mode
+
+    def test_no_link_in_their_place_is_followed(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (folder / "a.fa").write_bytes(fasta({"a": b"ACGT"}))
+        secret = folder.parent / "secret"
+        secret.touch(mode=0o600)
+        replace = Path.replace
+
+        def replace_and_be_replaced(path: Path, target: Path) -> Path:
+            placed = replace(path, target)
+            placed.unlink()
+            placed.symlink_to(secret)
+            return placed
+
+        monkeypatch.setattr(Path, "replace", replace_and_be_replaced)
+        run_index(folder / "a.fa", folder.parent / "cache")
+        assert stat.S_IMODE(secret.stat().st_mode) == 0o600
 
     def test_in_memory_where_there_is_no_cache_folder(self, folder: Path, scans: list[str]) -> None:
         (folder / "a.fa").write_bytes(fasta({"a": b"ACGT"}))
