@@ -32,7 +32,7 @@ test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 test-min: $(MIN)/test.stamp
-	HTSGET_FLASK_TEST_REGIONS=10 $(MIN)/bin/python -m pytest tests/unit tests/http \
+	HTSGET_FLASK_TEST_REGIONS=3 $(MIN)/bin/python -m pytest tests/unit tests/http \
 		--numprocesses auto --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/test.stamp

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -228,6 +228,22 @@ def create_app(config: Config) -> Flask:
         app.register_blueprint(page)
     guard(app, app.extensions[EXTENSION])
     return app
+
+
+class DeferredApp:
+    """A WSGI application that each process makes for itself, from a configuration that is read once for all of them."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    @cached_property
+    def app(self) -> Flask:
+        """The application of this process."""
+        return create_app(self._config)
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """Answer a request."""
+        return self.app(environ, start_response)
 
 
 def load_config() -> Config:

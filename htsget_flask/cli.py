@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from htsget_flask import __version__
+from htsget_flask.announcement import announce
 from htsget_flask.app import create_services
 from htsget_flask.config import (
     Config,
@@ -22,7 +23,6 @@ from htsget_flask.config import (
 )
 from htsget_flask.demo import write_demo
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
-from htsget_flask.examples import example_urls
 from htsget_flask.findings import Findings
 from htsget_flask.formats.sidecar import distrust
 from htsget_flask.overlooked import overlooked
@@ -86,30 +86,35 @@ def serve(
     from htsget_flask.server import Server, settings, tls_settings  # noqa: PLC0415 - gunicorn is of no use to the other commands
 
     config = _config(folder, config_path, address=host, origins=origins)
-    if keyfile is not None and (faults := list(exposing_faults(config, keyfile))):
-        raise click.ClickException("\n".join(faults))
+    if certfile is not None and keyfile is not None:
+        _check_tls(config, certfile, keyfile)
     for remark in config.remarks:
         click.echo(f"warning: {remark}", err=True)
 
-    def announce(arbiter: Any) -> None:
+    def announce_base(arbiter: Any) -> None:
         address = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
         scheme = "http" if certfile is None else "https"
         base = config.public_url or f"{scheme}://{address}:{arbiter.LISTENERS[0].sock.getsockname()[1]}/"
-        click.echo(f"htsget_flask {__version__} serves {base}")
-        urls = list(example_urls(create_services(config), base))
-        if urls:
-            click.echo("Try:")
-        for url in urls:
-            click.echo(f"  {url}")
-            if "?" in url and "/sequence/" not in url:
-                tool = "samtools" if "/reads/" in url else "bcftools"
-                click.echo(f'  {tool} view "{url}"')
+        announce(arbiter, config, base)
 
     bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     options = settings(bind=bind, workers=workers, threads=threads)
     if certfile is not None and keyfile is not None:
         options |= tls_settings(certfile, keyfile)
-    Server(config, {**options, "loglevel": "warning", "when_ready": announce}).run()
+    Server(config, {**options, "loglevel": "warning", "when_ready": announce_base}).run()
+
+
+def _check_tls(config: Config, certfile: Path, keyfile: Path) -> None:
+    from htsget_flask.certificates import CertificateError, check_certificate  # noqa: PLC0415 - of no use without TLS
+
+    if faults := list(exposing_faults(config, keyfile)):
+        raise click.ClickException("\n".join(faults))
+    try:
+        warning = check_certificate(certfile, keyfile)
+    except CertificateError as error:
+        raise click.ClickException(str(error)) from None
+    if warning is not None:
+        click.echo(f"warning: {warning}", err=True)
 
 
 @main.command()

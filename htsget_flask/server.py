@@ -14,7 +14,7 @@ from typing import Any
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
-from htsget_flask.app import begin, create_app
+from htsget_flask.app import DeferredApp, begin
 from htsget_flask.config import Config
 from htsget_flask.connections import TlsContext
 from htsget_flask.worker import Worker
@@ -45,7 +45,10 @@ def settings(*, bind: str, workers: int | None = None, threads: int = DEFAULT_TH
         "forwarded_allow_ips": "",
         "forwarder_headers": "",
         "control_socket_disable": True,
+        # Before there are workers: all of them, those that replace others too, have the same configuration.
+        "preload_app": True,
         "post_worker_init": prepare_worker,
+        "on_reload": report_reload,
         "ssl_context": _tls,
     }
 
@@ -70,7 +73,9 @@ def cores() -> int:
 
 
 def prepare_worker(worker: Any) -> None:
-    """Fit the process to its work, once its application is made."""
+    """Make the application, and fit the process to its work."""
+    if isinstance(worker.wsgi, DeferredApp):
+        worker.wsgi = worker.wsgi.app
     # A terminal's interrupt goes to all processes. The first one ends the workers on it: told twice, they may hang.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _raise_file_limit()
@@ -87,6 +92,13 @@ def prepare_worker(worker: Any) -> None:
         libc.mallopt(_M_ARENA_MAX, 2)
     if isinstance(worker.wsgi, Flask):
         begin(worker.wsgi)
+
+
+def report_reload(arbiter: Any) -> None:
+    """Say what SIGHUP does; gunicorn calls this before it replaces the workers."""
+    arbiter.log.warning(
+        "the workers are replaced, with the configuration of the start: restart the service to change it"
+    )
 
 
 def _raise_file_limit() -> None:
@@ -114,5 +126,5 @@ class Server(BaseApplication):  # type: ignore[misc]
                 self.cfg.set(name, value)
 
     def load(self) -> Any:
-        """Make the application, in each worker; gunicorn calls this."""
-        return create_app(self._config)
+        """The application, which each worker makes; gunicorn calls this."""
+        return DeferredApp(self._config)

@@ -17,6 +17,7 @@ from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseExc
 from gunicorn.util import close_graceful
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
+from htsget_flask.answers import common_fields
 from htsget_flask.connections import Limits, Patience, PlainSocket
 from htsget_flask.web import EXTENSION, allowed_origins, error_answer, error_name
 
@@ -36,11 +37,12 @@ _REFUSALS: Sequence[tuple[type[BaseException], int]] = (
 )
 
 
-def _refusal(app: Any, status: int, error: BaseException) -> bytes:
+def _refusal(app: Any, status: int, error: BaseException, *, is_tls: bool) -> bytes:
     """An answer as it goes over the wire. Where the origin is not known only a service for all can let pages see it."""
     message = "the server failed; its log has the reason" if status == 500 else str(error)
     answer = error_answer(error_name(status), message, status)
-    fields = {"Connection": "close", **answer.fields}
+    environ = {"wsgi.url_scheme": "https" if is_tls else "http"}
+    fields = {"Connection": "close", **answer.fields, **dict(common_fields(environ))}
     if isinstance(app, Flask) and "*" in allowed_origins(app.extensions[EXTENSION].config):
         fields["Access-Control-Allow-Origin"] = "*"
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(": ".join(field) for field in fields.items())]
@@ -121,7 +123,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.log.warning("a request was refused with status %d: %s", status, type(exc).__name__)
         # The client may be gone.
         with contextlib.suppress(OSError):
-            client.sendall(_refusal(self.wsgi, status, exc))
+            client.sendall(_refusal(self.wsgi, status, exc, is_tls=self.cfg.is_ssl))
 
     def _close_longest_idle(self) -> None:
         queues = ((self.pending_conns, self.limits.headers), (self.keepalived_conns, self.cfg.keepalive))

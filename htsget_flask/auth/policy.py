@@ -57,9 +57,8 @@ class PolicyAuthorizer:
         except OutsideError as error:
             log.error("the policy service: %s", error)
             raise ServiceUnavailable("who may see this cannot be found out now") from None
-        self._kept.keep(
-            key, decision, self._clock() + self._seconds, size=bytes_of((decision.reason, decision.regions))
-        )
+        size = bytes_of((decision.reason, list(decision.regions or ())))
+        self._kept.keep(key, decision, self._clock() + self._seconds, size=size)
         return decision
 
     def opens(self, caller: Caller, endpoint: str) -> None:

@@ -205,6 +205,10 @@ def secret_in(base: Path, text: str) -> str:
 
 
 def check_writers(path: Path) -> None:
-    """Raise ValueError where any user of this machine may write the file."""
-    if path.stat().st_mode & stat.S_IWOTH:
-        raise ValueError(f"any user of this machine may write {path}: run `chmod o-w` on it")
+    """Raise ValueError where any user of this machine may write the file, or replace it in its folder."""
+    folder = path.parent
+    # In a folder with the sticky bit a file is replaced by its owner alone.
+    kept = path if folder.stat().st_mode & stat.S_ISVTX else folder
+    for name in (path, kept):
+        if name.stat().st_mode & stat.S_IWOTH:
+            raise ValueError(f"any user of this machine may write {name}: run `chmod o-w` on it")

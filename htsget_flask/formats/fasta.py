@@ -4,6 +4,7 @@ import io
 from typing import BinaryIO
 
 from htsget_flask.errors import FormatError
+from htsget_flask.formats.header_lines import number_of
 from htsget_flask.formats.unpacking import check_size
 
 MAX_FAI = 64 << 20
@@ -33,8 +34,9 @@ def read_lengths(file: BinaryIO, size: int) -> dict[str, int]:
     lengths: dict[str, int] = {}
     for line in io.BytesIO(file.read()):
         row = line.decode("utf-8", "replace").rstrip("\r\n").split("\t", _FAI_COLUMNS)
-        if len(row) >= _FAI_COLUMNS and row[1].isdecimal():
-            lengths[row[0]] = int(row[1])
+        length = number_of(row[1]) if len(row) >= _FAI_COLUMNS else None
+        if length is not None:
+            lengths[row[0]] = length
         if len(lengths) > _MOST_LENGTHS:
             raise FormatError(f"the .fai names more than {_MOST_LENGTHS:,} sequences")
     return lengths

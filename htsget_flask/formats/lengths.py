@@ -5,7 +5,7 @@ import struct
 
 from htsget_flask.errors import FormatError
 from htsget_flask.formats import bgzf, cram
-from htsget_flask.formats.header_lines import contigs
+from htsget_flask.formats.header_lines import contigs, number_of
 from htsget_flask.formats.headers import MAX_HEADER_DATA, Header
 
 # A list of more takes hundreds of megabytes, and no browser shows it.
@@ -20,13 +20,13 @@ def reference_lengths(format_name: str, header: Header) -> dict[str, int | None]
     if len(header.references) > _MOST_LENGTHS:
         raise FormatError(f"the header has more than {_MOST_LENGTHS:,} references, too many to list their lengths")
     if format_name == "CRAM":
-        return {name: _number(length) for name, length in cram.read_sequences(header.raw)}
+        return {name: number_of(length) for name, length in cram.read_sequences(header.raw)}
     prefix = bgzf.Prefix(io.BytesIO(header.raw), MAX_HEADER_DATA)
     while prefix.extend():
         pass
     if format_name == "BAM":
         return _binary(bytes(prefix.data))
-    return {contig.name: _number(contig.length) for contig in contigs(prefix.data)}
+    return {contig.name: number_of(contig.length) for contig in contigs(prefix.data)}
 
 
 def _binary(data: bytes) -> dict[str, int | None]:
@@ -39,7 +39,3 @@ def _binary(data: bytes) -> dict[str, int | None]:
         lengths.setdefault(name, struct.unpack_from("<i", data, position + 4)[0])
         position += 4
     return lengths
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() else None

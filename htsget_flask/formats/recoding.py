@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from htsget_flask.errors import FormatError
 from htsget_flask.formats.cram import eof_container, read_container, read_groups, read_sequences
+from htsget_flask.formats.header_lines import number_of
 from htsget_flask.formats.recoder import Recoder
 from htsget_flask.formats.selection import Wanted
 from htsget_flask.formats.slices import MULTIPLE_REFERENCES, Slice, read_slices, read_whole
@@ -146,9 +147,7 @@ class _Selection:
         self._source = source
         self._wanted = wanted
         self._letters = letters
-        self._lengths = [
-            int(length) if length and length.isdigit() else 0 for _, length in read_sequences(source.header)
-        ]
+        self._lengths = [number_of(length) or 0 for _, length in read_sequences(source.header)]
         self.length = self._lengths[int(wanted.reference)]
         # Records name references and read groups by their numbers; no more is needed.
         lines = [f"@SQ\tSN:{number}\tLN:{length}" for number, length in enumerate(self._lengths)]

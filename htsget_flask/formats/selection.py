@@ -11,6 +11,8 @@ from htsget_flask.formats.binning import Chunk
 
 # In bytes.
 _LONGEST_RECORD = 64 << 20
+# A search for the value after more of them would take hundreds of megabytes.
+_MOST_KEYS = 10_000
 # Compressed and sent together.
 _BATCH = 4 * MAX_BLOCK_DATA
 
@@ -22,6 +24,7 @@ _BCF = struct.Struct("<IIiii")  # sizes of both parts, reference, position, leng
 _UNMAPPED = 4
 # M, D, N, = and X move along the reference (SAMv1 1.4.6).
 _MOVES = frozenset((0, 2, 3, 7, 8))
+_POSITION = re.compile(rb"[0-9]{1,18}")
 _END = re.compile(rb"(?:^|;)END=([0-9]{1,18})(?:;|$)")
 _SVLEN = re.compile(rb"(?:^|;)SVLEN=([^;]*)")
 _NUMBER = re.compile(rb"-?([0-9]{1,18})")
@@ -165,30 +168,42 @@ def _vcf_size(data: bytes, offset: int) -> int | None:
 def _vcf(record: bytes) -> Place:
     """VCFv4.5 1.6.1: the longest of REF, INFO/END, INFO/SVLEN and FORMAT/LEN, as htslib counts it from 1.23 on."""
     fields = record.rstrip(b"\r\n").split(b"\t", 9)
-    if len(fields) < 8 or not fields[1].isdigit():
+    if len(fields) < 8 or not _POSITION.fullmatch(fields[1]):
         raise FormatError("a record is damaged")
-    start, alleles, info = int(fields[1]) - 1, fields[4].split(b","), fields[7]
+    start, alleles, info = int(fields[1]) - 1, fields[4], fields[7]
     end = start + len(fields[3])
     if found := _END.search(info):
         end = max(end, int(found[1]))
-    if b"<" in fields[4]:
+    if b"<" in alleles:
         if found := _SVLEN.search(info):
-            lengths = zip(alleles, found[1].split(b","), strict=False)
-            spans = [_number(length) for allele, length in lengths if _SPANNING.fullmatch(allele)]
+            lengths = zip(_split(alleles, b","), _split(found[1], b","), strict=False)
+            spans = (_number(length) for allele, length in lengths if _SPANNING.fullmatch(allele))
             end = max(end, start + max(spans, default=0))
-        if not _UNSPECIFIED.isdisjoint(alleles) and len(fields) > 9:
+        if not _UNSPECIFIED.isdisjoint(_split(alleles, b",")) and len(fields) > 9:
             end = max(end, start + _longest_block(fields[8], fields[9]))
     return Place(fields[0], start, end)
 
 
 def _longest_block(formats: bytes, samples: bytes) -> int:
     """The greatest FORMAT/LEN of all samples; 0 without any."""
-    names = formats.split(b":")
-    if b"LEN" not in names:
+    names = b":%s:" % formats
+    found = names.find(b":LEN:")
+    if found < 0:
         return 0
-    column = names.index(b"LEN")
-    values = (sample.split(b":", column + 1) for sample in samples.split(b"\t"))
-    return max(_number(value[column]) if len(value) > column else 0 for value in values)
+    column = names.count(b":", 0, found)
+    if column > _MOST_KEYS:
+        raise FormatError(f"a record has more than {_MOST_KEYS:,} keys in FORMAT")
+    value = rb"(?:^|\t)(?:[^:\t]*:){%d}-?([0-9]{1,18})" % column
+    return max((int(stated[1]) for stated in re.finditer(value, samples)), default=0)
+
+
+def _split(text: bytes, separator: bytes) -> Iterator[bytes]:
+    """The parts of a text one by one: as a list, those of the longest record would take a gigabyte."""
+    start = 0
+    while (end := text.find(separator, start)) >= 0:
+        yield text[start:end]
+        start = end + 1
+    yield text[start:]
 
 
 def _number(text: bytes) -> int:

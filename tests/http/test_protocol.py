@@ -433,7 +433,7 @@ class TestWhatIsHiddenIsNoDataset:
 
     @pytest.mark.parametrize("dataset_id", IDS)
     def test_below_a_prefix(self, settings: dict[str, Any], tmp_path: Path, dataset_id: str) -> None:
-        settings["datasets"].append({"prefix": "also/", "storage": "data"})
+        settings["datasets"].insert(0, {"prefix": "also/", "storage": "data"})
         http = http_for(tmp_path / "data", **settings)
         visible = http.get("/reads/cardio/p1")
         block = next(entry["url"] for entry in json.loads(visible.body)["htsget"]["urls"] if "/blocks/" in entry["url"])

@@ -458,6 +458,8 @@ class TestTls:
                 "/page/static/page.js",
             ):
                 assert ask(target).lower().count(b"\r\nstrict-transport-security: max-age=31536000\r\n") == 1
+            refused = ask("/nowhere", "no field\r\n")
+            assert refused.startswith(b"HTTP/1.1 400") and b"\r\nStrict-Transport-Security: max-age=" in refused
             header = f"Authorization: Bearer {issuer.token(scope='read')}\r\n"
             ticket = ask("/reads/NA00001", header)
             url = next(

@@ -111,15 +111,6 @@ class TestAClientThatLeavesCostsNothing:
         assert server.log() == log
         assert server.is_healthy()
 
-    def test_before_the_first_byte_of_the_answer(self, server: Server) -> None:
-        path, before = urlsplit(block_url(server)).path, server.log()
-        for first in range(40):
-            with socket.create_connection((server.host, server.port)) as connection:
-                connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nRange: bytes={first}-30000000\r\n\r\n".encode())
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        assert wait_until(lambda: "big.bam" not in str(server.open_files()))
-        assert server.log() == before
-
     def test_in_the_middle_of_a_request(self, server: Server) -> None:
         before = server.log()
         for begun in (

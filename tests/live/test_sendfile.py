@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from functools import partial
+from http.client import IncompleteRead
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,10 +32,6 @@ WAYS = {
     "switched off": 'settings |= {"sendfile": False}',
     "another worker, refused": _REFUSE.format(error="errno.EINVAL") + 'settings |= {"worker_class": "gthread"}',
 }
-
-
-def _is_served(server: Server, target: str) -> bool:
-    return ask(server, "GET", target).status == 200
 
 
 class Data(NamedTuple):
@@ -122,11 +119,40 @@ class TestTheBytesAreTheSame:
         are_equal = views[0] == views[1] != []
         assert are_equal
 
+    @staticmethod
+    def is_served(server: Server, target: str) -> bool:
+        """Whether a sequence is known already."""
+        return ask(server, "HEAD", target).status == 200
+
     def test_of_sequences(self, server: Server, data: Data) -> None:
         for sequence in (data.in_fasta, data.in_store):
             target = f"/sequence/{sequence.md5}"
-            assert wait_until(partial(_is_served, server, target))
+            assert wait_until(partial(self.is_served, server, target))
             assert_ranges(server, target, sequence.letters)
             answer = ask(server, "GET", f"{target}?start=100000&end=500000")
             is_equal = answer.body == sequence.letters[100_000:500_000]
             assert is_equal
+
+
+# The client is there for the headers, and gone when the kernel begins to send.
+GONE = """
+import os, socket
+
+def leave(connection, *arguments):
+    with socket.socket(fileno=os.dup(connection)) as client:
+        client.shutdown(socket.SHUT_RDWR)
+    raise BrokenPipeError
+
+os.sendfile = leave
+"""
+
+
+class TestAClientThatLeaves:
+    @pytest.mark.parametrize("worker", ["", 'settings |= {"worker_class": "gthread"}'], ids=["own", "gthread"])
+    def test_leaves_nothing_in_the_log(self, data: Data, tmp_path: Path, worker: str) -> None:
+        with configured(GONE + worker, data.config, folder=tmp_path) as server:
+            for first in range(3):
+                with pytest.raises((IncompleteRead, ConnectionError)):
+                    ask(server, "GET", "/files/here/big.bam", Range=f"bytes={first}-999999")
+            assert server.is_healthy()
+            assert server.log() == ""

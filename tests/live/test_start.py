@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -296,6 +297,46 @@ def gunicorn(
     with running(command, folder=folder, port=port, cwd=ROOT, environment=environment) as server:
         assert wait_until(lambda: server.is_complete(2))
         yield server
+
+
+class TestNoFileDecidesWhenTheServiceStarts:
+    def test_it_answers_while_a_file_is_opened(self, demo_folder: Path, tmp_path: Path) -> None:
+        storage = {"type": "local", "root": str(demo_folder)}
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            # Connections are accepted by the system, and nothing ever answers.
+            endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+            bucket = {"type": "s3", "bucket": "slow-bucket", "endpoint_url": endpoint, "region": "x", "anonymous": True}
+            datasets = [{"prefix": "slow/", "storage": "bucket"}, {"prefix": "", "storage": "here"}]
+            config = {"storages": {"here": storage, "bucket": bucket}, "datasets": datasets}
+            (tmp_path / "config.yaml").write_text(json.dumps(config))
+            port = free_port()
+            command = [tool("htsget-flask"), "serve", "--config", tmp_path / "config.yaml", "--port", port]
+            with running(command, folder=tmp_path, port=port) as server:
+                assert fetch(server.http, "/reads/NA00001", referenceName="chr1", start=0, end=1000)
+                assert len(server.printed()) == 1
+                assert server.printed()[0].endswith(f"serves {server.url}/")
+
+
+class TestTheConfigurationIsReadOnce:
+    @pytest.mark.parametrize("kind", ["gunicorn", "serve"])
+    def test_with_an_error_in_it_the_service_goes_on(self, demo_folder: Path, tmp_path: Path, kind: str) -> None:
+        config, port = write_config(tmp_path / "config.yaml", demo_folder), free_port()
+        serve = [tool("htsget-flask"), "serve", "--config", config, "--port", port, "--workers", 2]
+        command = serve if kind == "serve" else [*GUNICORN, "--bind", f"127.0.0.1:{port}"]
+        environment = {"HTSGET_FLASK_CONFIG": str(config)}
+        with running(command, folder=tmp_path, port=port, cwd=ROOT, environment=environment) as server:
+            assert wait_until(lambda: server.is_complete(2))
+            before = server.workers()
+            config.write_text("nonsense: [", encoding="utf-8")
+            server.process.send_signal(signal.SIGHUP)
+            assert wait_until(lambda: not set(before) & set(server.workers()) and server.is_complete(2), seconds=30)
+            os.kill(server.workers()[0], signal.SIGKILL)
+            assert wait_until(lambda: server.log().count("SIGKILL") == 1 and server.is_complete(2), seconds=30)
+            for _ in range(8):
+                body = fetch(server.http, "/reads/NA00001", referenceName="chr1", start=0, end=1000)
+                assert body.endswith(files.BGZF_EOF)
+            (line,) = (line for line in server.log().splitlines() if "configuration" in line)
+            assert line.endswith("with the configuration of the start: restart the service to change it")
 
 
 class TestGunicornServesTheWsgiFile:

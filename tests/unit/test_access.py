@@ -238,6 +238,15 @@ class TestAPolicyServiceDecides:
         with pytest.raises(ServiceUnavailable):
             PolicyAuthorizer("http://127.0.0.1:1/", Outside(1), kept=1).decide(ADA, "reads", "lab/a")
 
+    def test_decisions_with_many_regions_take_their_part_of_the_memory(self, served: Issuer) -> None:
+        regions = [{"referenceName": "1", "start": 9 * place, "end": 9 * place + 5} for place in range(60_000)]
+        served.decide = lambda _: {"result": {"allow": True, "regions": regions}}
+        authorizer = self.authorizer(served)
+        served.questions.clear()
+        ids = ["a", "b", "c", "d", "d", "a"]
+        assert all(authorizer.decide(ADA, "reads", resource_id).allowed for resource_id in ids)
+        assert [question["id"] for question in served.questions] == ["a", "b", "c", "d", "a"]
+
     def test_nor_when_the_answer_is_late(self, served: Issuer) -> None:
         served.decide, served.delay = lambda _: {"result": True}, 0.5
         try:

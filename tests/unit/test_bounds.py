@@ -14,6 +14,7 @@ from htsget_flask.formats.cram import read_cram_header
 from htsget_flask.formats.fasta import read_lengths
 from htsget_flask.formats.headers import read_bam_header, read_bcf_header, read_vcf_header
 from htsget_flask.formats.index_files import read_index
+from htsget_flask.formats.lengths import reference_lengths
 from tests.bounded import outcome
 from tests.files import MAX_BLOCK_DATA, bgzf_block
 
@@ -153,6 +154,18 @@ class TestMemoryIsBounded:
         path.write_bytes(b"".join(b"%d\t1\t1\t1\t2\n" % number for number in range(1_000_001)))
         found = outcome(fai_lengths, path)
         assert (found.text, found.mib < 300) == ("the .fai names more than 1,000,000 sequences", True), found
+
+    def test_for_numbers_of_thousands_of_digits(self, tmp_path: Path) -> None:
+        digits = b"9" * 5000
+        fai = tmp_path / "x.fa.fai"
+        fai.write_bytes(b"one\t%s\t1\t1\t2\ntwo\t5\t1\t1\t2\n" % digits)
+        assert fai_lengths(fai) == 1
+        vcf = b"##fileformat=VCFv4.3\n##contig=<ID=one,length=%s>\n%s" % (digits, COLUMNS)
+        paths = {"VCF": write(tmp_path / "x.vcf.gz", [vcf]), "CRAM": tmp_path / "x.cram"}
+        paths["CRAM"].write_bytes(cram_header(b"@SQ\tSN:one\tLN:%s\n" % digits))
+        for form, read in (("VCF", read_vcf_header), ("CRAM", read_cram_header)):
+            with paths[form].open("rb") as file:
+                assert reference_lengths(form, read(file)) == {"one": None}
 
     def test_for_a_header_of_cram(self, tmp_path: Path) -> None:
         text = (

@@ -649,6 +649,21 @@ class TestWeakSecrets:
         assert len(remarks) == bool(remark)
         assert all(one.startswith("auth.secrets[0]: ") and remark in one for one in remarks)
 
+    @pytest.mark.parametrize(("mode", "is_refused"), [(0o777, True), (0o1777, False), (0o755, False)])
+    def test_so_are_those_that_others_may_replace(self, tmp_path: Path, mode: int, is_refused: bool) -> None:
+        folder = tmp_path / "keys"
+        folder.mkdir()
+        (folder / "key").write_text("s3cret-0123456789abc")
+        (folder / "key").chmod(0o600)
+        folder.chmod(mode)
+        path, text = tmp_path / "config.yaml", self.text(tmp_path, "file:keys/key")
+        if is_refused:
+            (found,) = faults(tmp_path, text)
+            assert found.startswith("auth.secrets[0]: ") and found.endswith("keys: run `chmod o-w` on it")
+        else:
+            path.write_text(text)
+            read_config(path)
+
     def test_so_is_a_key_set_that_others_may_change(self, tmp_path: Path) -> None:
         jwks = tmp_path / "jwks.json"
         jwks.write_text("{}")

@@ -157,7 +157,38 @@ def count_of_records(path: Path) -> int:
         return len(texts(b"".join(select("VCF", file, index.chunks(0, 0, 100), Wanted(b"chr1", 0, 100, 0)))))
 
 
+LONG_RECORDS = {
+    "alleles": b"A" + b"CC," * 3_500_000 + b"C\t.\t.\t.",
+    "lengths": b"<DEL>\t.\t.\tSVLEN=99" + b",12" * 3_500_000,
+    "samples": b"<*>\t.\t.\t.\tGT:LEN" + b"\t1:99" * 2_000_000,
+    "keys": b"<*>\t.\t.\t.\tGT" + b":xx" * 1_700_000 + b":LEN\t" + b"xx:" * 1_700_001 + b"99",
+}
+
+
+def length_of_record(path: Path) -> int:
+    """How many bytes of records overlap position 99 of chr1, in a file with one record."""
+    with path.open("rb", buffering=0) as file:
+        chunk = Chunk(0, path.stat().st_size << 16)
+        return len(texts(b"".join(select("VCF", file, [chunk], Wanted(b"chr1", 98, 99, 0)))))
+
+
 class TestALongRecord:
+    @pytest.mark.parametrize("name", LONG_RECORDS)
+    def test_of_many_parts_takes_memory_of_its_size(self, name: str, tmp_path: Path) -> None:
+        path = tmp_path / "long.vcf.gz"
+        record = b"chr1\t%d\t.\tA\t%s\n" % (99 if name == "alleles" else 1, LONG_RECORDS[name])
+        files.write_bgzf(path, files.cut(record, files.MAX_BLOCK_DATA), level=1)
+        found = outcome(length_of_record, path)
+        expected = "a record has more than 10,000 keys in FORMAT" if name == "keys" else str(len(record))
+        assert (found.text, found.mib < 85) == (expected, True), found
+
+    @pytest.mark.parametrize("position", [b"9" * 5000, b"", b"-1", "²".encode()])
+    def test_whose_position_is_no_number(self, position: bytes, tmp_path: Path) -> None:
+        path = tmp_path / "damaged.vcf.gz"
+        path.write_bytes(files.bgzf_block(b"chr1\t%s\t.\tA\tC\t.\t.\t.\n" % position))
+        with pytest.raises(FormatError, match="damaged"):
+            length_of_record(path)
+
     @pytest.mark.parametrize(("mib", "expected"), [(32, "33554"), (65, "a record exceeds 64 MiB")])
     def test_takes_linear_time(self, mib: int, expected: str, tmp_path: Path) -> None:
         path = tmp_path / "long.vcf.gz"

@@ -85,6 +85,16 @@ class TestAGoodTokenTellsWhoAsks:
         assert trusting(issuer, leeway=60).authenticate(f"Bearer {token}").subject == "ada"
 
 
+class TestWhatIsKeptOfTokens:
+    def test_is_bounded_in_bytes(self, issuer: Issuer) -> None:
+        authenticator = trusting(issuer)
+        # 11 kB of token become 160 kB of lists, of which 32 MiB hold about 200.
+        for number in range(250):
+            token = issuer.token("EdDSA", jti=str(number), lists=[[]] * 2500)
+            authenticator.authenticate(f"Bearer {token}")
+        assert 150 < len(authenticator._kept) < 250
+
+
 class TestAForgedTokenIsRefused:
     def test_none(self, issuer: Issuer) -> None:
         for name in ("none", "None", "NONE", ""):

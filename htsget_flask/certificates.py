@@ -1,0 +1,59 @@
+"""The certificate and the key of `serve`, checked before it starts: gunicorn would fail at each handshake, silently."""
+
+import ssl
+from datetime import datetime, timezone
+from pathlib import Path
+
+from cryptography import x509
+
+
+class CertificateError(Exception):
+    """A certificate or its key cannot be used; the text names the file, what is wrong and what helps."""
+
+
+class _EncryptedKeyError(Exception):
+    """OpenSSL needs a password, for which it would prompt."""
+
+
+def check_certificate(certfile: Path, keyfile: Path) -> str | None:
+    """A warning about a certificate that clients will refuse because of its dates; None where these are good.
+
+    Raises:
+        CertificateError: when no server can use the certificate with this key.
+    """
+    text = _read(certfile)
+    _read(keyfile)
+    try:
+        certificate = x509.load_pem_x509_certificates(text)[0]
+    except ValueError:
+        raise CertificateError(f"{certfile}: holds no certificate in PEM form") from None
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certfile, keyfile, _refuse)
+    except _EncryptedKeyError:
+        remedy = "write it without a password by `openssl pkey -in KEY -out FILE`, readable for the service alone"
+        raise CertificateError(f"{keyfile}: the key is encrypted: {remedy}") from None
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            remedy = "`openssl x509 -noout -pubkey -in CERTIFICATE` and `openssl pkey -pubout -in KEY` print the same"
+            raise CertificateError(
+                f"{keyfile}: is not the key of the certificate in {certfile}; of those that belong together {remedy}"
+            ) from None
+        reason = error.reason or "it is not in PEM form"
+        raise CertificateError(f"{keyfile}: not a key that can be used with {certfile}: {reason}") from None
+    now = datetime.now(timezone.utc)
+    if now >= certificate.not_valid_after_utc:
+        return f"{certfile}: the certificate expired at {certificate.not_valid_after_utc}: clients will refuse it"
+    if now < certificate.not_valid_before_utc:
+        return f"{certfile}: the certificate is valid only from {certificate.not_valid_before_utc} on"
+    return None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CertificateError(f"{path}: {error.strerror}: the service's user has to be able to read it") from None
+
+
+def _refuse() -> str:
+    raise _EncryptedKeyError
