@@ -456,7 +456,7 @@ class TestItSaysWhatCannotBeShown:
             track = present.tracks("alignment")["plain BAM"]
             assert track["count"] == reads(demo_folder / "NA00001.bam", "chr1", track["start"], track["end"])
             assert track["ink"] > 10_000
-            assert "is not known to this server" in present.page.locator("#note").inner_text()
+            assert "This page has no reference sequence" in present.page.locator("#note").inner_text()
             present.errors = [error for error in present.errors if not error.startswith("No sequence for: ")]
             assert is_sound(present, spoilt)
 

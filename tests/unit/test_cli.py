@@ -500,6 +500,7 @@ class TestCheckAs:
         for dataset_id, is_open in (("NA00001", False), ("cohort", True), ("open", True), ("none", True)):
             result = run("check", "--config", config, "--as", "", dataset_id)
             assert "allowed /sequence/" in result.output
+            assert ("warning: there is no dataset 'none' " in result.output) == (dataset_id == "none")
             assert result.exit_code == int(not is_open), result.output
         content["auth"]["rules"][-2]["endpoints"] = ["sequence", "files"]
         config.write_text(yaml.safe_dump(content))
