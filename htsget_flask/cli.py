@@ -19,6 +19,7 @@ from htsget_flask.config import (
     exposing_faults,
     folder_config,
     read_config,
+    web_origin,
 )
 from htsget_flask.demo import write_demo
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
@@ -38,6 +39,18 @@ def _dataset_options(command: F) -> F:
     return click.argument("folder", metavar="[DIR]", type=_FOLDER, required=False)(command)
 
 
+def _web_origins(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    faults = []
+    for origin in given:
+        try:
+            web_origin(origin)
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        raise click.BadParameter("\n".join(faults))
+    return given
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
@@ -54,6 +67,7 @@ def main() -> None:
     "--origin",
     "origins",
     multiple=True,
+    callback=_web_origins,
     help="A further origin, such as https://igv.org, whose pages may read DIR besides those of this machine.",
 )
 @click.option("--certfile", type=_FILE, help="Serve https: the certificate, and those between it and its root.")
