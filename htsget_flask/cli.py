@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -15,21 +15,16 @@ from htsget_flask.app import create_services
 from htsget_flask.config import (
     Config,
     ConfigError,
-    S3StorageConfig,
     default_cache_folder,
     exposing_faults,
     folder_config,
     read_config,
+    web_origin,
 )
 from htsget_flask.demo import write_demo
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
-from htsget_flask.findings import Findings
 from htsget_flask.formats.sidecar import distrust
-from htsget_flask.overlooked import overlooked
 from htsget_flask.storage import Storage, VersionError
-
-if TYPE_CHECKING:
-    from htsget_flask.bucket_checks import BucketReport
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -42,6 +37,18 @@ def _dataset_options(command: F) -> F:
     """What is served: a folder or a configuration."""
     command = click.option("--config", "config_path", type=_FILE, help="A YAML file; instead of DIR.")(command)
     return click.argument("folder", metavar="[DIR]", type=_FOLDER, required=False)(command)
+
+
+def _web_origins(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    faults = []
+    for origin in given:
+        try:
+            web_origin(origin)
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        raise click.BadParameter("\n".join(faults))
+    return given
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -60,6 +67,7 @@ def main() -> None:
     "--origin",
     "origins",
     multiple=True,
+    callback=_web_origins,
     help="A further origin, such as https://igv.org, whose pages may read DIR besides those of this machine.",
 )
 @click.option("--certfile", type=_FILE, help="Serve https: the certificate, and those between it and its root.")
@@ -152,7 +160,10 @@ def check(words: tuple[str, ...], config_path: Path | None, deep: bool, token: s
     if len(words) > 1:
         raise click.UsageError("give either DIR or --config FILE")
     folder = _FOLDER.convert(words[0], None, click.get_current_context()) if words else None
-    _check_files(folder, config_path, deep=deep)
+    from htsget_flask.check_report import report_files  # noqa: PLC0415 - pysam is of no use to the server
+
+    if not report_files(_config(folder, config_path), deep=deep):
+        raise SystemExit(1)
 
 
 def _explain(config: Config, token: str, resource_id: str, region_text: str | None = None) -> None:
@@ -167,73 +178,6 @@ def _explain(config: Config, token: str, resource_id: str, region_text: str | No
         raise click.ClickException(str(error)) from None
     if not is_open:
         raise SystemExit(1)
-
-
-def _check_files(folder: Path | None, config_path: Path | None, *, deep: bool) -> None:
-    from htsget_flask.checks import check as check_files  # noqa: PLC0415 - pysam is of no use to the server
-    from htsget_flask.indexing import unindexed_fastas  # noqa: PLC0415
-    from htsget_flask.references import check_sequences  # noqa: PLC0415
-
-    config = _config(folder, config_path)
-    for remark in config.remarks:
-        click.echo(f"warning: {remark}")
-    faults: list[OSError | StorageError] = []
-    failed_elsewhere = 0
-    for bucket in _bucket_reports(config):
-        failed_elsewhere += not bucket.can_be_served
-        _tell(bucket, f"{bucket.location} storage {bucket.storage_name}", bucket.facts, bucket.location)
-        if bucket.cors_rules is not None:
-            click.echo(f"       {bucket.cors_rules}")
-    services = create_services(config)
-    library, sources = check_sequences(services)
-    count, failed = sum(known.is_file for known in sources), 0
-    for known in sources:
-        is_failed = known.sequences is None or known.is_broken
-        failed += is_failed and known.is_file
-        failed_elsewhere += is_failed and not known.is_file
-        status = "FAILED" if is_failed else "ok"
-        click.echo(f"{status:6} sequences of {known.location} ({known.sequences or 0:,})")
-        for remark in known.faults:
-            click.echo(f"       {'error' if is_failed else 'warning'}: {remark} [{known.location}]")
-    for fasta in unindexed_fastas(services):
-        mending = "run `samtools faidx`, and upload it" if fasta.storage.is_remote else "run `htsget-flask index`"
-        lacking = " and no ".join(fasta.lacking)
-        click.echo(f"warning: has no {lacking}, which igv.js and other programs need: {mending} [{fasta.location}]")
-    for report in check_files(config, library, deep=deep, on_fault=faults.append):
-        count += 1
-        failed += not report.can_be_served
-        facts = ["?" if report.size is None else _size(report.size), f"index {report.index_key or 'none'}"]
-        if report.references:
-            facts.append(f"references: {report.references}")
-        if report.compared:
-            facts.append(f"{report.compared:,} records compared")
-        source = report.source
-        _tell(report, f"/{source.form.endpoint}/{source.id} {source.form.name}", facts, source.location)
-    for passed_over in overlooked(config, services.catalog):
-        count, failed = count + 1, failed + 1
-        click.echo(f"FAILED {passed_over.location}\n       error: {passed_over.reason}")
-    for fault in faults:
-        click.echo(f"FAILED {fault}: its files were not looked at")
-    click.echo(f"{count} files, {failed} of them cannot be served")
-    is_meant = bool(config.datasets or config.refget.fastas or config.refget.store)
-    is_empty = is_meant and not (count or any(known.sequences for known in sources))
-    if failed or failed_elsewhere or faults or is_empty:
-        raise SystemExit(1)
-
-
-def _bucket_reports(config: Config) -> "Iterator[BucketReport]":
-    if any(isinstance(storage, S3StorageConfig) for storage in config.storages.values()):
-        from htsget_flask.bucket_checks import check_buckets  # noqa: PLC0415 - boto3 takes long to import
-
-        yield from check_buckets(config)
-
-
-def _tell(found: Findings, title: str, facts: Sequence[str], location: str) -> None:
-    status = "ok" if found.can_be_served else "FAILED"
-    told = f" ({', '.join(facts)})" if facts else ""
-    click.echo(f"{status:6} {title}{told}")
-    for finding in found.findings:
-        click.echo(f"       {finding.severity}: {finding.message} [{location}]")
 
 
 @main.command()
@@ -351,15 +295,6 @@ def _told_faults() -> Iterator[Callable[[Path, FileFaultError | OSError], None]]
         raise click.ClickException(f"{error.filename or 'a file'}: {error.strerror}") from error
     if faults:
         raise click.ClickException("\n".join(faults))
-
-
-def _size(size: int) -> str:
-    """A size in bytes for people."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.3g} {unit}" if unit != "B" else f"{size} B"
-        size /= 1024  # type: ignore[assignment]
-    return f"{size:.4g} TiB"
 
 
 def _config(

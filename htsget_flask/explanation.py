@@ -61,6 +61,8 @@ def explain_access(
         for target, verdict in verdicts.items():
             echo(_line(endpoint, target, verdict))
         is_open = is_open or (verdicts[resource_id].allowed and endpoint in (formats or ENDPOINTS))
+    if not formats and not resource_id.startswith(tuple(f"{name}/" for name in config.files.storages)):
+        echo(f"warning: there is no dataset {resource_id!r} that can be read; the rules alone decide this")
     return is_open
 
 

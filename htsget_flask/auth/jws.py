@@ -87,10 +87,7 @@ def verify(
         ServiceUnavailable: when the issuer's keys cannot be had.
     """
     header = header_of(token)
-    algorithm, key_id = header.get("alg"), header.get("kid")
-    # No extension is known here (RFC 7515 4.1.11).
-    if not isinstance(algorithm, str) or not isinstance(key_id, str | None) or "crit" in header:
-        raise InvalidTokenError("the token's header is not understood")
+    algorithm, key_id = _algorithm_and_key(header)
     if "typ" in header and _media_type(header["typ"]) not in types:
         raise InvalidTokenError("the token is of another type")
     key = keys.find(key_id, algorithm)
@@ -119,6 +116,14 @@ def verify(
     if not all(is_number(claims[name]) for name in ("exp", "nbf", "iat") if name in claims):
         raise InvalidTokenError("the token's times are not numbers")
     return VerifiedToken(header, claims, Signature(keys, key.fingerprint))
+
+
+def _algorithm_and_key(header: Mapping[str, Any]) -> tuple[str, str | None]:
+    algorithm, key_id = header.get("alg"), header.get("kid")
+    # No extension is known here (RFC 7515 4.1.11).
+    if not isinstance(algorithm, str) or not isinstance(key_id, str | None) or "crit" in header:
+        raise InvalidTokenError("the token's header is not understood")
+    return algorithm, key_id
 
 
 def _media_type(stated: object) -> str | None:

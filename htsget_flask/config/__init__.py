@@ -14,7 +14,7 @@ from htsget_flask.config.models import (
 )
 from htsget_flask.config.reading import ConfigError, default_cache_folder, folder_config, read_config
 from htsget_flask.config.storages import LocalStorageConfig, S3StorageConfig, StorageConfig
-from htsget_flask.config.values import is_url
+from htsget_flask.config.values import is_url, web_origin
 
 __all__ = [
     "AuthConfig",
@@ -38,4 +38,5 @@ __all__ = [
     "folder_config",
     "is_url",
     "read_config",
+    "web_origin",
 ]

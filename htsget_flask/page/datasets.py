@@ -25,8 +25,8 @@ _VARIANT_WINDOW = 100_000
 _VARIANT_HEIGHT = 150
 _TOOLS = {"reads": "samtools", "variants": "bcftools"}
 _NO_SEQUENCE = (
-    "The reference sequence of this dataset is not known to this server: bases are not compared with it. A genome in "
-    "the configuration, or an indexed FASTA file beside the data, changes that."
+    "This page has no reference sequence of this dataset: bases are not compared with one. A genome in the "
+    "configuration changes that, or an indexed FASTA file in the data's folder that you may read."
 )
 _CUT_CRAM = "This token opens regions only, and igv.js reads CRAM as a whole file alone."
 # In bases, of a place in a region without an end.

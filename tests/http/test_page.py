@@ -360,7 +360,7 @@ class TestADatasetIsShownOnItsGenome:
         dataset = told(http, "NA00001")
         answer: Response = http.get(dataset["reference"]["fastaURL"])
         assert answer.body == b"chr1\t600000\nchr2\t300000\nchrM\t16569\n"
-        assert "not known" in dataset["note"]
+        assert "no reference sequence" in dataset["note"]
 
     def test_or_not_at_all(self, tmp_path: Path) -> None:
         path = files.vcf_no_contig_lines(tmp_path)

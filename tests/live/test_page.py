@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,34 +126,38 @@ class TestItShowsTheExampleData:
             assert is_sound(present, server)
 
 
+def with_genes(serve: Serve, demo_folder: Path, folder: Path, genes: str, dataset: Mapping[str, object]) -> Server:
+    """A server of one dataset of the example data, with a BED file of these lines as a further storage."""
+    (folder / "more").mkdir()
+    (folder / "more" / "genes.bed").write_text(genes)
+    content = {
+        "storages": {
+            "demo": {"type": "local", "root": str(demo_folder)},
+            "more": {"type": "local", "root": str(folder / "more")},
+        },
+        "files": {"storages": ["demo", "more"]},
+        "browser": {"igv_js": str(igv_js_file())},
+        "datasets": [dataset],
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return serve("--config", path)
+
+
 class TestTheConfigurationDecides:
     def test_on_names_genome_and_tracks(
         self, browser: "Browser", serve: Serve, demo_folder: Path, tmp_path: Path
     ) -> None:
-        (tmp_path / "more").mkdir()
-        (tmp_path / "more" / "genes.bed").write_text("chr1\t30100\t30200\tone\nchr1\t30400\t30900\ttwo\n")
-        content = {
-            "storages": {
-                "demo": {"type": "local", "root": str(demo_folder)},
-                "more": {"type": "local", "root": str(tmp_path / "more")},
-            },
-            "files": {"storages": ["demo", "more"]},
-            "browser": {"igv_js": str(igv_js_file())},
-            "datasets": [
-                {
-                    "id": "both",
-                    "name": "Reads and variants",
-                    "description": "Of one person",
-                    "reads": {"BAM": {"storage": "demo", "key": "NA00001.bam"}},
-                    "variants": {"VCF": {"storage": "demo", "key": "cohort.vcf.gz"}},
-                    "genome": "toy",
-                    "tracks": [{"storage": "more", "key": "genes.bed", "name": "Genes", "type": "annotation"}],
-                }
-            ],
+        dataset = {
+            "id": "both",
+            "name": "Reads and variants",
+            "description": "Of one person",
+            "reads": {"BAM": {"storage": "demo", "key": "NA00001.bam"}},
+            "variants": {"VCF": {"storage": "demo", "key": "cohort.vcf.gz"}},
+            "genome": "toy",
+            "tracks": [{"storage": "more", "key": "genes.bed", "name": "Genes", "type": "annotation"}],
         }
-        path = tmp_path / "config.yaml"
-        path.write_text(yaml.safe_dump(content), encoding="utf-8")
-        server = serve("--config", path)
+        server = with_genes(serve, demo_folder, tmp_path, "chr1\t30100\t30200\tone\nchr1\t30400\t30900\ttwo\n", dataset)
         fasta = f"{server.url}/files/demo/demo.fa"
         genomes = [{"id": "toy", "name": "Toy", "fastaURL": fasta, "indexURL": f"{fasta}.fai"}]
         answers = {"https://igv.org/genomes/genomes3.json": json.dumps(genomes).encode()}
@@ -174,28 +179,14 @@ class TestTheConfigurationDecides:
         self, browser: "Browser", serve: Serve, demo_folder: Path, tmp_path: Path
     ) -> None:
         odd = '<meta http-equiv="refresh" content="0;url=https://elsewhere.example/"><a href="https://x.example/">A</a>'
-        (tmp_path / "more").mkdir()
-        (tmp_path / "more" / "genes.bed").write_text("chr1\t20100\t20200\tone\n")
-        content = {
-            "storages": {
-                "demo": {"type": "local", "root": str(demo_folder)},
-                "more": {"type": "local", "root": str(tmp_path / "more")},
-            },
-            "files": {"storages": ["demo", "more"]},
-            "browser": {"igv_js": str(igv_js_file())},
-            "datasets": [
-                {
-                    "id": "odd",
-                    "name": odd,
-                    "description": odd,
-                    "reads": {"BAM": {"storage": "demo", "key": "NA00001.bam"}},
-                    "tracks": [{"storage": "more", "key": "genes.bed", "name": odd, "type": "annotation"}],
-                }
-            ],
+        dataset = {
+            "id": "odd",
+            "name": odd,
+            "description": odd,
+            "reads": {"BAM": {"storage": "demo", "key": "NA00001.bam"}},
+            "tracks": [{"storage": "more", "key": "genes.bed", "name": odd, "type": "annotation"}],
         }
-        path = tmp_path / "config.yaml"
-        path.write_text(yaml.safe_dump(content), encoding="utf-8")
-        server = serve("--config", path)
+        server = with_genes(serve, demo_folder, tmp_path, "chr1\t20100\t20200\tone\n", dataset)
         with visit(browser, f"{server.url}/?dataset=odd&locus=chr1:20001-22000") as present:
             present.tracks("alignment", "annotation")
             assert {odd, f"{odd} BAM"} <= set(present.page.evaluate(_LABELS))
@@ -456,7 +447,7 @@ class TestItSaysWhatCannotBeShown:
             track = present.tracks("alignment")["plain BAM"]
             assert track["count"] == reads(demo_folder / "NA00001.bam", "chr1", track["start"], track["end"])
             assert track["ink"] > 10_000
-            assert "is not known to this server" in present.page.locator("#note").inner_text()
+            assert "This page has no reference sequence" in present.page.locator("#note").inner_text()
             present.errors = [error for error in present.errors if not error.startswith("No sequence for: ")]
             assert is_sound(present, spoilt)
 

@@ -266,7 +266,10 @@ cache: {max_bytes: many}
             assert f"{path}: {fault}" in complaint, (fault, complaint)
 
     def test_with_an_origin_that_is_none(self, demo_folder: Path, tmp_path: Path) -> None:
-        assert "'igv.org' must be" in refuse(demo_folder, "--origin", "igv.org", cwd=tmp_path)
+        complaint = refuse(demo_folder, "--origin", "igv.org", "--origin", "http://x.org/", cwd=tmp_path)
+        assert "Invalid value for '--origin': 'igv.org' must be" in complaint
+        assert "'http://x.org/' must be" in complaint
+        assert "cors.origins" not in complaint
 
     def test_with_origins_in_two_places(self, demo_folder: Path, tmp_path: Path) -> None:
         path = write_config(tmp_path / "config.yaml", demo_folder)
