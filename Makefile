@@ -32,7 +32,7 @@ test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 test-min: $(MIN)/test.stamp
-	HTSGET_FLASK_TEST_REGIONS=3 $(MIN)/bin/python -m pytest tests/unit tests/http \
+	HTSGET_FLASK_TEST_REGIONS=3 $(MIN)/bin/python -m pytest tests/unit tests/http tests/live/test_start.py \
 		--numprocesses auto --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/test.stamp
@@ -41,7 +41,7 @@ check: $(VENV)/test.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/coverage erase
-	HTSGET_FLASK_TEST_REGIONS=10 $(BIN)/coverage run -m pytest -m "not live" -q --numprocesses auto --dist loadfile --no-loadscope-reorder
+	HTSGET_FLASK_TEST_REGIONS=3 $(BIN)/coverage run -m pytest -m "not live" -q --numprocesses auto --dist loadfile --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
