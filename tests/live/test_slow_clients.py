@@ -1,5 +1,6 @@
 """Clients that do nothing, or little, for as long as the server lets them: it goes on answering all others."""
 
+import select
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -86,6 +87,13 @@ def rest(connection: socket.socket) -> bytes:
     return received
 
 
+def is_reset(connection: socket.socket) -> bool:
+    """Whether the server resets a connection in time, from which the client reads nothing."""
+    poll = select.poll()
+    poll.register(connection, 0)
+    return bool(poll.poll(30_000))
+
+
 def drip(server: Server, length: int) -> bytes:
     """The answer to a body of `length` bytes that comes byte by byte, four in a second."""
     with connected(server, POST % length) as connection:
@@ -119,6 +127,7 @@ class TestClientsThatDoNothing:
             endless_upload = pool.submit(drip, hasty, 1000)
             idle = [(name, make(hasty)) for name, make in IDLE.items() for _ in range(EACH)]
             assert all(hasty.is_healthy() for _ in range(5))
+            assert all(is_reset(connection) for name, connection in idle if name == "an answer that is not read")
             answers = {name: rest(connection) for name, connection in idle}
             for _, connection in idle:
                 connection.close()
