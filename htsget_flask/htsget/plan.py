@@ -111,9 +111,9 @@ def _chunks(regions: Sequence[Region] | None, file: OpenFile, *, is_signed: bool
             continue
         reference_id = reference_id_of(region.reference_name, file)
         if reference_id is not None:
-            windows = _windows(region, file)
             find = partial(index.chunks, reference_id, region.start, region.end)
-            found = file.kept_chunks(windows, find)
+            # Of a single region the whole answer is kept, under the same windows.
+            found = find() if len(regions) == 1 else file.kept_chunks(_windows(region, file), find)
             # Else each chunk is looked at where it is cut.
             if found and not is_signed:
                 file.prove(found[0].begin >> 16)
