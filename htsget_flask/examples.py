@@ -1,4 +1,4 @@
-"""What to try on a server: regions of a file in which there are records, and URLs made of them."""
+"""URLs to try on a server."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,18 +8,14 @@ from urllib.parse import quote, urlencode
 from htsget_flask.catalog import DataFile, Source
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.formats import ENDPOINTS
-from htsget_flask.formats.binning import first_bin
-from htsget_flask.formats.crai import Crai
-from htsget_flask.formats.index import Index
+from htsget_flask.htsget.example_regions import example_regions
 from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.refget.views import library
 from htsget_flask.web import Services
 
-_WINDOW = 20_000
 _LETTERS = 60
 # A folder may hold very many files; a look at the first ones has to do.
 _LOOKED_AT = 200
-_MOST_REFERENCES = 10_000
 
 
 def example_urls(services: Services, base: str) -> Iterator[str]:
@@ -58,25 +54,3 @@ def _query(source: Source, services: Services) -> str | None:
             return ""
     except (ServiceError, FileFaultError, StorageError, OSError):
         return None
-
-
-def example_regions(file: OpenFile, index: Index | Crai) -> Iterator[tuple[str, int, int]]:
-    """For each reference that has records a region with the first ones: name, start, end; 0-based, half-open."""
-    for name, reference_id in islice(file.references.items(), _MOST_REFERENCES):
-        start = None if reference_id is None else _first_position(index, reference_id)
-        if start is not None:
-            yield name, start, start + _WINDOW
-
-
-def _first_position(index: Index | Crai, reference_id: int) -> int | None:
-    if isinstance(index, Crai):
-        starts = index.starts[index.references == reference_id]
-        return int(starts.min()) if len(starts) else None
-    if reference_id >= index.reference_count:
-        return None
-    min_shift, depth = int(index.shape[0]), int(index.shape[1])
-    bins = index.bins[index.reference_bins[reference_id] : index.reference_bins[reference_id + 1]]
-    leaves = bins[bins >= first_bin(depth)]
-    if len(leaves):
-        return (int(leaves[0]) - first_bin(depth)) << min_shift
-    return 0 if len(bins) else None

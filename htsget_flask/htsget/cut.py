@@ -10,8 +10,8 @@ from htsget_flask.formats.recoding import Recoded, select_recoded
 from htsget_flask.formats.reference_numbers import name_of
 from htsget_flask.formats.selection import Wanted, select
 from htsget_flask.htsget.bases import Bases
-from htsget_flask.htsget.opened import OpenFile
-from htsget_flask.htsget.pieces import Piece, Records, Whole
+from htsget_flask.htsget.opened import FilePart, OpenFile
+from htsget_flask.htsget.pieces import Piece, Records
 from htsget_flask.htsget.plan import container_ranges, reference_id_of
 from htsget_flask.htsget.query import UNPLACED, Query
 from htsget_flask.regions import Region, RegionSet
@@ -46,7 +46,7 @@ def plan_records(query: Query, granted: RegionSet, file: OpenFile, bases: Bases)
             found.setdefault(reference_id, []).append(Records(reference_id, start, end, after))
     for reference_id in sorted(found, key=lambda one: begins[one]):
         yield from found[reference_id]
-    yield Whole.END_OF_FILE
+    yield FilePart.EOF
 
 
 def _begin(file: OpenFile, reference_id: int, region: Region, bases: Bases) -> int | None:

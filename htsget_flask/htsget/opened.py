@@ -1,5 +1,6 @@
 """A dataset's file, opened: its header, index and edge blocks, each read once per version and then kept in memory."""
 
+import enum
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import chain
@@ -20,11 +21,21 @@ from htsget_flask.formats.lengths import reference_lengths
 from htsget_flask.formats.records import PLACE_SIZE, is_unplaced, may_start
 from htsget_flask.formats.reference_numbers import memory_of, number_references
 from htsget_flask.htsget.indexes import FoundIndex, IndexT, find_index, load_index, private_bytes
-from htsget_flask.htsget.pieces import Literal, Whole
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage.remote import EDGE, RemoteFile
 
 V = TypeVar("V")
+
+
+class FilePart(enum.Enum):
+    """A part that every file has once."""
+
+    HEADER = "header"
+    EOF = "eof"
+
+
+# A chunk's bytes are those of the file except at its edges, where the BGZF blocks are cut and compressed again.
+InlineBlock = Chunk | FilePart
 
 READ_HEADER: dict[str, Callable[[BinaryIO], Header]] = {
     "BAM": read_bam_header,
@@ -189,7 +200,7 @@ class OpenFile:
 
     def checksum(self, reference_id: int) -> str | None:
         """The MD5 of a reference of a CRAM file, as its header tells it (the M5 of @SQ)."""
-        checksums = self.kept(Whole.HEADER, cram.read_checksums, _size_of_checksums)
+        checksums = self.kept(FilePart.HEADER, cram.read_checksums, _size_of_checksums)
         return checksums[reference_id] if reference_id < len(checksums) else None
 
     def needs_reference(self, start: int) -> bool:
@@ -206,12 +217,12 @@ class OpenFile:
             ("block start", target), lambda: bgzf.find_block(self._open(), target, self.tail), lambda _: 0
         )
 
-    def literal(self, piece: Literal) -> bytes:
+    def literal(self, piece: InlineBlock) -> bytes:
         """The bytes that a piece stands for."""
         match piece:
-            case Whole.HEADER:
+            case FilePart.HEADER:
                 return self.header.raw
-            case Whole.END_OF_FILE:
+            case FilePart.EOF:
                 return cram.eof_container(self.header.raw[4]) if self.is_cram else bgzf.EOF_BLOCK
             case Chunk():
                 before, middle, after = self._parts(piece)
@@ -236,7 +247,7 @@ class OpenFile:
         """A part of a ticket, made once for each version of data and index."""
         return self._fetch((self.found_index, "answer", query), make, len)
 
-    def kept(self, piece: Literal, make: Callable[[bytes], V], size_of: Callable[[V], int]) -> V:
+    def kept(self, piece: InlineBlock, make: Callable[[bytes], V], size_of: Callable[[V], int]) -> V:
         """What `make` makes of the bytes that a piece stands for, made once."""
         return self._fetch((make, piece), lambda: make(self.literal(piece)), size_of)
 
@@ -304,7 +315,7 @@ class OpenFile:
         return bgzf.deflate(data[start:end]), coffset + size
 
     def _find_tail(self) -> int:
-        file, size, marker = self._open(), self.stat.size, self.literal(Whole.END_OF_FILE)
+        file, size, marker = self._open(), self.stat.size, self.literal(FilePart.EOF)
         tail = size
         while tail >= len(marker):
             file.seek(tail - len(marker))
@@ -378,7 +389,7 @@ class OpenFile:
             if self.header.end < self.tail:
                 raise FormatError("the index does not fit the data: it holds none of its records")
             return
-        file, marker = self._open(), self.literal(Whole.END_OF_FILE)
+        file, marker = self._open(), self.literal(FilePart.EOF)
         file.seek(self.container_end(int(index.containers[-1])))
         if file.read(len(marker)) not in (marker, b""):
             raise FormatError("the index does not fit the data: it does not hold its last records")

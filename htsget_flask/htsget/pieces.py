@@ -1,21 +1,14 @@
 """The pieces of a file that data blocks are made of, and how block URLs spell them."""
 
-import enum
 import re
 import typing
 
 from htsget_flask.formats.bgzf import MAX_BLOCK_SIZE, split_offset, virtual_offset
 from htsget_flask.formats.binning import Chunk
+from htsget_flask.htsget.opened import FilePart, InlineBlock
 from htsget_flask.ranges import ByteRange
 
 Class = typing.Literal["header", "body"]
-
-
-class Whole(enum.Enum):
-    """A piece that every file has once."""
-
-    HEADER = "header"
-    END_OF_FILE = "eof"
 
 
 class Records(typing.NamedTuple):
@@ -31,9 +24,7 @@ class Records(typing.NamedTuple):
     after: int
 
 
-# A chunk's bytes are those of the file except at its edges, where the BGZF blocks are cut and written anew.
-Literal = Chunk | Whole
-Piece = ByteRange | Literal | Records
+Piece = ByteRange | InlineBlock | Records
 
 
 class BlockUrl(typing.NamedTuple):
@@ -55,7 +46,7 @@ def spell(piece: Piece) -> str:
             return f"{start}-{end}"
         case Chunk(begin, end):
             return "{}.{}-{}.{}".format(*split_offset(begin), *split_offset(end))
-        case Whole():
+        case FilePart():
             return str(piece.value)
         case Records(reference_id, start, end, after):
             return f"records-{reference_id}.{start}-{'' if end is None else end}.{after}"
@@ -63,7 +54,7 @@ def spell(piece: Piece) -> str:
 
 def parse(text: str) -> Piece | None:
     """The piece that `spell` wrote so; None for any other text."""
-    for whole in Whole:
+    for whole in FilePart:
         if text == whole.value:
             return whole
     if found := _RANGE.fullmatch(text):

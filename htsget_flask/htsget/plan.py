@@ -8,8 +8,8 @@ from itertools import islice
 from htsget_flask.errors import FileFaultError, NotFound
 from htsget_flask.formats.bgzf import MAX_BLOCK_SIZE, split_offset, virtual_offset
 from htsget_flask.formats.binning import Chunk, merge_chunks
-from htsget_flask.htsget.opened import OpenFile
-from htsget_flask.htsget.pieces import Piece, Whole
+from htsget_flask.htsget.opened import FilePart, OpenFile
+from htsget_flask.htsget.pieces import Piece
 from htsget_flask.htsget.query import UNPLACED, Query
 from htsget_flask.ranges import ByteRange, coalesce
 from htsget_flask.regions import Region
@@ -40,7 +40,7 @@ def plan(query: Query, file: OpenFile, *, block_size: int, is_signed: bool = Fal
             yield from _split(piece, file, block_size)
         else:
             yield piece
-    yield Whole.END_OF_FILE
+    yield FilePart.EOF
 
 
 def question(query: Query, file: OpenFile) -> Hashable:

@@ -2,8 +2,7 @@
 
 from htsget_flask.errors import InvalidInput, NotFound
 from htsget_flask.formats.checksums import READ_CHECKSUMS
-from htsget_flask.htsget.opened import OpenFile
-from htsget_flask.htsget.pieces import Whole
+from htsget_flask.htsget.opened import FilePart, OpenFile
 from htsget_flask.htsget.query import Query
 
 _CHECKSUM_COST = 150
@@ -36,7 +35,7 @@ def _name_of(md5: str, name: str, file: OpenFile) -> str:
     """The name of the reference with a checksum; `name` is what the request calls it, if it does."""
     identifier = repr(file.source.id)
     checksums = file.kept(
-        Whole.HEADER, READ_CHECKSUMS[file.source.form.name], lambda found: _CHECKSUM_COST * len(found)
+        FilePart.HEADER, READ_CHECKSUMS[file.source.form.name], lambda found: _CHECKSUM_COST * len(found)
     )
     known = {reference: checksum.lower() for reference, checksum in checksums if checksum is not None}
     if not known:

@@ -8,8 +8,8 @@ import pybase64
 
 from htsget_flask.formats.bgzf import MAX_BLOCK_SIZE
 from htsget_flask.formats.binning import Chunk
-from htsget_flask.htsget.opened import OpenFile
-from htsget_flask.htsget.pieces import BlockUrl, Class, Literal, Piece, Whole
+from htsget_flask.htsget.opened import FilePart, InlineBlock, OpenFile
+from htsget_flask.htsget.pieces import BlockUrl, Class, Piece
 
 
 class _Inline(NamedTuple):
@@ -44,10 +44,10 @@ def ticket(
 
 def _header(file: OpenFile, inline_limit: int, locate: Callable[[Piece], BlockUrl]) -> tuple[bytes, int]:
     """The header's entry, and how many bytes inline there is room for behind it."""
-    entry, size = file.kept(Whole.HEADER, _inline_header, _size)
+    entry, size = file.kept(FilePart.HEADER, _inline_header, _size)
     if size <= inline_limit:
         return entry, inline_limit - size
-    return _located(locate(Whole.HEADER), "header"), inline_limit
+    return _located(locate(FilePart.HEADER), "header"), inline_limit
 
 
 def _body(
@@ -56,11 +56,11 @@ def _body(
     """The entries behind the header, each with the comma before it."""
     for piece in pieces:
         # Once a piece did not fit the rest is not even made: a request for many regions has hundreds of edges.
-        if _is_short(piece) and (room or (inline_limit and piece is Whole.END_OF_FILE)):
+        if _is_short(piece) and (room or (inline_limit and piece is FilePart.EOF)):
             entry, size = file.kept(piece, _inline_body, _size)
             if not size:
                 continue
-            if size <= room or piece is Whole.END_OF_FILE:
+            if size <= room or piece is FilePart.EOF:
                 room -= min(room, size)
                 yield b"," + entry
                 continue
@@ -68,11 +68,11 @@ def _body(
         yield b"," + _located(locate(piece), "body")
 
 
-def _is_short(piece: Piece) -> TypeGuard[Literal]:
+def _is_short(piece: Piece) -> TypeGuard[InlineBlock]:
     """Whether the piece is not worth a request of its own, if there is room."""
     if isinstance(piece, Chunk):
         return (piece.end >> 16) - (piece.begin >> 16) <= MAX_BLOCK_SIZE
-    return isinstance(piece, Whole)
+    return isinstance(piece, FilePart)
 
 
 def _located(block: BlockUrl, class_: Class) -> bytes:

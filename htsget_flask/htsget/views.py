@@ -19,8 +19,8 @@ from htsget_flask.formats import ENDPOINTS, FORMATS
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.htsget.bases import bases, recoder
 from htsget_flask.htsget.cut import plan_records, record_blocks
-from htsget_flask.htsget.opened import OpenFile
-from htsget_flask.htsget.pieces import BlockUrl, Piece, Records, Whole, parse, spell
+from htsget_flask.htsget.opened import FilePart, OpenFile
+from htsget_flask.htsget.pieces import BlockUrl, Piece, Records, parse, spell
 from htsget_flask.htsget.plan import plan, question
 from htsget_flask.htsget.query import Query, parse_get, parse_post, refuse_arguments
 from htsget_flask.htsget.reference_names import resolve
@@ -100,7 +100,7 @@ def get_block(
     if wanted is None or format_name not in FORMATS or (isinstance(wanted, Records) and present.gate is None):
         raise NotFound("there is no such data block")
     # What is read from the file is proven to be of this version; what is kept of it is not.
-    file = present.catalog.locate(endpoint, dataset_id, format_name, fresh=isinstance(wanted, Whole))
+    file = present.catalog.locate(endpoint, dataset_id, format_name, fresh=isinstance(wanted, FilePart))
     try:
         if file.stat.etag != etag:
             file = present.catalog.locate(endpoint, dataset_id, format_name)
@@ -237,7 +237,7 @@ def _end(piece: Piece) -> int:
             return end
         case Chunk(_, end):
             return (end + 0xFFFF) >> 16
-        case Whole() | Records():
+        case FilePart() | Records():
             return 0
 
 

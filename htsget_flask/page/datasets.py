@@ -10,8 +10,8 @@ from htsget_flask.auth.links import sizes_parts
 from htsget_flask.catalog import DataFile, Source
 from htsget_flask.config import DatasetConfig, TrackConfig
 from htsget_flask.errors import FileFaultError, NotFound
-from htsget_flask.examples import example_regions
 from htsget_flask.formats import ENDPOINTS
+from htsget_flask.htsget.example_regions import example_regions
 from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.page.genomes import Reference, configured_reference, file_url, find_reference, sizes_reference
 from htsget_flask.page.grants import TOO_MANY, access_tracks
