@@ -16,7 +16,6 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import MapAdapter
 from werkzeug.wsgi import get_path_info
 
-from htsget_flask.answers import Answer
 from htsget_flask.auth.making import make_gate
 from htsget_flask.cache import ByteCache
 from htsget_flask.catalog import Catalog
@@ -38,7 +37,6 @@ from htsget_flask.htsget.bases import RECODER
 from htsget_flask.htsget.views import blueprint as htsget
 from htsget_flask.inventory import Inventory
 from htsget_flask.page.views import blueprint as page
-from htsget_flask.preconditions import drop_odd_dates
 from htsget_flask.refget.library import Library
 from htsget_flask.refget.reading import LibraryBases
 from htsget_flask.refget.views import EXTENSION as REFGET
@@ -48,7 +46,9 @@ from htsget_flask.storage import Storage
 from htsget_flask.storage.handover import XAccel, XSendfile
 from htsget_flask.storage.local import LocalStorage
 from htsget_flask.storage.signed import UrlSigner
-from htsget_flask.web import EXTENSION, AnswerView, Services, error_answer, error_name, register
+from htsget_flask.web.answer import Answer
+from htsget_flask.web.preconditions import drop_odd_dates
+from htsget_flask.web.views import EXTENSION, AnswerView, Services, error_answer, error_name, register
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

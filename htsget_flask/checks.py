@@ -23,7 +23,7 @@ from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.references import check_references
 from htsget_flask.refget.library import Library
 from htsget_flask.storage import Storage, VersionError
-from htsget_flask.web import EXTENSION, Services
+from htsget_flask.web.views import EXTENSION, Services
 
 _DEEP_REGIONS = 5
 _MEND_INDEX = "run `htsget-flask index`"

@@ -11,7 +11,7 @@ from htsget_flask.formats import ENDPOINTS
 from htsget_flask.htsget.example_regions import example_regions
 from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.refget.views import library
-from htsget_flask.web import Services
+from htsget_flask.web.views import Services
 
 _LETTERS = 60
 # A folder may hold very many files; a look at the first ones has to do.

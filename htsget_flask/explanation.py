@@ -17,7 +17,7 @@ from htsget_flask.htsget.query import Query
 from htsget_flask.references import reference_names
 from htsget_flask.refget.views import library
 from htsget_flask.regions import Region, RegionSet
-from htsget_flask.web import Services
+from htsget_flask.web.views import Services
 
 _MAX_REGIONS = 20
 

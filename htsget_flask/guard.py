@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Flask, request
 
-from htsget_flask.answers import Answer
 from htsget_flask.auth.access import ACCESS, Access, Gate
 from htsget_flask.auth.audit import Origin, origin_of
 from htsget_flask.auth.links import block_parts, file_parts, names_signature, sizes_parts
 from htsget_flask.errors import InternalServerError
 from htsget_flask.formats import ENDPOINTS
-from htsget_flask.web import AnswerView, Services
+from htsget_flask.web.answer import Answer
+from htsget_flask.web.views import AnswerView, Services
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

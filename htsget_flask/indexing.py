@@ -21,7 +21,7 @@ from htsget_flask.refget.views import library
 from htsget_flask.replacement import default_mode, replacement
 from htsget_flask.storage import Storage
 from htsget_flask.storage.local import LocalStorage
-from htsget_flask.web import Services
+from htsget_flask.web.views import Services
 
 # Beyond this position BAI and TBI have no bins (SAMv1 5.1.1).
 _BAI_LIMIT = 1 << 29

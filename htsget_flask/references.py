@@ -13,7 +13,7 @@ from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.refget.library import Known, Library
 from htsget_flask.refget.views import library
 from htsget_flask.storage import Stat, VersionError
-from htsget_flask.web import Services
+from htsget_flask.web.views import Services
 
 _MOST_NAMED = 5
 

@@ -9,9 +9,7 @@ from flask.blueprints import BlueprintSetupState
 from werkzeug.http import http_date
 from werkzeug.routing import PathConverter
 
-from htsget_flask.answers import Answer
 from htsget_flask.auth.access import Access, access_of
-from htsget_flask.delivery import OCTETS, send_range
 from htsget_flask.errors import FileFaultError, NotFound, ServiceUnavailable, StorageError
 from htsget_flask.files.listing import (
     FolderPage,
@@ -24,7 +22,9 @@ from htsget_flask.files.listing import (
 )
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import Stat, Storage, VersionError, is_hidden
-from htsget_flask.web import AnswerView, Services, base_url, services
+from htsget_flask.web.answer import Answer
+from htsget_flask.web.delivery import OCTETS, send_range
+from htsget_flask.web.views import AnswerView, Services, base_url, services
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

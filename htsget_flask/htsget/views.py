@@ -8,12 +8,9 @@ from urllib.parse import quote
 from flask import Blueprint, Request, Response, jsonify, request
 from werkzeug.exceptions import UnsupportedMediaType
 
-from htsget_flask.answers import Answer, answer_with
 from htsget_flask.auth.access import Access, access_of
 from htsget_flask.auth.links import block_parts
-from htsget_flask.body import read_body
 from htsget_flask.catalog import DataFile
-from htsget_flask.delivery import send_bytes, send_range, send_stream
 from htsget_flask.errors import Gone, NotFound, PermissionDenied, ServiceUnavailable
 from htsget_flask.formats import ENDPOINTS, FORMATS
 from htsget_flask.formats.binning import Chunk
@@ -28,7 +25,10 @@ from htsget_flask.htsget.ticket import ticket
 from htsget_flask.ranges import ByteRange
 from htsget_flask.regions import RegionSet
 from htsget_flask.storage import SignedUrl, VersionError
-from htsget_flask.web import AnswerView, Services, base_url, describe_service, media_type, services
+from htsget_flask.web.answer import Answer, answer_with
+from htsget_flask.web.delivery import send_bytes, send_range, send_stream
+from htsget_flask.web.request_body import read_body
+from htsget_flask.web.views import AnswerView, Services, base_url, describe_service, media_type, services
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

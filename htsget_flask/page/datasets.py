@@ -17,7 +17,7 @@ from htsget_flask.page.genomes import Reference, configured_reference, file_url,
 from htsget_flask.page.grants import TOO_MANY, access_tracks
 from htsget_flask.regions import Region, RegionSet
 from htsget_flask.storage import Stat, VersionError, is_hidden
-from htsget_flask.web import Services, log_fault
+from htsget_flask.web.views import Services, log_fault
 
 # In bases: igv.js would ask for the variants of a whole reference in one ticket.
 _VARIANT_WINDOW = 100_000

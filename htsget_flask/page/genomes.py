@@ -10,7 +10,7 @@ from htsget_flask.config import GenomeConfig
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, ServiceUnavailable
 from htsget_flask.formats.fasta import COMPRESSED, read_lengths
 from htsget_flask.storage import VersionError
-from htsget_flask.web import Services, log_fault
+from htsget_flask.web.views import Services, log_fault
 
 _NAME_COST = 150
 

@@ -13,7 +13,7 @@ from htsget_flask.formats import ENDPOINTS
 from htsget_flask.inventory import Listed
 from htsget_flask.page.datasets import describe, sizes
 from htsget_flask.page.policy import content_security_policy, igv_js
-from htsget_flask.web import base_url, services
+from htsget_flask.web.views import base_url, services
 
 blueprint = Blueprint(
     "page", __name__, template_folder="templates", static_folder="static", static_url_path="/page/static"

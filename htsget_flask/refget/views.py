@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING, Literal, cast
 from flask import Blueprint
 from werkzeug.exceptions import BadRequest, PreconditionFailed
 
-from htsget_flask.answers import Answer, answer_with
 from htsget_flask.auth.access import access_of
 from htsget_flask.config import RefgetConfig
-from htsget_flask.delivery import Streamed, attach
 from htsget_flask.errors import ServiceUnavailable
-from htsget_flask.preconditions import failed_precondition, range_is_meant
 from htsget_flask.ranges import ByteRange
 from htsget_flask.refget.asked import (
     JSON_TYPES,
@@ -30,7 +27,10 @@ from htsget_flask.refget.library import Library
 from htsget_flask.refget.reading import look_at_stored, open_found, read_found
 from htsget_flask.refget.sequences import Found, Stored
 from htsget_flask.storage import VersionError
-from htsget_flask.web import SEQUENCES, AnswerView, Services, describe_service
+from htsget_flask.web.answer import Answer, answer_with
+from htsget_flask.web.delivery import Streamed, attach
+from htsget_flask.web.preconditions import failed_precondition, range_is_meant
+from htsget_flask.web.views import SEQUENCES, AnswerView, Services, describe_service
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

@@ -22,7 +22,7 @@ from htsget_flask.config import read_config
 from htsget_flask.guard import GUARDS, guard
 from htsget_flask.storage import Stat
 from htsget_flask.storage.local import LocalStorage
-from htsget_flask.web import EXTENSION, AnswerView
+from htsget_flask.web.views import EXTENSION, AnswerView
 from tests.client import FlaskHttp, Response, fetch, fetch_ticket, records, truth
 from tests.http.guarded import Caller, audit, guarded
 from tests.issuer import Issuer, serving_issuer, unsigned
@@ -198,7 +198,7 @@ class TestEveryRouteHasAGuard:
         app.view_functions.clear()
 
         def forgets(services: Any, environ: Any, **arguments: Any) -> Any:
-            from htsget_flask.answers import answer_with
+            from htsget_flask.web.answer import answer_with
 
             asked.append(arguments)
             return answer_with(b"secret", {})

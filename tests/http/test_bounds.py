@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from htsget_flask.app import create_app
-from htsget_flask.web import EXTENSION
+from htsget_flask.web.views import EXTENSION
 from tests import files
 from tests.client import FlaskHttp
 from tests.http.app import configured, http_for

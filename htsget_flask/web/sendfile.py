@@ -4,10 +4,10 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, BinaryIO
 
-from htsget_flask.answers import Answer
-from htsget_flask.preconditions import CONDITIONS
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage.handover import SharedFile
+from htsget_flask.web.answer import Answer
+from htsget_flask.web.preconditions import CONDITIONS
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, BinaryIO
 from werkzeug.http import parse_range_header, quote_etag
 from werkzeug.wsgi import wrap_file
 
-from htsget_flask.answers import Answer
 from htsget_flask.errors import FileFaultError, StorageError
-from htsget_flask.front import hand_over
-from htsget_flask.preconditions import failed_precondition, range_is_meant
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import VersionError
 from htsget_flask.storage.remote import RemoteFile
-from htsget_flask.web import error_answer
+from htsget_flask.web.answer import Answer
+from htsget_flask.web.preconditions import failed_precondition, range_is_meant
+from htsget_flask.web.sendfile import hand_over
+from htsget_flask.web.views import error_answer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

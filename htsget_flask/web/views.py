@@ -16,9 +16,7 @@ from flask_cors import CORS
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from htsget_flask import __version__
-from htsget_flask.answers import Answer, answer_with, common_fields
 from htsget_flask.auth.access import Gate
-from htsget_flask.body import discard_body
 from htsget_flask.cache import ByteCache
 from htsget_flask.catalog import Catalog
 from htsget_flask.config import Config
@@ -33,6 +31,8 @@ from htsget_flask.errors import (
 )
 from htsget_flask.inventory import Inventory
 from htsget_flask.storage import Storage
+from htsget_flask.web.answer import Answer, answer_with, common_fields
+from htsget_flask.web.request_body import discard_body
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

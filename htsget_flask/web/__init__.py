@@ -1,0 +1,1 @@
+"""HTTP: answers, views, preconditions and ranges (RFC 9110); it knows none of the protocols."""
