@@ -16,8 +16,8 @@ from gunicorn.app.base import BaseApplication
 
 from htsget_flask.app import DeferredApp, begin
 from htsget_flask.config import Config
-from htsget_flask.connections import TlsContext
-from htsget_flask.worker import Worker
+from htsget_flask.server.connections import TlsContext
+from htsget_flask.server.worker import Worker
 
 DEFAULT_THREADS = 32
 

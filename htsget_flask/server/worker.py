@@ -17,7 +17,7 @@ from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseExc
 from gunicorn.util import close_graceful
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
-from htsget_flask.connections import Limits, Patience, PlainSocket
+from htsget_flask.server.connections import Limits, Patience, PlainSocket
 from htsget_flask.web.answer import common_fields
 from htsget_flask.web.views import EXTENSION, allowed_origins, error_answer, error_name
 
