@@ -37,11 +37,11 @@ from htsget_flask.htsget.bases import RECODER
 from htsget_flask.htsget.views import blueprint as htsget
 from htsget_flask.inventory import Inventory
 from htsget_flask.page.views import blueprint as page
-from htsget_flask.refget.library import Library
-from htsget_flask.refget.reading import LibraryBases
 from htsget_flask.refget.views import EXTENSION as REFGET
 from htsget_flask.refget.views import blueprint as refget
 from htsget_flask.refget.views import library
+from htsget_flask.sequences.library import Library
+from htsget_flask.sequences.open_sequence import LibraryBases
 from htsget_flask.storage import Storage
 from htsget_flask.storage.handover import XAccel, XSendfile
 from htsget_flask.storage.local import LocalStorage

@@ -21,7 +21,7 @@ from htsget_flask.findings import Findings
 from htsget_flask.htsget.example_regions import example_regions
 from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.references import check_references
-from htsget_flask.refget.library import Library
+from htsget_flask.sequences.library import Library
 from htsget_flask.storage import Storage, VersionError
 from htsget_flask.web.views import EXTENSION, Services
 

@@ -10,8 +10,8 @@ from htsget_flask.findings import Findings
 from htsget_flask.formats import cram
 from htsget_flask.formats.reference_numbers import name_of
 from htsget_flask.htsget.opened import OpenFile
-from htsget_flask.refget.library import Known, Library
 from htsget_flask.refget.views import library
+from htsget_flask.sequences.library import Known, Library
 from htsget_flask.storage import Stat, VersionError
 from htsget_flask.web.views import Services
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from htsget_flask.errors import FileFaultError, FormatError, NotFound
-from htsget_flask.refget.fastas import keep_table, known_table, make_table
-from htsget_flask.refget.sequences import Fasta
-from htsget_flask.refget.store import Ingest
-from htsget_flask.refget.table import BESIDE, load_table
+from htsget_flask.sequences.fasta_files import keep_table, known_table, make_table
+from htsget_flask.sequences.fasta_index import BESIDE, load_table
+from htsget_flask.sequences.lookup import Fasta
+from htsget_flask.sequences.store import Ingest
 from htsget_flask.storage import VersionError
 from htsget_flask.storage.local import LocalStorage
 

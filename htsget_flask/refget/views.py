@@ -11,7 +11,7 @@ from htsget_flask.auth.access import access_of
 from htsget_flask.config import RefgetConfig
 from htsget_flask.errors import ServiceUnavailable
 from htsget_flask.ranges import ByteRange
-from htsget_flask.refget.asked import (
+from htsget_flask.refget.query import (
     JSON_TYPES,
     TEXT_TYPES,
     VERSIONS,
@@ -22,10 +22,10 @@ from htsget_flask.refget.asked import (
     parse_bounds,
     ranged_part,
 )
-from htsget_flask.refget.digests import spelled
-from htsget_flask.refget.library import Library
-from htsget_flask.refget.reading import look_at_stored, open_found, read_found
-from htsget_flask.refget.sequences import Found, Stored
+from htsget_flask.sequences.digests import spelled
+from htsget_flask.sequences.library import Library
+from htsget_flask.sequences.lookup import Found, Stored
+from htsget_flask.sequences.open_sequence import look_at_stored, open_found, read_found
 from htsget_flask.storage import VersionError
 from htsget_flask.web.answer import Answer, answer_with
 from htsget_flask.web.delivery import Streamed, attach

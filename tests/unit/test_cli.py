@@ -17,8 +17,8 @@ from htsget_flask.app import create_app, create_services, limited
 from htsget_flask.cli import main
 from htsget_flask.config import folder_config, read_config
 from htsget_flask.refget.preparing import ingest_fastas
-from htsget_flask.refget.table import store_table
 from htsget_flask.refget.views import library
+from htsget_flask.sequences.fasta_index import store_table
 from tests import files
 from tests.files import GOOD, NOT_BGZF, WITHOUT_INDEX
 from tests.files import truncated as truncate
@@ -384,10 +384,10 @@ class TestRefget:
                 raise PermissionError(13, "denied", str(path))
             store_table(path, *arguments, **options)
 
-        monkeypatch.setattr("htsget_flask.refget.fastas.store_table", refusing)
+        monkeypatch.setattr("htsget_flask.sequences.fasta_files.store_table", refusing)
         result = run("refget", "index", "--config", config, paths[1])
         assert f"digests in {tmp_path}/kept/refget/" in result.stdout
-        monkeypatch.delattr("htsget_flask.refget.library.make_table")
+        monkeypatch.delattr("htsget_flask.sequences.library.make_table")
         (known,) = library(create_services(read_config(config))).look()
         assert known.sequences == 1
 

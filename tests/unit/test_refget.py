@@ -19,18 +19,18 @@ from werkzeug.exceptions import HTTPException, NotAcceptable
 
 from htsget_flask.config import RefgetConfig
 from htsget_flask.errors import FileFaultError, NotFound, ServiceUnavailable
-from htsget_flask.refget import library
-from htsget_flask.refget.asked import JSON_TYPES, TEXT_TYPES, Part, bounded_part, choose_type, ranged_part
-from htsget_flask.refget.digests import parse_identifier
-from htsget_flask.refget.fastas import make_table
-from htsget_flask.refget.letters import letters
-from htsget_flask.refget.library import Library
 from htsget_flask.refget.preparing import index_fastas, ingest_fastas
-from htsget_flask.refget.scanning import scan
-from htsget_flask.refget.sequences import Fasta, Stored
-from htsget_flask.refget.store import read_store
-from htsget_flask.refget.table import BESIDE, Table, store_table
-from htsget_flask.refget.texts import Blocks, PlainText
+from htsget_flask.refget.query import JSON_TYPES, TEXT_TYPES, Part, bounded_part, choose_type, ranged_part
+from htsget_flask.sequences import library
+from htsget_flask.sequences.digests import parse_identifier
+from htsget_flask.sequences.fasta_files import make_table
+from htsget_flask.sequences.fasta_index import BESIDE, Table, store_table
+from htsget_flask.sequences.fasta_scan import scan
+from htsget_flask.sequences.fasta_text import Blocks, PlainText
+from htsget_flask.sequences.library import Library
+from htsget_flask.sequences.lookup import Fasta, Stored
+from htsget_flask.sequences.store import read_store
+from htsget_flask.sequences.subsequence import letters
 from htsget_flask.storage.local import LocalStorage
 from tests.sequences import expected, fasta, some_letters, write_compressed
 
@@ -279,7 +279,7 @@ class TestDigestsAreComputedOnce:
                 raise PermissionError(13, "denied", str(path))
             store_table(path, *arguments, **options)
 
-        monkeypatch.setattr("htsget_flask.refget.fastas.store_table", refusing)
+        monkeypatch.setattr("htsget_flask.sequences.fasta_files.store_table", refusing)
         (kept,) = run_index(folder / "a.fa", folder.parent / "cache")
         assert kept is not None
         assert folder.parent / "cache" in kept.parents
@@ -490,7 +490,7 @@ class TestAFailureIsNotAMiss:
 WORKER = """
 import sys
 from pathlib import Path
-from htsget_flask.refget import library
+from htsget_flask.sequences import library
 from tests.unit.test_refget import library_of
 scans, make_table = [], library.make_table
 library.make_table = lambda *given, **more: (scans.append(given), make_table(*given, **more))[1]
@@ -628,7 +628,7 @@ class TestAStore:
             yield b"AC"
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("htsget_flask.refget.sequences.letters", failing)
+        monkeypatch.setattr("htsget_flask.sequences.lookup.letters", failing)
         with pytest.raises(OSError, match="No space"):
             self.ingest(path, tmp_path / "store")
         assert [file for file in (tmp_path / "store").rglob("*") if file.is_file()] == []
@@ -636,7 +636,7 @@ class TestAStore:
     def test_nothing_is_kept_under_a_digest_that_it_has_not(
         self, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("htsget_flask.refget.sequences.letters", lambda *_: iter([b"AC"]))
+        monkeypatch.setattr("htsget_flask.sequences.lookup.letters", lambda *_: iter([b"AC"]))
         with pytest.raises(FileFaultError, match="was changed while it was read"):
             self.ingest(path, tmp_path / "store")
         assert [file for file in (tmp_path / "store").rglob("*") if file.is_file()] == []

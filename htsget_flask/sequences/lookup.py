@@ -7,10 +7,10 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from htsget_flask.refget.digests import Digests, Identifier, head, heads, parse_identifier
-from htsget_flask.refget.letters import letters
-from htsget_flask.refget.table import Layout, Table, one_line
-from htsget_flask.refget.texts import BgzfText, PlainText, Text
+from htsget_flask.sequences.digests import Digests, Identifier, head, heads, parse_identifier
+from htsget_flask.sequences.fasta_index import Layout, Table, one_line
+from htsget_flask.sequences.fasta_text import BgzfText, PlainText, Text
+from htsget_flask.sequences.subsequence import letters
 from htsget_flask.storage import Stat, Storage
 
 # So many found sequences are remembered, by the text that asked for them.

@@ -13,10 +13,10 @@ from htsget_flask.errors import FileFaultError, FormatError, NotFound, StorageEr
 from htsget_flask.formats.fasta import MAX_FAI
 from htsget_flask.formats.sidecar import is_private
 from htsget_flask.formats.unpacking import check_size
-from htsget_flask.refget.scanning import scan
-from htsget_flask.refget.sequences import Fasta
-from htsget_flask.refget.table import BESIDE, Table, kept_path, load_table, store_table
-from htsget_flask.refget.texts import Blocks, bgzf_pieces, plain_pieces
+from htsget_flask.sequences.fasta_index import BESIDE, Table, kept_path, load_table, store_table
+from htsget_flask.sequences.fasta_scan import scan
+from htsget_flask.sequences.fasta_text import Blocks, bgzf_pieces, plain_pieces
+from htsget_flask.sequences.lookup import Fasta
 from htsget_flask.storage import Stat, Storage, VersionError
 from htsget_flask.storage.local import LocalStorage
 

@@ -7,10 +7,10 @@ from concurrent.futures import Executor
 import numpy as np
 
 from htsget_flask.errors import FormatError
-from htsget_flask.refget.digests import MD5_SIZE, TRUNC512_SIZE, Digester
-from htsget_flask.refget.letters import line_letters
-from htsget_flask.refget.table import Bytes, Integers, Table
-from htsget_flask.refget.texts import Blocks
+from htsget_flask.sequences.digests import MD5_SIZE, TRUNC512_SIZE, Digester
+from htsget_flask.sequences.fasta_index import Bytes, Integers, Table
+from htsget_flask.sequences.fasta_text import Blocks
+from htsget_flask.sequences.subsequence import line_letters
 
 # In lower case the letters differ in this bit only; no other byte becomes a letter without it.
 _UPPER = np.uint8(0xDF)

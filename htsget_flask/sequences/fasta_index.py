@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from htsget_flask.formats import sidecar
-from htsget_flask.refget.digests import MD5_SIZE, TRUNC512_SIZE, Digests
+from htsget_flask.sequences.digests import MD5_SIZE, TRUNC512_SIZE, Digests
 from htsget_flask.storage import Stat
 
 BESIDE = ".refget"

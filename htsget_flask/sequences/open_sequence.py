@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, ServiceUnavailable
-from htsget_flask.refget.library import Library
-from htsget_flask.refget.sequences import Fasta, Found, Stored
+from htsget_flask.sequences.library import Library
+from htsget_flask.sequences.lookup import Fasta, Found, Stored
 from htsget_flask.storage import Stat, VersionError
 
 _MD5 = re.compile(r"[0-9A-Fa-f]{32}", re.ASCII)

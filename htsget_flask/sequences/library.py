@@ -21,11 +21,11 @@ from htsget_flask.errors import (
 )
 from htsget_flask.formats.fasta import is_fasta
 from htsget_flask.formats.unpacking import check_size
-from htsget_flask.refget.digests import parse_identifier
-from htsget_flask.refget.fastas import keep_table, known_table, make_table, oddities, some
-from htsget_flask.refget.sequences import Fasta, Found, Sequences, Stored
-from htsget_flask.refget.store import LIST, faulty, read_store
-from htsget_flask.refget.table import Table
+from htsget_flask.sequences.digests import parse_identifier
+from htsget_flask.sequences.fasta_files import keep_table, known_table, make_table, oddities, some
+from htsget_flask.sequences.fasta_index import Table
+from htsget_flask.sequences.lookup import Fasta, Found, Sequences, Stored
+from htsget_flask.sequences.store import LIST, faulty, read_store
 from htsget_flask.storage import Stat, Storage, VersionError
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 from htsget_flask.errors import FormatError
 from htsget_flask.formats import bgzf
-from htsget_flask.refget.table import Integers
+from htsget_flask.sequences.fasta_index import Integers
 
 # What fits the processor's cache: each piece is gone over several times.
 PIECE = 256 << 10

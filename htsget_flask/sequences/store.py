@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from htsget_flask.errors import FormatError, NotFound
-from htsget_flask.refget.digests import MD5_SIZE, TRUNC512_SIZE, Digester, Digests
-from htsget_flask.refget.sequences import Fasta, Stored
 from htsget_flask.replacement import default_mode, replacement
+from htsget_flask.sequences.digests import MD5_SIZE, TRUNC512_SIZE, Digester, Digests
+from htsget_flask.sequences.lookup import Fasta, Stored
 from htsget_flask.storage import Storage, is_hidden
 
 LIST = "refget.tsv"

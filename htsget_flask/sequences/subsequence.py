@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from htsget_flask.errors import FormatError
-from htsget_flask.refget.table import Layout
-from htsget_flask.refget.texts import Text
+from htsget_flask.sequences.fasta_index import Layout
+from htsget_flask.sequences.fasta_text import Text
 
 # So many letters are made at once: what fits the processor's cache takes half of the time.
 PIECE = 64 << 10

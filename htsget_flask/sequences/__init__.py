@@ -1,0 +1,1 @@
+"""Reference sequences by digest: from FASTA files and from stores."""
