@@ -18,7 +18,6 @@ from werkzeug.wsgi import get_path_info
 
 from htsget_flask.auth.making import make_gate
 from htsget_flask.cache import ByteCache
-from htsget_flask.catalog import Catalog
 from htsget_flask.config import (
     Config,
     ConfigError,
@@ -28,6 +27,8 @@ from htsget_flask.config import (
     folder_config,
     read_config,
 )
+from htsget_flask.datasets.catalog import Catalog
+from htsget_flask.datasets.inventory import Inventory
 from htsget_flask.files.views import blueprint as files
 from htsget_flask.formats.recoder import Recoder
 from htsget_flask.formats.sidecar import distrust
@@ -35,7 +36,6 @@ from htsget_flask.guard import guard
 from htsget_flask.htsget.bases import EXTENSION as BASES
 from htsget_flask.htsget.bases import RECODER
 from htsget_flask.htsget.views import blueprint as htsget
-from htsget_flask.inventory import Inventory
 from htsget_flask.page.views import blueprint as page
 from htsget_flask.refget.views import EXTENSION as REFGET
 from htsget_flask.refget.views import blueprint as refget

@@ -14,12 +14,12 @@ import pysam
 from flask.testing import FlaskClient
 
 from htsget_flask.app import create_app, create_services
-from htsget_flask.catalog import DataFile, Source
 from htsget_flask.config import Config, LocalStorageConfig
+from htsget_flask.datasets.catalog import DataFile, Source
+from htsget_flask.datasets.example_regions import example_regions
+from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.findings import Findings
-from htsget_flask.htsget.example_regions import example_regions
-from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.references import check_references
 from htsget_flask.sequences.library import Library
 from htsget_flask.storage import Storage, VersionError

@@ -13,10 +13,10 @@ import pysam.bcftools
 import pysam.samtools
 from pysam.utils import SamtoolsError
 
-from htsget_flask.catalog import Source
+from htsget_flask.datasets.catalog import Source
+from htsget_flask.datasets.open_file import READ_HEADER
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, StorageError
 from htsget_flask.formats.fasta import COMPRESSED, is_fasta
-from htsget_flask.htsget.opened import READ_HEADER
 from htsget_flask.refget.views import library
 from htsget_flask.replacement import default_mode, replacement
 from htsget_flask.storage import Storage

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from htsget_flask.catalog import Catalog
 from htsget_flask.config import Config, LocalStorageConfig, PrefixConfig
+from htsget_flask.datasets.catalog import Catalog
 from htsget_flask.formats import ENDPOINTS, FORMATS
 
 _BGZIP = "is not compressed: bgzip it, then index it"

@@ -5,11 +5,11 @@ from collections.abc import Hashable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 
+from htsget_flask.datasets.open_file import FilePart, OpenFile
 from htsget_flask.errors import FileFaultError, NotFound
 from htsget_flask.formats.bgzf import MAX_BLOCK_SIZE, split_offset, virtual_offset
 from htsget_flask.formats.binning import Chunk, merge_chunks
-from htsget_flask.htsget.opened import FilePart, OpenFile
-from htsget_flask.htsget.pieces import Piece
+from htsget_flask.htsget.data_blocks import Piece
 from htsget_flask.htsget.query import UNPLACED, Query
 from htsget_flask.ranges import ByteRange, coalesce
 from htsget_flask.regions import Region

@@ -1,8 +1,8 @@
 """What a request calls a reference, where only the file's header can decide which one that is."""
 
+from htsget_flask.datasets.open_file import FilePart, OpenFile
 from htsget_flask.errors import InvalidInput, NotFound
 from htsget_flask.formats.checksums import READ_CHECKSUMS
-from htsget_flask.htsget.opened import FilePart, OpenFile
 from htsget_flask.htsget.query import Query
 
 _CHECKSUM_COST = 150

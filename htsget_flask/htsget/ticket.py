@@ -6,10 +6,10 @@ from typing import NamedTuple, TypeGuard
 import orjson
 import pybase64
 
+from htsget_flask.datasets.open_file import FilePart, InlineBlock, OpenFile
 from htsget_flask.formats.bgzf import MAX_BLOCK_SIZE
 from htsget_flask.formats.binning import Chunk
-from htsget_flask.htsget.opened import FilePart, InlineBlock, OpenFile
-from htsget_flask.htsget.pieces import BlockUrl, Class, Piece
+from htsget_flask.htsget.data_blocks import BlockUrl, Class, Piece
 
 
 class _Inline(NamedTuple):

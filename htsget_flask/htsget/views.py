@@ -10,17 +10,17 @@ from werkzeug.exceptions import UnsupportedMediaType
 
 from htsget_flask.auth.access import Access, access_of
 from htsget_flask.auth.links import block_parts
-from htsget_flask.catalog import DataFile
+from htsget_flask.datasets.catalog import DataFile
+from htsget_flask.datasets.open_file import FilePart, OpenFile
 from htsget_flask.errors import Gone, NotFound, PermissionDenied, ServiceUnavailable
 from htsget_flask.formats import ENDPOINTS, FORMATS
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.htsget.bases import bases, recoder
-from htsget_flask.htsget.cut import plan_records, record_blocks
-from htsget_flask.htsget.opened import FilePart, OpenFile
-from htsget_flask.htsget.pieces import BlockUrl, Piece, Records, parse, spell
+from htsget_flask.htsget.data_blocks import BlockUrl, Piece, Records, parse, spell
 from htsget_flask.htsget.plan import plan, question
 from htsget_flask.htsget.query import Query, parse_get, parse_post, refuse_arguments
 from htsget_flask.htsget.reference_names import resolve
+from htsget_flask.htsget.region_grants import plan_records, record_blocks
 from htsget_flask.htsget.ticket import ticket
 from htsget_flask.ranges import ByteRange
 from htsget_flask.regions import RegionSet

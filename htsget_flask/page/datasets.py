@@ -7,12 +7,12 @@ from urllib.parse import quote, urlencode
 
 from htsget_flask.auth.access import Access
 from htsget_flask.auth.links import sizes_parts
-from htsget_flask.catalog import DataFile, Source
 from htsget_flask.config import DatasetConfig, TrackConfig
+from htsget_flask.datasets.catalog import DataFile, Source
+from htsget_flask.datasets.example_regions import example_regions
+from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import FileFaultError, NotFound
 from htsget_flask.formats import ENDPOINTS
-from htsget_flask.htsget.example_regions import example_regions
-from htsget_flask.htsget.opened import OpenFile
 from htsget_flask.page.genomes import Reference, configured_reference, file_url, find_reference, sizes_reference
 from htsget_flask.page.grants import TOO_MANY, access_tracks
 from htsget_flask.regions import Region, RegionSet

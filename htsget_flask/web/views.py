@@ -18,8 +18,9 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from htsget_flask import __version__
 from htsget_flask.auth.access import Gate
 from htsget_flask.cache import ByteCache
-from htsget_flask.catalog import Catalog
 from htsget_flask.config import Config
+from htsget_flask.datasets.catalog import Catalog
+from htsget_flask.datasets.inventory import Inventory
 from htsget_flask.errors import (
     FileFaultError,
     InternalServerError,
@@ -29,7 +30,6 @@ from htsget_flask.errors import (
     StorageError,
     printable,
 )
-from htsget_flask.inventory import Inventory
 from htsget_flask.storage import Storage
 from htsget_flask.web.answer import Answer, answer_with, common_fields
 from htsget_flask.web.request_body import discard_body

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from htsget_flask.datasets.index_store import FoundIndex, load_index
 from htsget_flask.formats import cram
 from htsget_flask.formats.crai import read_crai
 from htsget_flask.formats.cram import read_cram_header
@@ -19,7 +20,6 @@ from htsget_flask.formats.headers import read_bam_header, read_bcf_header, read_
 from htsget_flask.formats.index import Index
 from htsget_flask.formats.index_files import read_index
 from htsget_flask.formats.lengths import reference_lengths
-from htsget_flask.htsget.indexes import FoundIndex, load_index
 from htsget_flask.storage import Stat
 from tests.bounded import outcome
 from tests.files import MAX_BLOCK_DATA, bgzf_block

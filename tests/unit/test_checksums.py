@@ -5,8 +5,8 @@ from pathlib import Path
 import pysam
 import pytest
 
+from htsget_flask.datasets.open_file import READ_HEADER
 from htsget_flask.formats.checksums import READ_CHECKSUMS
-from htsget_flask.htsget.opened import READ_HEADER
 from tests.files import FORMATS, GOOD
 from tests.referenced import write_cram, write_reference
 

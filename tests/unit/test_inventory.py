@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from htsget_flask.catalog import Catalog
 from htsget_flask.config import PrefixConfig
-from htsget_flask.inventory import Inventory
+from htsget_flask.datasets.catalog import Catalog
+from htsget_flask.datasets.inventory import Inventory
 from htsget_flask.storage import Entry
 from htsget_flask.storage.local import LocalStorage
 

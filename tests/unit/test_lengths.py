@@ -5,8 +5,8 @@ from pathlib import Path
 import pysam
 import pytest
 
+from htsget_flask.datasets.open_file import READ_HEADER
 from htsget_flask.formats.lengths import reference_lengths
-from htsget_flask.htsget.opened import READ_HEADER
 from tests.files import FORMATS, GOOD
 
 # Of the others pysam warns.

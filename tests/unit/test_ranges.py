@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from htsget_flask.datasets.open_file import FilePart
 from htsget_flask.formats.binning import Chunk
-from htsget_flask.htsget.opened import FilePart
-from htsget_flask.htsget.pieces import Piece, parse, spell
+from htsget_flask.htsget.data_blocks import Piece, parse, spell
 from htsget_flask.ranges import ByteRange, coalesce
 
 ranges = st.builds(lambda start, length: ByteRange(start, start + length), st.integers(0, 60), st.integers(0, 20))

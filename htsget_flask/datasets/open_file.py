@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import BinaryIO, NamedTuple, TypeVar, cast
 
 from htsget_flask.cache import ByteCache
-from htsget_flask.catalog import DataFile
+from htsget_flask.datasets.catalog import DataFile
+from htsget_flask.datasets.index_store import FoundIndex, IndexT, find_index, load_index, private_bytes
 from htsget_flask.errors import FileFaultError, FormatError
 from htsget_flask.formats import bgzf, cram, slices
 from htsget_flask.formats.binning import Chunk
@@ -20,7 +21,6 @@ from htsget_flask.formats.index_files import read_index
 from htsget_flask.formats.lengths import reference_lengths
 from htsget_flask.formats.records import PLACE_SIZE, is_unplaced, may_start
 from htsget_flask.formats.reference_numbers import memory_of, number_references
-from htsget_flask.htsget.indexes import FoundIndex, IndexT, find_index, load_index, private_bytes
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage.remote import EDGE, RemoteFile
 

@@ -3,9 +3,9 @@
 import re
 import typing
 
+from htsget_flask.datasets.open_file import FilePart, InlineBlock
 from htsget_flask.formats.bgzf import MAX_BLOCK_SIZE, split_offset, virtual_offset
 from htsget_flask.formats.binning import Chunk
-from htsget_flask.htsget.opened import FilePart, InlineBlock
 from htsget_flask.ranges import ByteRange
 
 Class = typing.Literal["header", "body"]

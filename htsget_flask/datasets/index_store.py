@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from htsget_flask.catalog import Source
+from htsget_flask.datasets.catalog import Source
 from htsget_flask.errors import FileFaultError, NotFound
 from htsget_flask.formats import sidecar
 from htsget_flask.formats.crai import Crai

@@ -4,14 +4,14 @@ from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import BinaryIO
 
+from htsget_flask.datasets.open_file import FilePart, OpenFile
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, PermissionDenied
 from htsget_flask.formats.recoder import Recoder
 from htsget_flask.formats.recoding import Recoded, select_recoded
 from htsget_flask.formats.reference_numbers import name_of
 from htsget_flask.formats.selection import Wanted, select
 from htsget_flask.htsget.bases import Bases
-from htsget_flask.htsget.opened import FilePart, OpenFile
-from htsget_flask.htsget.pieces import Piece, Records
+from htsget_flask.htsget.data_blocks import Piece, Records
 from htsget_flask.htsget.plan import container_ranges, reference_id_of
 from htsget_flask.htsget.query import UNPLACED, Query
 from htsget_flask.regions import Region, RegionSet

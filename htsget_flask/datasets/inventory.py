@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from htsget_flask.catalog import Catalog, Source
 from htsget_flask.config import DatasetConfig
+from htsget_flask.datasets.catalog import Catalog, Source
 from htsget_flask.errors import StorageError
 from htsget_flask.formats import FORMATS
 from htsget_flask.formats.fasta import COMPRESSED, is_fasta

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from itertools import islice
 
+from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.formats.binning import first_bin
 from htsget_flask.formats.crai import Crai
 from htsget_flask.formats.index import Index
-from htsget_flask.htsget.opened import OpenFile
 
 _WINDOW = 20_000
 _MOST_REFERENCES = 10_000

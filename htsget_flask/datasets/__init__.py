@@ -1,0 +1,1 @@
+"""From the id of a dataset to its opened file."""
