@@ -24,7 +24,7 @@ from benchmarks.blocks import Sample, Side, Sizes, Span, concurrent_memory, rang
 from benchmarks.client import drive, get
 from benchmarks.report import Measure, Report, limited, median_of, missing_peer, say
 from benchmarks.servers import Process, flask_floor, htsget_server, nginx, nginx_command
-from htsget_flask.refget.preparing import ingest_fastas
+from htsget_flask.commands.refget import ingest_fastas
 from htsget_flask.sequences.fasta_files import make_table
 from htsget_flask.sequences.lookup import Fasta
 from htsget_flask.storage.local import LocalStorage

@@ -21,7 +21,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from htsget_flask.demo import write_demo
+from htsget_flask.commands.demo import write_demo
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

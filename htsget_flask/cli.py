@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import click
 
 from htsget_flask import __version__
-from htsget_flask.announcement import announce
 from htsget_flask.app import create_services
+from htsget_flask.commands.announcement import announce
+from htsget_flask.commands.demo import write_demo
 from htsget_flask.config import (
     Config,
     ConfigError,
@@ -21,7 +22,6 @@ from htsget_flask.config import (
     read_config,
     web_origin,
 )
-from htsget_flask.demo import write_demo
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.formats.sidecar import distrust
 from htsget_flask.storage import Storage, VersionError
@@ -113,7 +113,7 @@ def serve(
 
 
 def _check_tls(config: Config, certfile: Path, keyfile: Path) -> None:
-    from htsget_flask.certificates import CertificateError, check_certificate  # noqa: PLC0415 - of no use without TLS
+    from htsget_flask.commands.certificates import CertificateError, check_certificate  # noqa: PLC0415 - of no use without TLS
 
     if faults := list(exposing_faults(config, keyfile)):
         raise click.ClickException("\n".join(faults))
@@ -160,14 +160,14 @@ def check(words: tuple[str, ...], config_path: Path | None, deep: bool, token: s
     if len(words) > 1:
         raise click.UsageError("give either DIR or --config FILE")
     folder = _FOLDER.convert(words[0], None, click.get_current_context()) if words else None
-    from htsget_flask.check_report import report_files  # noqa: PLC0415 - pysam is of no use to the server
+    from htsget_flask.commands.check.report import report_files  # noqa: PLC0415 - pysam is of no use to the server
 
     if not report_files(_config(folder, config_path), deep=deep):
         raise SystemExit(1)
 
 
 def _explain(config: Config, token: str, resource_id: str, region_text: str | None = None) -> None:
-    from htsget_flask.explanation import explain_access  # noqa: PLC0415 - of no use to the other commands
+    from htsget_flask.commands.explain_access import explain_access  # noqa: PLC0415 - of no use to the other commands
 
     if config.auth is None:
         click.echo("there is no access control: everybody may see everything")
@@ -188,7 +188,7 @@ def index(folder: Path | None, config_path: Path | None) -> None:
     FASTA files get their .fai, and .gzi where they are compressed: other programs need them. A file that cannot be read
     or indexed is reported at the end; the others get their indexes, and the exit code is 1.
     """
-    from htsget_flask.indexing import (  # noqa: PLC0415 - pysam is of no use to the server
+    from htsget_flask.commands.index import (  # noqa: PLC0415 - pysam is of no use to the server
         build_fasta_indexes,
         build_index,
         unindexed,
@@ -242,7 +242,7 @@ def refget_index(fastas: tuple[Path, ...], config_path: Path | None) -> None:
 
     Those that are kept already are left alone.
     """
-    from htsget_flask.refget.preparing import index_fastas  # noqa: PLC0415 - of no use to the other commands
+    from htsget_flask.commands.refget import index_fastas  # noqa: PLC0415 - of no use to the other commands
 
     with _told_faults() as on_fault:
         for path, kept, count in index_fastas(fastas, _cache_folder(config_path), _progress, on_fault):
@@ -258,7 +258,7 @@ def ingest(fastas: tuple[Path, ...], folder: Path, config_path: Path | None) -> 
 
     Such a folder is also one that samtools reads as REF_CACHE. What is there already is left alone.
     """
-    from htsget_flask.refget.preparing import ingest_fastas  # noqa: PLC0415 - of no use to the other commands
+    from htsget_flask.commands.refget import ingest_fastas  # noqa: PLC0415 - of no use to the other commands
 
     with _told_faults() as on_fault:
         for path, added, count in ingest_fastas(fastas, folder, _cache_folder(config_path), _progress, on_fault):

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 
 from htsget_flask.app import create_app, create_services
 from htsget_flask.cli import main
+from htsget_flask.commands.examples import example_urls
+from htsget_flask.commands.refget import ingest_fastas
 from htsget_flask.config import read_config
-from htsget_flask.examples import example_urls
-from htsget_flask.refget.preparing import ingest_fastas
 from tests.client import FlaskHttp
 from tests.sequences import expected
 from tests.unit.test_refget import Silent

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from htsget_flask.refget.preparing import ingest_fastas
+from htsget_flask.commands.refget import ingest_fastas
 from htsget_flask.storage.local import LocalStorage
 from tests.client import FlaskHttp, Response
 from tests.http.app import http_for

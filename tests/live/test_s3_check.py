@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from htsget_flask.bucket_checks import BucketReport, check_buckets
 from htsget_flask.cli import main
+from htsget_flask.commands.check.buckets import BucketReport, check_buckets
 from htsget_flask.config import Config
 from tests.faulty import INVALID_OBJECT_STATE, Exchange, FaultyProxy, InArchive, always, faulty_proxy
 from tests.files import GOOD

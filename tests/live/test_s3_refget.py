@@ -6,9 +6,9 @@ from contextlib import contextmanager
 import pytest
 
 from htsget_flask.app import create_services
+from htsget_flask.commands.check.references import check_sequences
+from htsget_flask.commands.refget import ingest_fastas
 from htsget_flask.config import Config
-from htsget_flask.references import check_sequences
-from htsget_flask.refget.preparing import ingest_fastas
 from tests.faulty import FaultyProxy, faulty_proxy
 from tests.live.buckets import STORAGE, BucketHttp, application, is_elsewhere, kind, settings
 from tests.s3 import S3Server

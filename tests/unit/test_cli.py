@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 
 from htsget_flask.app import create_app, create_services, limited
 from htsget_flask.cli import main
+from htsget_flask.commands.refget import ingest_fastas
 from htsget_flask.config import folder_config, read_config
-from htsget_flask.refget.preparing import ingest_fastas
 from htsget_flask.refget.views import library
 from htsget_flask.sequences.fasta_index import store_table
 from tests import files
@@ -372,7 +372,7 @@ class TestRefget:
         self, paths: list[Path], config: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         first = run("refget", "index", "--config", config, paths[1])
-        monkeypatch.delattr("htsget_flask.refget.preparing.make_table")
+        monkeypatch.delattr("htsget_flask.commands.refget.make_table")
         assert run("refget", "index", "--config", config, paths[1]).stdout == first.stdout
         assert first.stdout == f"{paths[1]}: 1 sequences, digests in {paths[1]}.refget\n"
 

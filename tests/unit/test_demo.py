@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pysam
 import pytest
 
-from htsget_flask.demo import write_demo
+from htsget_flask.commands.demo import write_demo
 
 SAMPLE = "NA00001"
 PAIRED_FORMATS = ("bam", "cram")

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug.exceptions import HTTPException, NotAcceptable
 
+from htsget_flask.commands.refget import index_fastas, ingest_fastas
 from htsget_flask.config import RefgetConfig
 from htsget_flask.errors import FileFaultError, NotFound, ServiceUnavailable
-from htsget_flask.refget.preparing import index_fastas, ingest_fastas
 from htsget_flask.refget.query import JSON_TYPES, TEXT_TYPES, Part, bounded_part, choose_type, ranged_part
 from htsget_flask.sequences import library
 from htsget_flask.sequences.digests import parse_identifier

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from botocore import exceptions as faults
 from botocore.credentials import Credentials, RefreshableCredentials
 
-from htsget_flask.bucket_cors import cors_rules, page_origins, probe
+from htsget_flask.commands.check.cors import cors_rules, page_origins, probe
+from htsget_flask.commands.check.findings import Findings
 from htsget_flask.config import Config, DatasetConfig, S3StorageConfig
 from htsget_flask.errors import NotFound, StorageError
-from htsget_flask.findings import Findings
 from htsget_flask.storage.bucket import Bucket, NotAllowedError, Object
 from htsget_flask.storage.connection import open_client
 from htsget_flask.storage.failures import ARCHIVED

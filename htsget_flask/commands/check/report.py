@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 import click
 
 from htsget_flask.app import create_services
-from htsget_flask.checks import check
+from htsget_flask.commands.check.files import check
+from htsget_flask.commands.check.findings import Findings
+from htsget_flask.commands.check.references import check_sequences
+from htsget_flask.commands.check.unserved import overlooked
+from htsget_flask.commands.index import unindexed_fastas
 from htsget_flask.config import Config, S3StorageConfig
 from htsget_flask.errors import StorageError
-from htsget_flask.findings import Findings
-from htsget_flask.indexing import unindexed_fastas
-from htsget_flask.overlooked import overlooked
-from htsget_flask.references import check_sequences
 
 if TYPE_CHECKING:
-    from htsget_flask.bucket_checks import BucketReport
+    from htsget_flask.commands.check.buckets import BucketReport
 
 
 def report_files(config: Config, *, deep: bool) -> bool:
@@ -67,7 +67,7 @@ def report_files(config: Config, *, deep: bool) -> bool:
 
 def _bucket_reports(config: Config) -> "Iterator[BucketReport]":
     if any(isinstance(storage, S3StorageConfig) for storage in config.storages.values()):
-        from htsget_flask.bucket_checks import check_buckets  # noqa: PLC0415 - boto3 takes long to import
+        from htsget_flask.commands.check.buckets import check_buckets  # noqa: PLC0415 - boto3 takes long to import
 
         yield from check_buckets(config)
 

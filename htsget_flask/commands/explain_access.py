@@ -6,7 +6,8 @@ from functools import partial
 
 from htsget_flask.app import create_services
 from htsget_flask.auth.decision import Decision
-from htsget_flask.auth.explaining import explain, understood, who
+from htsget_flask.commands.access_decisions import explain, understood, who
+from htsget_flask.commands.check.references import reference_names
 from htsget_flask.config import AuthConfig, Config
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import NotFound, PermissionDenied, ServiceError, StorageError, UnsupportedFormat
@@ -14,7 +15,6 @@ from htsget_flask.formats import ENDPOINTS
 from htsget_flask.htsget.bases import bases
 from htsget_flask.htsget.query import Query
 from htsget_flask.htsget.region_grants import plan_records
-from htsget_flask.references import reference_names
 from htsget_flask.refget.views import library
 from htsget_flask.regions import Region, RegionSet
 from htsget_flask.web.views import Services

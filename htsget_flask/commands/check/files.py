@@ -14,13 +14,13 @@ import pysam
 from flask.testing import FlaskClient
 
 from htsget_flask.app import create_app, create_services
+from htsget_flask.commands.check.findings import Findings
+from htsget_flask.commands.check.references import check_references
 from htsget_flask.config import Config, LocalStorageConfig
 from htsget_flask.datasets.catalog import DataFile, Source
 from htsget_flask.datasets.example_regions import example_regions
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
-from htsget_flask.findings import Findings
-from htsget_flask.references import check_references
 from htsget_flask.sequences.library import Library
 from htsget_flask.storage import Storage, VersionError
 from htsget_flask.web.views import EXTENSION, Services

@@ -1,0 +1,1 @@
+"""What `htsget-flask check` finds out, one subject in each module."""
