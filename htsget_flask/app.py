@@ -43,9 +43,9 @@ from htsget_flask.refget.views import library
 from htsget_flask.sequences.library import Library
 from htsget_flask.sequences.open_sequence import LibraryBases
 from htsget_flask.storage import Storage
-from htsget_flask.storage.handover import XAccel, XSendfile
 from htsget_flask.storage.local import LocalStorage
-from htsget_flask.storage.signed import UrlSigner
+from htsget_flask.storage.secure_link import UrlSigner
+from htsget_flask.storage.sendfile import XAccel, XSendfile
 from htsget_flask.web.answer import Answer
 from htsget_flask.web.preconditions import drop_odd_dates
 from htsget_flask.web.views import EXTENSION, AnswerView, Services, error_answer, error_name, register
@@ -105,7 +105,7 @@ def _storage(name: str, config: StorageConfig) -> Storage:
     if isinstance(config, LocalStorageConfig):
         return _local(name, config)
     # boto3 takes long to import, and much memory.
-    from htsget_flask.storage.connection import connect  # noqa: PLC0415
+    from htsget_flask.storage.s3.client import connect  # noqa: PLC0415
 
     return connect(name, **config.model_dump(exclude={"type"}))
 

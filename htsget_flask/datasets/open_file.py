@@ -22,7 +22,7 @@ from htsget_flask.formats.lengths import reference_lengths
 from htsget_flask.formats.records import PLACE_SIZE, is_unplaced, may_start
 from htsget_flask.formats.reference_numbers import memory_of, number_references
 from htsget_flask.ranges import ByteRange
-from htsget_flask.storage.remote import EDGE, RemoteFile
+from htsget_flask.storage.remote_file import EDGE, RemoteFile
 
 V = TypeVar("V")
 

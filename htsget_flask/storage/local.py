@@ -13,8 +13,8 @@ from typing import BinaryIO, TypeVar, cast
 
 from htsget_flask.errors import NotFound
 from htsget_flask.storage import Child, Entry, SignedUrl, Stat, VersionError, is_hidden, is_key, validate_key
-from htsget_flask.storage.handover import Handover, SharedFile, static_etag
-from htsget_flask.storage.signed import UrlSigner
+from htsget_flask.storage.secure_link import UrlSigner
+from htsget_flask.storage.sendfile import Handover, SharedFile, static_etag
 
 _MOST_SEEN = 10_000
 # In letters: ten thousand longer keys would take 40 MB. Clients choose them, where links lead to one file in many ways.

@@ -14,7 +14,7 @@ from werkzeug.wsgi import wrap_file
 from htsget_flask.errors import FileFaultError, StorageError
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import VersionError
-from htsget_flask.storage.remote import RemoteFile
+from htsget_flask.storage.remote_file import RemoteFile
 from htsget_flask.web.answer import Answer
 from htsget_flask.web.preconditions import failed_precondition, range_is_meant
 from htsget_flask.web.sendfile import hand_over

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, BinaryIO
 
 from htsget_flask.ranges import ByteRange
-from htsget_flask.storage.handover import SharedFile
+from htsget_flask.storage.sendfile import SharedFile
 from htsget_flask.web.answer import Answer
 from htsget_flask.web.preconditions import CONDITIONS
 

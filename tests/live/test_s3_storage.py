@@ -7,8 +7,8 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 import pytest
 
 from htsget_flask.storage import Storage
-from htsget_flask.storage.bucket import Bucket
-from htsget_flask.storage.s3 import S3Storage
+from htsget_flask.storage.s3.bucket import Bucket
+from htsget_flask.storage.s3.storage import S3Storage
 from tests.contract import StorageContract
 from tests.s3 import S3Server
 
@@ -53,7 +53,7 @@ class TestS3Storage(StorageContract):
     def test_a_large_folder_is_listed_in_steps(
         self, storage: Storage, put: Callable[[str, bytes], None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("htsget_flask.storage.s3._MOST_LISTED", 2)
+        monkeypatch.setattr("htsget_flask.storage.s3.storage._MOST_LISTED", 2)
         names = ["a/", "b", "c/", "d/", "e", "f", "g/"]
         for name in names:
             put(f"{name}file" if name.endswith("/") else name, b"1")

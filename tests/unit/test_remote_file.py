@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from htsget_flask.ranges import ByteRange
-from htsget_flask.storage.remote import EDGE, RemoteFile
+from htsget_flask.storage.remote_file import EDGE, RemoteFile
 
 CONTENT = random.Random(4).randbytes(5 * EDGE)
 

@@ -15,10 +15,10 @@ from htsget_flask.commands.check.cors import cors_rules, page_origins, probe
 from htsget_flask.commands.check.findings import Findings
 from htsget_flask.config import Config, DatasetConfig, S3StorageConfig
 from htsget_flask.errors import NotFound, StorageError
-from htsget_flask.storage.bucket import Bucket, NotAllowedError, Object
-from htsget_flask.storage.connection import open_client
-from htsget_flask.storage.failures import ARCHIVED
-from htsget_flask.storage.presigned import Presigner
+from htsget_flask.storage.s3.bucket import Bucket, NotAllowedError, Object
+from htsget_flask.storage.s3.client import open_client
+from htsget_flask.storage.s3.failures import ARCHIVED
+from htsget_flask.storage.s3.presigned import Presigner
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

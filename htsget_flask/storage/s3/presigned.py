@@ -11,8 +11,8 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from htsget_flask.cache import ExpiringCache, bytes_of
 from htsget_flask.errors import StorageError
 from htsget_flask.storage import SignedUrl
-from htsget_flask.storage.bucket import Object
-from htsget_flask.storage.failures import EXPIRED_CREDENTIALS, NO_CREDENTIALS
+from htsget_flask.storage.s3.bucket import Object
+from htsget_flask.storage.s3.failures import EXPIRED_CREDENTIALS, NO_CREDENTIALS
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -10,10 +10,10 @@ from typing import BinaryIO, NamedTuple, cast
 from htsget_flask.errors import NotFound, StorageError
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import Child, Entry, SignedUrl, Stat, VersionError, is_hidden, is_key, validate_key
-from htsget_flask.storage.bucket import Batch, Bucket, NotAllowedError, Object
-from htsget_flask.storage.failures import archived
-from htsget_flask.storage.presigned import Presigner
-from htsget_flask.storage.remote import RemoteFile
+from htsget_flask.storage.remote_file import RemoteFile
+from htsget_flask.storage.s3.bucket import Batch, Bucket, NotAllowedError, Object
+from htsget_flask.storage.s3.failures import archived
+from htsget_flask.storage.s3.presigned import Presigner
 
 # Seconds for which it is remembered that nothing is there: who has just written a file looks for it.
 _ABSENCE = 5.0

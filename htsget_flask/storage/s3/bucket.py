@@ -12,7 +12,7 @@ from botocore import exceptions as faults
 from htsget_flask.errors import NotFound, StorageError
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import VersionError
-from htsget_flask.storage.failures import EXPIRED, code_of, explained, is_of_s3, may_pass, status_of
+from htsget_flask.storage.s3.failures import EXPIRED, code_of, explained, is_of_s3, may_pass, status_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

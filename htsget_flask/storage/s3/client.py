@@ -9,9 +9,9 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 
 from htsget_flask import __version__
-from htsget_flask.storage.bucket import Bucket
-from htsget_flask.storage.presigned import Presigner
-from htsget_flask.storage.s3 import S3Storage
+from htsget_flask.storage.s3.bucket import Bucket
+from htsget_flask.storage.s3.presigned import Presigner
+from htsget_flask.storage.s3.storage import S3Storage
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
