@@ -27,7 +27,7 @@ from benchmarks.data import HG38, SMALL, WINDOW, Genome, Place, blocks_of, disti
 from benchmarks.report import Measure, Report, limited, median_of, say
 from benchmarks.servers import Process, flask_floor, htsget_server
 from htsget_flask.config import HtsgetConfig
-from htsget_flask.formats.index_files import read_index
+from htsget_flask.formats.index_reader import read_index
 from tests.htslib import HtslibIndex
 from tests.issuer import AUDIENCE, Issuer, Key
 

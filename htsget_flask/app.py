@@ -16,6 +16,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import MapAdapter
 from werkzeug.wsgi import get_path_info
 
+from htsget_flask.array_file import distrust
 from htsget_flask.auth.making import make_gate
 from htsget_flask.cache import ByteCache
 from htsget_flask.config import (
@@ -30,8 +31,7 @@ from htsget_flask.config import (
 from htsget_flask.datasets.catalog import Catalog
 from htsget_flask.datasets.inventory import Inventory
 from htsget_flask.files.views import blueprint as files
-from htsget_flask.formats.recoder import Recoder
-from htsget_flask.formats.sidecar import distrust
+from htsget_flask.formats.cram.recoder import Recoder
 from htsget_flask.guard import guard
 from htsget_flask.htsget.bases import EXTENSION as BASES
 from htsget_flask.htsget.bases import RECODER

@@ -11,6 +11,7 @@ import click
 
 from htsget_flask import __version__
 from htsget_flask.app import create_services
+from htsget_flask.array_file import distrust
 from htsget_flask.commands.announcement import announce
 from htsget_flask.commands.demo import write_demo
 from htsget_flask.config import (
@@ -23,7 +24,6 @@ from htsget_flask.config import (
     web_origin,
 )
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
-from htsget_flask.formats.sidecar import distrust
 from htsget_flask.storage import Storage, VersionError
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)

@@ -5,7 +5,7 @@ from itertools import islice
 
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.formats.binning import first_bin
-from htsget_flask.formats.crai import Crai
+from htsget_flask.formats.cram.crai import Crai
 from htsget_flask.formats.index import Index
 
 _WINDOW = 20_000

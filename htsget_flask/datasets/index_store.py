@@ -7,10 +7,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from htsget_flask import array_file as sidecar
 from htsget_flask.datasets.catalog import Source
 from htsget_flask.errors import FileFaultError, NotFound
-from htsget_flask.formats import sidecar
-from htsget_flask.formats.crai import Crai
+from htsget_flask.formats.cram.crai import Crai
 from htsget_flask.formats.index import Index
 from htsget_flask.formats.unpacking import check_size
 from htsget_flask.storage import Stat, VersionError

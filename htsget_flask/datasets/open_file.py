@@ -12,12 +12,14 @@ from htsget_flask.cache import ByteCache
 from htsget_flask.datasets.catalog import DataFile
 from htsget_flask.datasets.index_store import FoundIndex, IndexT, find_index, load_index, private_bytes
 from htsget_flask.errors import FileFaultError, FormatError
-from htsget_flask.formats import bgzf, cram, slices
+from htsget_flask.formats import bgzf
 from htsget_flask.formats.binning import Chunk
-from htsget_flask.formats.crai import Crai, read_crai
+from htsget_flask.formats.cram import container as cram
+from htsget_flask.formats.cram import slices
+from htsget_flask.formats.cram.crai import Crai, read_crai
 from htsget_flask.formats.headers import Header, read_bam_header, read_bcf_header, read_vcf_header
 from htsget_flask.formats.index import Index
-from htsget_flask.formats.index_files import read_index
+from htsget_flask.formats.index_reader import read_index
 from htsget_flask.formats.lengths import reference_lengths
 from htsget_flask.formats.records import PLACE_SIZE, is_unplaced, may_start
 from htsget_flask.formats.reference_numbers import memory_of, number_references

@@ -3,7 +3,8 @@
 import io
 from collections.abc import Callable, Mapping
 
-from htsget_flask.formats import bgzf, cram
+from htsget_flask.formats import bgzf
+from htsget_flask.formats.cram import container as cram
 from htsget_flask.formats.header_lines import contigs, sam_tags
 from htsget_flask.formats.headers import MAX_HEADER_DATA
 

@@ -4,7 +4,8 @@ import io
 import struct
 
 from htsget_flask.errors import FormatError
-from htsget_flask.formats import bgzf, cram
+from htsget_flask.formats import bgzf
+from htsget_flask.formats.cram import container as cram
 from htsget_flask.formats.header_lines import contigs, number_of
 from htsget_flask.formats.headers import MAX_HEADER_DATA, Header
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Protocol, cast
 
-from htsget_flask.formats.recoder import Recoder
+from htsget_flask.formats.cram.recoder import Recoder
 from htsget_flask.web.views import Services
 
 EXTENSION = "bases"

@@ -6,10 +6,10 @@ from typing import BinaryIO
 
 from htsget_flask.datasets.open_file import FilePart, OpenFile
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, PermissionDenied
-from htsget_flask.formats.recoder import Recoder
-from htsget_flask.formats.recoding import Recoded, select_recoded
+from htsget_flask.formats.cram.recoder import Recoder
+from htsget_flask.formats.cram.region_filter import Recoded, select_recoded
 from htsget_flask.formats.reference_numbers import name_of
-from htsget_flask.formats.selection import Wanted, select
+from htsget_flask.formats.region_filter import Wanted, select
 from htsget_flask.htsget.bases import Bases
 from htsget_flask.htsget.data_blocks import Piece, Records
 from htsget_flask.htsget.plan import container_ranges, reference_id_of

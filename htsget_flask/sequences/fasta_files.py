@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 
+from htsget_flask.array_file import is_private
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, StorageError
 from htsget_flask.formats.fasta import MAX_FAI
-from htsget_flask.formats.sidecar import is_private
 from htsget_flask.formats.unpacking import check_size
 from htsget_flask.sequences.fasta_index import BESIDE, Table, kept_path, load_table, store_table
 from htsget_flask.sequences.fasta_scan import scan

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from htsget_flask.formats import sidecar
+from htsget_flask import array_file as sidecar
 from htsget_flask.sequences.digests import MD5_SIZE, TRUNC512_SIZE, Digests
 from htsget_flask.storage import Stat
 

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from htsget_flask.datasets.index_store import FoundIndex, load_index
-from htsget_flask.formats import cram
-from htsget_flask.formats.crai import read_crai
-from htsget_flask.formats.cram import read_cram_header
+from htsget_flask.formats.cram import container as cram
+from htsget_flask.formats.cram.container import read_cram_header
+from htsget_flask.formats.cram.crai import read_crai
 from htsget_flask.formats.fasta import read_lengths
 from htsget_flask.formats.headers import read_bam_header, read_bcf_header, read_vcf_header
 from htsget_flask.formats.index import Index
-from htsget_flask.formats.index_files import read_index
+from htsget_flask.formats.index_reader import read_index
 from htsget_flask.formats.lengths import reference_lengths
 from htsget_flask.storage import Stat
 from tests.bounded import outcome

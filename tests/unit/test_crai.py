@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from htsget_flask.errors import FormatError
-from htsget_flask.formats.crai import read_crai
+from htsget_flask.formats.cram.crai import read_crai
 
 entries = st.lists(
     st.tuples(st.integers(-1, 4), st.integers(1, 500), st.integers(1, 200), st.integers(0, 12)), max_size=40

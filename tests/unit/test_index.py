@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from htsget_flask import array_file as sidecar
 from htsget_flask.errors import FormatError
-from htsget_flask.formats import sidecar
 from htsget_flask.formats.binning import (
     BAI_DEPTH,
     BAI_MIN_SHIFT,
@@ -23,7 +23,7 @@ from htsget_flask.formats.binning import (
     parent,
 )
 from htsget_flask.formats.index import Index
-from htsget_flask.formats.index_files import read_index
+from htsget_flask.formats.index_reader import read_index
 from tests import files
 from tests.files import GOOD_BGZF
 from tests.htslib import HtslibIndex

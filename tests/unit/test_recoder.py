@@ -21,12 +21,12 @@ import pysam
 import pytest
 
 from htsget_flask.errors import FormatError, ServiceUnavailable
-from htsget_flask.formats.cram import Container, eof_container, read_container, read_cram_header
-from htsget_flask.formats.cram_coding import read_block
+from htsget_flask.formats.cram.container import Container, eof_container, read_container, read_cram_header
+from htsget_flask.formats.cram.encoding import read_block
+from htsget_flask.formats.cram.recoder import Limits, Recoder
+from htsget_flask.formats.cram.region_filter import Recoded, select_recoded
 from htsget_flask.formats.headers import Header
-from htsget_flask.formats.recoder import Limits, Recoder
-from htsget_flask.formats.recoding import Recoded, select_recoded
-from htsget_flask.formats.selection import Wanted
+from htsget_flask.formats.region_filter import Wanted
 from htsget_flask.ranges import ByteRange
 from tests import referenced
 from tests.live.server import wait_until
@@ -157,7 +157,7 @@ class TestTheProcess:
     def test_ends_when_its_parent_is_killed(self, tmp_path: Path) -> None:
         code = (
             "import os, signal, sys\n"
-            "from htsget_flask.formats.recoder import Limits, _Process\n"
+            "from htsget_flask.formats.cram.recoder import Limits, _Process\n"
             "child = _Process(Limits())\n"
             "print(child._process.pid, flush=True)\n"
             "os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -10,8 +10,8 @@ import pytest
 from htsget_flask.errors import FormatError
 from htsget_flask.formats.bgzf import EOF_BLOCK, read_blocks, virtual_offset
 from htsget_flask.formats.binning import Chunk
-from htsget_flask.formats.index_files import read_index
-from htsget_flask.formats.selection import Wanted, select
+from htsget_flask.formats.index_reader import read_index
+from htsget_flask.formats.region_filter import Wanted, select
 from tests import files
 from tests.bounded import outcome
 

@@ -8,7 +8,7 @@ from htsget_flask.commands.check.findings import Findings
 from htsget_flask.datasets.catalog import DataFile
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
-from htsget_flask.formats import cram
+from htsget_flask.formats.cram import container as cram
 from htsget_flask.formats.reference_numbers import name_of
 from htsget_flask.refget.views import library
 from htsget_flask.sequences.library import Known, Library

@@ -3,8 +3,8 @@
 from typing import BinaryIO, NamedTuple
 
 from htsget_flask.errors import FormatError
-from htsget_flask.formats.cram import Container, read_container
-from htsget_flask.formats.cram_coding import UNREADABLE, ShortError, decompress, read_block, read_itf8, skip_ltf8
+from htsget_flask.formats.cram.container import Container, read_container
+from htsget_flask.formats.cram.encoding import UNREADABLE, ShortError, decompress, read_block, read_itf8, skip_ltf8
 
 MULTIPLE_REFERENCES = -2
 

@@ -9,7 +9,7 @@ from typing import BinaryIO
 from isal import isal_zlib
 
 from htsget_flask.errors import FormatError
-from htsget_flask.formats.cram_coding import UNREADABLE, ShortError, decompress, read_block, read_itf8, skip_ltf8
+from htsget_flask.formats.cram.encoding import UNREADABLE, ShortError, decompress, read_block, read_itf8, skip_ltf8
 from htsget_flask.formats.header_lines import sam_tags
 from htsget_flask.formats.headers import MAX_HEADER_DATA, Header, sort_order
 from htsget_flask.formats.reference_numbers import number_references

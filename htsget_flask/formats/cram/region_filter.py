@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from htsget_flask.errors import FormatError
-from htsget_flask.formats.cram import eof_container, read_container, read_groups, read_sequences
+from htsget_flask.formats.cram.container import eof_container, read_container, read_groups, read_sequences
+from htsget_flask.formats.cram.recoder import Recoder
+from htsget_flask.formats.cram.slices import MULTIPLE_REFERENCES, Slice, read_slices, read_whole
 from htsget_flask.formats.header_lines import number_of
-from htsget_flask.formats.recoder import Recoder
-from htsget_flask.formats.selection import Wanted
-from htsget_flask.formats.slices import MULTIPLE_REFERENCES, Slice, read_slices, read_whole
+from htsget_flask.formats.region_filter import Wanted
 from htsget_flask.ranges import ByteRange
 
 # Decoded together, in bytes; the first containers by themselves, so that the answer begins soon.
