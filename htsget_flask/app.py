@@ -17,7 +17,7 @@ from werkzeug.routing import MapAdapter
 from werkzeug.wsgi import get_path_info
 
 from htsget_flask.array_file import distrust
-from htsget_flask.auth.making import make_gate
+from htsget_flask.auth.factory import make_gate
 from htsget_flask.cache import ByteCache
 from htsget_flask.config import (
     Config,

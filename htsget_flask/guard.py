@@ -11,7 +11,7 @@ from flask import Flask, request
 
 from htsget_flask.auth.access import ACCESS, Access, Gate
 from htsget_flask.auth.audit import Origin, origin_of
-from htsget_flask.auth.links import block_parts, file_parts, names_signature, sizes_parts
+from htsget_flask.auth.signed_urls import block_parts, file_parts, names_signature, sizes_parts
 from htsget_flask.errors import InternalServerError
 from htsget_flask.formats import ENDPOINTS
 from htsget_flask.web.answer import Answer

@@ -7,7 +7,7 @@ from typing import Any
 from htsget_flask.auth.audit import Audit, Origin
 from htsget_flask.auth.caller import Caller
 from htsget_flask.auth.decision import Authorizer, Decision, decide
-from htsget_flask.auth.links import Links, names_signature
+from htsget_flask.auth.signed_urls import Links, names_signature
 from htsget_flask.auth.tokens import Authenticator
 from htsget_flask.errors import InvalidAuthentication, NotFound, PermissionDenied, ServiceError
 from htsget_flask.regions import Region, RegionSet

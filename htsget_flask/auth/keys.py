@@ -12,7 +12,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from htsget_flask.auth.outside import OutsideError
+from htsget_flask.auth.http_client import OutsideError
 from htsget_flask.errors import ServiceUnavailable
 
 log = logging.getLogger(__name__)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote_plus, urlencode
 
 from htsget_flask.auth.caller import ANONYMOUS, Caller
+from htsget_flask.auth.http_client import Outside, OutsideError, RefusedError
 from htsget_flask.auth.jws import (
     LONGEST,
     InvalidTokenError,
@@ -22,7 +23,6 @@ from htsget_flask.auth.jws import (
     verify,
 )
 from htsget_flask.auth.keys import Keys
-from htsget_flask.auth.outside import Outside, OutsideError, RefusedError
 from htsget_flask.auth.visas import PASSPORT, Passports
 from htsget_flask.cache import ExpiringCache, bytes_of
 from htsget_flask.errors import InvalidAuthentication, ServiceUnavailable

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from htsget_flask.auth.caller import Caller
 from htsget_flask.auth.decision import ENDPOINTS, Decision, decide
-from htsget_flask.auth.making import make_authenticator, make_authorizer
+from htsget_flask.auth.factory import make_authenticator, make_authorizer
 from htsget_flask.config import AuthConfig
 from htsget_flask.regions import Region, parse_region
 

@@ -1,7 +1,8 @@
 """The configuration, which every other module takes as given; only this package knows pydantic and YAML."""
 
-from htsget_flask.config.access import AuthConfig, ClaimConfig, RuleConfig, SignerConfig
-from htsget_flask.config.faults import exposing_faults
+from htsget_flask.config.auth import AuthConfig, ClaimConfig, RuleConfig, SignerConfig
+from htsget_flask.config.cross_checks import exposing_faults
+from htsget_flask.config.loading import ConfigError, default_cache_folder, folder_config, read_config
 from htsget_flask.config.models import (
     Config,
     DatasetConfig,
@@ -12,9 +13,8 @@ from htsget_flask.config.models import (
     RefgetFastaConfig,
     TrackConfig,
 )
-from htsget_flask.config.reading import ConfigError, default_cache_folder, folder_config, read_config
 from htsget_flask.config.storages import LocalStorageConfig, S3StorageConfig, StorageConfig
-from htsget_flask.config.values import is_url, web_origin
+from htsget_flask.config.types import is_url, web_origin
 
 __all__ = [
     "AuthConfig",

@@ -14,9 +14,9 @@ from pydantic import (
     model_validator,
 )
 
-from htsget_flask.config.access import AuthConfig
+from htsget_flask.config.auth import AuthConfig
 from htsget_flask.config.storages import StorageConfig
-from htsget_flask.config.values import (
+from htsget_flask.config.types import (
     BaseUrl,
     HostName,
     Key,

@@ -6,10 +6,10 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from htsget_flask.config.access import AuthConfig
+from htsget_flask.config.auth import AuthConfig
 from htsget_flask.config.models import Config
 from htsget_flask.config.storages import LocalStorageConfig
-from htsget_flask.config.values import IN_FILE
+from htsget_flask.config.types import IN_FILE
 
 
 def remarks(config: Config, base: Path) -> Iterator[str]:

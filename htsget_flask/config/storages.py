@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
-from htsget_flask.config.values import BaseUrl, Folder, Model, Secret, base_url, meant_settings
+from htsget_flask.config.types import BaseUrl, Folder, Model, Secret, base_url, meant_settings
 
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}|arn:[A-Za-z0-9:/._-]{3,1000}")
 

@@ -9,7 +9,7 @@ from flask import Blueprint, Request, Response, jsonify, request
 from werkzeug.exceptions import UnsupportedMediaType
 
 from htsget_flask.auth.access import Access, access_of
-from htsget_flask.auth.links import block_parts
+from htsget_flask.auth.signed_urls import block_parts
 from htsget_flask.datasets.catalog import DataFile
 from htsget_flask.datasets.open_file import FilePart, OpenFile
 from htsget_flask.errors import Gone, NotFound, PermissionDenied, ServiceUnavailable

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from htsget_flask.auth.access import Access
-from htsget_flask.auth.links import sizes_parts
+from htsget_flask.auth.signed_urls import sizes_parts
 from htsget_flask.config import DatasetConfig, TrackConfig
 from htsget_flask.datasets.catalog import DataFile, Source
 from htsget_flask.datasets.example_regions import example_regions

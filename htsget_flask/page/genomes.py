@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 from htsget_flask.auth.access import Access
-from htsget_flask.auth.links import file_parts
+from htsget_flask.auth.signed_urls import file_parts
 from htsget_flask.config import GenomeConfig
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, ServiceUnavailable
 from htsget_flask.formats.fasta import COMPRESSED, read_lengths

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from htsget_flask.app import create_app
-from htsget_flask.auth.policy import PolicyAuthorizer
+from htsget_flask.auth.policy_service import PolicyAuthorizer
 from htsget_flask.config import read_config
 from htsget_flask.guard import GUARDS, guard
 from htsget_flask.storage import Stat

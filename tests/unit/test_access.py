@@ -12,12 +12,12 @@ from htsget_flask.auth.audit import Audit, Origin
 from htsget_flask.auth.caller import ANONYMOUS, Caller, Visa
 from htsget_flask.auth.decision import Decision
 from htsget_flask.auth.decision import decide as decide_on
+from htsget_flask.auth.http_client import Outside
 from htsget_flask.auth.jws import Signature
 from htsget_flask.auth.keys import Keys
-from htsget_flask.auth.links import Links
-from htsget_flask.auth.outside import Outside
-from htsget_flask.auth.policy import PolicyAuthorizer
+from htsget_flask.auth.policy_service import PolicyAuthorizer
 from htsget_flask.auth.rules import Rule, RuleAuthorizer, any_of, contains, equals, grants
+from htsget_flask.auth.signed_urls import Links
 from htsget_flask.auth.tokens import Authenticator
 from htsget_flask.errors import InvalidAuthentication, NotFound, PermissionDenied, ServiceUnavailable
 from htsget_flask.regions import Region, RegionSet

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from htsget_flask.auth.access import Gate
 from htsget_flask.auth.audit import Audit, Origin, origin_of
 from htsget_flask.auth.caller import Caller
-from htsget_flask.auth.links import Links
-from htsget_flask.auth.outside import Outside
+from htsget_flask.auth.http_client import Outside
 from htsget_flask.auth.rules import Rule, RuleAuthorizer
+from htsget_flask.auth.signed_urls import Links
 from htsget_flask.auth.tokens import Authenticator
 from htsget_flask.errors import ServiceUnavailable
 from htsget_flask.regions import Region

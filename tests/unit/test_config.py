@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from htsget_flask.app import load_config
 from htsget_flask.config import ConfigError, default_cache_folder, folder_config, read_config
-from htsget_flask.config.access import (
+from htsget_flask.config.auth import (
     AuthConfig,
     ClaimConfig,
     IntrospectionConfig,

@@ -7,8 +7,8 @@ import pytest
 
 from htsget_flask.auth import keys as keys_module
 from htsget_flask.auth.caller import Caller
+from htsget_flask.auth.http_client import Outside, OutsideError
 from htsget_flask.auth.keys import Keys
-from htsget_flask.auth.outside import Outside, OutsideError
 from htsget_flask.auth.tokens import Authenticator
 from htsget_flask.auth.tokens import Issuer as Trusted
 from htsget_flask.auth.visas import Passports, VisaIssuer

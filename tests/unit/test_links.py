@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htsget_flask.auth.links import Links, names_signature
+from htsget_flask.auth.signed_urls import Links, names_signature
 
 SECRET, OTHER = "first-secret-0123456789", "second-secret-0123456789"
 NOW = 1_800_000_000

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from htsget_flask.auth.outside import Outside, OutsideError, RefusedError
+from htsget_flask.auth.http_client import Outside, OutsideError, RefusedError
 from tests.hostile import HOSTILE, OK, flood, hostile_server, send
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import jwt
 import pytest
 
+from htsget_flask.auth.http_client import Outside, OutsideError
 from htsget_flask.auth.keys import Keys
-from htsget_flask.auth.outside import Outside, OutsideError
 from htsget_flask.auth.tokens import Authenticator, Introspection
 from htsget_flask.auth.tokens import Issuer as Trusted
 from htsget_flask.auth.visas import Passports, VisaIssuer

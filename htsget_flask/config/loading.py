@@ -11,12 +11,12 @@ from typing import Any
 import yaml
 from pydantic import SecretStr, ValidationError
 
-from htsget_flask.config.access import located
-from htsget_flask.config.faults import cross_faults
+from htsget_flask.config.auth import located
+from htsget_flask.config.cross_checks import cross_faults
 from htsget_flask.config.models import GENOME_TAGS, KIND_TAGS, Config
 from htsget_flask.config.remarks import remarks
 from htsget_flask.config.storages import LocalStorageConfig
-from htsget_flask.config.values import IN_FILE, MEANT, TEXT_TAGS, is_url, secret_in
+from htsget_flask.config.types import IN_FILE, MEANT, TEXT_TAGS, is_url, secret_in
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 

@@ -11,7 +11,7 @@ import orjson
 
 from htsget_flask.auth.caller import Caller
 from htsget_flask.auth.decision import Decision
-from htsget_flask.auth.outside import Outside, OutsideError
+from htsget_flask.auth.http_client import Outside, OutsideError
 from htsget_flask.cache import ExpiringCache, bytes_of
 from htsget_flask.errors import ServiceUnavailable
 from htsget_flask.regions import Region, RegionSet

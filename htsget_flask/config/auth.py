@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, SecretStr, model_validator
 
-from htsget_flask.config.values import (
+from htsget_flask.config.types import (
     IN_FILE,
     ClientSecret,
     Model,

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from htsget_flask.config.access import access_faults, secret_files
+from htsget_flask.config.auth import access_faults, secret_files
 from htsget_flask.config.models import Config, DatasetConfig, kind_of_dataset
 from htsget_flask.config.storages import LocalStorageConfig
-from htsget_flask.config.values import IN_FILE, is_url, meant_settings, secret_in
+from htsget_flask.config.types import IN_FILE, is_url, meant_settings, secret_in
 
 # What may be served beside datasets, or without any.
 _OTHERS = (("files", "storages"), ("refget", "fastas"), ("refget", "store"))

@@ -9,11 +9,11 @@ import orjson
 from htsget_flask.auth.access import Gate
 from htsget_flask.auth.audit import Audit
 from htsget_flask.auth.decision import Authorizer
+from htsget_flask.auth.http_client import Outside
 from htsget_flask.auth.keys import Keys, KeySource
-from htsget_flask.auth.links import Links
-from htsget_flask.auth.outside import Outside
-from htsget_flask.auth.policy import PolicyAuthorizer
+from htsget_flask.auth.policy_service import PolicyAuthorizer
 from htsget_flask.auth.rules import Rule, RuleAuthorizer, any_of, contains, equals, grants
+from htsget_flask.auth.signed_urls import Links
 from htsget_flask.auth.tokens import Authenticator, Introspection, Issuer
 from htsget_flask.auth.visas import Passports, VisaIssuer
 from htsget_flask.config import AuthConfig, ClaimConfig, RuleConfig, SignerConfig, is_url
