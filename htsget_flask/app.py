@@ -18,6 +18,7 @@ from werkzeug.wsgi import get_path_info
 
 from htsget_flask.array_file import distrust
 from htsget_flask.auth.factory import make_gate
+from htsget_flask.browser.views import blueprint as page
 from htsget_flask.cache import ByteCache
 from htsget_flask.config import (
     Config,
@@ -36,7 +37,6 @@ from htsget_flask.guard import guard
 from htsget_flask.htsget.bases import EXTENSION as BASES
 from htsget_flask.htsget.bases import RECODER
 from htsget_flask.htsget.views import blueprint as htsget
-from htsget_flask.page.views import blueprint as page
 from htsget_flask.refget.views import EXTENSION as REFGET
 from htsget_flask.refget.views import blueprint as refget
 from htsget_flask.refget.views import library

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from htsget_flask.browser.content_security import igv_js
 from htsget_flask.config import folder_config
-from htsget_flask.page.policy import igv_js
 from tests.live.tools import ROOT, missing, tool
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import pysam
 import pytest
 import yaml
 
+from htsget_flask.browser.content_security import igv_js
 from htsget_flask.config import folder_config
-from htsget_flask.page.policy import igv_js
 from tests.live.browser import LAPTOP, PHONE, Visit, igv_js_file, visit
 from tests.live.conftest import Serve
 from tests.live.server import Server

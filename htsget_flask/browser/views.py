@@ -7,12 +7,12 @@ import orjson
 from flask import Blueprint, Response, render_template, request, send_file
 
 from htsget_flask.auth.access import Access, access_of
+from htsget_flask.browser.content_security import content_security_policy, igv_js
+from htsget_flask.browser.tracks import describe, sizes
 from htsget_flask.datasets.catalog import Source
 from htsget_flask.datasets.inventory import Listed
 from htsget_flask.errors import InvalidInput, NotFound
 from htsget_flask.formats import ENDPOINTS
-from htsget_flask.page.datasets import describe, sizes
-from htsget_flask.page.policy import content_security_policy, igv_js
 from htsget_flask.web.views import base_url, services
 
 blueprint = Blueprint(

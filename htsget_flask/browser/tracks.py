@@ -7,14 +7,14 @@ from urllib.parse import quote, urlencode
 
 from htsget_flask.auth.access import Access
 from htsget_flask.auth.signed_urls import sizes_parts
+from htsget_flask.browser.genomes import Reference, configured_reference, file_url, find_reference, sizes_reference
+from htsget_flask.browser.grants import TOO_MANY, access_tracks
 from htsget_flask.config import DatasetConfig, TrackConfig
 from htsget_flask.datasets.catalog import DataFile, Source
 from htsget_flask.datasets.example_regions import example_regions
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import FileFaultError, NotFound
 from htsget_flask.formats import ENDPOINTS
-from htsget_flask.page.genomes import Reference, configured_reference, file_url, find_reference, sizes_reference
-from htsget_flask.page.grants import TOO_MANY, access_tracks
 from htsget_flask.regions import Region, RegionSet
 from htsget_flask.storage import Stat, VersionError, is_hidden
 from htsget_flask.web.views import Services, log_fault
