@@ -54,9 +54,9 @@ _LEAST_OF_FILES = {MIB: 0.4, 64 * MIB: 0.9, GIB: 0.9}
 # Of nginx's throughput; of the same server's without nginx in front, for parts of 1 MiB.
 _LEAST_OF_DIRECT = 0.95
 _LEAST_HANDED_OVER = 0.9
-_MOST_CPU = 1.3
-_MOST_FAR = 1.2
-_MOST_MEMORY = 8
+_MAX_CPU = 1.3
+_MAX_FAR = 1.2
+_MAX_MEMORY = 8
 
 
 class Span(NamedTuple):
@@ -212,7 +212,7 @@ def _report_ratios(report: Report, size: int, sides: Sequence[Side], rounds: Seq
             Measure(
                 f"{name}, CPU / nginx",
                 _cpu(rounds, place) / max(_cpu(rounds, -1), 1e-15),
-                at_most=_MOST_CPU if size >= 16 * MIB else None,
+                at_most=_MAX_CPU if size >= 16 * MIB else None,
             ),
         )
 
@@ -287,7 +287,7 @@ def far_parts(report: Report, sizes: Sizes, sample: Sample, side: Side) -> None:
         Measure(
             f"{side.name}: {_spelled(size)} at the file's end / at its start",
             median_of([end.seconds / start.seconds for start, end in rounds]),
-            at_most=_MOST_FAR,
+            at_most=_MAX_FAR,
         )
     )
 
@@ -305,7 +305,7 @@ def concurrent_memory(report: Report, sizes: Sizes, sample: Sample, side: Side) 
             f"{side.name}: private memory, {len(seen)} times in {DOWNLOADS} downloads of {_spelled(sizes.download)}",
             (max(seen) - before) / 1e6,
             "MB",
-            at_most=_MOST_MEMORY,
+            at_most=_MAX_MEMORY,
         )
     )
 

@@ -51,7 +51,7 @@ QUICK = Scale(20 * MB, 5 * MB, 2, 100, 5 * MB)
 _LEAST_OF_NGINX = 0.8
 _LEAST_OF_FLOOR = 0.6
 _LEAST_OF_PYSAM = 5
-_MOST_DIGEST = 1.5
+_MAX_DIGEST = 1.5
 
 
 class Case(NamedTuple):
@@ -106,7 +106,7 @@ def digests(report: Report, scale: Scale, case: Case) -> None:
         seconds.append((time.process_time() - started) * 250 * MB / scale.length)
         if table.digests(0).md5.hex() != case.md5:
             raise AssertionError("the digest is not that of the sequence")
-    report.add(Measure("digests of 250 Mb in FASTA, processor time", median_of(seconds), "s", at_most=_MOST_DIGEST))
+    report.add(Measure("digests of 250 Mb in FASTA, processor time", median_of(seconds), "s", at_most=_MAX_DIGEST))
 
 
 def letters(report: Report, scale: Scale, case: Case) -> None:

@@ -44,11 +44,11 @@ from htsget_flask.sequences.library import Library
 from htsget_flask.sequences.open_sequence import LibraryBases
 from htsget_flask.storage import Storage
 from htsget_flask.storage.local import LocalStorage
-from htsget_flask.storage.secure_link import UrlSigner
+from htsget_flask.storage.secure_link import SecureLinkSigner
 from htsget_flask.storage.sendfile import XAccel, XSendfile
 from htsget_flask.web.answer import Answer
 from htsget_flask.web.preconditions import drop_odd_dates
-from htsget_flask.web.views import EXTENSION, AnswerView, Services, error_answer, error_name, register
+from htsget_flask.web.views import EXTENSION, Services, View, error_answer, error_name, register
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -57,7 +57,7 @@ log = logging.getLogger(__name__)
 
 CONFIG_VARIABLE = "HTSGET_FLASK_CONFIG"
 
-_MOST_PATHS = 256
+_MAX_PATHS = 256
 
 
 def create_services(config: Config) -> Services:
@@ -65,7 +65,7 @@ def create_services(config: Config) -> Services:
     auth = config.auth
     # Whoever gets a URL of a storage has what it names for as long as it is good.
     longest = None if auth is None else auth.expires
-    storages = {name: _storage(name, limited(storage, longest)) for name, storage in config.storages.items()}
+    storages = {name: _storage(name, cap_url_lifetime(storage, longest)) for name, storage in config.storages.items()}
     catalog = Catalog(config.datasets, storages, hints=auth is None)
     folder = config.cache.folder or default_cache_folder()
     sidecars = folder if distrust(folder) is None else None
@@ -88,14 +88,14 @@ def _warn_of_cache_folder(config: Config) -> None:
         log.warning("indexes and digests are kept in memory alone: the cache folder %s %s", folder, reason)
 
 
-def limited(config: StorageConfig, longest: int | None) -> StorageConfig:
+def cap_url_lifetime(config: StorageConfig, longest: int | None) -> StorageConfig:
     """The settings with signed URLs that are good for so many seconds at most."""
     if longest is None or config.expires <= longest:
         return config
     return config.model_copy(update={"expires": longest})
 
 
-def begin(app: Flask) -> None:
+def start_background_work(app: Flask) -> None:
     """Do in the background what would make the first requests wait."""
     if refget.name in app.blueprints:
         library(app.extensions[EXTENSION]).begin()
@@ -115,7 +115,7 @@ def _local(name: str, config: LocalStorageConfig) -> LocalStorage:
     ways = {"x-accel": XAccel(name, root), "x-sendfile": XSendfile(), None: None}
     signer = None
     if config.url is not None and config.secret is not None:
-        signer = UrlSigner(config.url, secret=config.secret.get_secret_value(), lifetime=config.expires)
+        signer = SecureLinkSigner(config.url, secret=config.secret.get_secret_value(), lifetime=config.expires)
     return LocalStorage(config.root, handover=ways[config.sendfile], signer=signer)
 
 
@@ -132,7 +132,7 @@ class _NoSession(SessionInterface):
         pass
 
 
-def _nothing(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+def _noop_app(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
     """What there is behind the headers of proxies, which are to be taken over and no more."""
     return ()
 
@@ -151,13 +151,13 @@ class _App(Flask):
         super().__init__(name, static_folder=None)
         self._hosts = hosts
         self._names_host = None if hosts is None else _host_pattern(hosts).fullmatch
-        self._place = ProxyFix(_nothing, *[proxies] * 5) if proxies else _nothing
+        self._apply_forwarded_headers = ProxyFix(_noop_app, *[proxies] * 5) if proxies else _noop_app
         # Clients ask for many parts of a file, and many regions of a dataset.
-        self._known_view = lru_cache(_MOST_PATHS)(self._view)
+        self._known_view = lru_cache(_MAX_PATHS)(self._view)
 
     def wsgi_app(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         if self._names_host is not None:
-            self._place(environ, start_response)
+            self._apply_forwarded_headers(environ, start_response)
             # Browsers always send a Host: without one there is no rebound name.
             host = environ.get("HTTP_HOST")
             if host and not self._names_host(host):
@@ -166,7 +166,7 @@ class _App(Flask):
         if answer is not None:
             return answer(environ, start_response)
         drop_odd_dates(environ)
-        self._place(environ, start_response)
+        self._apply_forwarded_headers(environ, start_response)
         return super().wsgi_app(environ, start_response)
 
     def _misdirected(self) -> Answer:
@@ -186,17 +186,17 @@ class _App(Flask):
         if known is None:
             return None
         view, arguments = known
-        if view.needs_address:
-            self._place(environ, start_response)
+        if view.needs_public_url:
+            self._apply_forwarded_headers(environ, start_response)
         return view.without_flask(self.extensions[EXTENSION], environ, arguments)
 
-    def _view(self, method: str, path: str) -> tuple[AnswerView, Mapping[str, str]] | None:
+    def _view(self, method: str, path: str) -> tuple[View, Mapping[str, str]] | None:
         try:
             endpoint, arguments = self.url_map.bind("").match(path, method)
         except HTTPException:
             return None
         view = self.view_functions[endpoint]
-        return (view, arguments) if isinstance(view, AnswerView) else None
+        return (view, arguments) if isinstance(view, View) else None
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Match by the path alone: to make sense of the host, which no rule looks at, takes a tenth of a ticket."""

@@ -24,7 +24,7 @@ _MAGIC = b"HTSGETF1"
 _HEAD = struct.Struct("<8sIQI")  # magic, checksum, size of the file, size of the JSON
 _CHECKED_FROM = 12
 _ALIGNMENT = 64
-_MOST_JSON = 1 << 20
+_MAX_JSON = 1 << 20
 _OTHERS_WRITE = 0o022
 
 
@@ -61,7 +61,7 @@ def load(path: Path, version: str) -> dict[str, npt.NDArray[np.generic]] | None:
                 return None
             mapped = _map(file.fileno())
         magic, checksum, size, json_size = _HEAD.unpack_from(mapped)
-        if magic != _MAGIC or size != len(mapped) or json_size > _MOST_JSON:
+        if magic != _MAGIC or size != len(mapped) or json_size > _MAX_JSON:
             return None
         content = memoryview(mapped)[_CHECKED_FROM:]
         json_start = _HEAD.size - _CHECKED_FROM

@@ -18,7 +18,7 @@ _TUPLE_COST = 96
 _NUMBER_COST = 40
 # So few values that are over may stay.
 _SWEPT_AFTER = 32
-_MOST_BYTES = 32 << 20
+_MAX_BYTES = 32 << 20
 
 
 def bytes_of(value: object) -> int:
@@ -152,7 +152,7 @@ class ExpiringCache(Generic[K, V]):
     Those that are over go once as many were kept anew as half of all that are held.
     """
 
-    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic, *, max_bytes: int = _MOST_BYTES) -> None:
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic, *, max_bytes: int = _MAX_BYTES) -> None:
         self._most = most
         self._max_bytes = max_bytes
         self._bytes = 0

@@ -15,7 +15,7 @@ from htsget_flask.auth.signed_urls import block_parts, file_parts, names_signatu
 from htsget_flask.errors import InternalServerError
 from htsget_flask.formats import ENDPOINTS
 from htsget_flask.web.answer import Answer
-from htsget_flask.web.views import AnswerView, Services
+from htsget_flask.web.views import Services, View
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -119,14 +119,14 @@ def _guarded(view: Callable[..., Any], check: Check, present: Services) -> Calla
         environ[ACCESS] = access
         return access
 
-    if isinstance(view, AnswerView):
+    if isinstance(view, View):
 
         def answer(services: Services, environ: "WSGIEnvironment", **arguments: Any) -> Answer:
             access = admit(environ, arguments)
             given: Answer = view.answer(services, environ, **arguments)
             return _decided(access, given)
 
-        return AnswerView(answer, needs_address=view.needs_address)
+        return View(answer, needs_public_url=view.needs_public_url)
 
     def plain(**arguments: Any) -> Any:
         access = admit(request.environ, arguments)

@@ -7,7 +7,7 @@ from typing import Any
 from htsget_flask.auth.audit import Audit, Origin
 from htsget_flask.auth.caller import Caller
 from htsget_flask.auth.decision import Authorizer, Decision, decide
-from htsget_flask.auth.signed_urls import Links, names_signature
+from htsget_flask.auth.signed_urls import UrlSigner, names_signature
 from htsget_flask.auth.tokens import Authenticator
 from htsget_flask.errors import InvalidAuthentication, NotFound, PermissionDenied, ServiceError
 from htsget_flask.regions import Region, RegionSet
@@ -54,11 +54,11 @@ class Access:
         """Whether the request may have this as a whole, for what it is shown a list of."""
         return True
 
-    def may_some(self, endpoint: str, resource_id: str) -> bool:
+    def allows(self, endpoint: str, resource_id: str) -> bool:
         """Whether the request may have this, or regions of it."""
         return True
 
-    def require_some(self, endpoint: str, *, looked: bool = False) -> None:
+    def require_sign_in_if_nothing_is_public(self, endpoint: str, *, looked: bool = False) -> None:
         """Go on unless it is known that there is nothing at an endpoint that the request may have.
 
         `looked`: what may be looked at was, and nothing of it may be had.
@@ -67,7 +67,7 @@ class Access:
             InvalidAuthentication: when it is known, and there is no token.
         """
 
-    def require_any(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, RegionSet | None]:
+    def require_dataset(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, RegionSet | None]:
         """At which endpoints the request may have a dataset, and the regions that it is limited to there.
 
         Raises:
@@ -106,7 +106,7 @@ class Gate:
         self,
         authenticator: Authenticator,
         authorizer: Authorizer,
-        links: Links,
+        links: UrlSigner,
         audit: Audit,
         *,
         hides: bool,
@@ -168,7 +168,7 @@ class LimitedAccess(Access):
         self,
         caller: Caller,
         authorizer: Authorizer,
-        links: Links,
+        links: UrlSigner,
         audit: Audit,
         origin: Origin,
         *,
@@ -205,10 +205,10 @@ class LimitedAccess(Access):
         decision = self._decide(endpoint, resource_id)
         return decision.allowed and decision.regions is None
 
-    def may_some(self, endpoint: str, resource_id: str) -> bool:
+    def allows(self, endpoint: str, resource_id: str) -> bool:
         return self._decide(endpoint, resource_id).allowed
 
-    def require_some(self, endpoint: str, *, looked: bool = False) -> None:
+    def require_sign_in_if_nothing_is_public(self, endpoint: str, *, looked: bool = False) -> None:
         if not self._caller.is_anonymous:
             return
         opens = self._authorizer.opens(self._caller, endpoint)
@@ -216,7 +216,7 @@ class LimitedAccess(Access):
             self._record(endpoint, None, None, "denied", "nothing is open without a token")
             raise InvalidAuthentication(_NEEDS_BEARER)
 
-    def require_any(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, RegionSet | None]:
+    def require_dataset(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, RegionSet | None]:
         try:
             decisions = {
                 endpoint: self._authorizer.decide(self._caller, endpoint, resource_id) for endpoint in endpoints

@@ -9,11 +9,11 @@ import orjson
 from htsget_flask.auth.access import Gate
 from htsget_flask.auth.audit import Audit
 from htsget_flask.auth.decision import Authorizer
-from htsget_flask.auth.http_client import Outside
+from htsget_flask.auth.http_client import JsonClient
 from htsget_flask.auth.keys import Keys, KeySource
 from htsget_flask.auth.policy_service import PolicyAuthorizer
 from htsget_flask.auth.rules import Rule, RuleAuthorizer, any_of, contains, equals, grants
-from htsget_flask.auth.signed_urls import Links
+from htsget_flask.auth.signed_urls import UrlSigner
 from htsget_flask.auth.tokens import Authenticator, Introspection, Issuer
 from htsget_flask.auth.visas import Passports, VisaIssuer
 from htsget_flask.config import AuthConfig, ClaimConfig, RuleConfig, SignerConfig, is_url
@@ -25,7 +25,7 @@ _TIMEOUT = 5.0
 
 def make_gate(config: AuthConfig) -> Gate:
     """The access control that the configuration describes."""
-    links = Links([secret.get_secret_value() for secret in config.secrets], config.expires)
+    links = UrlSigner([secret.get_secret_value() for secret in config.secrets], config.expires)
     audit = Audit(None if config.audit == "stderr" else Path(config.audit))
     return Gate(
         make_authenticator(config),
@@ -39,12 +39,12 @@ def make_gate(config: AuthConfig) -> Gate:
 
 def make_authenticator(config: AuthConfig) -> Authenticator:
     """Who verifies tokens."""
-    outside = Outside(_TIMEOUT)
+    client = JsonClient(_TIMEOUT)
     issuers = {
         one.issuer: Issuer(
             one.issuer,
             [one.audience] if isinstance(one.audience, str) else one.audience,
-            _keys(one, outside),
+            _keys(one, client),
             one.leeway,
             one.userinfo,
         )
@@ -56,7 +56,7 @@ def make_authenticator(config: AuthConfig) -> Authenticator:
         passports = Passports(
             {
                 one.issuer: VisaIssuer(
-                    one.issuer, _keys(one, outside), one.jwks if is_url(one.jwks) else None, one.leeway
+                    one.issuer, _keys(one, client), one.jwks if is_url(one.jwks) else None, one.leeway
                 )
                 for one in trusted
             }
@@ -68,26 +68,24 @@ def make_authenticator(config: AuthConfig) -> Authenticator:
         introspection = Introspection(
             asked.url, asked.client_id, asked.client_secret.get_secret_value(), audience, asked.cache
         )
-    return Authenticator(issuers, introspection=introspection, passports=passports, outside=outside)
+    return Authenticator(issuers, introspection=introspection, passports=passports, client=client)
 
 
 def make_authorizer(config: AuthConfig) -> Authorizer:
     """Who decides what callers may see."""
     if config.policy is not None:
         policy = config.policy
-        return PolicyAuthorizer(policy.url, Outside(policy.timeout), kept=policy.cache)
+        return PolicyAuthorizer(policy.url, JsonClient(policy.timeout), kept=policy.cache)
     return RuleAuthorizer([_rule(rule) for rule in config.rules])
 
 
-def _keys(config: SignerConfig, outside: Outside) -> Keys:
-    return Keys(
-        _source(config.jwks, outside), config.algorithms, issuer=config.issuer, interval=config.refresh_interval
-    )
+def _keys(config: SignerConfig, client: JsonClient) -> Keys:
+    return Keys(_source(config.jwks, client), config.algorithms, issuer=config.issuer, interval=config.refresh_interval)
 
 
-def _source(place: str, outside: Outside) -> KeySource:
+def _source(place: str, client: JsonClient) -> KeySource:
     if is_url(place):
-        return lambda: outside.get(place)
+        return lambda: client.get(place)
     return lambda: orjson.loads(Path(place).read_bytes())
 
 

@@ -12,19 +12,19 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-_MOST_BYTES = 4 << 20
+_MAX_BYTES = 4 << 20
 _READ_BYTES = 1 << 16
 
 
-class OutsideError(Exception):
+class UpstreamError(Exception):
     """A service does not answer as it should; the text names it, with nothing that was sent to it."""
 
 
-class RefusedError(OutsideError):
+class RefusedError(UpstreamError):
     """A service refused what was sent to it: status 400, 401 or 403."""
 
 
-class Outside:
+class JsonClient:
     """JSON from HTTP services, over connections that are kept; redirects are not followed, nothing is tried twice.
 
     A request takes at most twice `timeout` seconds: once to connect and send, once more for the whole answer, status
@@ -64,27 +64,27 @@ class Outside:
                     response.close()
                 response.release_conn()
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise OutsideError(f"{service} cannot be asked: {type(error).__name__}") from None
+            raise UpstreamError(f"{service} cannot be asked: {type(error).__name__}") from None
         try:
             return orjson.loads(content)
         except orjson.JSONDecodeError:
-            raise OutsideError(f"{service} answers with something that is not JSON") from None
+            raise UpstreamError(f"{service} answers with something that is not JSON") from None
 
 
 def _content(response: urllib3.BaseHTTPResponse, service: str) -> bytearray:
     """The whole body of an answer with status 200.
 
     Raises:
-        OutsideError: for any other status, and for a body of more than 4 MiB.
+        UpstreamError: for any other status, and for a body of more than 4 MiB.
     """
     if response.status != 200:
-        kind = RefusedError if response.status in (400, 401, 403) else OutsideError
+        kind = RefusedError if response.status in (400, 401, 403) else UpstreamError
         raise kind(f"{service} answers with status {response.status}")
     content = bytearray()
     while received := response.read1(_READ_BYTES, decode_content=False):
         content += received
-        if len(content) > _MOST_BYTES:
-            raise OutsideError(f"{service} answers with more than {_MOST_BYTES} bytes")
+        if len(content) > _MAX_BYTES:
+            raise UpstreamError(f"{service} answers with more than {_MAX_BYTES} bytes")
     return content
 
 

@@ -12,7 +12,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from htsget_flask.auth.http_client import OutsideError
+from htsget_flask.auth.http_client import UpstreamError
 from htsget_flask.errors import ServiceUnavailable
 
 log = logging.getLogger(__name__)
@@ -27,10 +27,10 @@ _RETRY = 60.0
 # How long one fetch may take.
 _LONGEST_FETCH = 10.0
 # How long a request waits for a key set that another thread fetches.
-_PATIENCE = 1.0
+_FETCH_TIMEOUT = 1.0
 
 KeySource = Callable[[], Any]
-"""Fetches a key set as JSON within ten seconds; raises OutsideError or OSError."""
+"""Fetches a key set as JSON within ten seconds; raises UpstreamError or OSError."""
 
 
 class SigningKey(NamedTuple):
@@ -72,7 +72,7 @@ class Keys:
         self._issuer = issuer
         self._interval = min(interval, _MAX_AGE)
         self._clock = clock
-        # Held by the thread that fetches. No other thread waits for it longer than `_PATIENCE`.
+        # Held by the thread that fetches. No other thread waits for it longer than `_FETCH_TIMEOUT`.
         self._fetching = threading.Lock()
         self._newest: _KeySet | None = None
         self._due = clock()
@@ -129,7 +129,7 @@ class Keys:
         return newest is not None and now - newest.fetched < _MAX_AGE and now - self._due < _LONGEST_FETCH
 
     def _await_fetch(self) -> None:
-        if not self._fetching.acquire(timeout=_PATIENCE):
+        if not self._fetching.acquire(timeout=_FETCH_TIMEOUT):
             raise self._unavailable()
         self._fetching.release()
 
@@ -137,7 +137,7 @@ class Keys:
         started = self._clock()
         try:
             keys = _read(self._fetch())
-        except (OutsideError, OSError, ValueError) as error:
+        except (UpstreamError, OSError, ValueError) as error:
             log.error("the keys of %s cannot be had: %s", self._issuer, error)
             self._failed = True
         else:

@@ -11,14 +11,14 @@ import orjson
 
 from htsget_flask.auth.caller import Caller
 from htsget_flask.auth.decision import Decision
-from htsget_flask.auth.http_client import Outside, OutsideError
+from htsget_flask.auth.http_client import JsonClient, UpstreamError
 from htsget_flask.cache import ExpiringCache, bytes_of
 from htsget_flask.errors import ServiceUnavailable
 from htsget_flask.regions import Region, RegionSet
 
 log = logging.getLogger(__name__)
 
-_MOST_KEPT = 10_000
+_MAX_KEPT = 10_000
 
 
 class PolicyAuthorizer:
@@ -31,12 +31,14 @@ class PolicyAuthorizer:
     # Each is a request, and they go one after the other.
     most_listed = 100
 
-    def __init__(self, url: str, outside: Outside, *, kept: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, url: str, client: JsonClient, *, kept: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._url = url
-        self._outside = outside
+        self._client = client
         self._seconds = kept
         self._clock = clock
-        self._kept: ExpiringCache[bytes, Decision] = ExpiringCache(_MOST_KEPT, clock)
+        self._kept: ExpiringCache[bytes, Decision] = ExpiringCache(_MAX_KEPT, clock)
 
     def decide(
         self, caller: Caller, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
@@ -52,9 +54,9 @@ class PolicyAuthorizer:
         if kept is not None:
             return kept
         try:
-            answer = self._outside.post(self._url, question, {"Content-Type": "application/json"})
+            answer = self._client.post(self._url, question, {"Content-Type": "application/json"})
             decision = _decision(answer)
-        except OutsideError as error:
+        except UpstreamError as error:
             log.error("the policy service: %s", error)
             raise ServiceUnavailable("who may see this cannot be found out now") from None
         size = bytes_of((decision.reason, list(decision.regions or ())))
@@ -101,7 +103,7 @@ def _decision(answer: Any) -> Decision:
     if regions is None:
         return Decision(True, "the policy service")
     if not isinstance(regions, list):
-        raise OutsideError("its regions are not understood")
+        raise UpstreamError("its regions are not understood")
     return Decision(True, "the policy service", RegionSet(map(_region, regions)))
 
 
@@ -110,5 +112,5 @@ def _region(told: Any) -> Region:
     name, start, end = fields.get("referenceName"), fields.get("start", 0), fields.get("end")
     start = 0 if start is None else start
     if not isinstance(name, str) or type(start) is not int or not (end is None or type(end) is int) or start < 0:
-        raise OutsideError("its regions are not understood")
+        raise UpstreamError("its regions are not understood")
     return Region(name, start, end)

@@ -13,7 +13,7 @@ from htsget_flask.auth.decision import ENDPOINTS, Decision
 from htsget_flask.regions import Region, RegionSet
 
 # Things whose rules are remembered. Ids are those of requests: of any number, and up to kilobytes long.
-_MOST_KEPT = 1000
+_MAX_KEPT = 1000
 _NO_RULE = Decision(False, "no rule matches")
 
 
@@ -41,7 +41,7 @@ class RuleAuthorizer:
 
     def __init__(self, rules: Sequence[Rule], *, clock: Callable[[], float] = time.time) -> None:
         self._rules = [(rule, re.compile("|".join(map(translate, rule.ids))).fullmatch) for rule in rules]
-        self._about = lru_cache(_MOST_KEPT)(self._find)
+        self._about = lru_cache(_MAX_KEPT)(self._find)
         self._clock = clock
 
     def decide(

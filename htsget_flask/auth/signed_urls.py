@@ -16,7 +16,7 @@ _SHARE_HANDED_OUT = 0.25
 Parts = tuple[str, ...]
 
 
-class Links:
+class UrlSigner:
     """HMAC-SHA256 over parts of texts and a time; the first secret signs, all of them verify.
 
     URLs are good for `lifetime` seconds, some for up to a quarter less.

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote_plus, urlencode
 
 from htsget_flask.auth.caller import ANONYMOUS, Caller
-from htsget_flask.auth.http_client import Outside, OutsideError, RefusedError
+from htsget_flask.auth.http_client import JsonClient, RefusedError, UpstreamError
 from htsget_flask.auth.jws import (
     LONGEST,
     InvalidTokenError,
@@ -30,7 +30,7 @@ from htsget_flask.errors import InvalidAuthentication, ServiceUnavailable
 log = logging.getLogger(__name__)
 
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE | re.ASCII)
-_MOST_KEPT = 10_000
+_MAX_KEPT = 10_000
 # In seconds. Visas must not be requested from brokers more often (AAI OIDC profile, access token polling).
 _LONGEST_KEPT = 3600.0
 # What its issuer refused is not asked about again, in seconds; who gets a token may be quicker than who tells of it.
@@ -90,17 +90,17 @@ class Authenticator:
         *,
         introspection: Introspection | None = None,
         passports: Passports | None = None,
-        outside: Outside,
+        client: JsonClient,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._issuers = issuers
         self._introspection = introspection
         self._passports = passports
-        self._outside = outside
+        self._client = client
         self._clock = clock
-        self._kept: ExpiringCache[bytes, _KnownCaller] = ExpiringCache(_MOST_KEPT, clock)
+        self._kept: ExpiringCache[bytes, _KnownCaller] = ExpiringCache(_MAX_KEPT, clock)
         # By itself: bad tokens, which everybody can make, push no good ones out.
-        self._refused: ExpiringCache[bytes, str] = ExpiringCache(_MOST_KEPT, clock)
+        self._refused: ExpiringCache[bytes, str] = ExpiringCache(_MAX_KEPT, clock)
 
     def authenticate(self, authorization: str | None) -> Caller:
         """Who asks, by the Authorization header; the anonymous caller without one.
@@ -126,7 +126,7 @@ class Authenticator:
             known, until = self._verified(token, key)
         except InvalidTokenError as error:
             raise InvalidAuthentication(str(error)) from None
-        except OutsideError as error:
+        except UpstreamError as error:
             log.error("%s", error)
             raise ServiceUnavailable("somebody who has to be asked about the token does not answer") from None
         size = bytes_of((known.caller.claims, known.caller.visas))
@@ -186,10 +186,10 @@ class Authenticator:
         headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/x-www-form-urlencoded"}
         body = urlencode({"token": token, "token_type_hint": "access_token"}).encode()
         try:
-            claims = self._outside.post(service.url, body, headers)
+            claims = self._client.post(service.url, body, headers)
         except RefusedError as error:
             # It is this server that was refused, not the token.
-            raise OutsideError(str(error)) from None
+            raise UpstreamError(str(error)) from None
         if not isinstance(claims, dict) or claims.get("active") is not True:
             raise InvalidTokenError("the token is not active")
         now = self._clock()
@@ -207,7 +207,7 @@ class Authenticator:
     def _userinfo(self, token: str, url: str, subject: str) -> Mapping[str, Any]:
         """What the issuer tells of its token's bearer (OpenID Connect Core 5.3)."""
         try:
-            told = self._outside.get(url, {"Authorization": f"Bearer {token}"})
+            told = self._client.get(url, {"Authorization": f"Bearer {token}"})
         except RefusedError as error:
             log.warning("a token was refused: %s", error)
             raise InvalidTokenError("the token's issuer refuses it") from None

@@ -18,7 +18,7 @@ _VISA = "ga4gh_visa_v1"
 _GRANT = "ControlledAccessGrants"
 # Nobody grants access to oneself; `peer` stands for people like the bearer.
 _GRANTORS = ("dac", "so", "system")
-_MOST_VISAS = 200
+_MAX_VISAS = 200
 # Passport 1.2, visa format. `at+jwt` is for visa access tokens, which are not accepted.
 _TYPES = frozenset({"jwt", "vnd.ga4gh.visa+jwt"})
 
@@ -50,7 +50,7 @@ class Passports:
             ServiceUnavailable: when the keys of a trusted issuer cannot be had.
         """
         listed = passport if isinstance(passport, list) else []
-        return [visa for token in listed[:_MOST_VISAS] if (visa := self._read(token)) is not None]
+        return [visa for token in listed[:_MAX_VISAS] if (visa := self._read(token)) is not None]
 
     def _read(self, token: object) -> Visa | None:
         if not isinstance(token, str) or len(token) > LONGEST:

@@ -56,7 +56,7 @@ def describe(services: Services, base: str, dataset_id: str, access: Access) -> 
         NotFound: when there is no such dataset, or it may not be seen.
         InvalidAuthentication: when it may not be seen without a token.
     """
-    granted = access.require_any(ENDPOINTS, dataset_id)
+    granted = access.require_dataset(ENDPOINTS, dataset_id)
     entry = services.catalog.entry_of(dataset_id)
     files = [
         _look_at(services, source, stat, granted=granted[source.form.endpoint])

@@ -10,7 +10,7 @@ from htsget_flask.auth.access import Access, access_of
 from htsget_flask.browser.content_security import content_security_policy, igv_js
 from htsget_flask.browser.tracks import describe, sizes
 from htsget_flask.datasets.catalog import Source
-from htsget_flask.datasets.inventory import Listed
+from htsget_flask.datasets.inventory import DatasetSummary
 from htsget_flask.errors import InvalidInput, NotFound
 from htsget_flask.formats import ENDPOINTS
 from htsget_flask.web.views import base_url, services
@@ -102,9 +102,9 @@ def get_sizes() -> Response:
     return Response(table, mimetype="text/plain")
 
 
-def _page_from(datasets: Sequence[Listed], offset: int, access: Access) -> tuple[list[Listed], int]:
+def _page_from(datasets: Sequence[DatasetSummary], offset: int, access: Access) -> tuple[list[DatasetSummary], int]:
     """The datasets from a place on that are shown, as many as a page has, and the place where the next page begins."""
-    shown: list[Listed] = []
+    shown: list[DatasetSummary] = []
     most = len(datasets) if access.most_listed is None else offset + access.most_listed
     for place, listed in enumerate(datasets[offset:most], offset):
         if (allowed := _shown(listed, access)) is not None:
@@ -114,17 +114,17 @@ def _page_from(datasets: Sequence[Listed], offset: int, access: Access) -> tuple
     return shown, most
 
 
-def _shown(listed: Listed, access: Access) -> Listed | None:
+def _shown(listed: DatasetSummary, access: Access) -> DatasetSummary | None:
     """The dataset with the files that the request may have; None where there are none."""
     endpoints = {source.form.endpoint for source in listed.sources}
-    allowed = {endpoint for endpoint in endpoints if access.may_some(endpoint, listed.id)}
+    allowed = {endpoint for endpoint in endpoints if access.allows(endpoint, listed.id)}
     if allowed == endpoints:
         return listed
     sources = [source for source in listed.sources if source.form.endpoint in allowed]
     return listed._replace(sources=sources) if sources else None
 
 
-def _listed(listed: Listed) -> dict[str, Any]:
+def _listed(listed: DatasetSummary) -> dict[str, Any]:
     return {
         "id": listed.id,
         "name": listed.name,

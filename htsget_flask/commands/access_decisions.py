@@ -11,7 +11,7 @@ from htsget_flask.config import AuthConfig
 from htsget_flask.regions import Region, parse_region
 
 
-class Explained(NamedTuple):
+class EndpointDecision(NamedTuple):
     """The decision for one endpoint."""
 
     endpoint: str
@@ -28,7 +28,7 @@ def who(config: AuthConfig, token: str) -> Caller:
     return make_authenticator(config).authenticate(f"Bearer {token}" if token else None)
 
 
-def explain(config: AuthConfig, caller: Caller, resource_id: str, region: Region | None) -> Iterator[Explained]:
+def explain(config: AuthConfig, caller: Caller, resource_id: str, region: Region | None) -> Iterator[EndpointDecision]:
     """What is decided for each endpoint, as for a request.
 
     Raises:
@@ -38,7 +38,7 @@ def explain(config: AuthConfig, caller: Caller, resource_id: str, region: Region
     regions = None if region is None else [region]
     for endpoint in ENDPOINTS:
         decision = decide(authorizer, caller, endpoint, resource_id, regions, empty_outside=config.outside == "empty")
-        yield Explained(endpoint, decision)
+        yield EndpointDecision(endpoint, decision)
 
 
 def understood(

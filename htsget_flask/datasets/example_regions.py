@@ -9,12 +9,12 @@ from htsget_flask.formats.cram.crai import Crai
 from htsget_flask.formats.index import Index
 
 _WINDOW = 20_000
-_MOST_REFERENCES = 10_000
+_MAX_REFERENCES = 10_000
 
 
 def example_regions(file: OpenFile, index: Index | Crai) -> Iterator[tuple[str, int, int]]:
     """For each reference that has records a region with the first ones: name, start, end; 0-based, half-open."""
-    for name, reference_id in islice(file.references.items(), _MOST_REFERENCES):
+    for name, reference_id in islice(file.references.items(), _MAX_REFERENCES):
         start = None if reference_id is None else _first_position(index, reference_id)
         if start is not None:
             yield name, start, start + _WINDOW

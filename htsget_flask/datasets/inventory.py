@@ -17,10 +17,10 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # Finding out again may take at most this part of the time: a small folder is read at each question.
-_SHARE = 0.05
+_MAX_SCAN_SHARE = 0.05
 
 
-class Listed(NamedTuple):
+class DatasetSummary(NamedTuple):
     """A dataset: its id, what people call it, its files in the order of the formats; `text` is what searches see."""
 
     id: str
@@ -33,7 +33,7 @@ class Listed(NamedTuple):
 class Found(NamedTuple):
     """Datasets that a search found; unless `is_complete` a storage could not be listed, and there may be more."""
 
-    datasets: Sequence[Listed]
+    datasets: Sequence[DatasetSummary]
     is_complete: bool
 
 
@@ -69,12 +69,12 @@ class Inventory:
             files.sort(key=lambda source: order.index(source.form.name))
         return Found([self._listed(dataset_id, files) for dataset_id, files in sources.items()], not faults)
 
-    def _listed(self, dataset_id: str, sources: list[Source]) -> Listed:
+    def _listed(self, dataset_id: str, sources: list[Source]) -> DatasetSummary:
         entry = self._catalog.entry_of(dataset_id)
         name = entry.name if isinstance(entry, DatasetConfig) else None
         description = entry.description if entry is not None else None
         text = "\n".join(filter(None, (dataset_id, name, description))).casefold()
-        return Listed(dataset_id, name, description, sources, text)
+        return DatasetSummary(dataset_id, name, description, sources, text)
 
 
 def _log_fault(error: OSError | StorageError) -> None:
@@ -99,7 +99,7 @@ def _fasta_finder(storage: Storage) -> Callable[[], list[str]]:
 
 
 class _Remembered(Generic[T]):
-    """What a slow function returned, for as long as `_SHARE` allows; threads that ask meanwhile wait for one call."""
+    """The value of a slow function, kept for as long as `_MAX_SCAN_SHARE` demands; threads wait for one call."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
@@ -112,5 +112,5 @@ class _Remembered(Generic[T]):
             if self._kept is None or self._kept[0] < asked:
                 value = self._make()
                 made = time.monotonic()
-                self._kept = (made + (made - asked) / _SHARE, value)
+                self._kept = (made + (made - asked) / _MAX_SCAN_SHARE, value)
             return self._kept[1]

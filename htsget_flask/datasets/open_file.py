@@ -51,7 +51,7 @@ _REFERENCE_COST = 150
 _CHECKSUM_COST = 81
 _PIECE_COST = 150
 # So many requests of one ticket are under way at once.
-_MOST_AHEAD = 16
+_MAX_AHEAD = 16
 _END_BEHIND = "end behind"
 _ABSENT = object()
 
@@ -174,7 +174,7 @@ class OpenFile:
             self._found_index = find_index(self.source, self.stat, fresh=self._fresh)
         return self._found_index
 
-    def expect(self, offsets: Sequence[int]) -> None:
+    def announce_reads(self, offsets: Sequence[int]) -> None:
         """Tell where BGZF blocks or CRAM containers start that are looked at next, in this order.
 
         Where each read is a request the first that has to be made takes others with it.
@@ -185,10 +185,12 @@ class OpenFile:
     def block_end(self, coffset: int) -> int:
         """The byte offset behind the BGZF block at `coffset`, which is thereby known to be one."""
         return self._fetch(
-            (_END_BEHIND, coffset), lambda: coffset + bgzf.read_block_size(self._reach(coffset), coffset), lambda _: 0
+            (_END_BEHIND, coffset),
+            lambda: coffset + bgzf.read_block_size(self._prefetched(coffset), coffset),
+            lambda _: 0,
         )
 
-    def prove(self, coffset: int) -> None:
+    def verify_block_start(self, coffset: int) -> None:
         """Look whether a BGZF block starts where the index says: the first time that any is asked for."""
         self._fetch(("proven", self.found_index), lambda: self.block_end(coffset), lambda _: 0)
 
@@ -196,13 +198,13 @@ class OpenFile:
         """The byte offset behind the CRAM container at `start`, which is thereby known to be one."""
         return self._fetch(
             (_END_BEHIND, start),
-            lambda: cram.read_container(self._reach(start), start, self.header.raw[4]).end,
+            lambda: cram.read_container(self._prefetched(start), start, self.header.raw[4]).end,
             lambda _: 0,
         )
 
     def checksum(self, reference_id: int) -> str | None:
         """The MD5 of a reference of a CRAM file, as its header tells it (the M5 of @SQ)."""
-        checksums = self.kept(FilePart.HEADER, cram.read_checksums, _size_of_checksums)
+        checksums = self.cached(FilePart.HEADER, cram.read_checksums, _size_of_checksums)
         return checksums[reference_id] if reference_id < len(checksums) else None
 
     def needs_reference(self, start: int) -> bool:
@@ -241,19 +243,19 @@ class OpenFile:
             ("parts", chunk), lambda: self._parts(chunk), lambda parts: len(parts.before) + len(parts.after)
         )
 
-    def kept_chunks(self, query: object, make: Callable[[], list[Chunk]]) -> list[Chunk]:
+    def cached_chunks(self, query: object, make: Callable[[], list[Chunk]]) -> list[Chunk]:
         """What the index answers to a query, found once for each version of data and index."""
         return self._fetch((self.found_index, "chunks", query), make, lambda chunks: _PIECE_COST * len(chunks))
 
-    def kept_answer(self, query: object, make: Callable[[], bytes]) -> bytes:
+    def cached_answer(self, query: object, make: Callable[[], bytes]) -> bytes:
         """A part of a ticket, made once for each version of data and index."""
         return self._fetch((self.found_index, "answer", query), make, len)
 
-    def kept(self, piece: InlineBlock, make: Callable[[bytes], V], size_of: Callable[[V], int]) -> V:
+    def cached(self, piece: InlineBlock, make: Callable[[bytes], V], size_of: Callable[[V], int]) -> V:
         """What `make` makes of the bytes that a piece stands for, made once."""
         return self._fetch((make, piece), lambda: make(self.literal(piece)), size_of)
 
-    def release(self) -> BinaryIO:
+    def detach_file(self) -> BinaryIO:
         """The bytes of this version of the file, for the caller to close."""
         file, self._bytes = self._open(), None
         return file
@@ -280,13 +282,13 @@ class OpenFile:
             self._bytes = self.source.open(self.source.key, etag=self.stat.etag)
         return self._bytes
 
-    def _reach(self, offset: int) -> BinaryIO:
+    def _prefetched(self, offset: int) -> BinaryIO:
         """The file, in which what is at the offset, and what is expected behind it, is under way."""
         file = self._open()
         if offset in self._expected and isinstance(file, RemoteFile):
             place = self._expected.index(offset)
-            ahead = self._expected[place : place + _MOST_AHEAD]
-            del self._expected[: place + _MOST_AHEAD]
+            ahead = self._expected[place : place + _MAX_AHEAD]
+            del self._expected[: place + _MAX_AHEAD]
             file.prefetch([ByteRange(start, start + EDGE) for start in ahead])
         return file
 
@@ -307,7 +309,7 @@ class OpenFile:
 
     def _cut(self, coffset: int, start: int, end: int | None) -> tuple[bytes, int]:
         """Bytes `start` to `end` of a BGZF block's data, as BGZF blocks anew, and where the next block starts."""
-        data, size = bgzf.read_block(self._reach(coffset), coffset)
+        data, size = bgzf.read_block(self._prefetched(coffset), coffset)
         self._fetch((_END_BEHIND, coffset), lambda: coffset + size, lambda _: 0)
         end = len(data) if end is None else end
         limit = self.header.reference_limit

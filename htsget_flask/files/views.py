@@ -24,7 +24,7 @@ from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import Stat, Storage, VersionError, is_hidden
 from htsget_flask.web.answer import Answer
 from htsget_flask.web.delivery import OCTETS, send_range
-from htsget_flask.web.views import AnswerView, Services, base_url, services
+from htsget_flask.web.views import Services, View, base_url, services
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -59,7 +59,7 @@ def _add_converter(state: BlueprintSetupState) -> None:
 
 
 @blueprint.get("/<storage_name>/<path:key>")
-@AnswerView
+@View
 def get_file(present: Services, environ: "WSGIEnvironment", storage_name: str, key: str) -> Answer:
     """A file's bytes, whole or in part (RFC 9110 sections 13 and 14)."""
     storage = _opened(present, storage_name)
@@ -100,7 +100,7 @@ def get_listing(storage_name: str, folder: str = "") -> Response:
     if not present.config.files.listing:
         raise NotFound("files are not listed here")
     access = access_of(request.environ)
-    access.require_some("files")
+    access.require_sign_in_if_nothing_is_public("files")
     as_json = _wants_json()
     if not as_json and not request.path.endswith("/"):
         access.listed("files", 0)
@@ -155,7 +155,7 @@ def _wants_json() -> bool:
 
 def _record(access: Access, shown: int, *, is_first: bool) -> None:
     if not shown and is_first:
-        access.require_some("files", looked=True)
+        access.require_sign_in_if_nothing_is_public("files", looked=True)
     access.listed("files", shown)
 
 

@@ -10,7 +10,7 @@ from htsget_flask.formats.unpacking import check_size
 MAX_FAI = 64 << 20
 """In bytes; that of an assembly with a million scaffolds has half of it."""
 
-_MOST_LENGTHS = 1_000_000
+_MAX_LENGTHS = 1_000_000
 _FAI_COLUMNS = 5
 
 COMPRESSED = (".gz", ".bgz")
@@ -37,6 +37,6 @@ def read_lengths(file: BinaryIO, size: int) -> dict[str, int]:
         length = number_of(row[1]) if len(row) >= _FAI_COLUMNS else None
         if length is not None:
             lengths[row[0]] = length
-        if len(lengths) > _MOST_LENGTHS:
-            raise FormatError(f"the .fai names more than {_MOST_LENGTHS:,} sequences")
+        if len(lengths) > _MAX_LENGTHS:
+            raise FormatError(f"the .fai names more than {_MAX_LENGTHS:,} sequences")
     return lengths

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 # int() refuses texts of thousands of digits.
-_MOST_DIGITS = 18
+_MAX_DIGITS = 18
 _PLAIN_VALUE = re.compile(r"[^,>]*")
 
 
@@ -41,7 +41,7 @@ def sam_tags(text: bytes, kind: str, *names: str) -> Iterator[list[str | None]]:
 
 def number_of(text: str | None) -> int | None:
     """The number below 10**18 that a text states; None where it states none."""
-    return int(text) if text is not None and text.isdecimal() and len(text) <= _MOST_DIGITS else None
+    return int(text) if text is not None and text.isdecimal() and len(text) <= _MAX_DIGITS else None
 
 
 def _lines(text: bytes | bytearray, prefix: bytes) -> Iterator[str]:

@@ -13,7 +13,7 @@ from htsget_flask.formats.reference_numbers import check_count, limit_of, number
 # In bytes. Above every real header (the largest seen are tens of megabytes), below what would exhaust the memory.
 MAX_HEADER_DATA = 128 << 20
 _FIRST_LINE = 1000
-_MOST_NUMBER = (1 << 31) - 1
+_MAX_NUMBER = (1 << 31) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def _numbered(text: bytes) -> Iterator[tuple[str, int]]:
             number = following if contig.number is None else int(contig.number)
         except ValueError:
             raise FormatError("a contig's IDX in the header is not a number") from None
-        if not 0 <= number <= _MOST_NUMBER:
+        if not 0 <= number <= _MAX_NUMBER:
             raise FormatError("a contig's IDX in the header is out of bounds")
         yield contig.name, number
         following = max(following, number + 1)

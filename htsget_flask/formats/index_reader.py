@@ -25,9 +25,9 @@ _FEW_BINS = 32
 # Guesses are made for so many words of 32 bits at once.
 _GUESSED = 1 << 20
 # A bin with one chunk takes 24 bytes.
-_MOST_BINS = MAX_DATA // 24
+_MAX_BINS = MAX_DATA // 24
 # Twice as many as cover the longest reference that BAI and TBI know.
-_MOST_WINDOWS = 1 << 16
+_MAX_WINDOWS = 1 << 16
 _WINDOWS_AT_ONCE = 1 << 18
 _ABSENT_WINDOW = np.uint64((1 << 64) - 1)
 
@@ -148,8 +148,8 @@ class _Reader:
                 # Short after a wrong guess: many wrong ones must not cost a look at all the rest each.
                 left -= self._follow_bins(min(left, _FEW_BINS), places)
                 longest = _FEW_BINS
-            if len(places) > _MOST_BINS:
-                raise FormatError(f"the index has more than {_MOST_BINS:,} bins")
+            if len(places) > _MAX_BINS:
+                raise FormatError(f"the index has more than {_MAX_BINS:,} bins")
         self._checked(0, 0)
 
     def _guess_bins(self, most: int, places: "array[int]") -> int:
@@ -179,7 +179,7 @@ class _Reader:
     def _skip_windows(self) -> tuple[int, int]:
         """How many windows the next reference has, and where they start."""
         count, place = self._checked(self._next(), 2), self._place
-        if count > _MOST_WINDOWS:
+        if count > _MAX_WINDOWS:
             raise FormatError("the index is damaged: a reference has more windows than fit the longest one")
         self._place += 2 * count
         return count, place

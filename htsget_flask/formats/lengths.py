@@ -10,7 +10,7 @@ from htsget_flask.formats.header_lines import contigs, number_of
 from htsget_flask.formats.headers import MAX_HEADER_DATA, Header
 
 # A list of more takes hundreds of megabytes, and no browser shows it.
-_MOST_LENGTHS = 1_000_000
+_MAX_LENGTHS = 1_000_000
 
 
 def reference_lengths(format_name: str, header: Header) -> dict[str, int | None]:
@@ -18,8 +18,8 @@ def reference_lengths(format_name: str, header: Header) -> dict[str, int | None]
 
     BAM: SAMv1 4.2; CRAM: the LN of @SQ lines (SAMv1 1.3); VCF and BCF: the length of contig lines (VCFv4.3 1.4.7).
     """
-    if len(header.references) > _MOST_LENGTHS:
-        raise FormatError(f"the header has more than {_MOST_LENGTHS:,} references, too many to list their lengths")
+    if len(header.references) > _MAX_LENGTHS:
+        raise FormatError(f"the header has more than {_MAX_LENGTHS:,} references, too many to list their lengths")
     if format_name == "CRAM":
         return {name: number_of(length) for name, length in cram.read_sequences(header.raw)}
     prefix = bgzf.Prefix(io.BytesIO(header.raw), MAX_HEADER_DATA)

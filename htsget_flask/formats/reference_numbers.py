@@ -9,8 +9,8 @@ import numpy as np
 from htsget_flask.errors import FormatError
 
 # Each entry of a dict takes about 180 bytes, in arrays 28 and its name; but a dict is 50 times as fast.
-_MOST_IN_DICT = 100_000
-_MOST_REFERENCES = 10_000_000
+_MAX_IN_DICT = 100_000
+_MAX_REFERENCES = 10_000_000
 _NONE = -1
 _DICT_COST, _ARRAYS_COST = 180, 28
 
@@ -21,8 +21,8 @@ def check_count(count: int, name: str) -> None:
     Raises:
         FormatError: when it does.
     """
-    if count > _MOST_REFERENCES:
-        raise FormatError(f"{name} has more than {_MOST_REFERENCES:,} references")
+    if count > _MAX_REFERENCES:
+        raise FormatError(f"{name} has more than {_MAX_REFERENCES:,} references")
 
 
 def number_references(pairs: Iterable[tuple[str, int | None]], name: str) -> Mapping[str, int | None]:
@@ -33,7 +33,7 @@ def number_references(pairs: Iterable[tuple[str, int | None]], name: str) -> Map
     """
     rest = iter(pairs)
     few: dict[str, int | None] = {}
-    for reference, number in islice(rest, _MOST_IN_DICT):
+    for reference, number in islice(rest, _MAX_IN_DICT):
         few.setdefault(reference, number)
     following = next(rest, None)
     if following is None:

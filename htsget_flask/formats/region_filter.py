@@ -12,7 +12,7 @@ from htsget_flask.formats.binning import Chunk
 # In bytes.
 _LONGEST_RECORD = 64 << 20
 # A search for the value after more of them would take hundreds of megabytes.
-_MOST_KEYS = 10_000
+_MAX_KEYS = 10_000
 # Compressed and sent together.
 _BATCH = 4 * MAX_BLOCK_DATA
 
@@ -191,8 +191,8 @@ def _longest_block(formats: bytes, samples: bytes) -> int:
     if found < 0:
         return 0
     column = names.count(b":", 0, found)
-    if column > _MOST_KEYS:
-        raise FormatError(f"a record has more than {_MOST_KEYS:,} keys in FORMAT")
+    if column > _MAX_KEYS:
+        raise FormatError(f"a record has more than {_MAX_KEYS:,} keys in FORMAT")
     value = rb"(?:^|\t)(?:[^:\t]*:){%d}-?([0-9]{1,18})" % column
     return max((int(stated[1]) for stated in re.finditer(value, samples)), default=0)
 

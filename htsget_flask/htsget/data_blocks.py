@@ -39,7 +39,7 @@ _RECORDS = re.compile(r"records-([0-9]{1,9})\.([0-9]{1,18})-([0-9]{1,18})?\.([0-
 _CHUNK = re.compile(r"([0-9]{1,15})\.([0-9]{1,5})-([0-9]{1,15})\.([0-9]{1,5})", re.ASCII)
 
 
-def spell(piece: Piece) -> str:
+def to_path_segment(piece: Piece) -> str:
     """The piece as a segment of a URL's path; byte ranges stay half-open."""
     match piece:
         case ByteRange(start, end):
@@ -52,8 +52,8 @@ def spell(piece: Piece) -> str:
             return f"records-{reference_id}.{start}-{'' if end is None else end}.{after}"
 
 
-def parse(text: str) -> Piece | None:
-    """The piece that `spell` wrote so; None for any other text."""
+def from_path_segment(text: str) -> Piece | None:
+    """The piece that `to_path_segment` wrote; None for any other text."""
     for whole in FilePart:
         if text == whole.value:
             return whole

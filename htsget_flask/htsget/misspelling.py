@@ -6,7 +6,7 @@ from itertools import islice
 from htsget_flask.errors import InvalidInput
 
 # Requests that mean well have few unknown names; a body may have a hundred thousand.
-_MOST_COMPARED = 100
+_MAX_COMPARED = 100
 # What other tools and services call the parameters, in lower case.
 _OTHER_NAMES = {
     "region": "referenceName, start and end",
@@ -30,7 +30,7 @@ def refuse_misspellings(names: Iterable[str], known: Collection[str]) -> None:
         InvalidInput: for the first of these; the message names the parameter.
     """
     unknown = dict.fromkeys(name for name in names if name not in known)
-    for name in islice(unknown, _MOST_COMPARED):
+    for name in islice(unknown, _MAX_COMPARED):
         meant = _meant(name.lower(), known)
         if meant is not None:
             raise InvalidInput(f"there is no parameter {name!r}; did you mean {meant}?")

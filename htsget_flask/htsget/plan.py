@@ -21,7 +21,7 @@ _MAX_GAP = MAX_BLOCK_SIZE
 _LONGEST_CUT = 4 << 20
 _LONGEST_QUOTED = 100
 # A suggestion is looked for among names of about the same length: it must cost little, whatever a client sends.
-_LONGEST_SUGGESTED, _MOST_COMPARED, _MOST_SEARCHED = 30, 200, 1000
+_LONGEST_SUGGESTED, _MAX_COMPARED, _MAX_SEARCHED = 30, 200, 1000
 
 
 def plan(query: Query, file: OpenFile, *, block_size: int, is_signed: bool = False) -> Iterator[Piece]:
@@ -43,7 +43,7 @@ def plan(query: Query, file: OpenFile, *, block_size: int, is_signed: bool = Fal
     yield FilePart.EOF
 
 
-def question(query: Query, file: OpenFile) -> Hashable:
+def ticket_key(query: Query, file: OpenFile) -> Hashable:
     """What decides over a plan, beside the versions of data and index; None where it is not worth keeping."""
     if query.header_only or file.is_cram or query.regions is None or len(query.regions) > 1:
         return None
@@ -55,7 +55,7 @@ def _pieces(regions: Sequence[Region] | None, file: OpenFile, *, is_signed: bool
         return _containers(regions, file)
     chunks = _chunks(regions, file, is_signed=is_signed)
     if is_signed:
-        file.expect([offset for chunk in chunks for offset in _edges(chunk, file)])
+        file.announce_reads([offset for chunk in chunks for offset in _edges(chunk, file)])
         return _bgzf_pieces(chunks, file, MAX_BLOCK_SIZE)
     return _bgzf_pieces(chunks, file, _LONGEST_CUT)
 
@@ -113,10 +113,10 @@ def _chunks(regions: Sequence[Region] | None, file: OpenFile, *, is_signed: bool
         if reference_id is not None:
             find = partial(index.chunks, reference_id, region.start, region.end)
             # Of a single region the whole answer is kept, under the same windows.
-            found = find() if len(regions) == 1 else file.kept_chunks(_windows(region, file), find)
+            found = find() if len(regions) == 1 else file.cached_chunks(_windows(region, file), find)
             # Else each chunk is looked at where it is cut.
             if found and not is_signed:
-                file.prove(found[0].begin >> 16)
+                file.verify_block_start(found[0].begin >> 16)
             chunks += found
     return merge_chunks(chunks, max_gap=_MAX_GAP)
 
@@ -137,7 +137,7 @@ def _containers(regions: Sequence[Region] | None, file: OpenFile) -> Iterator[Pi
         if places:
             ranges += container_ranges(file, places)
     merged = coalesce(ranges)
-    file.expect([containers.start for containers in merged])
+    file.announce_reads([containers.start for containers in merged])
     for containers in merged:
         if file.container_end(containers.start) > containers.end or containers.end > file.stat.size:
             raise _misfit(file)
@@ -162,8 +162,8 @@ def reference_id_of(name: str, file: OpenFile) -> int | None:
     message = f"{file.source.id!r} has no reference {name[:_LONGEST_QUOTED]!r}"
     if len(name) <= _LONGEST_SUGGESTED:
         twin = name.removeprefix("chr") if name.startswith("chr") else f"chr{name}"
-        similar = (known for known in islice(references, _MOST_SEARCHED) if abs(len(known) - len(name)) <= 3)
-        close = [twin] if twin in references else difflib.get_close_matches(name, list(islice(similar, _MOST_COMPARED)))
+        similar = (known for known in islice(references, _MAX_SEARCHED) if abs(len(known) - len(name)) <= 3)
+        close = [twin] if twin in references else difflib.get_close_matches(name, list(islice(similar, _MAX_COMPARED)))
         if close:
             raise NotFound(f"{message}; did you mean {' or '.join(close)}?")
     first = ", ".join(known[:_LONGEST_QUOTED] for known in islice(references, 5))

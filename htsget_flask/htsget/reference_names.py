@@ -6,7 +6,7 @@ from htsget_flask.formats.checksums import READ_CHECKSUMS
 from htsget_flask.htsget.query import Query
 
 _CHECKSUM_COST = 150
-_MOST_NAMED = 5
+_MAX_NAMED = 5
 
 
 def resolve(query: Query, file: OpenFile) -> Query:
@@ -34,7 +34,7 @@ def resolve(query: Query, file: OpenFile) -> Query:
 def _name_of(md5: str, name: str, file: OpenFile) -> str:
     """The name of the reference with a checksum; `name` is what the request calls it, if it does."""
     identifier = repr(file.source.id)
-    checksums = file.kept(
+    checksums = file.cached(
         FilePart.HEADER, READ_CHECKSUMS[file.source.form.name], lambda found: _CHECKSUM_COST * len(found)
     )
     known = {reference: checksum.lower() for reference, checksum in checksums if checksum is not None}
@@ -48,6 +48,6 @@ def _name_of(md5: str, name: str, file: OpenFile) -> str:
     if not names:
         raise NotFound(f"{identifier} has no reference with the MD5 {md5}")
     if len(names) > 1:
-        listed = ", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else "")
+        listed = ", ".join(names[:_MAX_NAMED]) + (", ..." if len(names) > _MAX_NAMED else "")
         raise InvalidInput(f"several references of {identifier} have the MD5 {md5}: {listed}; use referenceName")
     return names[0]

@@ -7,7 +7,7 @@ from typing import BinaryIO
 from htsget_flask.datasets.open_file import FilePart, OpenFile
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, PermissionDenied
 from htsget_flask.formats.cram.recoder import Recoder
-from htsget_flask.formats.cram.region_filter import Recoded, select_recoded
+from htsget_flask.formats.cram.region_filter import CramSource, select_recoded
 from htsget_flask.formats.reference_numbers import name_of
 from htsget_flask.formats.region_filter import Wanted, select
 from htsget_flask.htsget.bases import Bases
@@ -92,7 +92,7 @@ def record_blocks(file: OpenFile, piece: Records, bases: Bases, recoder: Recoder
 
 
 def _closing(file: OpenFile, make: Callable[[BinaryIO], Iterator[bytes]]) -> Generator[bytes]:
-    with file.release() as content:
+    with file.detach_file() as content:
         try:
             yield from make(content)
         except FormatError as error:
@@ -112,7 +112,7 @@ def _recoded(file: OpenFile, wanted: Wanted, bases: Bases, recoder: Recoder, con
         return bases.letters(md5, start, end)
 
     return select_recoded(
-        Recoded(content, file.header.raw, file.source.key.rpartition("/")[2]),
+        CramSource(content, file.header.raw, file.source.key.rpartition("/")[2]),
         container_ranges(file, places),
         wanted,
         letters,

@@ -25,26 +25,26 @@ def ticket(
     *,
     inline_limit: int,
     locate: Callable[[Piece], BlockUrl],
-    kept_as: Hashable = None,
+    ticket_key: Hashable = None,
 ) -> bytes:
     """The ticket as JSON: the header, and what `body` makes; `locate` tells where to fetch what is not inline.
 
     Header, end of file and chunks of some BGZF blocks are inline as long as their sum is at most `inline_limit` bytes;
-    the end of file does not count, unless the limit is 0. `kept_as` is what decides over all but the header, where that
-    may be kept for the next ticket.
+    the end of file does not count, unless the limit is 0. What follows the header is cached by
+    `ticket_key`, if there is one.
     """
     header, room = _header(file, inline_limit, locate)
 
     def entries() -> bytes:
         return b"".join(_body(file, body(), room, inline_limit, locate))
 
-    rest = entries() if kept_as is None else file.kept_answer(kept_as, entries)
+    rest = entries() if ticket_key is None else file.cached_answer(ticket_key, entries)
     return b'{"htsget":{"format":"%s","urls":[%s%s]}}' % (file.source.form.name.encode(), header, rest)
 
 
 def _header(file: OpenFile, inline_limit: int, locate: Callable[[Piece], BlockUrl]) -> tuple[bytes, int]:
     """The header's entry, and how many bytes inline there is room for behind it."""
-    entry, size = file.kept(FilePart.HEADER, _inline_header, _size)
+    entry, size = file.cached(FilePart.HEADER, _inline_header, _size)
     if size <= inline_limit:
         return entry, inline_limit - size
     return _located(locate(FilePart.HEADER), "header"), inline_limit
@@ -57,7 +57,7 @@ def _body(
     for piece in pieces:
         # Once a piece did not fit the rest is not even made: a request for many regions has hundreds of edges.
         if _is_short(piece) and (room or (inline_limit and piece is FilePart.EOF)):
-            entry, size = file.kept(piece, _inline_body, _size)
+            entry, size = file.cached(piece, _inline_body, _size)
             if not size:
                 continue
             if size <= room or piece is FilePart.EOF:

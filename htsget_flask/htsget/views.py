@@ -16,8 +16,8 @@ from htsget_flask.errors import Gone, NotFound, PermissionDenied, ServiceUnavail
 from htsget_flask.formats import ENDPOINTS, FORMATS
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.htsget.bases import bases, recoder
-from htsget_flask.htsget.data_blocks import BlockUrl, Piece, Records, parse, spell
-from htsget_flask.htsget.plan import plan, question
+from htsget_flask.htsget.data_blocks import BlockUrl, Piece, Records, from_path_segment, to_path_segment
+from htsget_flask.htsget.plan import plan, ticket_key
 from htsget_flask.htsget.query import Query, parse_get, parse_post, refuse_arguments
 from htsget_flask.htsget.reference_names import resolve
 from htsget_flask.htsget.region_grants import plan_records, record_blocks
@@ -28,7 +28,7 @@ from htsget_flask.storage import SignedUrl, VersionError
 from htsget_flask.web.answer import Answer, answer_with
 from htsget_flask.web.delivery import send_bytes, send_range, send_stream
 from htsget_flask.web.request_body import read_body
-from htsget_flask.web.views import AnswerView, Services, base_url, describe_service, media_type, services
+from htsget_flask.web.views import Services, View, base_url, describe_service, media_type, services
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -40,13 +40,13 @@ blueprint = Blueprint("htsget", __name__)
 # The URL of a data block names all that decides over its bytes: they may be kept for as long as a view is looked at.
 _BLOCK_HEADERS = {"Cache-Control": "private, max-age=3600, immutable", "Vary": "Origin"}
 
-View = TypeVar("View", bound=Callable[..., Response])
+ViewFunction = TypeVar("ViewFunction", bound=Callable[..., Response])
 
 
-def _for_each_endpoint(rule: str, methods: list[str]) -> Callable[[View], View]:
+def _for_each_endpoint(rule: str, methods: list[str]) -> Callable[[ViewFunction], ViewFunction]:
     """Route a path to the view once for each endpoint; as part of the path they match faster than as a parameter."""
 
-    def register(view: View) -> View:
+    def register(view: ViewFunction) -> ViewFunction:
         for endpoint in ENDPOINTS:
             name = f"{view.__name__}_{endpoint}"
             blueprint.add_url_rule(rule.format(endpoint), name, view, defaults={"endpoint": endpoint}, methods=methods)
@@ -56,7 +56,7 @@ def _for_each_endpoint(rule: str, methods: list[str]) -> Callable[[View], View]:
 
 
 @_for_each_endpoint("/{}/<path:dataset_id>", methods=["GET"])
-@partial(AnswerView, needs_address=True)
+@partial(View, needs_public_url=True)
 def get_ticket(present: Services, environ: "WSGIEnvironment", endpoint: str, dataset_id: str) -> Answer:
     """The ticket that a GET request asks for."""
     asked = Request(environ)
@@ -66,7 +66,7 @@ def get_ticket(present: Services, environ: "WSGIEnvironment", endpoint: str, dat
 
 
 @_for_each_endpoint("/{}/<path:dataset_id>", methods=["POST"])
-@partial(AnswerView, needs_address=True)
+@partial(View, needs_public_url=True)
 def post_ticket(present: Services, environ: "WSGIEnvironment", endpoint: str, dataset_id: str) -> Answer:
     """The ticket that a POST request asks for."""
     asked, options = Request(environ), present.config.htsget
@@ -84,7 +84,7 @@ def post_ticket(present: Services, environ: "WSGIEnvironment", endpoint: str, da
 
 
 @_for_each_endpoint("/blocks/<etag>/<piece>/{}/<format_name>/<path:dataset_id>", methods=["GET"])
-@AnswerView
+@View
 def get_block(
     present: Services,
     environ: "WSGIEnvironment",
@@ -95,7 +95,7 @@ def get_block(
     dataset_id: str,
 ) -> Answer:
     """Exactly the bytes of one data block, of the version of the file that its ticket was made for."""
-    wanted = parse(piece)
+    wanted = from_path_segment(piece)
     # Records are cut only for who may see no more: to do it for everybody would be work for nothing.
     if wanted is None or format_name not in FORMATS or (isinstance(wanted, Records) and present.gate is None):
         raise NotFound("there is no such data block")
@@ -114,7 +114,7 @@ def get_block(
         with OpenFile(file, present.cache, present.sidecars) as opened:
             if isinstance(wanted, Chunk):
                 before, middle, after = opened.parts(wanted)
-                content = opened.release()
+                content = opened.detach_file()
                 return send_range(
                     environ, content, middle, etag=etag, headers=_BLOCK_HEADERS, before=before, after=after
                 )
@@ -218,7 +218,7 @@ def _ticket_of(
         # Before a URL is signed: who reads an object learns the id of its version.
         opened.header  # noqa: B018
         signed = file.source.storage.signed_url(file.source.key, file.stat)
-        kept_as = question(query, opened)
+        key = ticket_key(query, opened)
         # Only where clients choose it by their Host.
         chosen = base if present.config.public_url is None else None
         return ticket(
@@ -226,7 +226,7 @@ def _ticket_of(
             partial(plan, query, opened, block_size=options.block_size, is_signed=signed is not None),
             inline_limit=inline_limit,
             locate=partial(_block_url, signed, before, after, access, file),
-            kept_as=kept_as and (kept_as, inline_limit, chosen, after, signed and signed.url, access.expires),
+            ticket_key=key and (key, inline_limit, chosen, after, signed and signed.url, access.expires),
         )
 
 
@@ -246,7 +246,7 @@ def _block_url(
 ) -> BlockUrl:
     if signed is not None and isinstance(piece, ByteRange):
         return BlockUrl(signed.url, {**signed.headers, "Range": f"bytes={piece.start}-{piece.end - 1}"})
-    spelled, source = spell(piece), file.source
+    spelled, source = to_path_segment(piece), file.source
     parts = block_parts(
         source.storage_name,
         source.key,

@@ -29,8 +29,8 @@ from htsget_flask.sequences.open_sequence import look_at_stored, open_found, rea
 from htsget_flask.storage import VersionError
 from htsget_flask.web.answer import Answer, answer_with
 from htsget_flask.web.delivery import Streamed, attach
-from htsget_flask.web.preconditions import failed_precondition, range_is_meant
-from htsget_flask.web.views import SEQUENCES, AnswerView, Services, describe_service
+from htsget_flask.web.preconditions import failed_precondition, if_range_holds
+from htsget_flask.web.views import SEQUENCES, Services, View, describe_service
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -60,7 +60,7 @@ def library(present: Services) -> Library:
 
 
 @blueprint.get("/service-info", strict_slashes=False)
-@AnswerView
+@View
 def service_info(present: Services, environ: "WSGIEnvironment") -> Answer:
     """What GA4GH service-info tells of refget: `refget` is of its version 2, `service` of its version 1."""
     media_type = choose_type(environ.get("HTTP_ACCEPT"), JSON_TYPES)
@@ -83,7 +83,7 @@ def service_info(present: Services, environ: "WSGIEnvironment") -> Answer:
 
 
 @blueprint.get("/<sequence_id>/metadata", strict_slashes=False)
-@AnswerView
+@View
 def get_metadata(present: Services, environ: "WSGIEnvironment", sequence_id: str) -> Answer:
     """What is known of a sequence."""
     found = library(present).find(sequence_id)
@@ -99,7 +99,7 @@ def get_metadata(present: Services, environ: "WSGIEnvironment", sequence_id: str
 
 
 @blueprint.get("/<sequence_id>", strict_slashes=False)
-@AnswerView
+@View
 def get_sequence(present: Services, environ: "WSGIEnvironment", sequence_id: str) -> Answer:
     """The letters of a sequence, all or a part of them."""
     sequences = library(present)
@@ -154,7 +154,7 @@ def _wanted(config: RefgetConfig, environ: "WSGIEnvironment", found: Found, *, i
     start, end = parse_bounds(environ["QUERY_STRING"]) if environ.get("QUERY_STRING") else (None, None)
     span = environ.get("HTTP_RANGE") if environ["REQUEST_METHOD"] == "GET" else None
     if span is not None and "HTTP_IF_RANGE" in environ:
-        is_meant = is_digest and range_is_meant(environ, etag=found.md5, last_modified=None)
+        is_meant = is_digest and if_range_holds(environ, etag=found.md5, last_modified=None)
         span = span if is_meant else None
     if start is None and end is None:
         if span is None:

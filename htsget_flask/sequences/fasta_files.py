@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 _GZIP = b"\x1f\x8b"
 # So many names are told of those that are at fault.
-_MOST_NAMED = 5
+_MAX_NAMED = 5
 _FAI_COLUMNS = 5
 _READ_BY_ALL = 0o644
 
@@ -149,5 +149,5 @@ def _fai_fault(content: bytes, table: Table) -> str | None:
 
 def some(names: list[str]) -> str:
     """The first of these names, and how many more there are."""
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - _MAX_NAMED
+    return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

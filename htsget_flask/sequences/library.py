@@ -31,12 +31,12 @@ from htsget_flask.storage import Stat, Storage, VersionError
 log = logging.getLogger(__name__)
 
 # So long requests wait for what is being looked up, in seconds: small files are digested by then.
-_PATIENCE = 2.0
+_LOOKUP_TIMEOUT = 2.0
 # After a look the next one waits so long, and so that all of them together take at most this part of the time.
 _REST = 5.0
-_SHARE = 0.05
+_MAX_SCAN_SHARE = 0.05
 # An example is looked for in so many FASTA files, digested if they are of at most so many bytes.
-_MOST_TRIED = 20
+_MAX_TRIED = 20
 _QUICK = 16 << 20
 
 _UNREADABLE = (OSError, StorageError, VersionError, NotFound)
@@ -97,7 +97,7 @@ class Library:
         if parse_identifier(text) is not None:
             looking = self.begin()
             if looking is not None:
-                looking.join(max(0.0, self._began + _PATIENCE - time.monotonic()))
+                looking.join(max(0.0, self._began + _LOOKUP_TIMEOUT - time.monotonic()))
                 found = self._sequences.find(text)
                 if found is not None:
                     return found
@@ -120,7 +120,7 @@ class Library:
         stored = self._look_at_store([])
         if stored is not None and len(stored.lengths):
             return str(stored.md5[0].tobytes().hex())
-        for version in islice(self._versions([]), _MOST_TRIED):
+        for version in islice(self._versions([]), _MAX_TRIED):
             is_quick = version.stat.size <= _QUICK and not self._storage(version).is_remote
             try:
                 known = self._kept(version) or (self._digested(version) if is_quick else None)
@@ -176,7 +176,7 @@ class Library:
                     failed.append(_unreadable(self._location(version), error))
                 self._publish(stored, fastas)
         self._is_unsure = bool(failed)
-        self._rests_until = time.monotonic() + max(_REST, took / _SHARE)
+        self._rests_until = time.monotonic() + max(_REST, took / _MAX_SCAN_SHARE)
         # Where not all could be looked at, a name may be in the others.
         unknown = [] if failed else list(self._unknown(fastas))
         return [*failed, *(entry[1] for entry in fastas.values() if entry is not None), *unknown]

@@ -14,7 +14,7 @@ from htsget_flask.sequences.subsequence import letters
 from htsget_flask.storage import Stat, Storage
 
 # So many found sequences are remembered, by the text that asked for them.
-_MOST_REMEMBERED = 10_000
+_MAX_REMEMBERED = 10_000
 
 
 class Fasta(NamedTuple):
@@ -141,7 +141,7 @@ class Sequences:
             identifier = parse_identifier(text)
             found = None if identifier is None else self._find(identifier)
             if found is not None:
-                if len(self._remembered) >= _MOST_REMEMBERED:
+                if len(self._remembered) >= _MAX_REMEMBERED:
                     self._remembered.clear()
                 self._remembered[text] = found
         return found

@@ -14,7 +14,7 @@ from typing import Any
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
-from htsget_flask.app import DeferredApp, begin
+from htsget_flask.app import DeferredApp, start_background_work
 from htsget_flask.config import Config
 from htsget_flask.server.connections import TlsContext
 from htsget_flask.server.worker import Worker
@@ -91,7 +91,7 @@ def prepare_worker(worker: Any) -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, 4 << 20)
         libc.mallopt(_M_ARENA_MAX, 2)
     if isinstance(worker.wsgi, Flask):
-        begin(worker.wsgi)
+        start_background_work(worker.wsgi)
 
 
 def report_reload(arbiter: Any) -> None:

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 _MEBIBYTE = 1 << 20
 # Some systems fail where the kernel is to send 2 GiB.
-_MOST_AT_ONCE = 1 << 30
+_MAX_AT_ONCE = 1 << 30
 # To close then means to reset: the kernel drops what the client does not take.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -142,7 +142,7 @@ class _ClientSocket(socket.socket):
         start, sender = offset, (self.fileno(), file.fileno())
         try:
             while left:
-                sent = self._wait_for(select.POLLOUT, os.sendfile, *sender, offset, min(left, _MOST_AT_ONCE))
+                sent = self._wait_for(select.POLLOUT, os.sendfile, *sender, offset, min(left, _MAX_AT_ONCE))
                 if not sent:
                     break
                 offset, left = offset + sent, left - sent

@@ -13,10 +13,10 @@ from typing import BinaryIO, TypeVar, cast
 
 from htsget_flask.errors import NotFound
 from htsget_flask.storage import Child, Entry, SignedUrl, Stat, VersionError, is_hidden, is_key, validate_key
-from htsget_flask.storage.secure_link import UrlSigner
-from htsget_flask.storage.sendfile import Handover, SharedFile, static_etag
+from htsget_flask.storage.secure_link import SecureLinkSigner
+from htsget_flask.storage.sendfile import SendableFile, SendfileMethod, static_etag
 
-_MOST_SEEN = 10_000
+_MAX_SEEN = 10_000
 # In letters: ten thousand longer keys would take 40 MB. Clients choose them, where links lead to one file in many ways.
 _LONGEST_SEEN = 256
 # So many names of a folder are in memory at once; the folder is read again for more.
@@ -42,7 +42,9 @@ class LocalStorage:
     max_age = 1.0
     is_remote = False
 
-    def __init__(self, root: Path, *, handover: Handover | None = None, signer: UrlSigner | None = None) -> None:
+    def __init__(
+        self, root: Path, *, handover: SendfileMethod | None = None, signer: SecureLinkSigner | None = None
+    ) -> None:
         # Empty where the root is that of the machine.
         self._root = os.path.realpath(root).rstrip("/")
         self._handover = handover
@@ -59,7 +61,7 @@ class LocalStorage:
             if seen is not None and time.monotonic() - seen[0] <= max_age:
                 return seen[1]
         present = _stat(self._reach(key, _status)[1])
-        if len(self._seen) >= _MOST_SEEN:
+        if len(self._seen) >= _MAX_SEEN:
             self._seen.clear()
         if len(key) <= _LONGEST_SEEN:
             self._seen[key] = (time.monotonic(), present)
@@ -73,7 +75,7 @@ class LocalStorage:
             if etag is not None and present.etag != etag:
                 raise VersionError(key)
             if self._handover is not None:
-                return cast(BinaryIO, SharedFile(descriptor, f"{self._root}/{path}", status, self._handover))
+                return cast(BinaryIO, SendableFile(descriptor, f"{self._root}/{path}", status, self._handover))
             return cast(BinaryIO, io.FileIO(descriptor))
         except BaseException:
             os.close(descriptor)

@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 from htsget_flask.storage import SignedUrl
 
 
-class UrlSigner:
+class SecureLinkSigner:
     """Signs the URLs of files below `base`, which ends with a slash; they are good for `lifetime` seconds.
 
     The signature is that of config/nginx.conf: MD5 of the time when it ends, the path, a space and the secret.

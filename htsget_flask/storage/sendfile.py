@@ -12,7 +12,7 @@ from htsget_flask.ranges import ByteRange
 _BUFFERED = 1 << 20
 
 
-class Handover(Protocol):
+class SendfileMethod(Protocol):
     """How a web server takes a file over; it names the way in the `X-Sendfile-Type` of its requests, by `header`."""
 
     header: str
@@ -68,13 +68,13 @@ class XSendfile:
         return None
 
 
-class SharedFile(io.FileIO):
+class SendableFile(io.FileIO):
     """An open file that a web server in front may send instead; `path` is absolute and without links.
 
     `version` is the file's status.
     """
 
-    def __init__(self, descriptor: int, path: str, version: os.stat_result, handover: Handover) -> None:
+    def __init__(self, descriptor: int, path: str, version: os.stat_result, handover: SendfileMethod) -> None:
         super().__init__(descriptor)
         self._path = path
         self._version = version

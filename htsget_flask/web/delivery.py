@@ -16,7 +16,7 @@ from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import VersionError
 from htsget_flask.storage.remote_file import RemoteFile
 from htsget_flask.web.answer import Answer
-from htsget_flask.web.preconditions import failed_precondition, range_is_meant
+from htsget_flask.web.preconditions import failed_precondition, if_range_holds
 from htsget_flask.web.sendfile import hand_over
 from htsget_flask.web.views import error_answer
 
@@ -210,7 +210,7 @@ def _requested(environ: "WSGIEnvironment", length: int, etag: str, last_modified
     if asked is None or environ["REQUEST_METHOD"] != "GET":
         return None
     wanted = _parsed(asked, length)
-    return wanted if range_is_meant(environ, etag=etag, last_modified=last_modified) else None
+    return wanted if if_range_holds(environ, etag=etag, last_modified=last_modified) else None
 
 
 def _parsed(asked: str, length: int) -> ByteRange | None:

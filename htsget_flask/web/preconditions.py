@@ -51,7 +51,7 @@ def failed_precondition(environ: "WSGIEnvironment", *, etag: str, last_modified:
     return None
 
 
-def range_is_meant(environ: "WSGIEnvironment", *, etag: str, last_modified: str | None) -> bool:
+def if_range_holds(environ: "WSGIEnvironment", *, etag: str, last_modified: str | None) -> bool:
     """Whether If-Range, where it is given, holds: only the very same strong etag or date does (section 13.1.5)."""
     condition: str | None = environ.get("HTTP_IF_RANGE")
     if condition is None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 _PIECE = 64 << 10
-_MOST_DISCARDED = 16 << 20
+_MAX_DISCARDED = 16 << 20
 
 
 def read_body(environ: "WSGIEnvironment", most: int) -> bytes:
@@ -46,7 +46,7 @@ def read_body(environ: "WSGIEnvironment", most: int) -> bytes:
 
 def discard_body(environ: "WSGIEnvironment") -> None:
     """Take in what the client sends: most clients, and proxies, only then look for an answer."""
-    stream, left = get_input_stream(environ), _MOST_DISCARDED
+    stream, left = get_input_stream(environ), _MAX_DISCARDED
     try:
         while left > 0 and (data := stream.read(_PIECE)):
             left -= len(data)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, BinaryIO
 
 from htsget_flask.ranges import ByteRange
-from htsget_flask.storage.sendfile import SharedFile
+from htsget_flask.storage.sendfile import SendableFile
 from htsget_flask.web.answer import Answer
 from htsget_flask.web.preconditions import CONDITIONS
 
@@ -23,7 +23,7 @@ def hand_over(environ: "WSGIEnvironment", answer: Answer, file: BinaryIO, span: 
     Of a whole file it makes the part itself, from the same request, which it must not understand in another way: what
     is conditional, and a Range that is not heeded or oddly written, stay here.
     """
-    if not isinstance(file, SharedFile):
+    if not isinstance(file, SendableFile):
         return False
     way, ranged = file.handover, answer.status == 206
     if environ.get("HTTP_X_SENDFILE_TYPE") != way.header or any(condition in environ for condition in CONDITIONS):

@@ -73,16 +73,16 @@ def services() -> Services:
     return cast(Services, current_app.extensions[EXTENSION])
 
 
-class AnswerView:
+class View:
     """A view that is given the services and the WSGI environment, and so can be called with Flask or without.
 
-    Only one that `needs_address` is called with what proxies in front tell of the address that the client used.
+    Only one that `needs_public_url` is called with what proxies in front tell of the address that the client used.
     """
 
-    def __init__(self, answer: Callable[..., Answer], *, needs_address: bool = False) -> None:
+    def __init__(self, answer: Callable[..., Answer], *, needs_public_url: bool = False) -> None:
         update_wrapper(self, answer)
         self.answer = answer
-        self.needs_address = needs_address
+        self.needs_public_url = needs_public_url
 
     def __call__(self, **arguments: str) -> Response:
         """The response to the present request; Flask calls this."""

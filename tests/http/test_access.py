@@ -22,7 +22,7 @@ from htsget_flask.config import read_config
 from htsget_flask.guard import GUARDS, guard
 from htsget_flask.storage import Stat
 from htsget_flask.storage.local import LocalStorage
-from htsget_flask.web.views import EXTENSION, AnswerView
+from htsget_flask.web.views import EXTENSION, View
 from tests.client import FlaskHttp, Response, fetch, fetch_ticket, records, truth
 from tests.http.guarded import Caller, audit, guarded
 from tests.issuer import Issuer, serving_issuer, unsigned
@@ -203,7 +203,7 @@ class TestEveryRouteHasAGuard:
             asked.append(arguments)
             return answer_with(b"secret", {})
 
-        app.view_functions["htsget.get_ticket_reads"] = AnswerView(forgets)
+        app.view_functions["htsget.get_ticket_reads"] = View(forgets)
         app.view_functions["page.get_datasets"] = lambda: "secret"
         guard(app, present)
         for url in (READS, "/page/datasets"):

@@ -53,7 +53,7 @@ class TestS3Storage(StorageContract):
     def test_a_large_folder_is_listed_in_steps(
         self, storage: Storage, put: Callable[[str, bytes], None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("htsget_flask.storage.s3.storage._MOST_LISTED", 2)
+        monkeypatch.setattr("htsget_flask.storage.s3.storage._MAX_LISTED", 2)
         names = ["a/", "b", "c/", "d/", "e", "f", "g/"]
         for name in names:
             put(f"{name}file" if name.endswith("/") else name, b"1")

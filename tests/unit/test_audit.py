@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from htsget_flask.auth.access import Gate
 from htsget_flask.auth.audit import Audit, Origin, origin_of
 from htsget_flask.auth.caller import Caller
-from htsget_flask.auth.http_client import Outside
+from htsget_flask.auth.http_client import JsonClient
 from htsget_flask.auth.rules import Rule, RuleAuthorizer
-from htsget_flask.auth.signed_urls import Links
+from htsget_flask.auth.signed_urls import UrlSigner
 from htsget_flask.auth.tokens import Authenticator
 from htsget_flask.errors import ServiceUnavailable
 from htsget_flask.regions import Region
@@ -165,7 +165,7 @@ class TestALineIsWhole:
         audit = Audit(Path("/dev/full"), clock=lambda: now[0])
         issuers: Mapping[str, Any] = {}
         rules = RuleAuthorizer([Rule(["*"], public=True)])
-        full = Gate(Authenticator(issuers, outside=Outside(1)), rules, Links(["s" * 16], 60), audit, hides=False)
+        full = Gate(Authenticator(issuers, client=JsonClient(1)), rules, UrlSigner(["s" * 16], 60), audit, hides=False)
         for now[0] in (0, 1, 59, 61, 62):
             with pytest.raises(ServiceUnavailable):
                 full.admit(None, ORIGIN).require("reads", "a")

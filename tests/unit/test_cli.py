@@ -13,7 +13,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from htsget_flask.app import create_app, create_services, limited
+from htsget_flask.app import cap_url_lifetime, create_app, create_services
 from htsget_flask.cli import main
 from htsget_flask.commands.refget import ingest_fastas
 from htsget_flask.config import folder_config, read_config
@@ -627,4 +627,4 @@ def _lifetimes(path: Path) -> tuple[int, int]:
     assert signed is not None
     expires = int(signed.url.rpartition("expires=")[2])
     longest = None if config.auth is None else config.auth.expires
-    return 10 * round((expires - now) / 10), limited(config.storages["far"], longest).expires
+    return 10 * round((expires - now) / 10), cap_url_lifetime(config.storages["far"], longest).expires

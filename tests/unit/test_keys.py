@@ -7,7 +7,7 @@ import pytest
 
 from htsget_flask.auth import keys as keys_module
 from htsget_flask.auth.caller import Caller
-from htsget_flask.auth.http_client import Outside, OutsideError
+from htsget_flask.auth.http_client import JsonClient, UpstreamError
 from htsget_flask.auth.keys import Keys
 from htsget_flask.auth.tokens import Authenticator
 from htsget_flask.auth.tokens import Issuer as Trusted
@@ -36,7 +36,7 @@ def keys_of(issuer: Issuer, clock: Callable[[], float], *, interval: float = 60)
 def trusting(issuer: Issuer, clock: Callable[[], float], *visa_issuers: Issuer) -> Authenticator:
     trusted = Trusted(issuer.url, [AUDIENCE], keys_of(issuer, clock), 0, None)
     visas = {one.url: VisaIssuer(one.url, keys_of(one, clock), one.jwks_url, 0) for one in visa_issuers}
-    return Authenticator({issuer.url: trusted}, passports=Passports(visas) if visas else None, outside=Outside(1))
+    return Authenticator({issuer.url: trusted}, passports=Passports(visas) if visas else None, client=JsonClient(1))
 
 
 @pytest.fixture
@@ -82,7 +82,9 @@ class TestARemovedKeyEndsWhatItSigned:
     def test_a_key_that_is_now_for_encryption(self, issuer: Issuer, clock: Clock) -> None:
         content = issuer.jwks
         keys = Keys(lambda: content, ALGORITHMS, issuer=issuer.url, interval=60, clock=clock)
-        authenticator = Authenticator({issuer.url: Trusted(issuer.url, [AUDIENCE], keys, 0, None)}, outside=Outside(1))
+        authenticator = Authenticator(
+            {issuer.url: Trusted(issuer.url, [AUDIENCE], keys, 0, None)}, client=JsonClient(1)
+        )
         header = f"Bearer {issuer.token('ES256')}"
         authenticator.authenticate(header)
         content["keys"][0]["key_ops"] = ["encrypt"]
@@ -111,10 +113,12 @@ class TestARemovedKeyEndsWhatItSigned:
             try:
                 return next(answers)
             except StopIteration:
-                raise OutsideError("down") from None
+                raise UpstreamError("down") from None
 
         keys = Keys(fetch, ALGORITHMS, issuer=issuer.url, interval=60, clock=clock)
-        authenticator = Authenticator({issuer.url: Trusted(issuer.url, [AUDIENCE], keys, 0, None)}, outside=Outside(1))
+        authenticator = Authenticator(
+            {issuer.url: Trusted(issuer.url, [AUDIENCE], keys, 0, None)}, client=JsonClient(1)
+        )
         header = f"Bearer {issuer.token('ES256')}"
         for _ in range(60):
             assert authenticator.authenticate(header).subject == "ada"
@@ -162,7 +166,7 @@ class TestOneThreadFetches:
 
     @pytest.fixture
     def keys(self, source: SlowSource, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Keys:
-        monkeypatch.setattr(keys_module, "_PATIENCE", 0.05)
+        monkeypatch.setattr(keys_module, "_FETCH_TIMEOUT", 0.05)
         return Keys(source, ALGORITHMS, issuer="x", interval=1, clock=clock)
 
     def fetching(self, keys: Keys, source: SlowSource) -> threading.Thread:
@@ -213,9 +217,9 @@ class TestOneThreadFetches:
             fetches += 1
             has_begun.set()
             assert may_end.wait(30)
-            raise OutsideError("does not answer")
+            raise UpstreamError("does not answer")
 
-        monkeypatch.setattr(keys_module, "_PATIENCE", 30)
+        monkeypatch.setattr(keys_module, "_FETCH_TIMEOUT", 30)
         keys = Keys(fetch, ALGORITHMS, issuer="x", interval=1, clock=Clock())
         failures: list[type[Exception]] = []
 

@@ -24,7 +24,7 @@ from htsget_flask.errors import FormatError, ServiceUnavailable
 from htsget_flask.formats.cram.container import Container, eof_container, read_container, read_cram_header
 from htsget_flask.formats.cram.encoding import read_block
 from htsget_flask.formats.cram.recoder import Limits, Recoder
-from htsget_flask.formats.cram.region_filter import Recoded, select_recoded
+from htsget_flask.formats.cram.region_filter import CramSource, select_recoded
 from htsget_flask.formats.headers import Header
 from htsget_flask.formats.region_filter import Wanted
 from htsget_flask.ranges import ByteRange
@@ -51,7 +51,7 @@ class Cram:
         eof = len(eof_container(self.content[4]))
         return list(
             select_recoded(
-                Recoded(io.BytesIO(self.content if content is None else content), self.header.raw, "x.cram"),
+                CramSource(io.BytesIO(self.content if content is None else content), self.header.raw, "x.cram"),
                 [ByteRange(self.header.end, len(self.content) - eof)],
                 Wanted(0, 0, None, 0),
                 lambda start, end: iter([self.letters[start:end]]),

@@ -25,7 +25,7 @@ class TestArraysAnswerAsADictDoes:
         for name, number in content:
             expected.setdefault(name, number)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(reference_numbers, "_MOST_IN_DICT", 2)
+            patch.setattr(reference_numbers, "_MAX_IN_DICT", 2)
             found = number_references(content, "the header")
         assert isinstance(found, dict) == (len(content) <= 2)
         assert (len(found), list(found), list(found.items())) == (len(expected), list(expected), list(expected.items()))
@@ -54,7 +54,7 @@ class TestManyReferencesTakeLittleMemory:
         assert (int(found.text) < 150_000_000, found.mib < 300) == (True, True), found
 
     def test_more_than_ten_million_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(reference_numbers, "_MOST_REFERENCES", 150_000)
+        monkeypatch.setattr(reference_numbers, "_MAX_REFERENCES", 150_000)
         names = ((str(number), None) for number in range(150_001))
         with pytest.raises(FormatError, match="the header has more than 150,000 references"):
             number_references(names, "the header")

@@ -420,7 +420,7 @@ class TestAFailureIsNotAMiss:
             return make_table(*arguments, **options)
 
         monkeypatch.setattr(library, "make_table", slow)
-        monkeypatch.setattr(library, "_PATIENCE", 0.3)
+        monkeypatch.setattr(library, "_LOOKUP_TIMEOUT", 0.3)
         sequences = library_of(folder)
         try:
             with pytest.raises(ServiceUnavailable):
@@ -473,7 +473,7 @@ class TestAFailureIsNotAMiss:
 
     def test_a_file_that_came_is_found(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(library, "_REST", 0.0)
-        monkeypatch.setattr(library, "_SHARE", 1e9)
+        monkeypatch.setattr(library, "_MAX_SCAN_SHARE", 1e9)
         sequences = library_of(folder)
         with pytest.raises(NotFound):
             sequences.find(expected(b"ACGT").md5)

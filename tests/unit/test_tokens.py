@@ -6,7 +6,7 @@ from typing import Any
 import jwt
 import pytest
 
-from htsget_flask.auth.http_client import Outside, OutsideError
+from htsget_flask.auth.http_client import JsonClient, UpstreamError
 from htsget_flask.auth.keys import Keys
 from htsget_flask.auth.tokens import Authenticator, Introspection
 from htsget_flask.auth.tokens import Issuer as Trusted
@@ -32,7 +32,7 @@ def issuer() -> Issuer:
 
 def trusting(issuer: Issuer, *, algorithms: tuple[str, ...] = ALGORITHMS, leeway: float = 0) -> Authenticator:
     keys = Keys(lambda: issuer.jwks, algorithms, issuer=issuer.url, interval=60)
-    return Authenticator({issuer.url: Trusted(issuer.url, [AUDIENCE], keys, leeway, None)}, outside=Outside(1))
+    return Authenticator({issuer.url: Trusted(issuer.url, [AUDIENCE], keys, leeway, None)}, client=JsonClient(1))
 
 
 def refusal(authenticator: Authenticator, token: str) -> str:
@@ -217,7 +217,7 @@ class TestAForgedTokenIsRefused:
     def test_one_of_another_issuer_that_is_trusted_too(self, issuer: Issuer) -> None:
         other = Issuer(url="https://other.example.org")
         issuers = {one.url: Trusted(one.url, [AUDIENCE], keys_of(one), 0, None) for one in (issuer, other)}
-        both = Authenticator(issuers, outside=Outside(1))
+        both = Authenticator(issuers, client=JsonClient(1))
         assert both.authenticate(f"Bearer {other.token()}").issuer == other.url
         refusal(both, other.token(iss=issuer.url))
 
@@ -284,7 +284,7 @@ class TestKeysAreFetchedWhenTheyAreNeeded:
             nonlocal fetches
             fetches += 1
             if fails:
-                raise OutsideError("down")
+                raise UpstreamError("down")
             return issuer.jwks
 
         keys = Keys(fetch, ALGORITHMS, issuer="x", interval=60, clock=clock)
@@ -336,9 +336,9 @@ def served() -> Iterator[Issuer]:
 
 class TestOverHttp:
     def test_a_thousand_unknown_keys_cause_one_fetch(self, served: Issuer) -> None:
-        outside = Outside(5)
-        keys = Keys(lambda: outside.get(served.jwks_url), ALGORITHMS, issuer=served.url, interval=60)
-        authenticator = Authenticator({served.url: Trusted(served.url, [AUDIENCE], keys, 0, None)}, outside=outside)
+        client = JsonClient(5)
+        keys = Keys(lambda: client.get(served.jwks_url), ALGORITHMS, issuer=served.url, interval=60)
+        authenticator = Authenticator({served.url: Trusted(served.url, [AUDIENCE], keys, 0, None)}, client=client)
         served.asked.clear()
         tokens = [served.token(headers={"kid": f"no key {place}"}) for place in range(1000)]
 
@@ -356,10 +356,10 @@ class TestOverHttp:
         assert served.asked == ["/jwks"]
 
     def test_a_key_set_that_is_not_to_be_had_is_503(self, served: Issuer) -> None:
-        outside = Outside(1)
+        client = JsonClient(1)
         for url in (f"{served.url}/nothing", "http://127.0.0.1:1/jwks"):
-            keys = Keys(lambda url=url: outside.get(url), ALGORITHMS, issuer=served.url, interval=60)  # type: ignore[misc]
-            authenticator = Authenticator({served.url: Trusted(served.url, [AUDIENCE], keys, 0, None)}, outside=outside)
+            keys = Keys(lambda url=url: client.get(url), ALGORITHMS, issuer=served.url, interval=60)  # type: ignore[misc]
+            authenticator = Authenticator({served.url: Trusted(served.url, [AUDIENCE], keys, 0, None)}, client=client)
             with pytest.raises(ServiceUnavailable):
                 authenticator.authenticate(f"Bearer {served.token()}")
 
@@ -379,7 +379,7 @@ class TestVerifiedTokensAreKept:
                 return keys.trusts(fingerprint)
 
         trusted = Trusted(issuer.url, [AUDIENCE], Counting(), 0, None)  # type: ignore[arg-type]
-        authenticator = Authenticator({issuer.url: trusted}, outside=Outside(1), clock=clock)
+        authenticator = Authenticator({issuer.url: trusted}, client=JsonClient(1), clock=clock)
         header = f"Bearer {issuer.token()}"
         assert len({id(authenticator.authenticate(header)) for _ in range(5)}) == 1
         assert finds == 1
@@ -388,7 +388,7 @@ class TestVerifiedTokensAreKept:
         assert finds == 2
 
     def test_so_many(self, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("htsget_flask.auth.tokens._MOST_KEPT", 3)
+        monkeypatch.setattr("htsget_flask.auth.tokens._MAX_KEPT", 3)
         authenticator = trusting(issuer)
         for name in "abcdef":
             assert authenticator.authenticate(f"Bearer {issuer.token('ES256', sub=name)}").subject == name
@@ -398,7 +398,7 @@ class TestVerifiedTokensAreKept:
 class TestOpaqueTokensAreAskedAbout:
     def authenticator(self, served: Issuer, clock: Clock, *, secret: str = CLIENT[1]) -> Authenticator:
         service = Introspection(f"{served.url}/introspect", CLIENT[0], secret, [AUDIENCE], 60)
-        return Authenticator({}, introspection=service, outside=Outside(2), clock=clock)
+        return Authenticator({}, introspection=service, client=JsonClient(2), clock=clock)
 
     def test_and_kept_for_a_while(self, served: Issuer) -> None:
         clock = Clock(time.time())
@@ -448,7 +448,7 @@ class TestOpaqueTokensAreAskedAbout:
         assert authenticator.authenticate("Bearer tok-4").subject == "ada"
 
     def test_refused_ones_push_no_good_ones_out(self, served: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("htsget_flask.auth.tokens._MOST_KEPT", 3)
+        monkeypatch.setattr("htsget_flask.auth.tokens._MAX_KEPT", 3)
         authenticator = self.authenticator(served, Clock(time.time()))
         served.opaque["tok-5"] = {"active": True, "sub": "ada", "aud": AUDIENCE}
         authenticator.authenticate("Bearer tok-5")
@@ -555,7 +555,7 @@ class TestVisas:
 
     def test_of_a_trusted_issuer_without_keys_are_a_failure(self, issuer: Issuer) -> None:
         def fail() -> Any:
-            raise OutsideError("down")
+            raise UpstreamError("down")
 
         keys = Keys(fail, ALGORITHMS, issuer="x", interval=60)
         with pytest.raises(ServiceUnavailable):
@@ -564,11 +564,11 @@ class TestVisas:
 
 class TestPassportsComeFromTheTokenOrTheBroker:
     def authenticator(self, served: Issuer) -> Authenticator:
-        outside = Outside(2)
-        keys = Keys(lambda: outside.get(served.jwks_url), ALGORITHMS, issuer=served.url, interval=60)
+        client = JsonClient(2)
+        keys = Keys(lambda: client.get(served.jwks_url), ALGORITHMS, issuer=served.url, interval=60)
         trusted = Trusted(served.url, [AUDIENCE], keys, 0, f"{served.url}/userinfo")
         passports = Passports({served.url: VisaIssuer(served.url, keys, served.jwks_url, 0)})
-        return Authenticator({served.url: trusted}, passports=passports, outside=outside)
+        return Authenticator({served.url: trusted}, passports=passports, client=client)
 
     def test_of_the_token(self, served: Issuer) -> None:
         served.asked.clear()

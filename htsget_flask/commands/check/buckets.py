@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 # Seconds between two clocks, beyond which S3 refuses requests; and what a clock that is set by others does not reach.
-_MOST_SKEW, _USUAL_SKEW = 15 * 60, 60
+_MAX_SKEW, _USUAL_SKEW = 15 * 60, 60
 _LOOKED_AT = 100
 
 _BUCKET = "correct `bucket`, or `endpoint_url` and `region`, which tell where it is looked for"
@@ -195,7 +195,7 @@ class _Check:
         if abs(skew) < _USUAL_SKEW:
             return
         message = f"its clock is {timedelta(seconds=round(abs(skew)))} {'ahead of' if skew > 0 else 'behind'} this one"
-        if abs(skew) < _MOST_SKEW:
+        if abs(skew) < _MAX_SKEW:
             self._report.warning(f"{message}; beyond 15 minutes S3 refuses all requests: set this machine's clock")
         else:
             self._report.error(f"{message}, and S3 refuses requests beyond 15 minutes: set this machine's clock")

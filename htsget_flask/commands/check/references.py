@@ -15,7 +15,7 @@ from htsget_flask.sequences.library import Known, Library
 from htsget_flask.storage import Stat, VersionError
 from htsget_flask.web.views import Services
 
-_MOST_NAMED = 5
+_MAX_NAMED = 5
 
 
 def check_sequences(services: Services) -> tuple[Library, list[Known]]:
@@ -42,9 +42,9 @@ def check_references(file: OpenFile, sequences: Library, findings: Findings) -> 
         else:
             embedded += 1
     if missing:
-        more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
+        more = f" and {len(missing) - _MAX_NAMED} more" if len(missing) > _MAX_NAMED else ""
         findings.warning(
-            f"references that it does not embed and that /sequence does not have: {', '.join(missing[:_MOST_NAMED])}"
+            f"references that it does not embed and that /sequence does not have: {', '.join(missing[:_MAX_NAMED])}"
             f"{more}; clients need them from elsewhere"
         )
     counts = {"at /sequence": at_hand, "embedded or not needed": embedded, "not at hand": len(missing)}

@@ -9,7 +9,7 @@ from htsget_flask.app import create_services
 from htsget_flask.commands.check.files import check
 from htsget_flask.commands.check.findings import Findings
 from htsget_flask.commands.check.references import check_sequences
-from htsget_flask.commands.check.unserved import overlooked
+from htsget_flask.commands.check.unserved import unserved_files
 from htsget_flask.commands.index import unindexed_fastas
 from htsget_flask.config import Config, S3StorageConfig
 from htsget_flask.errors import StorageError
@@ -54,7 +54,7 @@ def report_files(config: Config, *, deep: bool) -> bool:
             facts.append(f"{report.compared:,} records compared")
         source = report.source
         _tell(report, f"/{source.form.endpoint}/{source.id} {source.form.name}", facts, source.location)
-    for passed_over in overlooked(config, services.catalog):
+    for passed_over in unserved_files(config, services.catalog):
         count, failed = count + 1, failed + 1
         click.echo(f"FAILED {passed_over.location}\n       error: {passed_over.reason}")
     for fault in faults:

@@ -22,30 +22,30 @@ _NAMED = (*_UNSERVED, *(suffix for form in FORMATS.values() for suffix in (*form
 _DATA = tuple(suffix for suffixes in _SERVED.values() for suffix in suffixes)
 
 
-class Overlooked(NamedTuple):
+class UnservedFile(NamedTuple):
     """A file, link or folder that no request reaches."""
 
     location: str
     reason: str
 
 
-def overlooked(config: Config, catalog: Catalog) -> Iterator[Overlooked]:
+def unserved_files(config: Config, catalog: Catalog) -> Iterator[UnservedFile]:
     """The files of datasets that no request reaches, then what else is not served of the folders that are served."""
     # Storages that cannot be listed are reported with the files that can be served.
     for source, reason in catalog.unreachable(on_fault=lambda _: None):
-        yield Overlooked(source.location, reason)
+        yield UnservedFile(source.location, reason)
     wanted = {entry.storage for entry in config.datasets if isinstance(entry, PrefixConfig)}
     for name, storage in config.storages.items():
         if name in wanted and isinstance(storage, LocalStorageConfig):
             yield from _below(os.path.realpath(storage.root))
 
 
-def _below(root: str) -> Iterator[Overlooked]:
+def _below(root: str) -> Iterator[UnservedFile]:
     """What a folder holds that is not served, hidden files aside."""
     faults: list[OSError] = []
     for folder, folders, names in os.walk(root, onerror=faults.append):
         if not os.access(folder, os.X_OK):
-            yield Overlooked(folder, f"cannot be entered, so that nothing in it is served: {_ENTER}")
+            yield UnservedFile(folder, f"cannot be entered, so that nothing in it is served: {_ENTER}")
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if name[0] != ".")
@@ -57,11 +57,11 @@ def _below(root: str) -> Iterator[Overlooked]:
             if reason is None and name in present:
                 reason = _name_fault(name, present)
             if reason is not None:
-                yield Overlooked(path, reason)
+                yield UnservedFile(path, reason)
     for fault in faults:
         remedy = f"; {_ENTER}" if isinstance(fault, PermissionError) else ""
         reason = f"cannot be listed, so that nothing in it is served: {fault.strerror}{remedy}"
-        yield Overlooked(str(fault.filename), reason)
+        yield UnservedFile(str(fault.filename), reason)
 
 
 def _link_fault(path: str, root: str) -> str | None:

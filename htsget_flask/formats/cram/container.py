@@ -23,7 +23,7 @@ _EOF = {
 # A container header is about 30 bytes and 5 more for each slice.
 _CONTAINER_HEADER_READ = 512
 _MAX_CONTAINER_HEADER = 1 << 20
-_MOST_GROUPS = 1_000_000
+_MAX_GROUPS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +123,9 @@ def read_groups(raw: bytes) -> list[str]:
     Raises:
         FormatError: when there are more than are kept in memory.
     """
-    groups = [name for (name,) in islice(sam_tags(_text_of(raw), "RG", "ID"), _MOST_GROUPS + 1) if name is not None]
-    if len(groups) > _MOST_GROUPS:
-        raise FormatError(f"the header names more than {_MOST_GROUPS:,} read groups")
+    groups = [name for (name,) in islice(sam_tags(_text_of(raw), "RG", "ID"), _MAX_GROUPS + 1) if name is not None]
+    if len(groups) > _MAX_GROUPS:
+        raise FormatError(f"the header names more than {_MAX_GROUPS:,} read groups")
     return groups
 
 

@@ -33,7 +33,7 @@ Bounds = Callable[[int], tuple[int, int] | None]
 """Where the records of the wanted reference lie in the container at a byte offset; None where that is not known."""
 
 
-class Recoded(NamedTuple):
+class CramSource(NamedTuple):
     """A CRAM file to pick records of: its header, as in the file, and its name, which names records without one."""
 
     file: BinaryIO
@@ -56,7 +56,7 @@ class _Batch:
 
 
 def select_recoded(
-    source: Recoded,
+    source: CramSource,
     spans: Iterable[ByteRange],
     wanted: Wanted,
     letters: Letters,
@@ -96,7 +96,7 @@ def _pieces(target: BinaryIO, left: int) -> Iterator[bytes]:
 
 
 def _batches(
-    source: Recoded, spans: Iterable[ByteRange], reference_id: int, length: int, bounds: Bounds
+    source: CramSource, spans: Iterable[ByteRange], reference_id: int, length: int, bounds: Bounds
 ) -> Iterator[_Batch]:
     batch, limit = _Batch(is_mixed=False), 0
     major = source.header[4]
@@ -143,7 +143,7 @@ def _merged(parts: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 class _Selection:
     """What the decoder is given of a request's batches; `length` is that of the wanted reference."""
 
-    def __init__(self, source: Recoded, wanted: Wanted, letters: Letters) -> None:
+    def __init__(self, source: CramSource, wanted: Wanted, letters: Letters) -> None:
         self._source = source
         self._wanted = wanted
         self._letters = letters

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import pysam
 
 _FILES = 4
-_MOST_FILES = 64
+_MAX_FILES = 64
 _LONGEST_FILE = 1 << 30
 
 # Of Linux's prctl.h.
@@ -55,7 +55,7 @@ def _confine(memory: int) -> None:
         resource.RLIMIT_AS: memory,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_FSIZE: _LONGEST_FILE,
-        resource.RLIMIT_NOFILE: _MOST_FILES,
+        resource.RLIMIT_NOFILE: _MAX_FILES,
     }
     for kind, limit in limits.items():
         least = _least(limit, resource.getrlimit(kind)[1])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # A URL is handed out for this part of its life: to sign one takes longer than all the rest of a ticket.
 _SHARE_HANDED_OUT = 0.25
-_MOST_KEPT = 10_000
+_MAX_KEPT = 10_000
 # RuntimeError: credentials that were given anew are over already.
 _FAULTS = (BotoCoreError, ClientError, RuntimeError)
 
@@ -38,7 +38,7 @@ class Presigner:
         self._bucket = bucket
         self._storage = storage
         self._expires = expires
-        self._kept: ExpiringCache[tuple[str, Object, bool], SignedUrl] = ExpiringCache(_MOST_KEPT)
+        self._kept: ExpiringCache[tuple[str, Object, bool], SignedUrl] = ExpiringCache(_MAX_KEPT)
 
     def sign(self, key: str, version: Object, *, with_headers: bool = True) -> SignedUrl:
         """The URL of a version: pinned to it by its id, or else by its ETag in a header field, where one may be sent.

@@ -17,9 +17,9 @@ from htsget_flask.storage.s3.presigned import Presigner
 
 # Seconds for which it is remembered that nothing is there: who has just written a file looks for it.
 _ABSENCE = 5.0
-_MOST_SEEN = 10_000
-_MOST_IN_FAMILY = 100
-_MOST_LISTED = 1000
+_MAX_SEEN = 10_000
+_MAX_IN_FAMILY = 100
+_MAX_LISTED = 1000
 # The last of all, in the order of keys.
 _LAST_CHARACTER = "\U0010ffff"
 
@@ -145,7 +145,7 @@ class S3Storage:
         """The first objects whose keys start with a prefix and come after a key, and their folders."""
         start = None if after is None else self._prefix + after
         try:
-            return self._bucket.batch(self._prefix + prefix, after=start, limit=_MOST_LISTED, delimiter=delimiter)
+            return self._bucket.batch(self._prefix + prefix, after=start, limit=_MAX_LISTED, delimiter=delimiter)
         except NotAllowedError as error:
             raise cast(StorageError, error.__cause__) from None
 
@@ -215,7 +215,7 @@ class S3Storage:
 
     def _look_at_family(self, family: str) -> tuple[_Family, Mapping[str, Object]]:
         self._make_room()
-        batch = self._bucket.batch(self._prefix + family, limit=_MOST_IN_FAMILY)
+        batch = self._bucket.batch(self._prefix + family, limit=_MAX_IN_FAMILY)
         now = time.monotonic()
         objects = {}
         for full_key, found in batch.objects.items():
@@ -233,9 +233,9 @@ class S3Storage:
         return looked, objects
 
     def _make_room(self) -> None:
-        if len(self._seen) >= _MOST_SEEN:
+        if len(self._seen) >= _MAX_SEEN:
             self._seen.clear()
-        if len(self._families) >= _MOST_SEEN:
+        if len(self._families) >= _MAX_SEEN:
             self._families.clear()
 
     @staticmethod

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from htsget_flask.auth.http_client import Outside, OutsideError, RefusedError
+from htsget_flask.auth.http_client import JsonClient, RefusedError, UpstreamError
 from tests.hostile import HOSTILE, OK, flood, hostile_server, send
 
 
@@ -31,29 +31,29 @@ def within(seconds: float, call: Callable[[], Any]) -> Any:
 class TestAnAnswerEndsInTime:
     @pytest.mark.parametrize("name", sorted(HOSTILE))
     def test_whatever_a_service_does(self, name: str) -> None:
-        with hostile_server(HOSTILE[name]) as url, pytest.raises(OutsideError) as caught:
-            within(20, lambda: Outside(0.3).get(f"{url}?secret"))
+        with hostile_server(HOSTILE[name]) as url, pytest.raises(UpstreamError) as caught:
+            within(20, lambda: JsonClient(0.3).get(f"{url}?secret"))
         assert "secret" not in str(caught.value) and url in str(caught.value)
 
     def test_the_next_request_has_its_own_time(self) -> None:
-        outside = Outside(0.3)
+        client = JsonClient(0.3)
         with hostile_server(HOSTILE["a slow body"]) as url:
             for _ in range(2):
-                with pytest.raises(OutsideError):
-                    within(20, lambda: outside.get(url))
+                with pytest.raises(UpstreamError):
+                    within(20, lambda: client.get(url))
         with hostile_server(send(OK + b"Content-Length: 2\r\n\r\n{}")) as url:
-            assert within(20, lambda: outside.get(url)) == {}
+            assert within(20, lambda: client.get(url)) == {}
 
     def test_a_refusal_is_one_however_it_goes_on(self) -> None:
         with hostile_server(HOSTILE["a refusal without an end"]) as url, pytest.raises(RefusedError):
-            within(20, lambda: Outside(0.3).get(url))
+            within(20, lambda: JsonClient(0.3).get(url))
 
     def test_without_much_memory(self) -> None:
         with hostile_server(flood(OK + b"\r\n", b" " * 65_536)) as url:
             tracemalloc.start()
             try:
-                with pytest.raises(OutsideError, match="more than 4194304 bytes"):
-                    within(20, lambda: Outside(5).get(url))
+                with pytest.raises(UpstreamError, match="more than 4194304 bytes"):
+                    within(20, lambda: JsonClient(5).get(url))
                 assert tracemalloc.get_traced_memory()[1] < 16 << 20
             finally:
                 tracemalloc.stop()
@@ -71,8 +71,8 @@ class TestConnectionsAreKept:
                 if not connection.recv(65_536):
                     return
 
-        outside = Outside(5)
+        client = JsonClient(5)
         with hostile_server(behave) as url:
             for _ in range(3):
-                assert within(20, lambda: outside.get(url)) == {}
+                assert within(20, lambda: client.get(url)) == {}
         assert connections == 1

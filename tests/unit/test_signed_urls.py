@@ -4,15 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htsget_flask.auth.signed_urls import Links, names_signature
+from htsget_flask.auth.signed_urls import UrlSigner, names_signature
 
 SECRET, OTHER = "first-secret-0123456789", "second-secret-0123456789"
 NOW = 1_800_000_000
 PARTS = ("block", "store", "a/b.bam", "18f-2a", "0-100", "reads", "BAM", "lab/a")
 
 
-def links(*secrets: str, now: float = NOW, lifetime: int = 3600) -> Links:
-    return Links(secrets or (SECRET,), lifetime, clock=lambda: now)
+def links(*secrets: str, now: float = NOW, lifetime: int = 3600) -> UrlSigner:
+    return UrlSigner(secrets or (SECRET,), lifetime, clock=lambda: now)
 
 
 SIGNED = links().sign(*PARTS, expires=NOW + 3600)
@@ -22,7 +22,10 @@ texts = st.text(max_size=12)
 
 class TestWhatIsSealed:
     def test_tells_nothing_and_comes_back(self) -> None:
-        old, new = Links(["old-0123456789abcdef"], 60), Links(["new-0123456789abcdef", "old-0123456789abcdef"], 60)
+        old, new = (
+            UrlSigner(["old-0123456789abcdef"], 60),
+            UrlSigner(["new-0123456789abcdef", "old-0123456789abcdef"], 60),
+        )
         sealed = old.seal("größe/a.bam")
         assert new.unseal(sealed) == old.unseal(sealed) == "größe/a.bam"
         assert b"bam" not in base64.urlsafe_b64decode(sealed)
