@@ -27,55 +27,55 @@ Check = Callable[[Services, Gate, "WSGIEnvironment", Arguments], Access]
 _EVERYTHING = Access()
 
 
-def _anybody(present: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+def _anybody(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
     """It tells nothing of any dataset."""
     return _EVERYTHING
 
 
-def _bearer(present: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+def _bearer(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
     """The view decides, by what it is asked for; it has to."""
-    return gate.admit(environ.get("HTTP_AUTHORIZATION"), _origin(present, environ))
+    return gate.admit(environ.get("HTTP_AUTHORIZATION"), _origin(services, environ))
 
 
-def _block(present: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+def _block(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
     """A signed URL only: clients send no token there. It is of one storage, key, version and piece."""
-    sources = present.catalog.named(arguments["endpoint"], arguments["dataset_id"], arguments["format_name"])
+    sources = services.catalog.named(arguments["endpoint"], arguments["dataset_id"], arguments["format_name"])
     rest = (arguments["etag"], arguments["piece"], arguments["endpoint"], arguments["format_name"])
     candidates = [block_parts(source.storage_name, source.key, *rest, source.id) for source in sources]
-    query, origin = environ.get("QUERY_STRING", ""), _origin(present, environ)
+    query, origin = environ.get("QUERY_STRING", ""), _origin(services, environ)
     gate.check_link(query, origin, "blocks", arguments["dataset_id"], candidates)
     return _EVERYTHING
 
 
-def _file(present: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+def _file(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
     """A signed URL, or a token that opens the file."""
     storage, key = arguments["storage_name"], arguments["key"]
     query = environ.get("QUERY_STRING", "")
     if names_signature(query):
-        gate.check_link(query, _origin(present, environ), "files", f"{storage}/{key}", [file_parts(storage, key)])
+        gate.check_link(query, _origin(services, environ), "files", f"{storage}/{key}", [file_parts(storage, key)])
         return _EVERYTHING
-    access = _bearer(present, gate, environ, arguments)
+    access = _bearer(services, gate, environ, arguments)
     access.require("files", f"{storage}/{key}")
     return access
 
 
-def _sizes(present: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+def _sizes(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
     """A signed URL only, as igv.js asks for it."""
     dataset_id, endpoints = request.args.get("id", ""), request.args.getlist("endpoint")
-    query, origin = environ.get("QUERY_STRING", ""), _origin(present, environ)
+    query, origin = environ.get("QUERY_STRING", ""), _origin(services, environ)
     gate.check_link(query, origin, "page", dataset_id, [sizes_parts(dataset_id, endpoints)])
     return _EVERYTHING
 
 
-def _sequence(present: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+def _sequence(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
     """A token that opens the sequence, by the identifier that it is asked for with."""
-    access = _bearer(present, gate, environ, arguments)
+    access = _bearer(services, gate, environ, arguments)
     access.require("sequence", arguments["sequence_id"])
     return access
 
 
-def _origin(present: Services, environ: "WSGIEnvironment") -> Origin:
-    return origin_of(environ, present.config.trusted_proxies)
+def _origin(services: Services, environ: "WSGIEnvironment") -> Origin:
+    return origin_of(environ, services.config.trusted_proxies)
 
 
 GUARDS: Mapping[str, Check] = {
@@ -103,19 +103,19 @@ GUARDS: Mapping[str, Check] = {
 }
 
 
-def guard(app: Flask, present: Services) -> None:
+def guard(app: Flask, services: Services) -> None:
     """Put each view of the application behind its entry of the table."""
     for name, view in app.view_functions.items():
         if name not in GUARDS:
             raise LookupError(f"nothing says who may call the view {name}")
-        app.view_functions[name] = _guarded(view, GUARDS[name], present)
+        app.view_functions[name] = _guarded(view, GUARDS[name], services)
 
 
-def _guarded(view: Callable[..., Any], check: Check, present: Services) -> Callable[..., Any]:
-    gate = present.gate
+def _guarded(view: Callable[..., Any], check: Check, services: Services) -> Callable[..., Any]:
+    gate = services.gate
 
     def admit(environ: "WSGIEnvironment", arguments: Arguments) -> Access:
-        access = _EVERYTHING if gate is None else check(present, gate, environ, arguments)
+        access = _EVERYTHING if gate is None else check(services, gate, environ, arguments)
         environ[ACCESS] = access
         return access
 

@@ -13,7 +13,7 @@ from htsget_flask.datasets.catalog import Source
 from htsget_flask.datasets.inventory import DatasetSummary
 from htsget_flask.errors import InvalidInput, NotFound
 from htsget_flask.formats import ENDPOINTS
-from htsget_flask.web.views import base_url, services
+from htsget_flask.web.views import base_url, current_services
 
 blueprint = Blueprint(
     "page", __name__, template_folder="templates", static_folder="static", static_url_path="/page/static"
@@ -33,7 +33,7 @@ def _harden(response: Response) -> Response:
 @blueprint.get("/")
 def get_page() -> Response:
     """The page."""
-    config = services().config
+    config = current_services().config
     source = igv_js(config)
     html = render_template(
         "page.html",
@@ -41,15 +41,15 @@ def get_page() -> Response:
         igv_js=source,
         is_guarded=config.auth is not None,
     )
-    policy = content_security_policy(config, base_url(config, request), services().storages.values())
+    policy = content_security_policy(config, base_url(config, request), current_services().storages.values())
     return Response(html, mimetype="text/html", headers={"Content-Security-Policy": policy})
 
 
 @blueprint.get("/page/igv.js")
 def get_igv_js() -> Response:
     """igv.js, where the configuration names a file."""
-    configured = services().config.browser.igv_js
-    if configured is None or igv_js(services().config).url == configured:
+    configured = current_services().config.browser.igv_js
+    if configured is None or igv_js(current_services().config).url == configured:
         raise NotFound("igv.js is not served from here")
     return send_file(configured, mimetype="text/javascript", conditional=True)
 
@@ -68,7 +68,7 @@ def get_datasets() -> Response:
     search = request.args.get("search", "")
     if len(search) > _LONGEST_SEARCH:
         raise InvalidInput(f"search must be at most {_LONGEST_SEARCH} characters long")
-    found = services().inventory.search(search)
+    found = current_services().inventory.search(search)
     shown, end = _page_from(found.datasets, offset, access)
     access.listed("page", len(shown))
     is_last = end >= len(found.datasets)
@@ -87,9 +87,9 @@ def get_datasets() -> Response:
 @blueprint.get("/page/dataset")
 def get_dataset() -> Response:
     """All that the page needs to show the dataset `id`."""
-    present = services()
-    base, dataset_id = base_url(present.config, request), request.args.get("id", "")
-    return _json(describe(present, base, dataset_id, access_of(request.environ)))
+    services = current_services()
+    base, dataset_id = base_url(services.config, request), request.args.get("id", "")
+    return _json(describe(services, base, dataset_id, access_of(request.environ)))
 
 
 @blueprint.get("/page/sizes")
@@ -98,7 +98,7 @@ def get_sizes() -> Response:
 
     Each `endpoint` adds those of its files; without one all do.
     """
-    table = sizes(services(), request.args.get("id", ""), request.args.getlist("endpoint") or ENDPOINTS)
+    table = sizes(current_services(), request.args.get("id", ""), request.args.getlist("endpoint") or ENDPOINTS)
     return Response(table, mimetype="text/plain")
 
 

@@ -24,7 +24,7 @@ from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import Stat, Storage, VersionError, is_hidden
 from htsget_flask.web.answer import Answer
 from htsget_flask.web.delivery import OCTETS, send_range
-from htsget_flask.web.views import Services, View, base_url, services
+from htsget_flask.web.views import Services, View, base_url, current_services
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -60,9 +60,9 @@ def _add_converter(state: BlueprintSetupState) -> None:
 
 @blueprint.get("/<storage_name>/<path:key>")
 @View
-def get_file(present: Services, environ: "WSGIEnvironment", storage_name: str, key: str) -> Answer:
+def get_file(services: Services, environ: "WSGIEnvironment", storage_name: str, key: str) -> Answer:
     """A file's bytes, whole or in part (RFC 9110 sections 13 and 14)."""
-    storage = _opened(present, storage_name)
+    storage = _opened(services, storage_name)
     if is_hidden(key):
         raise NotFound("no such file")
     # The version is first one that is remembered: to open it tells whether that still holds. Then it is looked at; a
@@ -78,7 +78,7 @@ def get_file(present: Services, environ: "WSGIEnvironment", storage_name: str, k
         except VersionError:
             continue
         except NotFound:
-            if present.config.files.listing and _is_folder(storage, key):
+            if services.config.files.listing and _is_folder(storage, key):
                 return Answer(301, _to_folder(key, environ))
             raise
         except OSError as error:
@@ -95,9 +95,9 @@ def get_listing(storage_name: str, folder: str = "") -> Response:
     As JSON it is all files below the folder, page by page; as HTML, which is for people and for programs that follow
     links, what lies directly in it.
     """
-    present = services()
-    storage = _opened(present, storage_name)
-    if not present.config.files.listing:
+    services = current_services()
+    storage = _opened(services, storage_name)
+    if not services.config.files.listing:
         raise NotFound("files are not listed here")
     access = access_of(request.environ)
     access.require_sign_in_if_nothing_is_public("files")
@@ -119,7 +119,7 @@ def _file_list(storage: Storage, storage_name: str, folder: str, access: Access)
         storage, wanted, lambda key: access.may("files", f"{storage_name}/{key}"), access.seal, access.most_listed
     )
     _record(access, len(page.entries), is_first=not wanted.after)
-    base = f"{base_url(services().config, request)}files/{quote(storage_name)}/"
+    base = f"{base_url(current_services().config, request)}files/{quote(storage_name)}/"
     return Response(page_json(page, base), content_type="application/json", headers=_LISTING_HEADERS)
 
 
@@ -175,11 +175,11 @@ def _is_folder(storage: Storage, key: str) -> bool:
     return True
 
 
-def _opened(present: Services, name: str) -> Storage:
+def _opened(services: Services, name: str) -> Storage:
     """A storage whose files may be fetched; another one is like one that does not exist."""
-    if name not in present.config.files.storages:
+    if name not in services.config.files.storages:
         raise NotFound("no such file")
-    return present.storages[name]
+    return services.storages[name]
 
 
 def _headers(key: str, stat: Stat) -> dict[str, str]:

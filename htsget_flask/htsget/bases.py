@@ -24,9 +24,9 @@ class Bases(Protocol):
         """
 
 
-def bases(present: Services) -> Bases:
+def bases(services: Services) -> Bases:
     """The reference sequences of an application."""
-    return cast(Bases, present.extensions[EXTENSION])
+    return cast(Bases, services.extensions[EXTENSION])
 
 
 def recoder(services: Services) -> Recoder:

@@ -28,7 +28,7 @@ from htsget_flask.storage import SignedUrl, VersionError
 from htsget_flask.web.answer import Answer, answer_with
 from htsget_flask.web.delivery import send_bytes, send_range, send_stream
 from htsget_flask.web.request_body import read_body
-from htsget_flask.web.views import Services, View, base_url, describe_service, media_type, services
+from htsget_flask.web.views import Services, View, base_url, current_services, describe_service, media_type
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -57,19 +57,19 @@ def _for_each_endpoint(rule: str, methods: list[str]) -> Callable[[ViewFunction]
 
 @_for_each_endpoint("/{}/<path:dataset_id>", methods=["GET"])
 @partial(View, needs_public_url=True)
-def get_ticket(present: Services, environ: "WSGIEnvironment", endpoint: str, dataset_id: str) -> Answer:
+def get_ticket(services: Services, environ: "WSGIEnvironment", endpoint: str, dataset_id: str) -> Answer:
     """The ticket that a GET request asks for."""
     asked = Request(environ)
-    strict = present.config.htsget.strict_header_class
+    strict = services.config.htsget.strict_header_class
     query = parse_get(asked.args, endpoint, strict_header_class=strict)
-    return _ticket(present, asked, endpoint, dataset_id, query)
+    return _ticket(services, asked, endpoint, dataset_id, query)
 
 
 @_for_each_endpoint("/{}/<path:dataset_id>", methods=["POST"])
 @partial(View, needs_public_url=True)
-def post_ticket(present: Services, environ: "WSGIEnvironment", endpoint: str, dataset_id: str) -> Answer:
+def post_ticket(services: Services, environ: "WSGIEnvironment", endpoint: str, dataset_id: str) -> Answer:
     """The ticket that a POST request asks for."""
-    asked, options = Request(environ), present.config.htsget
+    asked, options = Request(environ), services.config.htsget
     # Clients that probe with a form's type have to fall back to GET: a ticket would mislead them.
     if asked.mimetype != "application/json":
         raise UnsupportedMediaType("the body's Content-Type must be application/json")
@@ -80,13 +80,13 @@ def post_ticket(present: Services, environ: "WSGIEnvironment", endpoint: str, da
         strict_header_class=options.strict_header_class,
         max_regions=options.max_regions,
     )
-    return _ticket(present, asked, endpoint, dataset_id, query)
+    return _ticket(services, asked, endpoint, dataset_id, query)
 
 
 @_for_each_endpoint("/blocks/<etag>/<piece>/{}/<format_name>/<path:dataset_id>", methods=["GET"])
 @View
 def get_block(
-    present: Services,
+    services: Services,
     environ: "WSGIEnvironment",
     etag: str,
     piece: str,
@@ -97,13 +97,13 @@ def get_block(
     """Exactly the bytes of one data block, of the version of the file that its ticket was made for."""
     wanted = from_path_segment(piece)
     # Records are cut only for who may see no more: to do it for everybody would be work for nothing.
-    if wanted is None or format_name not in FORMATS or (isinstance(wanted, Records) and present.gate is None):
+    if wanted is None or format_name not in FORMATS or (isinstance(wanted, Records) and services.gate is None):
         raise NotFound("there is no such data block")
     # What is read from the file is proven to be of this version; what is kept of it is not.
-    file = present.catalog.locate(endpoint, dataset_id, format_name, fresh=isinstance(wanted, FilePart))
+    file = services.catalog.locate(endpoint, dataset_id, format_name, fresh=isinstance(wanted, FilePart))
     try:
         if file.stat.etag != etag:
-            file = present.catalog.locate(endpoint, dataset_id, format_name)
+            file = services.catalog.locate(endpoint, dataset_id, format_name)
         if file.stat.etag != etag:
             raise VersionError
         if _end(wanted) > file.stat.size:
@@ -111,7 +111,7 @@ def get_block(
         if isinstance(wanted, ByteRange):
             content = file.source.open(file.source.key, etag=etag)
             return send_range(environ, content, wanted, etag=etag, headers=_BLOCK_HEADERS)
-        with OpenFile(file, present.cache, present.sidecars) as opened:
+        with OpenFile(file, services.cache, services.sidecars) as opened:
             if isinstance(wanted, Chunk):
                 before, middle, after = opened.parts(wanted)
                 content = opened.detach_file()
@@ -119,7 +119,7 @@ def get_block(
                     environ, content, middle, etag=etag, headers=_BLOCK_HEADERS, before=before, after=after
                 )
             if isinstance(wanted, Records):
-                records = record_blocks(opened, wanted, bases(present), recoder(present))
+                records = record_blocks(opened, wanted, bases(services), recoder(services))
                 return send_stream(environ, records, headers=_BLOCK_HEADERS)
             return send_bytes(environ, opened.literal(wanted), etag=etag, headers=_BLOCK_HEADERS)
     except VersionError:
@@ -146,7 +146,7 @@ def service_info(endpoint: str) -> Response:
 def registry_info() -> Response:
     """What GA4GH service-info tells of the registry that lists the endpoints."""
     registry = {"group": "org.ga4gh", "artifact": "service-registry", "version": "1.0.0"}
-    return jsonify({**describe_service(services().config, "registry"), "type": registry})
+    return jsonify({**describe_service(current_services().config, "registry"), "type": registry})
 
 
 @blueprint.get("/services")
@@ -170,15 +170,15 @@ def registry_entry(service_id: str) -> Response:
     raise NotFound(f"there is no service {service_id[:200]!r}")
 
 
-def _ticket(present: Services, asked: Request, endpoint: str, dataset_id: str, query: Query) -> Answer:
+def _ticket(services: Services, asked: Request, endpoint: str, dataset_id: str, query: Query) -> Answer:
     access = access_of(asked.environ)
     # A region whose reference is not known yet takes two decisions: the first is that over the file's header.
     granted = access.require(endpoint, dataset_id, None if query.needs_header else query.regions)
     # For a while tickets may be made for a file that was replaced: their blocks then answer that it is gone.
     for fresh in (False, True):
         try:
-            file = present.catalog.locate(endpoint, dataset_id, query.format, fresh=fresh)
-            body = _ticket_of(present, asked, file, query, access, granted, fresh=fresh)
+            file = services.catalog.locate(endpoint, dataset_id, query.format, fresh=fresh)
+            body = _ticket_of(services, asked, file, query, access, granted, fresh=fresh)
             content_type = media_type(asked.environ.get("HTTP_ACCEPT", ""))
             return answer_with(body, {"Content-Type": content_type, "Cache-Control": "no-store"})
         except VersionError:
@@ -187,7 +187,7 @@ def _ticket(present: Services, asked: Request, endpoint: str, dataset_id: str, q
 
 
 def _ticket_of(
-    present: Services,
+    services: Services,
     asked: Request,
     file: DataFile,
     query: Query,
@@ -196,20 +196,20 @@ def _ticket_of(
     *,
     fresh: bool,
 ) -> bytes:
-    options = present.config.htsget
-    base = base_url(present.config, asked)
+    options = services.config.htsget
+    base = base_url(services.config, asked)
     before = f"{base}blocks/{file.stat.etag}/"
     after = f"/{file.source.form.endpoint}/{file.source.form.name}/{quote(file.source.id)}"
     never_inline = options.never_inline if file.source.never_inline is None else file.source.never_inline
     inline_limit = 0 if never_inline or not query.may_inline else options.inline_limit
-    with OpenFile(file, present.cache, present.sidecars, fresh=fresh) as opened:
+    with OpenFile(file, services.cache, services.sidecars, fresh=fresh) as opened:
         if query.needs_header:
             query = resolve(query, opened)
             if query.regions is not None:
                 granted = access.require(file.source.form.endpoint, file.source.id, query.regions)
         if granted is not None:
             locate = partial(_block_url, None, before, after, access, file)
-            body = partial(plan_records, query, granted, opened, bases(present))
+            body = partial(plan_records, query, granted, opened, bases(services))
             try:
                 return ticket(opened, body, inline_limit=inline_limit, locate=locate)
             except PermissionDenied as error:
@@ -220,7 +220,7 @@ def _ticket_of(
         signed = file.source.storage.signed_url(file.source.key, file.stat)
         key = ticket_key(query, opened)
         # Only where clients choose it by their Host.
-        chosen = base if present.config.public_url is None else None
+        chosen = base if services.config.public_url is None else None
         return ticket(
             opened,
             partial(plan, query, opened, block_size=options.block_size, is_signed=signed is not None),
@@ -261,10 +261,10 @@ def _block_url(
 
 def _service(endpoint: str) -> dict[str, object]:
     return {
-        **describe_service(services().config, endpoint),
+        **describe_service(current_services().config, endpoint),
         "type": {"group": "org.ga4gh", "artifact": "htsget", "version": HTSGET_VERSION},
     }
 
 
 def _registered(endpoint: str) -> dict[str, object]:
-    return {**_service(endpoint), "url": f"{base_url(services().config, request)}{endpoint}"}
+    return {**_service(endpoint), "url": f"{base_url(current_services().config, request)}{endpoint}"}

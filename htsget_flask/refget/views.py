@@ -54,17 +54,17 @@ Form = Literal["whole", "range", "bounds"]
 """How a part is asked for: not at all, by Range, or by `start` and `end`."""
 
 
-def library(present: Services) -> Library:
+def library(services: Services) -> Library:
     """The sequences of an application."""
-    return cast(Library, present.extensions[EXTENSION])
+    return cast(Library, services.extensions[EXTENSION])
 
 
 @blueprint.get("/service-info", strict_slashes=False)
 @View
-def service_info(present: Services, environ: "WSGIEnvironment") -> Answer:
+def service_info(services: Services, environ: "WSGIEnvironment") -> Answer:
     """What GA4GH service-info tells of refget: `refget` is of its version 2, `service` of its version 1."""
     media_type = choose_type(environ.get("HTTP_ACCEPT"), JSON_TYPES)
-    config = present.config.refget
+    config = services.config.refget
     common = {
         "circular_supported": config.circular_supported,
         "subsequence_limit": config.subsequence_limit,
@@ -74,7 +74,7 @@ def service_info(present: Services, environ: "WSGIEnvironment") -> Answer:
     named = [fasta.namespace for fasta in config.fastas if fasta.namespace is not None]
     namespaces = sorted({*named, *(curie.partition(":")[0] for curie in curies)})
     content = {
-        **describe_service(present.config, "refget"),
+        **describe_service(services.config, "refget"),
         "type": {"group": "org.ga4gh", "artifact": "refget", "version": VERSIONS[0]},
         "refget": {**common, "identifier_types": namespaces},
         "service": {**common, "supported_api_versions": sorted(VERSIONS)},
@@ -84,9 +84,9 @@ def service_info(present: Services, environ: "WSGIEnvironment") -> Answer:
 
 @blueprint.get("/<sequence_id>/metadata", strict_slashes=False)
 @View
-def get_metadata(present: Services, environ: "WSGIEnvironment", sequence_id: str) -> Answer:
+def get_metadata(services: Services, environ: "WSGIEnvironment", sequence_id: str) -> Answer:
     """What is known of a sequence."""
-    found = library(present).find(sequence_id)
+    found = library(services).find(sequence_id)
     media_type = choose_type(environ.get("HTTP_ACCEPT"), JSON_TYPES)
     parts = [alias.partition(":") for alias in found.aliases]
     metadata = {
@@ -100,13 +100,13 @@ def get_metadata(present: Services, environ: "WSGIEnvironment", sequence_id: str
 
 @blueprint.get("/<sequence_id>", strict_slashes=False)
 @View
-def get_sequence(present: Services, environ: "WSGIEnvironment", sequence_id: str) -> Answer:
+def get_sequence(services: Services, environ: "WSGIEnvironment", sequence_id: str) -> Answer:
     """The letters of a sequence, all or a part of them."""
-    sequences = library(present)
+    sequences = library(services)
     for attempt in range(_ATTEMPTS):
         found = sequences.find(sequence_id)
         try:
-            return _sequence(present.config.refget, environ, sequence_id, found, is_fresh=attempt > 0)
+            return _sequence(services.config.refget, environ, sequence_id, found, is_fresh=attempt > 0)
         except VersionError:
             if isinstance(found.source, Stored):
                 continue

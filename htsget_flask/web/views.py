@@ -68,7 +68,7 @@ class Services:
     extensions: Mapping[str, object] = field(default_factory=dict)
 
 
-def services() -> Services:
+def current_services() -> Services:
     """The services of the application that handles the present request."""
     return cast(Services, current_app.extensions[EXTENSION])
 
@@ -89,15 +89,15 @@ class View:
         failure: Exception | None = request.environ.pop(_FAILURE, None)
         if failure is not None:
             raise failure
-        answer = self.answer(services(), request.environ, **arguments)
+        answer = self.answer(current_services(), request.environ, **arguments)
         return Response(answer.body, answer.status, answer.fields, direct_passthrough=True)
 
     def without_flask(
-        self, present: Services, environ: "WSGIEnvironment", arguments: Mapping[str, str]
+        self, services: Services, environ: "WSGIEnvironment", arguments: Mapping[str, str]
     ) -> Answer | None:
         """The answer to a request; None where it failed: Flask is then to tell of that."""
         try:
-            return self.answer(present, environ, **arguments)
+            return self.answer(services, environ, **arguments)
         except Exception as error:
             environ[_FAILURE] = error
             return None
@@ -220,7 +220,9 @@ def _http_error(error: HTTPException) -> Response:
     status = error.code or 500
     message = error.description or error.name
     if isinstance(error, RequestEntityTooLarge):
-        message = f"the body is longer than this server accepts: {services().config.htsget.max_post_bytes} bytes"
+        message = (
+            f"the body is longer than this server accepts: {current_services().config.htsget.max_post_bytes} bytes"
+        )
         discard_body(request.environ)
     response = _error_response(error_name(status), message, status)
     for header, value in error.get_headers(request.environ):
