@@ -69,9 +69,11 @@ def _sealing_key(secret: bytes) -> bytes:
     return base64.urlsafe_b64encode(hmac.digest(secret, b"places in lists", hashlib.sha256))
 
 
-def block_parts(storage: str, key: str, etag: str, piece: str, endpoint: str, form: str, dataset_id: str) -> Parts:
+def block_parts(
+    storage: str, key: str, etag: str, piece: str, endpoint: str, format_name: str, dataset_id: str
+) -> Parts:
     """What names a data block: all that decides over its bytes."""
-    return ("block", storage, key, etag, piece, endpoint, form, dataset_id)
+    return ("block", storage, key, etag, piece, endpoint, format_name, dataset_id)
 
 
 def file_parts(storage: str, key: str) -> Parts:

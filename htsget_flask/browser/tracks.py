@@ -59,9 +59,9 @@ def describe(services: Services, base: str, dataset_id: str, access: Access) -> 
     granted = access.require_dataset(ENDPOINTS, dataset_id)
     entry = services.catalog.entry_of(dataset_id)
     files = [
-        _look_at(services, source, stat, granted=granted[source.form.endpoint])
+        _look_at(services, source, stat, granted=granted[source.format.endpoint])
         for source, stat in services.catalog.files(dataset_id)
-        if source.form.endpoint in granted
+        if source.format.endpoint in granted
     ]
     if not files:
         raise NotFound(f"there is no dataset {dataset_id[:200]!r}")
@@ -71,7 +71,7 @@ def describe(services: Services, base: str, dataset_id: str, access: Access) -> 
     is_sequence = isinstance(reference, str) or (reference is not None and "indexURL" in reference)
     region = next((file.region for file in files if file.region is not None), None)
     name = entry.name if isinstance(entry, DatasetConfig) else None
-    served = {file.source.form.endpoint for file in files}
+    served = {file.source.format.endpoint for file in files}
     marked = access_tracks({one: regions for one, regions in granted.items() if one in served}, _all_lengths(files))
     notes = [] if is_sequence else [_NO_SEQUENCE if reference else _NO_LENGTHS]
     if marked is None:
@@ -106,7 +106,7 @@ def sizes(services: Services, dataset_id: str, endpoints: Collection[str]) -> st
     files = [
         _look_at(services, source, stat, deep=False)
         for source, stat in services.catalog.files(dataset_id)
-        if source.form.endpoint in endpoints
+        if source.format.endpoint in endpoints
     ]
     return "".join(f"{name}\t{length}\n" for name, length in _all_lengths(files).items() if length is not None)
 
@@ -163,7 +163,7 @@ def _unconfigured(
     if not any(lengths.values()):
         return None
     # The signature comes after a query.
-    endpoints = list(dict.fromkeys(file.source.form.endpoint for file in files))
+    endpoints = list(dict.fromkeys(file.source.format.endpoint for file in files))
     signature = access.query(*sizes_parts(dataset_id, endpoints)).replace("?", "&", 1)
     query = urlencode({"id": dataset_id, "endpoint": endpoints}, doseq=True)
     return sizes_reference(dataset_id, f"{base}page/sizes?{query}{signature}")
@@ -189,37 +189,37 @@ def _described(
     services: Services, base: str, file: _File, access: Access, *, name: str, has_sequence: bool
 ) -> dict[str, Any]:
     source = file.source
-    form = source.form
+    format_ = source.format
     problem = file.problem
-    if problem is None and form.name == "BCF":
+    if problem is None and format_.name == "BCF":
         problem = "igv.js cannot read BCF."
-    if problem is None and form.name == "CRAM":
+    if problem is None and format_.name == "CRAM":
         problem = _CUT_CRAM if file.is_cut else _cram_problem(services, source, has_sequence=has_sequence)
-    ticket = f"{base}{form.endpoint}/{quote(source.id)}"
+    ticket = f"{base}{format_.endpoint}/{quote(source.id)}"
     return {
-        "format": form.name,
-        "endpoint": form.endpoint,
+        "format": format_.name,
+        "endpoint": format_.endpoint,
         "size": file.size,
         "ticket": ticket,
-        "tool": _TOOLS[form.endpoint],
+        "tool": _TOOLS[format_.endpoint],
         "problem": problem,
         "isReadable": file.is_readable,
         "isIndexed": file.is_indexed,
         # What is cut for a grant is encoded without one.
-        "needsReference": form.name == "CRAM" and not file.is_cut,
-        "track": None if problem else {"name": f"{name} {form.name}", **_track(base, file, ticket, access)},
+        "needsReference": format_.name == "CRAM" and not file.is_cut,
+        "track": None if problem else {"name": f"{name} {format_.name}", **_track(base, file, ticket, access)},
     }
 
 
 def _track(base: str, file: _File, ticket: str, access: Access) -> dict[str, Any]:
     """The igv.js track of a file that igv.js can read: over htsget, but for CRAM."""
     source = file.source
-    if source.form.name == "CRAM":
+    if source.format.name == "CRAM":
         keys = (source.key, file.index_key or "")
         data, index = (file_url(base, source.storage_name, key, access) for key in keys)
         return {"type": "alignment", "format": "cram", "url": data, "indexURL": index}
-    track = {"sourceType": "htsget", "format": source.form.name.lower(), "url": ticket}
-    if source.form.endpoint == "reads":
+    track = {"sourceType": "htsget", "format": source.format.name.lower(), "url": ticket}
+    if source.format.endpoint == "reads":
         return {"type": "alignment", **track}
     return {"type": "variant", **track, "visibilityWindow": _VARIANT_WINDOW, "height": _VARIANT_HEIGHT}
 

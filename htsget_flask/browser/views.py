@@ -116,11 +116,11 @@ def _page_from(datasets: Sequence[DatasetSummary], offset: int, access: Access) 
 
 def _shown(listed: DatasetSummary, access: Access) -> DatasetSummary | None:
     """The dataset with the files that the request may have; None where there are none."""
-    endpoints = {source.form.endpoint for source in listed.sources}
+    endpoints = {source.format.endpoint for source in listed.sources}
     allowed = {endpoint for endpoint in endpoints if access.allows(endpoint, listed.id)}
     if allowed == endpoints:
         return listed
-    sources = [source for source in listed.sources if source.form.endpoint in allowed]
+    sources = [source for source in listed.sources if source.format.endpoint in allowed]
     return listed._replace(sources=sources) if sources else None
 
 
@@ -129,7 +129,7 @@ def _listed(listed: DatasetSummary) -> dict[str, Any]:
         "id": listed.id,
         "name": listed.name,
         "description": listed.description,
-        "files": [{"format": source.form.name, "size": _size(source)} for source in listed.sources],
+        "files": [{"format": source.format.name, "size": _size(source)} for source in listed.sources],
     }
 
 

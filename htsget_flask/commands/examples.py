@@ -28,7 +28,7 @@ def example_urls(services: Services, base: str) -> Iterator[str]:
         sources += islice(services.catalog.sources(), _LOOKED_AT)
     for endpoint in ENDPOINTS:
         for source in sources:
-            query = _query(source, services) if source.form.endpoint == endpoint else None
+            query = _query(source, services) if source.format.endpoint == endpoint else None
             if query is not None:
                 yield f"{base}{endpoint}/{quote(source.id)}{query}"
                 yield f"{base}{endpoint}/service-info"

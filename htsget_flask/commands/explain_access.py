@@ -80,7 +80,7 @@ def _formats(services: Services, dataset_id: str) -> dict[str, list[str]]:
     formats: dict[str, list[str]] = {}
     with suppress(OSError, ServiceError, StorageError):
         for source, _ in services.catalog.files(dataset_id):
-            formats.setdefault(source.form.endpoint, []).append(source.form.name)
+            formats.setdefault(source.format.endpoint, []).append(source.format.name)
     return formats
 
 

@@ -125,11 +125,11 @@ def build_index(source: Source) -> Path:
     if not isinstance(source.storage, LocalStorage):
         raise FileFaultError("indexes can be built in local storages only", location=source.location)
     data = source.location
-    form = source.form.name
+    format_name = source.format.name
     try:
         with source.storage.open(source.key) as file:
             # Before htslib: it would compress a file that is not, and remove the original.
-            READ_HEADER[form](file)
+            READ_HEADER[format_name](file)
     except FormatError as error:
         raise FileFaultError(str(error), location=data) from error
     except OSError as error:
@@ -139,18 +139,18 @@ def build_index(source: Source) -> Path:
     # htslib would write its own remarks among ours.
     verbosity = pysam.set_verbosity(0)
     try:
-        long_reference = max(_lengths(data, form), default=0) > _BAI_LIMIT
+        long_reference = max(_lengths(data, format_name), default=0) > _BAI_LIMIT
         key = next(key for key in source.index_keys if not long_reference or key.endswith((".csi", ".crai")))
         index = Path(source.storage.location(key))
         _require_writable(str(index), "index")
         with tempfile.TemporaryDirectory() as folder:
             built = Path(folder, f"index{index.suffix}")
-            _build(data, str(built), form, is_csi=key.endswith(".csi"))
+            _build(data, str(built), format_name, is_csi=key.endswith(".csi"))
             _put(built, index)
     except StopIteration:
         raise FileFaultError("a reference is longer than a BAI or TBI index allows", location=data) from None
     except (SamtoolsError, OSError, ValueError) as error:
-        if form == "BAM" and _is_unsorted(data):
+        if format_name == "BAM" and _is_unsorted(data):
             raise FileFaultError("is not sorted by coordinate; run `samtools sort`", location=data) from error
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise FileFaultError(f"no index can be built: {reason[-1]}", location=data) from error
@@ -171,10 +171,10 @@ def _put(built: Path, place: Path) -> None:
         shutil.copyfileobj(file, copy)
 
 
-def _build(data: str, index: str, form: str, *, is_csi: bool) -> None:
-    if form in ("BAM", "CRAM"):
+def _build(data: str, index: str, format_name: str, *, is_csi: bool) -> None:
+    if format_name in ("BAM", "CRAM"):
         pysam.samtools.index(*(["-c"] if is_csi else []), "-o", index, data)
-    elif form == "VCF":
+    elif format_name == "VCF":
         pysam.tabix_index(data, preset="vcf", index=index, csi=is_csi, force=True)
     else:
         pysam.bcftools.index("--force", "--output", index, data)
@@ -197,8 +197,8 @@ def _is_unsorted(data: str) -> bool:
     return False
 
 
-def _lengths(data: str, form: str) -> list[int]:
-    if form in ("BAM", "CRAM"):
+def _lengths(data: str, format_name: str) -> list[int]:
+    if format_name in ("BAM", "CRAM"):
         with pysam.AlignmentFile(data, check_sq=False) as reads:
             return list(reads.lengths)
     with pysam.VariantFile(data) as variants:

@@ -67,7 +67,11 @@ def _datasets_faults(datasets: list[Any], storages: dict[str, Any], opened: list
         for kind in ("reads", "variants"):
             files = dataset.get(kind)
             if isinstance(files, dict):
-                named += [(f"{path}.{kind}.{form}", file) for form, file in files.items() if isinstance(file, dict)]
+                named += [
+                    (f"{path}.{kind}.{format_name}", file)
+                    for format_name, file in files.items()
+                    if isinstance(file, dict)
+                ]
         for where, entry in named:
             yield from _storage_fault(f"{where}.storage", entry.get("storage"), storages)
         yield from _shown_faults(path, dataset, opened)

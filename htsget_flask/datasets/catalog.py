@@ -13,7 +13,7 @@ class Source(NamedTuple):
     """Where a dataset's file in one format lies, whether or not it exists; `index_key` where it is configured."""
 
     id: str
-    form: Format
+    format: Format
     storage_name: str
     storage: Storage
     key: str
@@ -23,7 +23,7 @@ class Source(NamedTuple):
     @property
     def index_keys(self) -> Sequence[str]:
         """Where the index may lie, in the order of preference."""
-        return (self.index_key,) if self.index_key else self.form.index_keys(self.key)
+        return (self.index_key,) if self.index_key else self.format.index_keys(self.key)
 
     def stat(self, key: str, *, fresh: bool) -> Stat:
         """The version of the dataset's data or of an index; unless it has to be `fresh` one that is remembered.
@@ -51,7 +51,7 @@ class Source(NamedTuple):
             raise self._unreadable(key, error) from error
 
     def _unreadable(self, key: str, error: OSError) -> FileFaultError:
-        what = "it" if key == self.key else f"the index of the {self.form.name} file"
+        what = "it" if key == self.key else f"the index of the {self.format.name} file"
         return FileFaultError(f"{what} cannot be read: {error.strerror}", location=self.storage.location(key))
 
     @property
@@ -59,7 +59,7 @@ class Source(NamedTuple):
         """What the usual keys of the dataset's data and indexes start with: elsewhere they are looked for together."""
         if not self.storage.is_remote:
             return None
-        suffix = next((suffix for suffix in self.form.suffixes if self.key.endswith(suffix)), None)
+        suffix = next((suffix for suffix in self.format.suffixes if self.key.endswith(suffix)), None)
         return self.key if suffix is None else self.key.removesuffix(suffix) + "."
 
     @property
@@ -91,23 +91,23 @@ class _PrefixEntry:
 
     def sources(self, dataset_id: str, endpoint: str) -> Iterator[Source]:
         stem = dataset_id[len(self.config.prefix) :]
-        for form in FORMATS.values():
-            if form.endpoint == endpoint:
-                for suffix in form.suffixes:
-                    yield self._source(dataset_id, form, stem + suffix)
+        for format_ in FORMATS.values():
+            if format_.endpoint == endpoint:
+                for suffix in format_.suffixes:
+                    yield self._source(dataset_id, format_, stem + suffix)
 
     def existing(self) -> Iterator[Source]:
         for key, _ in self._storage.entries():
-            for form in FORMATS.values():
-                for suffix in form.suffixes:
+            for format_ in FORMATS.values():
+                for suffix in format_.suffixes:
                     if key.endswith(suffix):
                         dataset_id = self.config.prefix + key[: -len(suffix)]
                         if self.matches(dataset_id):
-                            yield self._source(dataset_id, form, key)
+                            yield self._source(dataset_id, format_, key)
 
     def preferred_key(self, source: Source) -> str | None:
         """The key of another file that is served in the place of this one, which has a later suffix of its format."""
-        suffixes = source.form.suffixes
+        suffixes = source.format.suffixes
         # Most files have the first suffix, and then nothing is read.
         for place, suffix in enumerate(suffixes):
             if source.key.endswith(suffix):
@@ -125,9 +125,9 @@ class _PrefixEntry:
     def __str__(self) -> str:
         return f"prefix {self.config.prefix!r}"
 
-    def _source(self, dataset_id: str, form: Format, key: str) -> Source:
+    def _source(self, dataset_id: str, format_: Format, key: str) -> Source:
         config = self.config
-        return Source(dataset_id, form, config.storage, self._storage, key, None, config.never_inline)
+        return Source(dataset_id, format_, config.storage, self._storage, key, None, config.never_inline)
 
 
 class _DatasetEntry:
@@ -136,16 +136,16 @@ class _DatasetEntry:
         self._sources = []
         for files in (config.reads, config.variants):
             for name, file in files.items():
-                form = FORMATS[name]
+                format_ = FORMATS[name]
                 storage = storages[file.storage]
                 self._sources.append(
-                    Source(config.id, form, file.storage, storage, file.key, file.index, config.never_inline)
+                    Source(config.id, format_, file.storage, storage, file.key, file.index, config.never_inline)
                 )
         order = list(FORMATS)
-        self._sources.sort(key=lambda source: order.index(source.form.name))
+        self._sources.sort(key=lambda source: order.index(source.format.name))
 
     def sources(self, dataset_id: str, endpoint: str) -> Iterator[Source]:
-        return (source for source in self._sources if source.form.endpoint == endpoint)
+        return (source for source in self._sources if source.format.endpoint == endpoint)
 
     def existing(self) -> Iterator[Source]:
         return iter(self._sources)
@@ -191,11 +191,11 @@ class Catalog:
         if entry is not None:
             sources = entry.sources(dataset_id, endpoint)
             for source in sources:
-                if format_name in (None, source.form.name):
+                if format_name in (None, source.format.name):
                     stat = _stat(source, optional=isinstance(entry, _PrefixEntry), fresh=fresh)
                     if stat is not None:
                         return DataFile(source, stat)
-            present = [source.form.name for source in self._present(entry, dataset_id, endpoint)]
+            present = [source.format.name for source in self._present(entry, dataset_id, endpoint)]
             if present:
                 raise UnsupportedFormat(
                     f"{dataset_id!r} is not available as {format_name}; it is as {' and '.join(present)}"
@@ -206,7 +206,7 @@ class Catalog:
         """The files that a dataset may have in a format, whether or not they exist."""
         entry = self._entry(dataset_id)
         sources = [] if entry is None else entry.sources(dataset_id, endpoint)
-        return [source for source in sources if source.form.name == format_name]
+        return [source for source in sources if source.format.name == format_name]
 
     def sources(self, *, on_fault: Callable[[OSError | StorageError], None] | None = None) -> Iterator[Source]:
         """All files that requests reach: those that the configuration names, and those found below its prefixes.
@@ -225,13 +225,13 @@ class Catalog:
             preferred = entry.preferred_key(source)
             if first is not None and first is not entry:
                 # The first entry may serve the same file.
-                reached = {(one.storage_name, one.key) for one in first.sources(source.id, source.form.endpoint)}
+                reached = {(one.storage_name, one.key) for one in first.sources(source.id, source.format.endpoint)}
                 if (source.storage_name, source.key) not in reached:
                     reason = f"the entry of {first} comes first and has the id {source.id!r}"
                     yield source, f"no request reaches it: {reason}; name the file in that entry, or rename it"
             elif preferred is not None:
                 name = preferred.rpartition("/")[2]
-                yield source, f"{name} is served as the {source.form.name} file of {source.id!r}; remove one of them"
+                yield source, f"{name} is served as the {source.format.name} file of {source.id!r}; remove one of them"
 
     def _existing(
         self, on_fault: Callable[[OSError | StorageError], None] | None
@@ -297,11 +297,11 @@ class Catalog:
         other = "variants" if endpoint == "reads" else "reads"
         if next(self._present(entry, dataset_id, other), None):
             return f"{message}; it is at /{other}"
-        for form in FORMATS.values():
-            for suffix in form.suffixes:
+        for format_ in FORMATS.values():
+            for suffix in format_.suffixes:
                 stem = dataset_id.removesuffix(suffix)
-                if stem != dataset_id and next(self._present(entry, stem, form.endpoint), None):
-                    return f"{message}; ids are without the format's suffix: /{form.endpoint}/{stem}"
+                if stem != dataset_id and next(self._present(entry, stem, format_.endpoint), None):
+                    return f"{message}; ids are without the format's suffix: /{format_.endpoint}/{stem}"
         return message
 
 
@@ -312,5 +312,5 @@ def _stat(source: Source, *, optional: bool, fresh: bool = False) -> Stat | None
         if optional:
             return None
         raise FileFaultError(
-            f"the {source.form.name} file that the configuration names is not there", location=source.location
+            f"the {source.format.name} file that the configuration names is not there", location=source.location
         ) from None

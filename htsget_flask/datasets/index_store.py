@@ -53,9 +53,9 @@ def find_index(source: Source, stat: Stat, *, fresh: bool) -> FoundIndex:
         raise VersionError(source.key)
     if older is not None:
         raise FileFaultError(
-            f"the index of the {source.form.name} file is older than its data", location=storage.location(older)
+            f"the index of the {source.format.name} file is older than its data", location=storage.location(older)
         )
-    raise FileFaultError(f"the {source.form.name} file has no index", location=source.location)
+    raise FileFaultError(f"the {source.format.name} file has no index", location=source.location)
 
 
 def load_index(

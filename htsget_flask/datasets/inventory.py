@@ -66,7 +66,7 @@ class Inventory:
             _log_fault(fault)
         order = list(FORMATS)
         for files in sources.values():
-            files.sort(key=lambda source: order.index(source.form.name))
+            files.sort(key=lambda source: order.index(source.format.name))
         return Found([self._listed(dataset_id, files) for dataset_id, files in sources.items()], not faults)
 
     def _listed(self, dataset_id: str, sources: list[Source]) -> DatasetSummary:

@@ -96,7 +96,7 @@ class OpenFile:
     def __init__(self, file: DataFile, cache: ByteCache, sidecars: Path | None, *, fresh: bool = True) -> None:
         self.source = file.source
         self.stat = file.stat
-        self.is_cram = file.source.form.name == "CRAM"
+        self.is_cram = file.source.format.name == "CRAM"
         self._fresh = fresh
         self._cache = cache
         self._sidecars = sidecars
@@ -121,7 +121,7 @@ class OpenFile:
         if self._header is None:
             self._header = self._fetch(
                 "header",
-                lambda: READ_HEADER[self.source.form.name](self._open()),
+                lambda: READ_HEADER[self.source.format.name](self._open()),
                 lambda header: len(header.raw) + memory_of(header.references),
             )
         return self._header
@@ -129,7 +129,7 @@ class OpenFile:
     @property
     def references(self) -> Mapping[str, int | None]:
         """The numbers by which the index knows the references; None for those that it holds nothing of."""
-        if self.source.form.name != "VCF":
+        if self.source.format.name != "VCF":
             return self.header.references
 
         def merge() -> Mapping[str, int | None]:
@@ -145,7 +145,7 @@ class OpenFile:
         """The lengths in bases of the references that the header names; None for those of which it tells none."""
         return self._fetch(
             "lengths",
-            lambda: reference_lengths(self.source.form.name, self.header),
+            lambda: reference_lengths(self.source.format.name, self.header),
             lambda lengths: _REFERENCE_COST * len(lengths),
         )
 
@@ -314,7 +314,7 @@ class OpenFile:
         end = len(data) if end is None else end
         limit = self.header.reference_limit
         for edge in (start, end):
-            if edge > len(data) or (0 < edge < len(data) and not may_start(self.source.form.name, data, edge, limit)):
+            if edge > len(data) or (0 < edge < len(data) and not may_start(self.source.format.name, data, edge, limit)):
                 raise FormatError("the index does not fit the data: no record starts where it points")
         return bgzf.deflate(data[start:end]), coffset + size
 
@@ -327,7 +327,7 @@ class OpenFile:
                 break
             tail -= len(marker)
         if tail == size and not (self._ends_with_container() if self.is_cram else bgzf.ends_whole(file, size)):
-            raise FormatError(f"the {self.source.form.name} file is truncated: it ends in mid-block")
+            raise FormatError(f"the {self.source.format.name} file is truncated: it ends in mid-block")
         return tail
 
     def _ends_with_container(self) -> bool:
@@ -345,11 +345,11 @@ class OpenFile:
         return self._fetch(("index", found), make, private_bytes, index_key=found.key)
 
     def _check_index(self, index: Index) -> None:
-        form = self.source.form.name
+        format_name = self.source.format.name
         # Only those of VCF carry names.
-        if index.reference_count and (form == "VCF") != bool(index.names.size):
-            raise FormatError(f"the index is none of a {form} file")
-        if form == "BAM" and index.reference_count > len(self.header.references):
+        if index.reference_count and (format_name == "VCF") != bool(index.names.size):
+            raise FormatError(f"the index is none of a {format_name} file")
+        if format_name == "BAM" and index.reference_count > len(self.header.references):
             raise FormatError("the index is of another file: it has more references than the header")
         if index.last_offset() >> 16 > self.stat.size:
             raise FormatError("the index does not fit the data: it is of another file, or the data is truncated")
@@ -382,7 +382,7 @@ class OpenFile:
                 # That the data are damaged is told to those who ask for them.
                 return False
             coffset, uoffset = coffset + size, 0
-        return bool(data) and (self.source.form.name != "BAM" or not is_unplaced(data))
+        return bool(data) and (self.source.format.name != "BAM" or not is_unplaced(data))
 
     def _check_crai(self, index: Crai) -> None:
         if len(index.containers) and int(index.containers[-1]) >= self.stat.size:

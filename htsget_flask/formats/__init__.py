@@ -24,12 +24,12 @@ class Format:
 
 # In the order of preference where a request names no format: the specification's default first.
 FORMATS = {
-    form.name: form
-    for form in (
+    format_.name: format_
+    for format_ in (
         Format("BAM", "reads", (".bam",), (".bai", ".csi")),
         Format("CRAM", "reads", (".cram",), (".crai",)),
         Format("VCF", "variants", (".vcf.gz", ".vcf.bgz"), (".tbi", ".csi")),
         Format("BCF", "variants", (".bcf",), (".csi",)),
     )
 }
-ENDPOINTS = tuple(dict.fromkeys(form.endpoint for form in FORMATS.values()))
+ENDPOINTS = tuple(dict.fromkeys(format_.endpoint for format_ in FORMATS.values()))

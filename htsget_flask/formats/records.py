@@ -10,15 +10,15 @@ _BAM_FIXED_SIZE, _BCF_SHARED_SIZE = 32, 24
 PLACE_SIZE = 8
 
 
-def may_start(form: str, data: bytes, offset: int, reference_limit: int) -> bool:
+def may_start(format_name: str, data: bytes, offset: int, reference_limit: int) -> bool:
     """Whether a record of a format can start at an offset in uncompressed data.
 
     `reference_limit`: one more than the largest number of a reference. A record whose fixed part goes beyond the data
     is taken for one.
     """
-    if form == "VCF":
+    if format_name == "VCF":
         return data[offset - 1] == 0x0A
-    if form == "BCF":
+    if format_name == "BCF":
         if len(data) - offset < _BCF_FIXED.size:
             return True
         shared, _, reference_id, position, length = _BCF_FIXED.unpack_from(data, offset)

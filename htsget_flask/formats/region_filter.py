@@ -63,13 +63,13 @@ class Wanted(NamedTuple):
     after: int
 
 
-def select(form: str, file: BinaryIO, chunks: list[Chunk], wanted: Wanted) -> Iterator[bytes]:
+def select(format_name: str, file: BinaryIO, chunks: list[Chunk], wanted: Wanted) -> Iterator[bytes]:
     """The wanted records of chunks of a BAM, BCF or VCF file, as BGZF blocks; memory is bounded by one record.
 
     Raises:
         FormatError: when the file is damaged.
     """
-    layout = _LAYOUTS[form]
+    layout = _LAYOUTS[format_name]
     batch = bytearray()
     for chunk in chunks:
         for record in _records(file, chunk, layout):

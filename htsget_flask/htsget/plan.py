@@ -105,7 +105,7 @@ def _chunks(regions: Sequence[Region] | None, file: OpenFile, *, is_signed: bool
     chunks: list[Chunk] = []
     index = file.index
     for region in regions:
-        if region.reference_name == UNPLACED and file.source.form.name == "BAM":
+        if region.reference_name == UNPLACED and file.source.format.name == "BAM":
             last = index.last_offset() or file.header.end
             chunks.append(Chunk(last, virtual_offset(file.tail, 0)))
             continue

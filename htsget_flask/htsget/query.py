@@ -65,7 +65,7 @@ def parse_get(arguments: "MultiDict[str, str]", endpoint: str, *, strict_header_
         fields = values.get("fields")
         _check_fields(None if fields is None else fields.split(","))
         _check_tags(_listed(values.get("tags")), _listed(values.get("notags")))
-    form, md5 = _format(values.get("format")), values.get("referenceMD5")
+    format_name, md5 = _format(values.get("format")), values.get("referenceMD5")
     if md5 is not None and not _MD5.fullmatch(md5):
         raise InvalidInput(f"referenceMD5 must have 32 hexadecimal digits, not {md5[:40]!r}")
     reference_name = values.get("referenceName")
@@ -74,14 +74,14 @@ def parse_get(arguments: "MultiDict[str, str]", endpoint: str, *, strict_header_
     if reference_name is None and md5 is None:
         if start is not None or end is not None:
             raise InvalidInput("start and end need a referenceName")
-        return Query(form, header_only, None, may_inline)
+        return Query(format_name, header_only, None, may_inline)
     if start is not None and end is not None and start > end:
         raise InvalidRange(f"start {start} is greater than end {end}")
     region = Region("", start or 0, end) if reference_name is None else _region(reference_name, start, end, endpoint)
     if header_only and strict_header_class is not None:
-        return Query(form, header_only, None, may_inline)
+        return Query(format_name, header_only, None, may_inline)
     needs_header = header_only or md5 is not None or " " in region.reference_name
-    return Query(form, header_only, (region,), may_inline, needs_header, md5 and md5.lower())
+    return Query(format_name, header_only, (region,), may_inline, needs_header, md5 and md5.lower())
 
 
 def refuse_arguments(arguments: "MultiDict[str, str]") -> None:

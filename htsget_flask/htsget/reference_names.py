@@ -35,7 +35,7 @@ def _name_of(md5: str, name: str, file: OpenFile) -> str:
     """The name of the reference with a checksum; `name` is what the request calls it, if it does."""
     identifier = repr(file.source.id)
     checksums = file.cached(
-        FilePart.HEADER, READ_CHECKSUMS[file.source.form.name], lambda found: _CHECKSUM_COST * len(found)
+        FilePart.HEADER, READ_CHECKSUMS[file.source.format.name], lambda found: _CHECKSUM_COST * len(found)
     )
     known = {reference: checksum.lower() for reference, checksum in checksums if checksum is not None}
     if not known:

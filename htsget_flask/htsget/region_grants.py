@@ -81,14 +81,16 @@ def record_blocks(file: OpenFile, piece: Records, bases: Bases, recoder: Recoder
         NotFound: when there is no such piece.
         ServiceUnavailable: when CRAM cannot be decoded now, before anything is yielded.
     """
-    form, reference_id, start, end, after = file.source.form.name, *piece
+    format_name, reference_id, start, end, after = file.source.format.name, *piece
     name = name_of(file.references, reference_id)
     if name is None:
         raise NotFound("there is no such data block")
-    wanted = Wanted(name.encode() if form == "VCF" else reference_id, start, end, after)
+    wanted = Wanted(name.encode() if format_name == "VCF" else reference_id, start, end, after)
     if file.is_cram:
         return _closing(file, partial(_recoded, file, wanted, bases, recoder))
-    return _closing(file, partial(select, form, chunks=file.index.chunks(reference_id, start, end), wanted=wanted))
+    return _closing(
+        file, partial(select, format_name, chunks=file.index.chunks(reference_id, start, end), wanted=wanted)
+    )
 
 
 def _closing(file: OpenFile, make: Callable[[BinaryIO], Iterator[bytes]]) -> Generator[bytes]:

@@ -39,7 +39,7 @@ def ticket(
         return b"".join(_body(file, body(), room, inline_limit, locate))
 
     rest = entries() if ticket_key is None else file.cached_answer(ticket_key, entries)
-    return b'{"htsget":{"format":"%s","urls":[%s%s]}}' % (file.source.form.name.encode(), header, rest)
+    return b'{"htsget":{"format":"%s","urls":[%s%s]}}' % (file.source.format.name.encode(), header, rest)
 
 
 def _header(file: OpenFile, inline_limit: int, locate: Callable[[Piece], BlockUrl]) -> tuple[bytes, int]:

@@ -134,7 +134,7 @@ def service_info(endpoint: str) -> Response:
             **_service(endpoint),
             "htsget": {
                 "datatype": endpoint,
-                "formats": [form.name for form in FORMATS.values() if form.endpoint == endpoint],
+                "formats": [format_.name for format_ in FORMATS.values() if format_.endpoint == endpoint],
                 "fieldsParameterEffective": False,
                 "tagsParametersEffective": False,
             },
@@ -199,21 +199,21 @@ def _ticket_of(
     options = services.config.htsget
     base = base_url(services.config, asked)
     before = f"{base}blocks/{file.stat.etag}/"
-    after = f"/{file.source.form.endpoint}/{file.source.form.name}/{quote(file.source.id)}"
+    after = f"/{file.source.format.endpoint}/{file.source.format.name}/{quote(file.source.id)}"
     never_inline = options.never_inline if file.source.never_inline is None else file.source.never_inline
     inline_limit = 0 if never_inline or not query.may_inline else options.inline_limit
     with OpenFile(file, services.cache, services.sidecars, fresh=fresh) as opened:
         if query.needs_header:
             query = resolve(query, opened)
             if query.regions is not None:
-                granted = access.require(file.source.form.endpoint, file.source.id, query.regions)
+                granted = access.require(file.source.format.endpoint, file.source.id, query.regions)
         if granted is not None:
             locate = partial(_block_url, None, before, after, access, file)
             body = partial(plan_records, query, granted, opened, bases(services))
             try:
                 return ticket(opened, body, inline_limit=inline_limit, locate=locate)
             except PermissionDenied as error:
-                access.record_denial(file.source.form.endpoint, file.source.id, query.regions, error.message)
+                access.record_denial(file.source.format.endpoint, file.source.id, query.regions, error.message)
                 raise
         # Before a URL is signed: who reads an object learns the id of its version.
         opened.header  # noqa: B018
@@ -252,8 +252,8 @@ def _block_url(
         source.key,
         file.stat.etag,
         spelled,
-        source.form.endpoint,
-        source.form.name,
+        source.format.endpoint,
+        source.format.name,
         source.id,
     )
     return BlockUrl(f"{before}{spelled}{after}{access.query(*parts)}", {})

@@ -30,7 +30,7 @@ class Served:
     def __init__(self, folder: Path, form: str) -> None:
         self.folder = folder / "data"
         self.folder.mkdir()
-        self.form = form
+        self.format = form
         self.file = self.folder / f"sample{SUFFIXES[form]}"
         self.path = f"/{ENDPOINTS[form]}/sample"
 
@@ -46,7 +46,7 @@ class Served:
 
     def fault(self, caplog: pytest.LogCaptureFixture, query: str = "", *, url: str | None = None) -> str:
         """The message of a 500 answer, by default to a ticket's request; it names no path, but the log does."""
-        answer = self.http.get(url or f"{self.path}?format={self.form}{query}")
+        answer = self.http.get(url or f"{self.path}?format={self.format}{query}")
         assert answer.status == 500, answer.body[:300]
         content = json.loads(answer.body)["htsget"]
         assert content["error"] == "InternalServerError"
@@ -74,13 +74,13 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Served:
 def first_half(served: Served) -> bytes:
     """The first half of a file's blocks or containers, as a file."""
     content = served.file.read_bytes()
-    if served.form == "CRAM":
+    if served.format == "CRAM":
         entries = gzip.decompress(served.index.read_bytes()).splitlines()
         offsets = sorted({int(entry.split(b"\t")[3]) for entry in entries})
         return content[: offsets[len(offsets) // 2]] + content[-38:]
     blocks = bgzf_blocks(content)
     *kept, last = blocks[: len(blocks) // 2]
-    if served.form == "BCF":
+    if served.format == "BCF":
         # Its records go over the ends of blocks.
         data = gzip.decompress(b"".join([*kept, last]))
         end = 9 + int.from_bytes(data[5:9], "little")
@@ -98,8 +98,8 @@ class TestAnUnfitIndexIsAFault:
     def test_missing(self, served: Served, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
         served.index.unlink()
         assert "has no index" in served.fault(caplog, query(REGION))
-        body = fetch(served.http, served.path, format=served.form)
-        assert records(body, served.form, tmp_path) == truth(served.file, served.form, None)
+        body = fetch(served.http, served.path, format=served.format)
+        assert records(body, served.format, tmp_path) == truth(served.file, served.format, None)
 
     def test_older_than_its_data(self, served: Served, caplog: pytest.LogCaptureFixture) -> None:
         modified = served.file.stat().st_mtime
@@ -107,15 +107,15 @@ class TestAnUnfitIndexIsAFault:
         assert "older than its data" in served.fault(caplog, query(REGION))
 
     def test_another_index_that_is_recent_is_taken(self, served: Served) -> None:
-        expected = fetch(served.http, served.path, format=served.form, **REGION)
+        expected = fetch(served.http, served.path, format=served.format, **REGION)
         index = served.index
         other = index.with_name("sample" + index.suffix)
-        if served.form == "VCF":
+        if served.format == "VCF":
             other = index.with_name("sample.vcf" + index.suffix)
         shutil.copy2(index, other)
         modified = served.file.stat().st_mtime
         os.utime(index, (modified - 60, modified - 60))
-        assert fetch(served.http, served.path, format=served.form, **REGION) == expected
+        assert fetch(served.http, served.path, format=served.format, **REGION) == expected
 
     @pytest.mark.parametrize("damage", [files.truncated_index, files.empty_index], ids=["truncated", "empty"])
     def test_damaged(
@@ -178,9 +178,9 @@ class TestAnUnfitIndexIsAFault:
     def test_a_file_without_one_is_served_whole(self, maker: str, tmp_path: Path) -> None:
         served = Served(tmp_path, FORMATS[maker])
         WITHOUT_INDEX[maker](served.folder).rename(served.file)
-        body = fetch(served.http, served.path, format=served.form)
-        assert records(body, served.form, tmp_path) == truth(served.file, served.form, None)
-        assert served.http.get(f"{served.path}?format={served.form}{query(REGION)}").status == 500
+        body = fetch(served.http, served.path, format=served.format)
+        assert records(body, served.format, tmp_path) == truth(served.file, served.format, None)
+        assert served.http.get(f"{served.path}?format={served.format}{query(REGION)}").status == 500
 
 
 class TestUnfitDataIsAFault:
@@ -206,11 +206,11 @@ class TestUnfitDataIsAFault:
         assert "is empty" in served.fault(caplog)
 
     def test_of_another_kind(self, served: Served, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
-        other = "BCF" if served.form != "BCF" else "BAM"
+        other = "BCF" if served.format != "BCF" else "BAM"
         folder = tmp_path / "other"
         folder.mkdir()
         served.file.write_bytes(GOOD[PLAIN[other]](folder).read_bytes())
-        assert served.form in served.fault(caplog)
+        assert served.format in served.fault(caplog)
 
     def test_noise(self, served: Served, caplog: pytest.LogCaptureFixture) -> None:
         served.file.write_bytes(bytes(range(256)) * 400)
@@ -292,9 +292,9 @@ class TestAFailureIsNotAMiss:
         self, served: Served, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         deny(monkeypatch, "lstat", served.file, PermissionError(errno.EACCES, "Permission denied"))
-        other = "variants" if ENDPOINTS[served.form] == "reads" else "reads"
+        other = "variants" if ENDPOINTS[served.format] == "reads" else "reads"
         answer = served.http.get(f"/{other}/sample")
-        assert answer.status == 404 and f"it is at /{ENDPOINTS[served.form]}".encode() in answer.body
+        assert answer.status == 404 and f"it is at /{ENDPOINTS[served.format]}".encode() in answer.body
 
     def test_a_configured_file_that_is_not_there(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         served = Served(tmp_path, "BAM")
@@ -306,11 +306,11 @@ class TestAFailureIsNotAMiss:
         assert str(served.file) in caplog.text
 
     def test_a_cache_folder_that_cannot_be_written(self, served: Served, tmp_path: Path) -> None:
-        expected = fetch(served.http, served.path, format=served.form, **REGION)
+        expected = fetch(served.http, served.path, format=served.format, **REGION)
         (tmp_path / "file").write_text("in the way")
         http = http_for(served.folder, cache={"folder": str(tmp_path / "file" / "cache"), "max_bytes": 0})
         for _ in range(2):
-            assert fetch(http, served.path, format=served.form, **REGION) == expected
+            assert fetch(http, served.path, format=served.format, **REGION) == expected
 
 
 class TestACacheFolder:
@@ -318,13 +318,13 @@ class TestACacheFolder:
 
     def answers(self, served: Served, folder: Path, *, expected: bytes) -> bool:
         http = http_for(served.folder, cache={"folder": str(folder), "max_bytes": 0})
-        return fetch(http, served.path, format=served.form, **REGION) == expected
+        return fetch(http, served.path, format=served.format, **REGION) == expected
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder to another user, as only root may")
     def test_of_another_user_is_not_used(
         self, served: Served, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        expected = fetch(served.http, served.path, format=served.form, **REGION)
+        expected = fetch(served.http, served.path, format=served.format, **REGION)
         cache = tmp_path / "cache"
         cache.mkdir(mode=0o700)
         os.chown(cache, 65_534, 65_534)
@@ -339,7 +339,7 @@ class TestACacheFolder:
     def test_that_others_may_write_is_not_used(
         self, served: Served, tmp_path: Path, mode: int, caplog: pytest.LogCaptureFixture
     ) -> None:
-        expected = fetch(served.http, served.path, format=served.form, **REGION)
+        expected = fetch(served.http, served.path, format=served.format, **REGION)
         cache = tmp_path / "cache"
         assert self.answers(served, cache, expected=expected)
         assert list(cache.iterdir()) != []
@@ -353,7 +353,7 @@ class TestACacheFolder:
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to another user, as only root may")
     def test_with_a_file_of_another_user_in_it(self, served: Served, tmp_path: Path) -> None:
-        expected = fetch(served.http, served.path, format=served.form, **REGION)
+        expected = fetch(served.http, served.path, format=served.format, **REGION)
         cache = tmp_path / "cache"
         assert self.answers(served, cache, expected=expected)
         (kept,) = cache.iterdir()
@@ -365,7 +365,7 @@ class TestACacheFolder:
 class TestAReplacedFileIsNeverMixed:
     def test_its_data_blocks_are_gone(self, served: Served) -> None:
         http = http_for(served.folder, htsget={"never_inline": True})
-        ticket = fetch_ticket(http, served.path, format=served.form, **REGION)
+        ticket = fetch_ticket(http, served.path, format=served.format, **REGION)
         join(http, ticket)
         os.utime(served.file, (1_000_000_000, 1_000_000_000))
         for entry in ticket["htsget"]["urls"]:
@@ -373,15 +373,15 @@ class TestAReplacedFileIsNeverMixed:
             assert answer.status == 410
             assert json.loads(answer.body)["htsget"]["error"] == "Gone"
         os.utime(served.index, (1_000_000_001, 1_000_000_001))
-        fetch(http, served.path, format=served.form, **REGION)
+        fetch(http, served.path, format=served.format, **REGION)
 
     def test_tickets_follow_the_new_file_within_a_second(self, served: Served, tmp_path: Path) -> None:
         http = served.http
-        fetch(http, served.path, format=served.form, **REGION)
+        fetch(http, served.path, format=served.format, **REGION)
         made = tmp_path / "new"
         made.mkdir()
         other = {"BAM": "bam_straddling", "CRAM": "cram_multi_slice", "VCF": "vcf_tiny_blocks", "BCF": "bcf_straddling"}
-        source = GOOD[other[served.form]](made)
+        source = GOOD[other[served.format]](made)
         index = files.index_of(source)
         assert index is not None
         served.index.unlink()
@@ -389,8 +389,8 @@ class TestAReplacedFileIsNeverMixed:
         os.replace(index, str(served.file) + index.suffix)
         name, start, end = "chr1", 1000, 300_000
         time.sleep(1.1)
-        found = records(fetch(http, served.path, format=served.form, **REGION), served.form, tmp_path)
-        assert set(truth(served.file, served.form, [(name, start, end)])) <= set(found)
+        found = records(fetch(http, served.path, format=served.format, **REGION), served.format, tmp_path)
+        assert set(truth(served.file, served.format, [(name, start, end)])) <= set(found)
 
 
 class TestAnEndMarkerWithinAFile:

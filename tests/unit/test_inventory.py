@@ -68,7 +68,7 @@ class TestALookLasts:
 class TestWhatThereIs:
     def test_files_come_in_the_order_of_formats(self, inventory: Inventory) -> None:
         (found,) = inventory.search("b").datasets[-1:]
-        assert [source.form.name for source in found.sources] == ["BAM", "CRAM"]
+        assert [source.format.name for source in found.sources] == ["BAM", "CRAM"]
 
     def test_fastas_with_their_indexes(self, inventory: Inventory) -> None:
         assert inventory.fastas("data") == ["p.fna.gz", "r.fa"]

@@ -113,7 +113,7 @@ def _check_file(file: OpenFile, report: Report) -> None:
     if file.tail == file.stat.size:
         report.warning("has no EOF marker; tickets add one, but the file may be truncated: compare it with its source")
     is_unsorted = header.sort_order in ("unsorted", "queryname")
-    if file.source.form.endpoint == "reads" and header.sort_order is None:
+    if file.source.format.endpoint == "reads" and header.sort_order is None:
         report.warning("its header states no sort order (@HD SO)")
     try:
         found = file.found_index
@@ -170,7 +170,7 @@ def _original(file: OpenFile, signing: Storage) -> Iterator[_Original]:
 def _compare(client: FlaskClient, file: OpenFile, original: _Original, report: Report) -> None:
     """Follow tickets as a client does: every record that pysam fetches has to be there, once and in order."""
     source = file.source
-    opener: Callable[..., Any] = pysam.AlignmentFile if source.form.endpoint == "reads" else pysam.VariantFile
+    opener: Callable[..., Any] = pysam.AlignmentFile if source.format.endpoint == "reads" else pysam.VariantFile
     index = file.crai if file.is_cram else file.index
     with _quiet_htslib(), tempfile.TemporaryDirectory() as folder:
         delivered = Path(folder, "delivered")
@@ -183,7 +183,9 @@ def _compare(client: FlaskClient, file: OpenFile, original: _Original, report: R
                 with opener(original.data, index_filename=original.index_path) as records:
                     expected = list(map(str, records.fetch(name, start, end)))
                 with opener(str(delivered)) as answer:
-                    found = list(map(str, answer.fetch(until_eof=True) if source.form.endpoint == "reads" else answer))
+                    found = list(
+                        map(str, answer.fetch(until_eof=True) if source.format.endpoint == "reads" else answer)
+                    )
             except (OSError, ValueError) as error:
                 # A signed URL is for nobody's eyes.
                 reason = str(error).replace(original.data, source.location)
@@ -203,7 +205,7 @@ def _contains(found: Iterable[str], expected: Iterable[str]) -> bool:
 
 
 def _delivered(client: FlaskClient, source: Source, query: str) -> bytes:
-    ticket = client.get(f"/{source.form.endpoint}/{quote(source.id)}?format={source.form.name}{query}")
+    ticket = client.get(f"/{source.format.endpoint}/{quote(source.id)}?format={source.format.name}{query}")
     content: dict[str, Any] = ticket.get_json(force=True)["htsget"]
     if ticket.status_code != 200:
         raise FileFaultError(f"no ticket: {content['message']}", location=source.location)

@@ -53,7 +53,7 @@ def report_files(config: Config, *, deep: bool) -> bool:
         if report.compared:
             facts.append(f"{report.compared:,} records compared")
         source = report.source
-        _tell(report, f"/{source.form.endpoint}/{source.id} {source.form.name}", facts, source.location)
+        _tell(report, f"/{source.format.endpoint}/{source.id} {source.format.name}", facts, source.location)
     for passed_over in unserved_files(config, services.catalog):
         count, failed = count + 1, failed + 1
         click.echo(f"FAILED {passed_over.location}\n       error: {passed_over.reason}")

@@ -15,10 +15,15 @@ _ENTER = "give the server's user the rights to list and to enter it"
 # By suffix: the endpoint that its data belong to, and the remedy.
 _UNSERVED = {".vcf": ("variants", _BGZIP), ".sam": ("reads", _CONVERT)}
 _SERVED = {
-    endpoint: tuple(suffix for form in FORMATS.values() if form.endpoint == endpoint for suffix in form.suffixes)
+    endpoint: tuple(
+        suffix for format_ in FORMATS.values() if format_.endpoint == endpoint for suffix in format_.suffixes
+    )
     for endpoint in ENDPOINTS
 }
-_NAMED = (*_UNSERVED, *(suffix for form in FORMATS.values() for suffix in (*form.suffixes, *form.index_suffixes)))
+_NAMED = (
+    *_UNSERVED,
+    *(suffix for format_ in FORMATS.values() for suffix in (*format_.suffixes, *format_.index_suffixes)),
+)
 _DATA = tuple(suffix for suffixes in _SERVED.values() for suffix in suffixes)
 
 
