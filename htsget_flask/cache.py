@@ -36,7 +36,7 @@ def bytes_of(value: object) -> int:
 
 
 def _key_size(key: object) -> int:
-    """The memory in bytes of a key, about; a quarter of the time that `bytes_of` takes, which each new ticket pays."""
+    """About the memory in bytes of a key: each new ticket pays for it, and it takes half of the time of `bytes_of`."""
     if not isinstance(key, tuple):
         return sys.getsizeof(key)
     total = _TUPLE_COST
