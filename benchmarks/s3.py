@@ -27,8 +27,8 @@ from benchmarks.client import Connection, drive, get
 from benchmarks.data import Genome, Place
 from benchmarks.report import Measure, Report, limited, median_of, say
 from benchmarks.servers import Process, htsget_server
-from tests.faulty import FaultyProxy, Request, faulty_proxy
-from tests.s3 import KINDS, RCLONE, VERSITYGW, S3Server, serving_s3
+from tests.support.faulty import FaultyProxy, Request, faulty_proxy
+from tests.support.s3 import KINDS, RCLONE, VERSITYGW, S3Server, serving_s3
 
 LATENCY = 0.02
 WINDOW_LENGTH = 5_000

@@ -28,8 +28,8 @@ from benchmarks.report import Measure, Report, limited, median_of, say
 from benchmarks.servers import Process, flask_floor, htsget_server
 from htsget_flask.config import HtsgetConfig
 from htsget_flask.formats.index_reader import read_index
-from tests.htslib import HtslibIndex
-from tests.issuer import AUDIENCE, Issuer, Key
+from tests.support.htslib import HtslibIndex
+from tests.support.issuer import AUDIENCE, Issuer, Key
 
 WINDOW_LENGTH = 30_000
 REGIONS = 100

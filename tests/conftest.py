@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from htsget_flask.commands.demo import write_demo
-from tests.s3 import KINDS, S3Server, serving_s3
+from tests.support.s3 import KINDS, S3Server, serving_s3
 
 # Each would change what the server under test, or a client of it, does.
 _VARIABLES = (

@@ -23,9 +23,9 @@ from htsget_flask.guard import GUARDS, guard
 from htsget_flask.storage import Stat
 from htsget_flask.storage.local import LocalStorage
 from htsget_flask.web.views import EXTENSION, View
-from tests.client import FlaskHttp, Response, fetch, fetch_ticket, records, truth
-from tests.http.guarded import Caller, audit, guarded
-from tests.issuer import Issuer, serving_issuer, unsigned
+from tests.support.client import FlaskHttp, Response, fetch, fetch_ticket, records, truth
+from tests.support.guarded import Caller, audit, guarded
+from tests.support.issuer import Issuer, serving_issuer, unsigned
 
 FILES = {"storages": ["data"], "listing": True}
 VISA = "https://data.example.org/datasets/1"
@@ -815,7 +815,7 @@ class TestOddClaims:
 
 
 def test_without_access_control_nothing_is_signed_or_asked(folder: Path, issuer: Issuer) -> None:
-    from tests.http.app import http_for
+    from tests.support.app import http_for
 
     http = http_for(folder, htsget={"never_inline": True})
     ticket = fetch_ticket(http, READS)

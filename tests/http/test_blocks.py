@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from htsget_flask.app import create_app
 from htsget_flask.config import folder_config
-from tests import files
-from tests.files import BGZF_EOF
+from tests.support import files
+from tests.support.files import BGZF_EOF
 
 SIZE = 200_000
 

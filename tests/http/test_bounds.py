@@ -10,9 +10,9 @@ import pytest
 
 from htsget_flask.app import create_app
 from htsget_flask.web.views import EXTENSION
-from tests import files
-from tests.client import FlaskHttp
-from tests.http.app import configured, http_for
+from tests.support import files
+from tests.support.app import configured, http_for
+from tests.support.client import FlaskHttp
 
 
 def write(folder: Path, names: Sequence[str]) -> Path:

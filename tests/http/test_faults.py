@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests import files
-from tests.client import FlaskHttp, bgzf_blocks, fetch, fetch_ticket, join, records, truth
-from tests.files import FORMATS, GOOD, NOT_BGZF, ODD, SOME_REFERENCES, WITHOUT_INDEX
-from tests.http.app import http_for
+from tests.support import files
+from tests.support.app import http_for
+from tests.support.client import FlaskHttp, bgzf_blocks, fetch, fetch_ticket, join, records, truth
+from tests.support.files import FORMATS, GOOD, NOT_BGZF, ODD, SOME_REFERENCES, WITHOUT_INDEX
 
 ENDPOINTS = {"BAM": "reads", "CRAM": "reads", "VCF": "variants", "BCF": "variants"}
 SUFFIXES = {"BAM": ".bam", "CRAM": ".cram", "VCF": ".vcf.gz", "BCF": ".bcf"}

@@ -10,9 +10,9 @@ from typing import BinaryIO
 import pytest
 
 from htsget_flask.storage.local import LocalStorage
-from tests import files
-from tests.client import FlaskHttp
-from tests.http.app import http_for
+from tests.support import files
+from tests.support.app import http_for
+from tests.support.client import FlaskHttp
 
 REGION = "referenceName=chr1&start=1000&end=300000"
 

@@ -17,8 +17,8 @@ from htsget_flask.app import create_app
 from htsget_flask.config import folder_config
 from htsget_flask.storage import Stat, VersionError
 from htsget_flask.storage.local import LocalStorage
-from tests.client import FlaskHttp, Response
-from tests.http.app import http_for
+from tests.support.app import http_for
+from tests.support.client import FlaskHttp, Response
 
 CONTENT = bytes(range(256)) * 1000
 MODIFIED = 1_600_000_000

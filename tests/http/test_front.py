@@ -9,8 +9,8 @@ from urllib.parse import quote
 import pytest
 
 from htsget_flask.config import ConfigError
-from tests.client import FlaskHttp, Response
-from tests.http.app import http_for
+from tests.support.app import http_for
+from tests.support.client import FlaskHttp, Response
 
 CONTENT = bytes(range(256)) * 20_000
 SECONDS = 1_600_000_000

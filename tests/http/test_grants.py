@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests import files
-from tests.client import (
+from tests.support import files
+from tests.support.client import (
     SUFFIXES,
     FlaskHttp,
     Region,
@@ -26,9 +26,9 @@ from tests.client import (
     scan,
     truth,
 )
-from tests.files import FORMATS, GOOD
-from tests.http.guarded import Caller, audit, guarded
-from tests.issuer import Issuer, Key
+from tests.support.files import FORMATS, GOOD
+from tests.support.guarded import Caller, audit, guarded
+from tests.support.issuer import Issuer, Key
 
 GRANTS = int(os.environ.get("HTSGET_FLASK_TEST_REGIONS", "12"))
 # One of each way in which records lie in blocks, and references in the index.

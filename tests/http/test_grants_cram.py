@@ -15,12 +15,12 @@ import pytest
 from click.testing import CliRunner
 
 from htsget_flask.cli import main
-from tests import referenced
-from tests.client import Region, cram_containers, fetch, fetch_ticket, file_header, header_text
-from tests.http.guarded import Caller, audit, guarded
-from tests.issuer import Issuer, Key
-from tests.referenced import ALONE, OPTIONS
-from tests.sequences import expected
+from tests.support import referenced
+from tests.support.client import Region, cram_containers, fetch, fetch_ticket, file_header, header_text
+from tests.support.guarded import Caller, audit, guarded
+from tests.support.issuer import Issuer, Key
+from tests.support.referenced import ALONE, OPTIONS
+from tests.support.sequences import expected
 
 GRANTS = int(os.environ.get("HTSGET_FLASK_TEST_REGIONS", "12"))
 

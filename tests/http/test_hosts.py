@@ -11,10 +11,10 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 from htsget_flask.app import create_app
 from htsget_flask.config import ConfigError, folder_config
 from htsget_flask.storage.local import LocalStorage
-from tests import files
-from tests.client import FlaskHttp, Response
-from tests.http.app import http_for
-from tests.live.wire import error
+from tests.support import files
+from tests.support.app import http_for
+from tests.support.client import FlaskHttp, Response
+from tests.support.live.wire import error
 
 TARGETS = (
     "/reads/bam_normal",

@@ -13,8 +13,8 @@ from htsget_flask.cli import main
 from htsget_flask.commands.examples import example_urls
 from htsget_flask.commands.refget import ingest_fastas
 from htsget_flask.config import read_config
-from tests.client import FlaskHttp
-from tests.sequences import expected
+from tests.support.client import FlaskHttp
+from tests.support.sequences import expected
 from tests.unit.test_refget import Silent
 
 LETTERS = b"ACGTTGCA" * 100

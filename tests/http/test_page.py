@@ -13,9 +13,9 @@ from urllib.parse import urlencode
 import pysam
 import pytest
 
-from tests import files
-from tests.client import FlaskHttp, Response
-from tests.http.app import http_for
+from tests.support import files
+from tests.support.app import http_for
+from tests.support.client import FlaskHttp, Response
 
 ROOT = Path(__file__).parents[2]
 OPEN = {"storages": ["data"]}

@@ -13,9 +13,9 @@ from flask.testing import FlaskClient
 from htsget_flask.app import create_app
 from htsget_flask.config import folder_config
 from htsget_flask.errors import StorageError
-from tests import files
-from tests.client import FlaskHttp, fetch, fetch_ticket
-from tests.http.app import configured, http_for
+from tests.support import files
+from tests.support.app import configured, http_for
+from tests.support.client import FlaskHttp, fetch, fetch_ticket
 
 TICKET_TYPE = "application/vnd.ga4gh.htsget.v1.3.0+json; charset=utf-8"
 

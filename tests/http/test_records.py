@@ -12,8 +12,9 @@ from typing import Any
 import pysam
 import pytest
 
-from tests import files
-from tests.client import (
+from tests.support import files
+from tests.support.app import http_for
+from tests.support.client import (
     SUFFIXES,
     FlaskHttp,
     bgzf_blocks,
@@ -27,9 +28,8 @@ from tests.client import (
     scan,
     truth,
 )
-from tests.files import BGZF_EOF, FORMATS, GOOD, GOOD_BGZF, bgzf_block
-from tests.htslib import HtslibIndex
-from tests.http.app import http_for
+from tests.support.files import BGZF_EOF, FORMATS, GOOD, GOOD_BGZF, bgzf_block
+from tests.support.htslib import HtslibIndex
 
 REGIONS = int(os.environ.get("HTSGET_FLASK_TEST_REGIONS", "200"))
 MAX_GAP = 1 << 16

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from htsget_flask.commands.refget import ingest_fastas
 from htsget_flask.storage.local import LocalStorage
-from tests.client import FlaskHttp, Response
-from tests.http.app import http_for
-from tests.sequences import expected, fasta, some_letters, write_compressed
+from tests.support.app import http_for
+from tests.support.client import FlaskHttp, Response
+from tests.support.sequences import expected, fasta, some_letters, write_compressed
 from tests.unit.test_refget import Silent
 
 LINEAR = some_letters("linear", 200_000)

@@ -9,11 +9,11 @@ from typing import Any
 import pysam
 import pytest
 
-from tests import files
-from tests.client import FlaskHttp, fetch, fetch_ticket, records, truth
-from tests.http.app import http_for
-from tests.http.guarded import Caller, audit, guarded
-from tests.issuer import Issuer, Key
+from tests.support import files
+from tests.support.app import http_for
+from tests.support.client import FlaskHttp, fetch, fetch_ticket, records, truth
+from tests.support.guarded import Caller, audit, guarded
+from tests.support.issuer import Issuer, Key
 
 JBROWSE = "referenceName=na&class=header"
 JSON = {"Content-Type": "application/json"}

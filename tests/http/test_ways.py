@@ -7,7 +7,7 @@ from flask.testing import FlaskClient
 
 from htsget_flask.app import create_app
 from htsget_flask.config import folder_config
-from tests import files
+from tests.support import files
 
 # What comes from a page of another origin passes through Flask, for flask-cors.
 PAGE = {"Origin": "https://page.example"}

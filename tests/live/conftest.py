@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from tests import files
-from tests.live.browser import chromium
-from tests.live.server import Server, serving
-from tests.live.wire import ORIGIN
+from tests.support import files
+from tests.support.live.browser import chromium
+from tests.support.live.server import Server, serving
+from tests.support.live.wire import ORIGIN
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

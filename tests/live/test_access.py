@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tests.client import Response
-from tests.hostile import HOSTILE, hostile_server
-from tests.issuer import AUDIENCE, CLIENT, Issuer, serving_issuer, unsigned
-from tests.live import wire
-from tests.live.browser import Visit, elsewhere, igv_js_file, visit
 from tests.live.conftest import Serve
-from tests.live.fronts import make_certificate
-from tests.live.regions import Region, overlapping
-from tests.live.server import Server, begin, end, free_port, wait_until
 from tests.live.test_page import reads
-from tests.live.tools import lines, run, tool, view
+from tests.support.client import Response
+from tests.support.hostile import HOSTILE, hostile_server
+from tests.support.issuer import AUDIENCE, CLIENT, Issuer, serving_issuer, unsigned
+from tests.support.live import wire
+from tests.support.live.browser import Visit, elsewhere, igv_js_file, visit
+from tests.support.live.fronts import make_certificate
+from tests.support.live.regions import Region, overlapping
+from tests.support.live.server import Server, begin, end, free_port, wait_until
+from tests.support.live.tools import lines, run, tool, view
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -18,14 +18,14 @@ import pysam
 import pytest
 import yaml
 
-from tests.client import SUFFIXES, Region, Response, fetch, records, scan, truth
-from tests.files import FORMATS, GOOD, make_index
-from tests.http.guarded import Caller
 from tests.http.test_grants import common
-from tests.issuer import AUDIENCE, Issuer, serving_issuer
-from tests.live import attacks
 from tests.live.conftest import Serve
-from tests.live.server import Server
+from tests.support.client import SUFFIXES, Region, Response, fetch, records, scan, truth
+from tests.support.files import FORMATS, GOOD, make_index
+from tests.support.guarded import Caller
+from tests.support.issuer import AUDIENCE, Issuer, serving_issuer
+from tests.support.live import attacks
+from tests.support.live.server import Server
 
 pytestmark = pytest.mark.live
 

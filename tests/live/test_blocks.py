@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.client import BGZF_EOF, Response, fetch, fetch_ticket
 from tests.live.conftest import Serve
-from tests.live.server import Server
-from tests.live.tools import run, write_config
-from tests.live.wire import ask, error, send, urls
+from tests.support.client import BGZF_EOF, Response, fetch, fetch_ticket
+from tests.support.live.server import Server
+from tests.support.live.tools import run, write_config
+from tests.support.live.wire import ask, error, send, urls
 
 pytestmark = pytest.mark.live
 

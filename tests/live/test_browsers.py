@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.client import Response
 from tests.live.conftest import Serve
-from tests.live.server import Server
-from tests.live.tools import write_config
-from tests.live.wire import ORIGIN, ask, urls
+from tests.support.client import Response
+from tests.support.live.server import Server
+from tests.support.live.tools import write_config
+from tests.support.live.wire import ORIGIN, ask, urls
 
 pytestmark = pytest.mark.live
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from htsget_flask.commands.certificates import CertificateError, check_certificate
-from tests.live.fronts import make_certificate
-from tests.live.tools import run, tool
+from tests.support.live.fronts import make_certificate
+from tests.support.live.tools import run, tool
 
 pytestmark = pytest.mark.live
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.tools import tool
+from tests.support.live.tools import tool
 
 
 def run(*arguments: object) -> "subprocess.CompletedProcess[str]":

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.client import SUFFIXES, fetch, fetch_ticket
 from tests.live.conftest import Serve
-from tests.live.server import Server
-from tests.live.tools import DATA, real_data, view
-from tests.live.wire import ask, error
+from tests.support.client import SUFFIXES, fetch, fetch_ticket
+from tests.support.live.server import Server
+from tests.support.live.tools import DATA, real_data, view
+from tests.support.live.wire import ask, error
 
 pytestmark = pytest.mark.live
 

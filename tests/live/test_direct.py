@@ -13,14 +13,14 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 import pysam
 import pytest
 
-from tests.client import fetch, fetch_ticket
-from tests.live import fronts
-from tests.live.browser import chromium, igv_js_file, static_site, visit
-from tests.live.fronts import Front
-from tests.live.server import free_port
 from tests.live.test_page import reads
-from tests.live.tools import run
-from tests.live.wire import ORIGIN
+from tests.support.client import fetch, fetch_ticket
+from tests.support.live import fronts
+from tests.support.live.browser import chromium, igv_js_file, static_site, visit
+from tests.support.live.fronts import Front
+from tests.support.live.server import free_port
+from tests.support.live.tools import run
+from tests.support.live.wire import ORIGIN
 
 pytestmark = pytest.mark.live
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.client import fetch
-from tests.live.server import Server, free_port, running
-from tests.live.tools import ROOT
+from tests.support.client import fetch
+from tests.support.live.server import Server, free_port, running
+from tests.support.live.tools import ROOT
 
 pytestmark = [
     pytest.mark.live,

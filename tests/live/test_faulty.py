@@ -19,8 +19,8 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
-from tests.client import LiveHttp
-from tests.faulty import (
+from tests.support.client import LiveHttp
+from tests.support.faulty import (
     NO_SUCH_KEY,
     SLOW_DOWN,
     UNAVAILABLE,
@@ -39,7 +39,7 @@ from tests.faulty import (
     faulty_proxy,
     next_ones,
 )
-from tests.s3 import S3Server
+from tests.support.s3 import S3Server
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -17,11 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.client import Response
 from tests.live.conftest import Serve
-from tests.live.server import Server, free_port, running, wait_until
-from tests.live.tools import tool, write_config
-from tests.live.wire import ORIGIN, ask, error, get, send
+from tests.support.client import Response
+from tests.support.live.server import Server, free_port, running, wait_until
+from tests.support.live.tools import tool, write_config
+from tests.support.live.wire import ORIGIN, ask, error, get, send
 
 pytestmark = pytest.mark.live
 

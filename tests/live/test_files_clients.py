@@ -9,8 +9,8 @@ import pysam
 import pytest
 
 from tests.live.conftest import Serve
-from tests.live.server import Server
-from tests.live.tools import lines, run
+from tests.support.live.server import Server
+from tests.support.live.tools import lines, run
 
 pytestmark = pytest.mark.live
 

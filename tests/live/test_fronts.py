@@ -14,13 +14,13 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from tests.client import Response, fetch, fetch_ticket
-from tests.live import fronts
-from tests.live.fronts import Front
-from tests.live.regions import Region, overlapping
-from tests.live.server import wait_until
-from tests.live.tools import run
-from tests.live.wire import ORIGIN, ask, error
+from tests.support.client import Response, fetch, fetch_ticket
+from tests.support.live import fronts
+from tests.support.live.fronts import Front
+from tests.support.live.regions import Region, overlapping
+from tests.support.live.server import wait_until
+from tests.support.live.tools import run
+from tests.support.live.wire import ORIGIN, ask, error
 
 pytestmark = pytest.mark.live
 

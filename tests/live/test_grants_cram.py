@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from tests import referenced
-from tests.http.guarded import SECRET, auth
-from tests.issuer import Issuer, Key
-from tests.live.server import Server, serving, wait_until
 from tests.live.test_access import asked
-from tests.live.tools import lines, view
-from tests.processes import children, has_ended, memory
+from tests.support import referenced
+from tests.support.guarded import SECRET, auth
+from tests.support.issuer import Issuer, Key
+from tests.support.live.server import Server, serving, wait_until
+from tests.support.live.tools import lines, view
+from tests.support.processes import children, has_ended, memory
 
 pytestmark = pytest.mark.live
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pysam
 import pytest
 
-from tests import files
-from tests.client import fetch, is_subsequence
-from tests.live import tools
-from tests.live.regions import Region, overlapping, place, query, some_regions
-from tests.live.server import Server
-from tests.live.tools import run
+from tests.support import files
+from tests.support.client import fetch, is_subsequence
+from tests.support.live import tools
+from tests.support.live.regions import Region, overlapping, place, query, some_regions
+from tests.support.live.server import Server
+from tests.support.live.tools import run
 
 pytestmark = pytest.mark.live
 

@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 import pysam
 import pytest
 
-from tests.live.browser import Visit, elsewhere
 from tests.live.conftest import Serve
-from tests.live.server import Server
 from tests.live.test_page import reads, variants
-from tests.live.tools import missing, write_config
+from tests.support.live.browser import Visit, elsewhere
+from tests.support.live.server import Server
+from tests.support.live.tools import missing, write_config
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

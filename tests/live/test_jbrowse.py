@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 import pysam
 import pytest
 
-from tests.live.browser import npm_file, static_site, visit
-from tests.live.server import Server
-from tests.live.tools import ROOT
+from tests.support.live.browser import npm_file, static_site, visit
+from tests.support.live.server import Server
+from tests.support.live.tools import ROOT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

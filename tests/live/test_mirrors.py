@@ -7,10 +7,10 @@ from urllib.parse import quote, unquote
 import fsspec
 import pytest
 
-from tests.live.buckets import STORAGE, serving_bucket
-from tests.live.server import serving
-from tests.live.tools import lines, run, write_config
-from tests.s3 import S3Server
+from tests.support.live.buckets import STORAGE, serving_bucket
+from tests.support.live.server import serving
+from tests.support.live.tools import lines, run, write_config
+from tests.support.s3 import S3Server
 
 pytestmark = pytest.mark.live
 

@@ -15,10 +15,10 @@ import yaml
 
 from htsget_flask.browser.content_security import igv_js
 from htsget_flask.config import folder_config
-from tests.live.browser import LAPTOP, PHONE, Visit, igv_js_file, visit
 from tests.live.conftest import Serve
-from tests.live.server import Server
-from tests.live.tools import lines, write_config
+from tests.support.live.browser import LAPTOP, PHONE, Visit, igv_js_file, visit
+from tests.support.live.server import Server
+from tests.support.live.tools import lines, write_config
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.client import fetch
 from tests.live.conftest import Serve
-from tests.live.regions import Region, overlapping
-from tests.live.server import Server, free_port, running
-from tests.live.tools import lines, tool, view, write_config
-from tests.live.wire import ask, error, get, urls
+from tests.support.client import fetch
+from tests.support.live.regions import Region, overlapping
+from tests.support.live.server import Server, free_port, running
+from tests.support.live.tools import lines, tool, view, write_config
+from tests.support.live.wire import ask, error, get, urls
 
 pytestmark = pytest.mark.live
 

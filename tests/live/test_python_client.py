@@ -7,9 +7,9 @@ from pathlib import Path
 import htsget
 import pytest
 
-from tests.live.regions import Region, overlapping
-from tests.live.server import Server
-from tests.live.tools import lines, run, view
+from tests.support.live.regions import Region, overlapping
+from tests.support.live.server import Server
+from tests.support.live.tools import lines, run, view
 
 pytestmark = pytest.mark.live
 

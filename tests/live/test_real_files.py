@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.client import is_subsequence
 from tests.live.conftest import Serve
-from tests.live.regions import Region, overlapping, query, some_regions
-from tests.live.server import Server
-from tests.live.tools import real_data, view
+from tests.support.client import is_subsequence
+from tests.support.live.regions import Region, overlapping, query, some_regions
+from tests.support.live.server import Server
+from tests.support.live.tools import real_data, view
 
 pytestmark = pytest.mark.live
 

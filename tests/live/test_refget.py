@@ -13,10 +13,10 @@ import pysam
 import pytest
 
 from tests.live.conftest import Serve
-from tests.live.server import Server, serving
-from tests.live.tools import ROOT, missing, real_data, run, tool
-from tests.live.wire import ask
-from tests.sequences import expected, fasta, some_letters
+from tests.support.live.server import Server, serving
+from tests.support.live.tools import ROOT, missing, real_data, run, tool
+from tests.support.live.wire import ask
+from tests.support.sequences import expected, fasta, some_letters
 
 pytestmark = pytest.mark.live
 

@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.client import Response, fetch
 from tests.live.conftest import Serve
-from tests.live.server import Server, serving, wait_until
-from tests.live.wire import ORIGIN, ask, error, get, raw, read, send, urls
+from tests.support.client import Response, fetch
+from tests.support.live.server import Server, serving, wait_until
+from tests.support.live.wire import ORIGIN, ask, error, get, raw, read, send, urls
 
 pytestmark = pytest.mark.live
 

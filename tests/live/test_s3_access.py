@@ -8,13 +8,13 @@ from typing import Any
 import pysam
 import pytest
 
-from tests import referenced
-from tests.client import join, records, scan
-from tests.http.guarded import auth
-from tests.issuer import Issuer
-from tests.live.buckets import STORAGE, BucketHttp, application, is_elsewhere, parameter, presigned
-from tests.live.regions import Region, overlapping
-from tests.s3 import S3Server
+from tests.support import referenced
+from tests.support.client import join, records, scan
+from tests.support.guarded import auth
+from tests.support.issuer import Issuer
+from tests.support.live.buckets import STORAGE, BucketHttp, application, is_elsewhere, parameter, presigned
+from tests.support.live.regions import Region, overlapping
+from tests.support.s3 import S3Server
 
 pytestmark = pytest.mark.live
 

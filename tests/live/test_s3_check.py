@@ -15,10 +15,10 @@ from click.testing import CliRunner, Result
 from htsget_flask.cli import main
 from htsget_flask.commands.check.buckets import BucketReport, check_buckets
 from htsget_flask.config import Config
-from tests.faulty import INVALID_OBJECT_STATE, Exchange, FaultyProxy, InArchive, always, faulty_proxy
-from tests.files import GOOD
-from tests.live.server import free_port
-from tests.s3 import OWNER, RCLONE, STRANGER, Credentials, S3Server
+from tests.support.faulty import INVALID_OBJECT_STATE, Exchange, FaultyProxy, InArchive, always, faulty_proxy
+from tests.support.files import GOOD
+from tests.support.live.server import free_port
+from tests.support.s3 import OWNER, RCLONE, STRANGER, Credentials, S3Server
 
 pytestmark = pytest.mark.live
 

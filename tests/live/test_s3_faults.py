@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests import faulty, files
-from tests.client import Response, fetch, fetch_ticket, join
-from tests.faulty import (
+from tests.support import faulty, files
+from tests.support.app import http_for
+from tests.support.client import Response, fetch, fetch_ticket, join
+from tests.support.faulty import (
     Close,
     Cut,
     Fault,
@@ -28,9 +29,8 @@ from tests.faulty import (
     Truncate,
     faulty_proxy,
 )
-from tests.http.app import http_for
-from tests.live.buckets import BucketHttp, application, kind, serving_bucket
-from tests.s3 import OWNER, S3Server
+from tests.support.live.buckets import BucketHttp, application, kind, serving_bucket
+from tests.support.s3 import OWNER, S3Server
 
 pytestmark = pytest.mark.live
 

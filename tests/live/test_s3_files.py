@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.client import Response
-from tests.faulty import FaultyProxy, faulty_proxy
-from tests.live.browser import elsewhere, igv_js_file, visit
-from tests.live.buckets import BucketHttp, application, kind, serving_bucket
-from tests.live.server import Server, wait_until
 from tests.live.test_page import reads, variants
-from tests.live.wire import ORIGIN
-from tests.s3 import S3Server
+from tests.support.client import Response
+from tests.support.faulty import FaultyProxy, faulty_proxy
+from tests.support.live.browser import elsewhere, igv_js_file, visit
+from tests.support.live.buckets import BucketHttp, application, kind, serving_bucket
+from tests.support.live.server import Server, wait_until
+from tests.support.live.wire import ORIGIN
+from tests.support.s3 import S3Server
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CORSRuleTypeDef

@@ -9,10 +9,10 @@ from htsget_flask.app import create_services
 from htsget_flask.commands.check.references import check_sequences
 from htsget_flask.commands.refget import ingest_fastas
 from htsget_flask.config import Config
-from tests.faulty import FaultyProxy, faulty_proxy
-from tests.live.buckets import STORAGE, BucketHttp, application, is_elsewhere, kind, settings
-from tests.s3 import S3Server
-from tests.sequences import Expected, expected, fasta, some_letters, write_compressed
+from tests.support.faulty import FaultyProxy, faulty_proxy
+from tests.support.live.buckets import STORAGE, BucketHttp, application, is_elsewhere, kind, settings
+from tests.support.s3 import S3Server
+from tests.support.sequences import Expected, expected, fasta, some_letters, write_compressed
 
 pytestmark = pytest.mark.live
 

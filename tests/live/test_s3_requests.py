@@ -12,11 +12,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests import files
-from tests.client import bgzf_blocks, fetch_ticket, join
-from tests.faulty import FaultyProxy, Request, faulty_proxy
-from tests.live.buckets import STORAGE, BucketHttp, application, kind, presigned
-from tests.s3 import STRANGER, S3Server
+from tests.support import files
+from tests.support.client import bgzf_blocks, fetch_ticket, join
+from tests.support.faulty import FaultyProxy, Request, faulty_proxy
+from tests.support.live.buckets import STORAGE, BucketHttp, application, kind, presigned
+from tests.support.s3 import STRANGER, S3Server
 
 pytestmark = pytest.mark.live
 

@@ -1,4 +1,4 @@
-"""The S3 servers that the tests of the storage stand on: that they are what `tests/s3.py` says of them."""
+"""The S3 servers that the tests of the storage stand on: that they are what `tests/support/s3.py` says of them."""
 
 import json
 import time
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.client import LiveHttp, Response
-from tests.s3 import RCLONE, STRANGER, Credentials, S3Server
+from tests.support.client import LiveHttp, Response
+from tests.support.s3 import RCLONE, STRANGER, Credentials, S3Server
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CORSRuleTypeDef

@@ -9,8 +9,8 @@ import pytest
 from htsget_flask.storage import Storage
 from htsget_flask.storage.s3.bucket import Bucket
 from htsget_flask.storage.s3.storage import S3Storage
-from tests.contract import StorageContract
-from tests.s3 import S3Server
+from tests.support.contract import StorageContract
+from tests.support.s3 import S3Server
 
 pytestmark = pytest.mark.live
 

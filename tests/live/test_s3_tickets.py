@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests import files
-from tests.client import (
+from tests.support import files
+from tests.support.client import (
     SUFFIXES,
     Region,
     fetch,
@@ -28,13 +28,13 @@ from tests.client import (
     scan,
     truth,
 )
-from tests.faulty import faulty_proxy
-from tests.live.buckets import BucketHttp, application, is_elsewhere, parameter, presigned, serving_bucket
-from tests.live.regions import Region as Place
-from tests.live.regions import overlapping
-from tests.live.server import Server
-from tests.live.tools import lines, run, view
-from tests.s3 import KINDS, OWNER, Credentials, S3Server, serving_s3
+from tests.support.faulty import faulty_proxy
+from tests.support.live.buckets import BucketHttp, application, is_elsewhere, parameter, presigned, serving_bucket
+from tests.support.live.regions import Region as Place
+from tests.support.live.regions import overlapping
+from tests.support.live.server import Server
+from tests.support.live.tools import lines, run, view
+from tests.support.s3 import KINDS, OWNER, Credentials, S3Server, serving_s3
 
 pytestmark = pytest.mark.live
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.live.server import Server, configured, wait_until
-from tests.live.tools import lines, run
-from tests.live.wire import ask, urls
-from tests.sequences import Expected, expected, fasta, some_letters
+from tests.support.live.server import Server, configured, wait_until
+from tests.support.live.tools import lines, run
+from tests.support.live.wire import ask, urls
+from tests.support.sequences import Expected, expected, fasta, some_letters
 
 pytestmark = pytest.mark.live
 

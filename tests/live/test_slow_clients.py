@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.fronts import make_certificate
-from tests.live.server import Server, configured
-from tests.live.tools import write_config
+from tests.support.live.fronts import make_certificate
+from tests.support.live.server import Server, configured
+from tests.support.live.tools import write_config
 
 pytestmark = pytest.mark.live
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from tests import files
-from tests.client import fetch, fetch_blocks
 from tests.live.conftest import Serve
-from tests.live.server import Server, answers, begin, end, free_port, running, serving, wait_until
-from tests.live.tools import ROOT, run, tool, write_config
-from tests.live.wire import ask, get, urls
+from tests.support import files
+from tests.support.client import fetch, fetch_blocks
+from tests.support.live.server import Server, answers, begin, end, free_port, running, serving, wait_until
+from tests.support.live.tools import ROOT, run, tool, write_config
+from tests.support.live.wire import ask, get, urls
 
 pytestmark = pytest.mark.live
 

@@ -21,7 +21,7 @@ from htsget_flask.auth.signed_urls import UrlSigner
 from htsget_flask.auth.tokens import Authenticator
 from htsget_flask.errors import InvalidAuthentication, NotFound, PermissionDenied, ServiceUnavailable
 from htsget_flask.regions import Region, RegionSet
-from tests.issuer import ALGORITHMS, Issuer, Key, serving_issuer
+from tests.support.issuer import ALGORITHMS, Issuer, Key, serving_issuer
 
 GENE = Region("chr1", 1000, 2000)
 VISA_ISSUER = Issuer(keys=[Key("key", "ES256")])

@@ -21,8 +21,8 @@ from htsget_flask.formats.index import Index
 from htsget_flask.formats.index_reader import read_index
 from htsget_flask.formats.lengths import reference_lengths
 from htsget_flask.storage import Stat
-from tests.bounded import outcome
-from tests.files import MAX_BLOCK_DATA, bgzf_block
+from tests.support.bounded import outcome
+from tests.support.files import MAX_BLOCK_DATA, bgzf_block
 
 MIB = 1 << 20
 COLUMNS = b"#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"

@@ -7,8 +7,8 @@ import pytest
 
 from htsget_flask.datasets.open_file import READ_HEADER
 from htsget_flask.formats.checksums import READ_CHECKSUMS
-from tests.files import FORMATS, GOOD
-from tests.referenced import write_cram, write_reference
+from tests.support.files import FORMATS, GOOD
+from tests.support.referenced import write_cram, write_reference
 
 LAYOUTS = ("bam_odd_names", "cram_2_1", "cram_3_1", "vcf_odd_names", "vcf_no_contig_lines", "bcf_sparse_idx")
 

@@ -19,11 +19,11 @@ from htsget_flask.commands.refget import ingest_fastas
 from htsget_flask.config import folder_config, read_config
 from htsget_flask.refget.views import library
 from htsget_flask.sequences.fasta_index import store_table
-from tests import files
-from tests.files import GOOD, NOT_BGZF, WITHOUT_INDEX
-from tests.files import truncated as truncate
-from tests.issuer import AUDIENCE, Issuer, Key
-from tests.sequences import expected, fasta, write_compressed
+from tests.support import files
+from tests.support.files import GOOD, NOT_BGZF, WITHOUT_INDEX
+from tests.support.files import truncated as truncate
+from tests.support.issuer import AUDIENCE, Issuer, Key
+from tests.support.sequences import expected, fasta, write_compressed
 
 
 def run(*arguments: object) -> Result:

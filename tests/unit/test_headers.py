@@ -11,8 +11,8 @@ import pytest
 from htsget_flask.errors import FormatError
 from htsget_flask.formats.cram import container as cram
 from htsget_flask.formats.headers import Header, read_bam_header, read_bcf_header, read_vcf_header
-from tests import files
-from tests.files import FORMATS, GOOD, SPARSE_IDX, bgzf_block
+from tests.support import files
+from tests.support.files import FORMATS, GOOD, SPARSE_IDX, bgzf_block
 
 READ: dict[str, Callable[[io.BytesIO], Header]] = {
     "BAM": read_bam_header,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from htsget_flask.auth.http_client import JsonClient, RefusedError, UpstreamError
-from tests.hostile import HOSTILE, OK, flood, hostile_server, send
+from tests.support.hostile import HOSTILE, OK, flood, hostile_server, send
 
 
 def within(seconds: float, call: Callable[[], Any]) -> Any:

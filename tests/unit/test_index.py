@@ -24,9 +24,9 @@ from htsget_flask.formats.binning import (
 )
 from htsget_flask.formats.index import Index
 from htsget_flask.formats.index_reader import read_index
-from tests import files
-from tests.files import GOOD_BGZF
-from tests.htslib import HtslibIndex
+from tests.support import files
+from tests.support.files import GOOD_BGZF
+from tests.support.htslib import HtslibIndex
 
 LIMIT = max_position(BAI_MIN_SHIFT, BAI_DEPTH)
 

@@ -13,7 +13,7 @@ from htsget_flask.auth.tokens import Authenticator
 from htsget_flask.auth.tokens import Issuer as Trusted
 from htsget_flask.auth.visas import Passports, VisaIssuer
 from htsget_flask.errors import InvalidAuthentication, ServiceUnavailable
-from tests.issuer import ALGORITHMS, AUDIENCE, Issuer, Key
+from tests.support.issuer import ALGORITHMS, AUDIENCE, Issuer, Key
 
 TEN_YEARS = 10 * 365 * 86_400
 VALUE = "https://data.example.org/datasets/1"

@@ -7,7 +7,7 @@ import pytest
 
 from htsget_flask.datasets.open_file import READ_HEADER
 from htsget_flask.formats.lengths import reference_lengths
-from tests.files import FORMATS, GOOD
+from tests.support.files import FORMATS, GOOD
 
 # Of the others pysam warns.
 LAYOUTS = [name for name in sorted(GOOD) if not name.endswith("_no_eof")]

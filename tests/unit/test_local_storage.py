@@ -12,7 +12,7 @@ import pytest
 from htsget_flask.errors import NotFound
 from htsget_flask.storage import Storage
 from htsget_flask.storage.local import LocalStorage
-from tests.contract import StorageContract, keys
+from tests.support.contract import StorageContract, keys
 
 
 class TestLocalStorage(StorageContract):

@@ -28,10 +28,10 @@ from htsget_flask.formats.cram.region_filter import CramSource, select_recoded
 from htsget_flask.formats.headers import Header
 from htsget_flask.formats.region_filter import Wanted
 from htsget_flask.ranges import ByteRange
-from tests import referenced
-from tests.live.server import wait_until
-from tests.processes import children, has_ended, is_stopped, memory, status
-from tests.sequences import expected
+from tests.support import referenced
+from tests.support.live.server import wait_until
+from tests.support.processes import children, has_ended, is_stopped, memory, status
+from tests.support.sequences import expected
 
 VERSIONS = ("version_2_1", "version_3_0", "version_3_1")
 MUTATIONS = int(os.environ.get("HTSGET_FLASK_TEST_MUTATIONS", "25"))

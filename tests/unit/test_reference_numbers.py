@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from htsget_flask.errors import FormatError
 from htsget_flask.formats import reference_numbers
 from htsget_flask.formats.reference_numbers import limit_of, memory_of, name_of, number_references
-from tests.bounded import outcome
+from tests.support.bounded import outcome
 
 pairs = st.lists(
     st.tuples(

@@ -32,7 +32,7 @@ from htsget_flask.sequences.lookup import Fasta, Stored
 from htsget_flask.sequences.store import read_store
 from htsget_flask.sequences.subsequence import letters
 from htsget_flask.storage.local import LocalStorage
-from tests.sequences import expected, fasta, some_letters, write_compressed
+from tests.support.sequences import expected, fasta, some_letters, write_compressed
 
 CHUNKS = st.sampled_from([1, 7, 64, 1000, 1 << 20])
 

@@ -12,8 +12,8 @@ from htsget_flask.formats.bgzf import EOF_BLOCK, read_blocks, virtual_offset
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.formats.index_reader import read_index
 from htsget_flask.formats.region_filter import Wanted, select
-from tests import files
-from tests.bounded import outcome
+from tests.support import files
+from tests.support.bounded import outcome
 
 ALL = Wanted(0, 0, None, 0)
 

@@ -12,7 +12,7 @@ from htsget_flask.auth.tokens import Authenticator, Introspection
 from htsget_flask.auth.tokens import Issuer as Trusted
 from htsget_flask.auth.visas import Passports, VisaIssuer
 from htsget_flask.errors import InvalidAuthentication, ServiceUnavailable
-from tests.issuer import ALGORITHMS, AUDIENCE, CLIENT, Issuer, Key, serving_issuer, unsigned
+from tests.support.issuer import ALGORITHMS, AUDIENCE, CLIENT, Issuer, Key, serving_issuer, unsigned
 
 
 class Clock:

@@ -12,10 +12,10 @@ from flask import Flask
 
 from htsget_flask.app import create_app
 from htsget_flask.config import Config
-from tests.client import FlaskHttp, LiveHttp, Response, Ticket
-from tests.faulty import Request
-from tests.live.server import Server, serving
-from tests.s3 import OWNER, Credentials, S3Server
+from tests.support.client import FlaskHttp, LiveHttp, Response, Ticket
+from tests.support.faulty import Request
+from tests.support.live.server import Server, serving
+from tests.support.s3 import OWNER, Credentials, S3Server
 
 STORAGE = "cohort"
 

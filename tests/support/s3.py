@@ -29,8 +29,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tests.live.server import begin, end, free_port, wait_until
-from tests.live.tools import missing, tool
+from tests.support.live.server import begin, end, free_port, wait_until
+from tests.support.live.tools import missing, tool
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

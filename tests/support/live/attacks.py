@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import jwt
 
-from tests.issuer import Issuer, Key, unsigned
+from tests.support.issuer import Issuer, Key, unsigned
 
 # Each takes a folder's name, and spells the id of the file x in it, as it stands in the path of a URL.
 SPELLINGS: tuple[Callable[[str], str], ...] = (

@@ -7,8 +7,8 @@ from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.client import Response
-from tests.live.server import Server
+from tests.support.client import Response
+from tests.support.live.server import Server
 
 ORIGIN = "https://igv.example"
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from htsget_flask.errors import FileFaultError, FormatError
 
-_ROOT = Path(__file__).parent.parent
+_ROOT = Path(__file__).parents[2]
 _KIB = 1 << 10
 
 

@@ -14,8 +14,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 
-from tests.client import LiveHttp
-from tests.live.tools import ROOT, tool
+from tests.support.client import LiveHttp
+from tests.support.live.tools import ROOT, tool
 
 WORKERS = 2
 

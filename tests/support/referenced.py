@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pysam
 
-from tests.sequences import expected, fasta, some_letters
+from tests.support.sequences import expected, fasta, some_letters
 
 LENGTHS = {"chr1": 120_000, "chr2": 90_000, "c3": 4_000, "c4": 5_000, "c5": 4_000, "empty": 3_000}
 # How many pairs have their first read on each reference.

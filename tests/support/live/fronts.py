@@ -10,9 +10,9 @@ from http.client import HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.client import Response
-from tests.live.server import Server, begin, end, free_port, running, wait_until
-from tests.live.tools import ROOT, run, tool
+from tests.support.client import Response
+from tests.support.live.server import Server, begin, end, free_port, running, wait_until
+from tests.support.live.tools import ROOT, run, tool
 
 _STARTED_WITHIN = 15.0
 _NEEDED = ("mpm_event", "authz_core", "env", "ssl", "socache_shmcb", "headers", "deflate", "filter", "mime")

@@ -7,7 +7,7 @@ import yaml
 
 from htsget_flask.app import create_app
 from htsget_flask.config import Config, read_config
-from tests.client import FlaskHttp
+from tests.support.client import FlaskHttp
 
 
 def http_for(folder: Path, **settings: Any) -> FlaskHttp:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.files import write_bgzf
+from tests.support.files import write_bgzf
 
 
 class Expected(NamedTuple):

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from flask.testing import FlaskClient
 
-from tests.client import FlaskHttp, Response
-from tests.http.app import http_for
-from tests.issuer import AUDIENCE, Issuer
+from tests.support.app import http_for
+from tests.support.client import FlaskHttp, Response
+from tests.support.issuer import AUDIENCE, Issuer
 
 SECRET = "a-secret-of-tests-0123456789"
 PUBLIC = {"ids": ["*"], "public": True}

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from htsget_flask.browser.content_security import igv_js
 from htsget_flask.config import folder_config
-from tests.live.tools import ROOT, missing, tool
+from tests.support.live.tools import ROOT, missing, tool
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page, Route
