@@ -19,36 +19,21 @@ from werkzeug.wsgi import get_path_info
 from htsget_flask.array_file import distrust
 from htsget_flask.auth.factory import make_gate
 from htsget_flask.browser.views import blueprint as page
-from htsget_flask.cache import ByteCache
 from htsget_flask.config import (
     Config,
     ConfigError,
-    LocalStorageConfig,
-    StorageConfig,
     default_cache_folder,
     folder_config,
     read_config,
 )
-from htsget_flask.datasets.catalog import Catalog
-from htsget_flask.datasets.inventory import Inventory
 from htsget_flask.files.views import blueprint as files
-from htsget_flask.formats.cram.recoder import Recoder
 from htsget_flask.guard import guard
-from htsget_flask.htsget.bases import EXTENSION as BASES
-from htsget_flask.htsget.bases import RECODER
 from htsget_flask.htsget.views import blueprint as htsget
-from htsget_flask.refget.views import EXTENSION as REFGET
 from htsget_flask.refget.views import blueprint as refget
-from htsget_flask.refget.views import library
-from htsget_flask.sequences.library import Library
-from htsget_flask.sequences.open_sequence import LibraryBases
-from htsget_flask.storage import Storage
-from htsget_flask.storage.local import LocalStorage
-from htsget_flask.storage.secure_link import SecureLinkSigner
-from htsget_flask.storage.sendfile import XAccel, XSendfile
+from htsget_flask.services import EXTENSION, create_services
 from htsget_flask.web.answer import Answer
 from htsget_flask.web.preconditions import drop_odd_dates
-from htsget_flask.web.views import EXTENSION, Services, View, error_answer, error_name, register
+from htsget_flask.web.views import View, error_answer, error_name, register
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -60,27 +45,6 @@ CONFIG_VARIABLE = "HTSGET_FLASK_CONFIG"
 _MAX_PATHS = 256
 
 
-def create_services(config: Config) -> Services:
-    """What requests are answered from, made of the configuration; who may see it is for `create_app`."""
-    auth = config.auth
-    # Whoever gets a URL of a storage has what it names for as long as it is good.
-    longest = None if auth is None else auth.expires
-    storages = {name: _storage(name, cap_url_lifetime(storage, longest)) for name, storage in config.storages.items()}
-    catalog = Catalog(config.datasets, storages, hints=auth is None)
-    folder = config.cache.folder or default_cache_folder()
-    sidecars = folder if distrust(folder) is None else None
-    sequences = Library(config.refget, storages, sidecars)
-    return Services(
-        config=config,
-        storages=storages,
-        catalog=catalog,
-        inventory=Inventory(catalog, storages),
-        cache=ByteCache(config.cache.max_bytes),
-        sidecars=sidecars,
-        extensions={REFGET: sequences, BASES: LibraryBases(sequences), RECODER: Recoder()},
-    )
-
-
 def _warn_of_cache_folder(config: Config) -> None:
     folder = config.cache.folder or default_cache_folder()
     reason = distrust(folder)
@@ -88,35 +52,10 @@ def _warn_of_cache_folder(config: Config) -> None:
         log.warning("indexes and digests are kept in memory alone: the cache folder %s %s", folder, reason)
 
 
-def cap_url_lifetime(config: StorageConfig, longest: int | None) -> StorageConfig:
-    """The settings with signed URLs that are good for so many seconds at most."""
-    if longest is None or config.expires <= longest:
-        return config
-    return config.model_copy(update={"expires": longest})
-
-
 def start_background_work(app: Flask) -> None:
     """Do in the background what would make the first requests wait."""
     if refget.name in app.blueprints:
-        library(app.extensions[EXTENSION]).begin()
-
-
-def _storage(name: str, config: StorageConfig) -> Storage:
-    if isinstance(config, LocalStorageConfig):
-        return _local(name, config)
-    # boto3 takes long to import, and much memory.
-    from htsget_flask.storage.s3.client import connect  # noqa: PLC0415
-
-    return connect(name, **config.model_dump(exclude={"type"}))
-
-
-def _local(name: str, config: LocalStorageConfig) -> LocalStorage:
-    root = os.path.realpath(config.root)
-    ways = {"x-accel": XAccel(name, root), "x-sendfile": XSendfile(), None: None}
-    signer = None
-    if config.url is not None and config.secret is not None:
-        signer = SecureLinkSigner(config.url, secret=config.secret.get_secret_value(), lifetime=config.expires)
-    return LocalStorage(config.root, handover=ways[config.sendfile], signer=signer)
+        app.extensions[EXTENSION].sequences.begin()
 
 
 class _NoSession(SessionInterface):

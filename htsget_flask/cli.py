@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import click
 
 from htsget_flask import __version__
-from htsget_flask.app import create_services
 from htsget_flask.array_file import distrust
 from htsget_flask.commands.announcement import announce
 from htsget_flask.commands.demo import write_demo
@@ -24,6 +23,7 @@ from htsget_flask.config import (
     web_origin,
 )
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
+from htsget_flask.services import create_services
 from htsget_flask.storage import Storage, VersionError
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)

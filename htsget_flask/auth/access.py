@@ -50,7 +50,7 @@ class Access:
         """
         return None
 
-    def may(self, endpoint: str, resource_id: str) -> bool:
+    def allows_whole(self, endpoint: str, resource_id: str) -> bool:
         """Whether the request may have this as a whole, for what it is shown a list of."""
         return True
 
@@ -79,7 +79,7 @@ class Access:
     def record_denial(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None, reason: str) -> None:
         """Put on record that what was allowed is denied after all."""
 
-    def listed(self, what: str, shown: int) -> None:
+    def record_listing(self, what: str, shown: int) -> None:
         """Put on record that the request was shown so many things of a list: those that it may see."""
 
     def seal(self, key: str) -> str:
@@ -94,7 +94,7 @@ class Access:
         """
         return base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True).decode()
 
-    def query(self, *parts: str) -> str:
+    def signature_query(self, *parts: str) -> str:
         """What goes behind the URL of a thing, named by these parts, that may then be had without a token."""
         return ""
 
@@ -201,7 +201,7 @@ class LimitedAccess(Access):
         self._was_decided = True
         return decision.regions
 
-    def may(self, endpoint: str, resource_id: str) -> bool:
+    def allows_whole(self, endpoint: str, resource_id: str) -> bool:
         decision = self._decide(endpoint, resource_id)
         return decision.allowed and decision.regions is None
 
@@ -237,7 +237,7 @@ class LimitedAccess(Access):
     def record_denial(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None, reason: str) -> None:
         self._record(endpoint, resource_id, regions, "denied", reason)
 
-    def listed(self, what: str, shown: int) -> None:
+    def record_listing(self, what: str, shown: int) -> None:
         self._was_decided = True
         self._record(what, None, None, "allowed", f"{shown} shown")
 
@@ -247,7 +247,7 @@ class LimitedAccess(Access):
     def unseal(self, text: str) -> str:
         return self._links.unseal(text)
 
-    def query(self, *parts: str) -> str:
+    def signature_query(self, *parts: str) -> str:
         return "?" + self._links.sign(*parts, expires=self.expires)
 
     def _decide(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None) -> Decision:

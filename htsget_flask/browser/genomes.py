@@ -9,8 +9,9 @@ from htsget_flask.auth.signed_urls import file_parts
 from htsget_flask.config import GenomeConfig
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, ServiceUnavailable
 from htsget_flask.formats.fasta import COMPRESSED, read_lengths
+from htsget_flask.services import Services
 from htsget_flask.storage import VersionError
-from htsget_flask.web.views import Services, log_fault
+from htsget_flask.web.views import log_fault
 
 _NAME_COST = 150
 
@@ -20,7 +21,7 @@ Reference = dict[str, Any]
 
 def file_url(base: str, storage_name: str, key: str, access: Access) -> str:
     """The URL of a plain file of a storage that is opened, signed where there is access control."""
-    return f"{base}files/{quote(storage_name)}/{quote(key)}{access.query(*file_parts(storage_name, key))}"
+    return f"{base}files/{quote(storage_name)}/{quote(key)}{access.signature_query(*file_parts(storage_name, key))}"
 
 
 def configured_reference(genome: GenomeConfig, base: str, access: Access) -> Reference:
@@ -57,7 +58,7 @@ def find_reference(
         present = _fasta_lengths(services, storage_name, candidate + ".fai")
         is_fit = all(name in present and length in (None, present[name]) for name, length in lengths.items())
         # Its URL is signed: whom no rule gives this file does not get it by a dataset beside it.
-        if is_fit and access.may("files", f"{storage_name}/{candidate}"):
+        if is_fit and access.allows_whole("files", f"{storage_name}/{candidate}"):
             urls = (file_url(base, storage_name, candidate + suffix, access) for suffix in ("", ".fai", ".gzi"))
             return _reference(candidate.rpartition("/")[2], *urls)
     return None

@@ -16,8 +16,9 @@ from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import FileFaultError, NotFound
 from htsget_flask.formats import ENDPOINTS
 from htsget_flask.regions import Region, RegionSet
+from htsget_flask.services import Services
 from htsget_flask.storage import Stat, VersionError, is_hidden
-from htsget_flask.web.views import Services, log_fault
+from htsget_flask.web.views import log_fault
 
 # In bases: igv.js would ask for the variants of a whole reference in one ticket.
 _VARIANT_WINDOW = 100_000
@@ -92,7 +93,7 @@ def describe(services: Services, base: str, dataset_id: str, access: Access) -> 
             _configured_track(track, base, access)
             for track in (entry.tracks if entry is not None else [])
             # Its URL is signed: a caller without a grant for this file does not get it by a grant for the dataset.
-            if track.storage is None or access.may("files", f"{track.storage}/{track.key}")
+            if track.storage is None or access.allows_whole("files", f"{track.storage}/{track.key}")
         ],
     }
 
@@ -164,7 +165,7 @@ def _unconfigured(
         return None
     # The signature comes after a query.
     endpoints = list(dict.fromkeys(file.source.format.endpoint for file in files))
-    signature = access.query(*sizes_parts(dataset_id, endpoints)).replace("?", "&", 1)
+    signature = access.signature_query(*sizes_parts(dataset_id, endpoints)).replace("?", "&", 1)
     query = urlencode({"id": dataset_id, "endpoint": endpoints}, doseq=True)
     return sizes_reference(dataset_id, f"{base}page/sizes?{query}{signature}")
 

@@ -13,7 +13,8 @@ from htsget_flask.datasets.catalog import Source
 from htsget_flask.datasets.inventory import DatasetSummary
 from htsget_flask.errors import InvalidInput, NotFound
 from htsget_flask.formats import ENDPOINTS
-from htsget_flask.web.views import base_url, current_services
+from htsget_flask.services import current_services
+from htsget_flask.web.views import base_url
 
 blueprint = Blueprint(
     "page", __name__, template_folder="templates", static_folder="static", static_url_path="/page/static"
@@ -70,7 +71,7 @@ def get_datasets() -> Response:
         raise InvalidInput(f"search must be at most {_LONGEST_SEARCH} characters long")
     found = current_services().inventory.search(search)
     shown, end = _page_from(found.datasets, offset, access)
-    access.listed("page", len(shown))
+    access.record_listing("page", len(shown))
     is_last = end >= len(found.datasets)
     total = len(shown) if is_last and not offset else None if access.is_limited else len(found.datasets)
     return _json(

@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from htsget_flask import __version__
-from htsget_flask.app import create_services
 from htsget_flask.commands.examples import example_urls
 from htsget_flask.config import Config
+from htsget_flask.services import create_services
 
 # Seconds; a file that takes longer to open ends the search for examples.
 _LONGEST_SEARCH = 20

@@ -10,8 +10,7 @@ from htsget_flask.datasets.example_regions import example_regions
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.formats import ENDPOINTS
-from htsget_flask.refget.views import library
-from htsget_flask.web.views import Services
+from htsget_flask.services import Services
 
 _LETTERS = 60
 # A folder may hold very many files; a look at the first ones has to do.
@@ -36,7 +35,7 @@ def example_urls(services: Services, base: str) -> Iterator[str]:
     files = services.config.files
     if files.listing:
         yield from (f"{base}files/{quote(name)}/" for name in files.storages[:1])
-    sequence = library(services).example()
+    sequence = services.sequences.example()
     if sequence is not None:
         yield f"{base}sequence/{sequence}?start=0&end={_LETTERS}"
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from htsget_flask.app import create_services
 from htsget_flask.auth.decision import Decision
 from htsget_flask.commands.access_decisions import explain, understood, who
 from htsget_flask.commands.check.references import reference_names
@@ -12,12 +11,10 @@ from htsget_flask.config import AuthConfig, Config
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import NotFound, PermissionDenied, ServiceError, StorageError, UnsupportedFormat
 from htsget_flask.formats import ENDPOINTS
-from htsget_flask.htsget.bases import bases
 from htsget_flask.htsget.query import Query
 from htsget_flask.htsget.region_grants import plan_records
-from htsget_flask.refget.views import library
 from htsget_flask.regions import Region, RegionSet
-from htsget_flask.web.views import Services
+from htsget_flask.services import Services, create_services
 
 _MAX_REGIONS = 20
 
@@ -86,14 +83,14 @@ def _formats(services: Services, dataset_id: str) -> dict[str, list[str]]:
 
 def _cram_fault(services: Services, dataset_id: str, region: Region | None, granted: RegionSet) -> str | None:
     """Why the CRAM file of a dataset cannot be cut at the granted regions; None where it can."""
-    library(services).look()
+    services.sequences.look()
     query = Query("CRAM", header_only=False, regions=None if region is None else (region,))
     with (
         suppress(NotFound, UnsupportedFormat),
         OpenFile(services.catalog.locate("reads", dataset_id, "CRAM"), services.cache, services.sidecars) as file,
     ):
         try:
-            list(plan_records(query, granted, file, bases(services)))
+            list(plan_records(query, granted, file, services.bases))
         except PermissionDenied as error:
             return error.message
     return None

@@ -17,11 +17,10 @@ from htsget_flask.datasets.catalog import Source
 from htsget_flask.datasets.open_file import READ_HEADER
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, StorageError
 from htsget_flask.formats.fasta import COMPRESSED, is_fasta
-from htsget_flask.refget.views import library
 from htsget_flask.replacement import default_mode, replacement
+from htsget_flask.services import Services
 from htsget_flask.storage import Storage
 from htsget_flask.storage.local import LocalStorage
-from htsget_flask.web.views import Services
 
 # Beyond this position BAI and TBI have no bins (SAMv1 5.1.1).
 _BAI_LIMIT = 1 << 29
@@ -72,7 +71,7 @@ def unindexed_fastas(services: Services) -> Iterator[UnindexedFasta]:
 
 
 def _fastas(services: Services) -> Iterator[tuple[Storage, str]]:
-    yield from library(services).files()
+    yield from services.sequences.files()
     for name in services.config.files.storages:
         storage = services.storages[name]
         yield from ((storage, entry.key) for entry in storage.entries() if is_fasta(entry.key))

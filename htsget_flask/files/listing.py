@@ -118,7 +118,7 @@ def list_folder(storage: Storage, name: str, folder: str, after: str, access: Ac
             if decisions == access.most_listed:
                 return FolderPage(children, access.seal(last))
             decisions += 1
-            if access.may("files", f"{name}/{key}"):
+            if access.allows_whole("files", f"{name}/{key}"):
                 children.append(child)
                 last = child.key
                 break

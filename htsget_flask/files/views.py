@@ -21,10 +21,11 @@ from htsget_flask.files.listing import (
     parse_listing,
 )
 from htsget_flask.ranges import ByteRange
+from htsget_flask.services import Services, current_services
 from htsget_flask.storage import Stat, Storage, VersionError, is_hidden
 from htsget_flask.web.answer import Answer
 from htsget_flask.web.delivery import OCTETS, send_range
-from htsget_flask.web.views import Services, View, base_url, current_services
+from htsget_flask.web.views import View, base_url
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -103,7 +104,7 @@ def get_listing(storage_name: str, folder: str = "") -> Response:
     access.require_sign_in_if_nothing_is_public("files")
     as_json = _wants_json()
     if not as_json and not request.path.endswith("/"):
-        access.listed("files", 0)
+        access.record_listing("files", 0)
         return Response(status=301, headers=_to_folder(storage_name, request.environ))
     try:
         if as_json:
@@ -116,7 +117,11 @@ def get_listing(storage_name: str, folder: str = "") -> Response:
 def _file_list(storage: Storage, storage_name: str, folder: str, access: Access) -> Response:
     wanted = parse_listing(folder, request.args, access.unseal)
     page = list_files(
-        storage, wanted, lambda key: access.may("files", f"{storage_name}/{key}"), access.seal, access.most_listed
+        storage,
+        wanted,
+        lambda key: access.allows_whole("files", f"{storage_name}/{key}"),
+        access.seal,
+        access.most_listed,
     )
     _record(access, len(page.entries), is_first=not wanted.after)
     base = f"{base_url(current_services().config, request)}files/{quote(storage_name)}/"
@@ -156,7 +161,7 @@ def _wants_json() -> bool:
 def _record(access: Access, shown: int, *, is_first: bool) -> None:
     if not shown and is_first:
         access.require_sign_in_if_nothing_is_public("files", looked=True)
-    access.listed("files", shown)
+    access.record_listing("files", shown)
 
 
 def _to_folder(path: str, environ: "WSGIEnvironment") -> dict[str, str]:

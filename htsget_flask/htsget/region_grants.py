@@ -10,14 +10,14 @@ from htsget_flask.formats.cram.recoder import Recoder
 from htsget_flask.formats.cram.region_filter import CramSource, select_recoded
 from htsget_flask.formats.reference_numbers import name_of
 from htsget_flask.formats.region_filter import Wanted, select
-from htsget_flask.htsget.bases import Bases
 from htsget_flask.htsget.data_blocks import Piece, Records
 from htsget_flask.htsget.plan import container_ranges, reference_id_of
 from htsget_flask.htsget.query import UNPLACED, Query
 from htsget_flask.regions import Region, RegionSet
+from htsget_flask.sequences.open_sequence import LibraryBases
 
 
-def plan_records(query: Query, granted: RegionSet, file: OpenFile, bases: Bases) -> Iterator[Piece]:
+def plan_records(query: Query, granted: RegionSet, file: OpenFile, bases: LibraryBases) -> Iterator[Piece]:
     """The pieces that answer a query as far as it lies in the granted regions, behind the header.
 
     Raises:
@@ -49,7 +49,7 @@ def plan_records(query: Query, granted: RegionSet, file: OpenFile, bases: Bases)
     yield FilePart.EOF
 
 
-def _begin(file: OpenFile, reference_id: int, region: Region, bases: Bases) -> int | None:
+def _begin(file: OpenFile, reference_id: int, region: Region, bases: LibraryBases) -> int | None:
     """What orders the records of a region among those of other references; None where there are none."""
     if not file.is_cram:
         chunks = file.index.chunks(reference_id, region.start, region.end)
@@ -67,12 +67,12 @@ def _begin(file: OpenFile, reference_id: int, region: Region, bases: Bases) -> i
     return reference_id
 
 
-def _is_at_hand(file: OpenFile, reference_id: int, bases: Bases) -> bool:
+def _is_at_hand(file: OpenFile, reference_id: int, bases: LibraryBases) -> bool:
     md5 = file.checksum(reference_id)
     return md5 is not None and bases.has(md5)
 
 
-def record_blocks(file: OpenFile, piece: Records, bases: Bases, recoder: Recoder) -> Generator[bytes]:
+def record_blocks(file: OpenFile, piece: Records, bases: LibraryBases, recoder: Recoder) -> Generator[bytes]:
     """The BGZF blocks or CRAM containers with a piece's records, made as they are asked for.
 
     Closes the file's bytes when it ends.
@@ -101,7 +101,9 @@ def _closing(file: OpenFile, make: Callable[[BinaryIO], Iterator[bytes]]) -> Gen
             raise FileFaultError(str(error), location=file.source.location) from error
 
 
-def _recoded(file: OpenFile, wanted: Wanted, bases: Bases, recoder: Recoder, content: BinaryIO) -> Iterator[bytes]:
+def _recoded(
+    file: OpenFile, wanted: Wanted, bases: LibraryBases, recoder: Recoder, content: BinaryIO
+) -> Iterator[bytes]:
     assert isinstance(wanted.reference, int)
     index, md5 = file.crai, file.checksum(wanted.reference)
     places = index.overlapping(wanted.reference, wanted.start, wanted.end)

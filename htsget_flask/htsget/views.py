@@ -15,7 +15,6 @@ from htsget_flask.datasets.open_file import FilePart, OpenFile
 from htsget_flask.errors import Gone, NotFound, PermissionDenied, ServiceUnavailable
 from htsget_flask.formats import ENDPOINTS, FORMATS
 from htsget_flask.formats.binning import Chunk
-from htsget_flask.htsget.bases import bases, recoder
 from htsget_flask.htsget.data_blocks import BlockUrl, Piece, Records, from_path_segment, to_path_segment
 from htsget_flask.htsget.plan import plan, ticket_key
 from htsget_flask.htsget.query import Query, parse_get, parse_post, refuse_arguments
@@ -24,11 +23,12 @@ from htsget_flask.htsget.region_grants import plan_records, record_blocks
 from htsget_flask.htsget.ticket import ticket
 from htsget_flask.ranges import ByteRange
 from htsget_flask.regions import RegionSet
+from htsget_flask.services import Services, current_services
 from htsget_flask.storage import SignedUrl, VersionError
 from htsget_flask.web.answer import Answer, answer_with
 from htsget_flask.web.delivery import send_bytes, send_range, send_stream
 from htsget_flask.web.request_body import read_body
-from htsget_flask.web.views import Services, View, base_url, current_services, describe_service, media_type
+from htsget_flask.web.views import View, base_url, describe_service, media_type
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -119,7 +119,7 @@ def get_block(
                     environ, content, middle, etag=etag, headers=_BLOCK_HEADERS, before=before, after=after
                 )
             if isinstance(wanted, Records):
-                records = record_blocks(opened, wanted, bases(services), recoder(services))
+                records = record_blocks(opened, wanted, services.bases, services.recoder)
                 return send_stream(environ, records, headers=_BLOCK_HEADERS)
             return send_bytes(environ, opened.literal(wanted), etag=etag, headers=_BLOCK_HEADERS)
     except VersionError:
@@ -209,7 +209,7 @@ def _ticket_of(
                 granted = access.require(file.source.format.endpoint, file.source.id, query.regions)
         if granted is not None:
             locate = partial(_block_url, None, before, after, access, file)
-            body = partial(plan_records, query, granted, opened, bases(services))
+            body = partial(plan_records, query, granted, opened, services.bases)
             try:
                 return ticket(opened, body, inline_limit=inline_limit, locate=locate)
             except PermissionDenied as error:
@@ -256,7 +256,7 @@ def _block_url(
         source.format.name,
         source.id,
     )
-    return BlockUrl(f"{before}{spelled}{after}{access.query(*parts)}", {})
+    return BlockUrl(f"{before}{spelled}{after}{access.signature_query(*parts)}", {})
 
 
 def _service(endpoint: str) -> dict[str, object]:

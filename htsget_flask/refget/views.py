@@ -23,19 +23,18 @@ from htsget_flask.refget.query import (
     ranged_part,
 )
 from htsget_flask.sequences.digests import spelled
-from htsget_flask.sequences.library import Library
 from htsget_flask.sequences.lookup import Found, Stored
 from htsget_flask.sequences.open_sequence import look_at_stored, open_found, read_found
+from htsget_flask.services import Services
 from htsget_flask.storage import VersionError
 from htsget_flask.web.answer import Answer, answer_with
 from htsget_flask.web.delivery import Streamed, attach
 from htsget_flask.web.preconditions import failed_precondition, if_range_holds
-from htsget_flask.web.views import SEQUENCES, Services, View, describe_service
+from htsget_flask.web.views import SEQUENCES, View, describe_service
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-EXTENSION = "refget"
 
 blueprint = Blueprint("refget", __name__, url_prefix=SEQUENCES.rstrip("/"))
 
@@ -52,11 +51,6 @@ _REDIRECT_HEADERS = {"Content-Length": "0", "Cache-Control": "no-store", "Vary":
 
 Form = Literal["whole", "range", "bounds"]
 """How a part is asked for: not at all, by Range, or by `start` and `end`."""
-
-
-def library(services: Services) -> Library:
-    """The sequences of an application."""
-    return cast(Library, services.extensions[EXTENSION])
 
 
 @blueprint.get("/service-info", strict_slashes=False)
@@ -86,7 +80,7 @@ def service_info(services: Services, environ: "WSGIEnvironment") -> Answer:
 @View
 def get_metadata(services: Services, environ: "WSGIEnvironment", sequence_id: str) -> Answer:
     """What is known of a sequence."""
-    found = library(services).find(sequence_id)
+    found = services.sequences.find(sequence_id)
     media_type = choose_type(environ.get("HTTP_ACCEPT"), JSON_TYPES)
     parts = [alias.partition(":") for alias in found.aliases]
     metadata = {
@@ -102,7 +96,7 @@ def get_metadata(services: Services, environ: "WSGIEnvironment", sequence_id: st
 @View
 def get_sequence(services: Services, environ: "WSGIEnvironment", sequence_id: str) -> Answer:
     """The letters of a sequence, all or a part of them."""
-    sequences = library(services)
+    sequences = services.sequences
     for attempt in range(_ATTEMPTS):
         found = sequences.find(sequence_id)
         try:

@@ -4,23 +4,17 @@ import logging
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import update_wrapper
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import orjson
-from flask import Flask, Request, Response, current_app, request
+from flask import Flask, Request, Response, request
 from flask_cors import CORS
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from htsget_flask import __version__
-from htsget_flask.auth.access import Gate
-from htsget_flask.cache import ByteCache
 from htsget_flask.config import Config
-from htsget_flask.datasets.catalog import Catalog
-from htsget_flask.datasets.inventory import Inventory
 from htsget_flask.errors import (
     FileFaultError,
     InternalServerError,
@@ -30,7 +24,7 @@ from htsget_flask.errors import (
     StorageError,
     printable,
 )
-from htsget_flask.storage import Storage
+from htsget_flask.services import Services, current_services
 from htsget_flask.web.answer import Answer, answer_with, common_fields
 from htsget_flask.web.request_body import discard_body
 
@@ -40,7 +34,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 AfterRequest = Callable[[Any], Any]
 
-EXTENSION = "htsget_flask"
 SEQUENCES = "/sequence/"
 _FAILURE = "htsget_flask.failure"
 _MEDIA_TYPE = "application/vnd.ga4gh.htsget.v1.3.0+json"
@@ -48,29 +41,6 @@ _MEDIA_TYPE = "application/vnd.ga4gh.htsget.v1.3.0+json"
 _ACCEPTED = re.compile(r"application/vnd\.ga4gh\.htsget\.v1\.[0-3]\.[0-9]\+json")
 
 _MAX_AGE = 2_592_000
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What requests are answered from: made once per application, frozen; without a gate everybody may see all.
-
-    `sidecars`: the cache folder, None where it cannot be trusted.
-    """
-
-    config: Config
-    storages: Mapping[str, Storage]
-    catalog: Catalog
-    inventory: Inventory
-    cache: ByteCache
-    sidecars: Path | None
-    gate: Gate | None = None
-    # What single blueprints need beside, by their names.
-    extensions: Mapping[str, object] = field(default_factory=dict)
-
-
-def current_services() -> Services:
-    """The services of the application that handles the present request."""
-    return cast(Services, current_app.extensions[EXTENSION])
 
 
 class View:

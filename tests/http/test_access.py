@@ -20,9 +20,10 @@ from htsget_flask.app import create_app
 from htsget_flask.auth.policy_service import PolicyAuthorizer
 from htsget_flask.config import read_config
 from htsget_flask.guard import GUARDS, guard
+from htsget_flask.services import EXTENSION
 from htsget_flask.storage import Stat
 from htsget_flask.storage.local import LocalStorage
-from htsget_flask.web.views import EXTENSION, View
+from htsget_flask.web.views import View
 from tests.support.client import FlaskHttp, Response, fetch, fetch_ticket, records, truth
 from tests.support.guarded import Caller, audit, guarded
 from tests.support.issuer import Issuer, serving_issuer, unsigned

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from htsget_flask.app import create_app
-from htsget_flask.web.views import EXTENSION
+from htsget_flask.services import EXTENSION
 from tests.support import files
 from tests.support.app import configured, http_for
 from tests.support.client import FlaskHttp

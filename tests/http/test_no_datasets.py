@@ -8,11 +8,12 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from htsget_flask.app import create_app, create_services
+from htsget_flask.app import create_app
 from htsget_flask.cli import main
 from htsget_flask.commands.examples import example_urls
 from htsget_flask.commands.refget import ingest_fastas
 from htsget_flask.config import read_config
+from htsget_flask.services import create_services
 from tests.support.client import FlaskHttp
 from tests.support.sequences import expected
 from tests.unit.test_refget import Silent

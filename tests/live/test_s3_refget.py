@@ -5,10 +5,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from htsget_flask.app import create_services
 from htsget_flask.commands.check.references import check_sequences
 from htsget_flask.commands.refget import ingest_fastas
 from htsget_flask.config import Config
+from htsget_flask.services import create_services
 from tests.support.faulty import FaultyProxy, faulty_proxy
 from tests.support.live.buckets import STORAGE, BucketHttp, application, is_elsewhere, kind, settings
 from tests.support.s3 import S3Server

@@ -13,12 +13,12 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from htsget_flask.app import cap_url_lifetime, create_app, create_services
+from htsget_flask.app import create_app
 from htsget_flask.cli import main
 from htsget_flask.commands.refget import ingest_fastas
 from htsget_flask.config import folder_config, read_config
-from htsget_flask.refget.views import library
 from htsget_flask.sequences.fasta_index import store_table
+from htsget_flask.services import cap_url_lifetime, create_services
 from tests.support import files
 from tests.support.files import GOOD, NOT_BGZF, WITHOUT_INDEX
 from tests.support.files import truncated as truncate
@@ -388,7 +388,7 @@ class TestRefget:
         result = run("refget", "index", "--config", config, paths[1])
         assert f"digests in {tmp_path}/kept/refget/" in result.stdout
         monkeypatch.delattr("htsget_flask.sequences.library.make_table")
-        (known,) = library(create_services(read_config(config))).look()
+        (known,) = create_services(read_config(config)).sequences.look()
         assert known.sequences == 1
 
 

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 import pysam
 from flask.testing import FlaskClient
 
-from htsget_flask.app import create_app, create_services
+from htsget_flask.app import create_app
 from htsget_flask.commands.check.findings import Findings
 from htsget_flask.commands.check.references import check_references
 from htsget_flask.config import Config, LocalStorageConfig
@@ -22,8 +22,8 @@ from htsget_flask.datasets.example_regions import example_regions
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.sequences.library import Library
+from htsget_flask.services import EXTENSION, Services, create_services
 from htsget_flask.storage import Storage, VersionError
-from htsget_flask.web.views import EXTENSION, Services
 
 _DEEP_REGIONS = 5
 _MEND_INDEX = "run `htsget-flask index`"

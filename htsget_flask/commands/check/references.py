@@ -10,17 +10,16 @@ from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.formats.cram import container as cram
 from htsget_flask.formats.reference_numbers import name_of
-from htsget_flask.refget.views import library
 from htsget_flask.sequences.library import Known, Library
+from htsget_flask.services import Services
 from htsget_flask.storage import Stat, VersionError
-from htsget_flask.web.views import Services
 
 _MAX_NAMED = 5
 
 
 def check_sequences(services: Services) -> tuple[Library, list[Known]]:
     """The reference sequences of a configuration, and what was found of the files and the store that they are in."""
-    sequences = library(services)
+    sequences = services.sequences
     known = sequences.look()
     store = sequences.check_store()
     return sequences, known if store is None else [*known, store]

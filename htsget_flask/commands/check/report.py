@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from htsget_flask.app import create_services
 from htsget_flask.commands.check.files import check
 from htsget_flask.commands.check.findings import Findings
 from htsget_flask.commands.check.references import check_sequences
@@ -13,6 +12,7 @@ from htsget_flask.commands.check.unserved import unserved_files
 from htsget_flask.commands.index import unindexed_fastas
 from htsget_flask.config import Config, S3StorageConfig
 from htsget_flask.errors import StorageError
+from htsget_flask.services import create_services
 
 if TYPE_CHECKING:
     from htsget_flask.commands.check.buckets import BucketReport

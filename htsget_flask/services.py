@@ -1,0 +1,98 @@
+"""What requests are answered from: made once per application, from the configuration."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from flask import current_app
+
+from htsget_flask.array_file import distrust
+from htsget_flask.auth.access import Gate
+from htsget_flask.cache import ByteCache
+from htsget_flask.config import Config, LocalStorageConfig, StorageConfig, default_cache_folder
+from htsget_flask.datasets.catalog import Catalog
+from htsget_flask.datasets.inventory import Inventory
+from htsget_flask.formats.cram.recoder import Recoder
+from htsget_flask.sequences.library import Library
+from htsget_flask.sequences.open_sequence import LibraryBases
+from htsget_flask.storage import Storage
+from htsget_flask.storage.local import LocalStorage
+from htsget_flask.storage.secure_link import SecureLinkSigner
+from htsget_flask.storage.sendfile import XAccel, XSendfile
+
+EXTENSION = "htsget_flask"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """All that requests are answered from; without a `gate` everybody may see all.
+
+    `sidecars`: the cache folder, None where it cannot be trusted. `bases`: the sequences, for records that are encoded
+    by their differences from them.
+    """
+
+    config: Config
+    storages: Mapping[str, Storage]
+    catalog: Catalog
+    inventory: Inventory
+    sequences: Library
+    bases: LibraryBases
+    recoder: Recoder
+    cache: ByteCache
+    sidecars: Path | None
+    gate: Gate | None = None
+
+
+def current_services() -> Services:
+    """The services of the application that handles the current request."""
+    return cast(Services, current_app.extensions[EXTENSION])
+
+
+def create_services(config: Config) -> Services:
+    """The services that the configuration describes, without a gate."""
+    auth = config.auth
+    # A URL of a storage opens what it names for as long as it is good.
+    limit = None if auth is None else auth.expires
+    storages = {name: _storage(name, cap_url_lifetime(storage, limit)) for name, storage in config.storages.items()}
+    catalog = Catalog(config.datasets, storages, hints=auth is None)
+    folder = config.cache.folder or default_cache_folder()
+    sidecars = folder if distrust(folder) is None else None
+    sequences = Library(config.refget, storages, sidecars)
+    return Services(
+        config=config,
+        storages=storages,
+        catalog=catalog,
+        inventory=Inventory(catalog, storages),
+        sequences=sequences,
+        bases=LibraryBases(sequences),
+        recoder=Recoder(),
+        cache=ByteCache(config.cache.max_bytes),
+        sidecars=sidecars,
+    )
+
+
+def cap_url_lifetime(config: StorageConfig, limit: int | None) -> StorageConfig:
+    """The settings with signed URLs that are good for at most `limit` seconds."""
+    if limit is None or config.expires <= limit:
+        return config
+    return config.model_copy(update={"expires": limit})
+
+
+def _storage(name: str, config: StorageConfig) -> Storage:
+    if isinstance(config, LocalStorageConfig):
+        return _local(name, config)
+    # boto3 takes long to import, and much memory.
+    from htsget_flask.storage.s3.client import connect  # noqa: PLC0415
+
+    return connect(name, **config.model_dump(exclude={"type"}))
+
+
+def _local(name: str, config: LocalStorageConfig) -> LocalStorage:
+    root = os.path.realpath(config.root)
+    methods = {"x-accel": XAccel(name, root), "x-sendfile": XSendfile(), None: None}
+    signer = None
+    if config.url is not None and config.secret is not None:
+        signer = SecureLinkSigner(config.url, secret=config.secret.get_secret_value(), lifetime=config.expires)
+    return LocalStorage(config.root, handover=methods[config.sendfile], signer=signer)
