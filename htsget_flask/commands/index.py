@@ -13,8 +13,8 @@ import pysam.bcftools
 import pysam.samtools
 from pysam.utils import SamtoolsError
 
-from htsget_flask.datasets.catalog import Source
 from htsget_flask.datasets.open_file import READ_HEADER
+from htsget_flask.datasets.source import Source
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, StorageError
 from htsget_flask.formats.fasta import COMPRESSED, is_fasta
 from htsget_flask.replacement import default_mode, replacement

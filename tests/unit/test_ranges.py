@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htsget_flask.datasets.open_file import FilePart
 from htsget_flask.formats.binning import Chunk
-from htsget_flask.htsget.data_blocks import Piece, from_path_segment, to_path_segment
+from htsget_flask.htsget.data_blocks import DataBlock, FilePart, from_path_segment, to_path_segment
 from htsget_flask.ranges import ByteRange, coalesce
 
 ranges = st.builds(lambda start, length: ByteRange(start, start + length), st.integers(0, 60), st.integers(0, 20))
@@ -44,7 +43,7 @@ class TestPiecesAreSpelled:
             st.sampled_from(FilePart),
         ).filter(lambda piece: not isinstance(piece, ByteRange) or piece.end < 10**19)
     )
-    def test_and_read_again(self, piece: Piece) -> None:
+    def test_and_read_again(self, piece: DataBlock) -> None:
         assert from_path_segment(to_path_segment(piece)) == piece
 
     @given(st.text())

@@ -17,9 +17,9 @@ from htsget_flask.app import create_app
 from htsget_flask.commands.check.findings import Findings
 from htsget_flask.commands.check.references import check_references
 from htsget_flask.config import Config, LocalStorageConfig
-from htsget_flask.datasets.catalog import DataFile, Source
 from htsget_flask.datasets.example_regions import example_regions
 from htsget_flask.datasets.open_file import OpenFile
+from htsget_flask.datasets.source import DataFile, Source
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.sequences.library import Library
 from htsget_flask.services import EXTENSION, Services, create_services
