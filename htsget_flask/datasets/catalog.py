@@ -158,10 +158,8 @@ class Catalog:
             preferred = entry.preferred_key(source)
             if first is not None and first is not entry:
                 # The first entry may serve the same file.
-                reached = {
-                    (served.storage_name, served.key) for served in first.sources(source.id, source.format.endpoint)
-                }
-                if (source.storage_name, source.key) not in reached:
+                served = first.sources(source.id, source.format.endpoint)
+                if (source.storage_name, source.key) not in {(other.storage_name, other.key) for other in served}:
                     reason = f"the entry of {first} comes first and has the id {source.id!r}"
                     yield source, f"no request reaches it: {reason}; name the file in that entry, or rename it"
             elif preferred is not None:

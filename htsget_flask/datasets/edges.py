@@ -40,10 +40,11 @@ def edges_of(span: Chunk | Containers, size: int) -> list[int]:
 
 def prefetch_edges(file: OpenFile, spans: list[Chunk | Containers]) -> None:
     """Begin to read the edges of these spans, all at once, where each read is a request."""
-    if file.source.storage.is_remote:
+    if file.source.storage.reads_are_requests:
         offsets = [offset for span in spans for offset in edges_of(span, file.stat.size)]
         unknown = [offset for offset in offsets if not file.is_cached(("end", offset))]
-        file.prefetch([ByteRange(offset, offset + EDGE) for offset in unknown])
+        if unknown:
+            file.content.prefetch([ByteRange(offset, offset + EDGE) for offset in unknown])
 
 
 def verify_block_start(file: OpenFile, coffset: int) -> None:
@@ -107,7 +108,7 @@ def split_range(file: OpenFile, span: ByteRange, size: int) -> Iterator[ByteRang
     start = span.start
     target = start - start % size + size
     while target < span.end:
-        split = target if file.is_cram or file.source.storage.is_remote else _block_start(file, target)
+        split = target if file.is_cram or file.source.storage.reads_are_requests else _block_start(file, target)
         if start < split < span.end:
             yield ByteRange(start, split)
             start = split

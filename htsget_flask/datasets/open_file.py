@@ -1,6 +1,6 @@
 """A dataset's file, opened: its header, index and tail, each read once per version and then cached."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -21,8 +21,7 @@ from htsget_flask.formats.index import Index
 from htsget_flask.formats.index_reader import read_index
 from htsget_flask.formats.lengths import reference_lengths
 from htsget_flask.formats.reference_numbers import memory_of, number_references
-from htsget_flask.ranges import ByteRange
-from htsget_flask.storage.remote_file import RemoteFile
+from htsget_flask.storage import StoredFile
 
 V = TypeVar("V")
 
@@ -72,7 +71,7 @@ class OpenFile:
         self._cache = cache
         self._sidecars = sidecars
         self._version = (file.source.storage_name, file.source.key, file.stat.etag)
-        self._content: BinaryIO | None = None
+        self._content: StoredFile | None = None
         self._header: Header | None = None
         self._found_index: FoundIndex | None = None
 
@@ -155,18 +154,13 @@ class OpenFile:
         return self._found_index
 
     @property
-    def content(self) -> BinaryIO:
+    def content(self) -> StoredFile:
         """The bytes of this version of the file, which is opened at the first use."""
         if self._content is None:
             self._content = self.source.open(self.source.key, etag=self.stat.etag)
         return self._content
 
-    def prefetch(self, spans: Sequence[ByteRange]) -> None:
-        """Begin to read these ranges, all at once, where each read is a request."""
-        if spans and isinstance(self.content, RemoteFile):
-            self.content.prefetch(spans)
-
-    def detach_file(self) -> BinaryIO:
+    def detach_file(self) -> StoredFile:
         """The bytes of this version of the file, for the caller to close."""
         content, self._content = self.content, None
         return content
@@ -196,9 +190,8 @@ class OpenFile:
     ) -> V:
         """The value of a key for this version of the file, from the cache or made now.
 
-        The key is a name, or a tuple that begins with one; `size_of` gives the value's memory in bytes.
-        A FormatError is cached too, and is then a fault of the file, or of
-        the index at `fault_key`; other errors may be temporary.
+        The key is a name, or a tuple that begins with one; `size_of` gives the value's memory in bytes. A FormatError
+        is cached too, and is then a fault of the file, or of the index at `fault_key`; other errors may be temporary.
         """
         key = (self._version, key)
         # A hit makes no functions for a miss: a ticket has several.

@@ -1,11 +1,11 @@
 """The files of datasets: their locations, and one version of a file."""
 
 from collections.abc import Sequence
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from htsget_flask.errors import FileFaultError
 from htsget_flask.formats import Format
-from htsget_flask.storage import Stat, Storage
+from htsget_flask.storage import Stat, Storage, StoredFile
 
 
 class Source(NamedTuple):
@@ -33,11 +33,11 @@ class Source(NamedTuple):
         """
         storage = self.storage
         try:
-            return storage.stat(key, max_age=0 if fresh else storage.max_age, family=self._sibling_prefix)
+            return storage.stat(key, max_age=0 if fresh else storage.max_age, sibling_prefix=self._sibling_prefix)
         except OSError as error:
             raise self._unreadable(key, error) from error
 
-    def open(self, key: str, *, etag: str) -> BinaryIO:
+    def open(self, key: str, *, etag: str) -> StoredFile:
         """One version of the dataset's data or of an index.
 
         Raises:
@@ -56,7 +56,7 @@ class Source(NamedTuple):
     @property
     def _sibling_prefix(self) -> str | None:
         """The common start of the usual keys of data and indexes: where reads are requests, one lists them together."""
-        if not self.storage.is_remote:
+        if not self.storage.reads_are_requests:
             return None
         suffix = next((suffix for suffix in self.format.suffixes if self.key.endswith(suffix)), None)
         return self.key if suffix is None else self.key.removesuffix(suffix) + "."

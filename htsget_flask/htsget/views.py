@@ -197,7 +197,7 @@ def _render(
             access.record_denial(source.format.endpoint, source.id, query.regions, error.message)
             raise
         return render(file, lambda: spans, limits, partial(_block_url, None, base, path, access, file))
-    # Before a URL is signed: the first read of an object reveals the id of its version.
+    # Reading an object reports the id of its version: signing then makes no request for it.
     file.header  # noqa: B018
     signed = source.storage.signed_url(source.key, file.stat)
     key = None
