@@ -59,7 +59,8 @@ def verify_block_start(file: OpenFile, coffset: int) -> None:
 def split_chunk(file: OpenFile, chunk: Chunk, longest: int) -> Iterator[Chunk | ByteRange]:
     """A chunk as its two edges and the plain range between them.
 
-    It stays one where it `is_cut_later`: to open the file for each ticket would take as long as all the rest.
+    It stays one where it `is_cut_later`: to open the file for each ticket would take as long as all the rest. `longest`
+    is at least the size of a BGZF block, so that there is a block between two edges.
 
     Raises:
         FileFaultError: when no BGZF blocks start at its edges.
