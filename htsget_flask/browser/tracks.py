@@ -133,7 +133,7 @@ def _look_at(
             opened.tail  # noqa: B018 - of a file that is cut short no record can be had
             file.is_readable = True
             index = opened.crai if opened.is_cram else opened.index
-            file.index_key = opened.found_index.key
+            file.index_key = opened.index_file.key
             examples = example_regions(opened, index) if granted is None else _examples(granted, opened.references)
             file.region = next(examples, None)
             file.is_indexed = True

@@ -53,7 +53,7 @@ def verify_block_start(file: OpenFile, coffset: int) -> None:
     Raises:
         FileFaultError: when none does.
     """
-    file.cached(("verified", file.found_index), lambda: _block_end(file, coffset))
+    file.cached(("verified", file.index_file), lambda: _block_end(file, coffset))
 
 
 def split_chunk(file: OpenFile, chunk: Chunk, longest: int) -> Iterator[Chunk | ByteRange]:

@@ -1,4 +1,4 @@
-"""The index of a data file: found, read once for each version of data and index, and kept as arrays in a sidecar."""
+"""The index of a data file: found, read once for each version of data and index, and stored as arrays in a sidecar."""
 
 import hashlib
 import logging
@@ -24,14 +24,14 @@ _MAPPED_COST = 64 << 10
 _SIDECAR_VERSION = 1
 
 
-class FoundIndex(NamedTuple):
+class IndexFile(NamedTuple):
     """One version of an index file that exists."""
 
     key: str
     stat: Stat
 
 
-def find_index(source: Source, stat: Stat, *, fresh: bool) -> FoundIndex:
+def find_index(source: Source, stat: Stat, *, fresh: bool) -> IndexFile:
     """The first index under a usual name that is not older than its data, where the storage knows their ages.
 
     Ages are compared in whole seconds, as by htslib: tools write data and index within one second.
@@ -43,11 +43,11 @@ def find_index(source: Source, stat: Stat, *, fresh: bool) -> FoundIndex:
     storage = source.storage
     for key in source.index_keys:
         try:
-            found = source.stat(key, fresh=fresh)
+            index_stat = source.stat(key, fresh=fresh)
         except NotFound:
             continue
-        if not storage.mtime_is_meaningful or int(found.modified) >= int(stat.modified):
-            return FoundIndex(key, found)
+        if not storage.mtime_is_meaningful or int(index_stat.modified) >= int(stat.modified):
+            return IndexFile(key, index_stat)
         older = older or key
     if not fresh:
         raise VersionError(source.key)
@@ -61,7 +61,7 @@ def find_index(source: Source, stat: Stat, *, fresh: bool) -> FoundIndex:
 def load_index(
     source: Source,
     stat: Stat,
-    found: FoundIndex,
+    index_file: IndexFile,
     sidecars: Path | None,
     kind: type[IndexT],
     read: Callable[[bytes], IndexT],
@@ -75,18 +75,18 @@ def load_index(
         FormatError: when the index is damaged or too large, or `check` refuses it.
     """
     if sidecars is None:
-        return _read(source, found, read, check)
-    location = source.storage.location(found.key)
+        return _read(source, index_file, read, check)
+    location = source.storage.location(index_file.key)
     path = sidecars / hashlib.sha256(location.encode("utf-8", "surrogateescape")).hexdigest()[:40]
     names = ",".join(field.name for field in fields(kind))
-    version = f"{_SIDECAR_VERSION} {names} {stat.etag} {found.stat.etag}"
+    version = f"{_SIDECAR_VERSION} {names} {stat.etag} {index_file.stat.etag}"
     arrays = array_file.load(path, version)
     if arrays is None:
-        index = _read(source, found, read, check)
+        index = _read(source, index_file, read, check)
         try:
             array_file.store(path, version, index.arrays())
         except OSError as error:
-            log.warning("indexes are not kept between runs: the cache folder cannot be written: %s", error)
+            log.warning("indexes are not cached between runs: the cache folder cannot be written: %s", error)
             return index
         arrays = array_file.load(path, version)
         if arrays is None:
@@ -95,12 +95,12 @@ def load_index(
 
 
 def _read(
-    source: Source, found: FoundIndex, read: Callable[[bytes], IndexT], check: Callable[[IndexT], None]
+    source: Source, index_file: IndexFile, read: Callable[[bytes], IndexT], check: Callable[[IndexT], None]
 ) -> IndexT:
-    check_size(found.stat.size, "the index")
-    with source.open(found.key, etag=found.stat.etag) as file:
+    check_size(index_file.stat.size, "the index")
+    with source.open(index_file.key, etag=index_file.stat.etag) as file:
         # The file may grow while it is read.
-        index = read(file.read(found.stat.size))
+        index = read(file.read(index_file.stat.size))
     check(index)
     return index
 

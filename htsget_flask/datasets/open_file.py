@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple, TypeVar, cast
 
 from htsget_flask.cache import ByteCache
 from htsget_flask.datasets.index_checks import IndexedData, check_crai, check_index
-from htsget_flask.datasets.index_store import FoundIndex, IndexT, find_index, load_index, private_bytes
+from htsget_flask.datasets.index_store import IndexFile, IndexT, find_index, load_index, private_bytes
 from htsget_flask.datasets.source import DataFile
 from htsget_flask.errors import FileFaultError, FormatError
 from htsget_flask.formats import bgzf
@@ -73,7 +73,7 @@ class OpenFile:
         self._version = (file.source.storage_name, file.source.key, file.stat.etag)
         self._content: StoredFile | None = None
         self._header: Header | None = None
-        self._found_index: FoundIndex | None = None
+        self._index_file: IndexFile | None = None
 
     def __enter__(self) -> "OpenFile":
         return self
@@ -107,7 +107,7 @@ class OpenFile:
             of_header = ((name, named.get(name)) for name in self.header.references)
             return number_references(chain(of_header, named.items()), "the file")
 
-        return self.cached(("references", self.found_index), merge, memory_of)
+        return self.cached(("references", self.index_file), merge, memory_of)
 
     @property
     def reference_lengths(self) -> dict[str, int | None]:
@@ -142,16 +142,16 @@ class OpenFile:
     def containers_end(self) -> int:
         """The byte offset after the last CRAM container that the index names."""
         return self.cached(
-            ("containers", self.found_index),
+            ("containers", self.index_file),
             lambda: cram.read_container(self.content, int(self.crai.containers[-1]), self.header.raw[4]).end,
         )
 
     @property
-    def found_index(self) -> FoundIndex:
+    def index_file(self) -> IndexFile:
         """The first index under a usual name that is not older than its data."""
-        if self._found_index is None:
-            self._found_index = find_index(self.source, self.stat, fresh=self._fresh)
-        return self._found_index
+        if self._index_file is None:
+            self._index_file = find_index(self.source, self.stat, fresh=self._fresh)
+        return self._index_file
 
     @property
     def content(self) -> StoredFile:
@@ -224,15 +224,15 @@ class OpenFile:
     def _index(
         self, kind: type[IndexT], read: Callable[[bytes], IndexT], check: Callable[[IndexT, IndexedData], None]
     ) -> IndexT:
-        found = self.found_index
+        index_file = self.index_file
 
         def load() -> IndexT:
             def check_data(index: IndexT) -> None:
                 check(index, IndexedData(self.source.format.name, self.header, self.stat.size, self.content))
 
-            return load_index(self.source, self.stat, found, self._sidecars, kind, read, check_data)
+            return load_index(self.source, self.stat, index_file, self._sidecars, kind, read, check_data)
 
-        return self.cached(("index", found), load, private_bytes, fault_key=found.key)
+        return self.cached(("index", index_file), load, private_bytes, fault_key=index_file.key)
 
 
 def _size_of_checksums(checksums: list[str | None]) -> int:

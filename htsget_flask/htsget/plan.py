@@ -59,7 +59,7 @@ def _chunks(regions: Sequence[Region] | None, file: OpenFile) -> list[Chunk]:
 def _find_chunks(region: Region, reference_id: int, file: OpenFile, *, is_single: bool) -> list[Chunk]:
     find = partial(file.index.chunks, reference_id, region.start, region.end)
     # The entries for a single region are cached as a whole.
-    return find() if is_single else file.cached(("chunks", file.found_index, windows_of(region, file)), find, _size)
+    return find() if is_single else file.cached(("chunks", file.index_file, windows_of(region, file)), find, _size)
 
 
 def _size(chunks: list[Chunk]) -> int:

@@ -50,11 +50,11 @@ def reference_id_of(name: str, file: OpenFile) -> int | None:
     message = f"{file.source.id!r} has no reference {name[:_LONGEST_QUOTED]!r}"
     if len(name) <= _LONGEST_SUGGESTED:
         twin = name.removeprefix("chr") if name.startswith("chr") else f"chr{name}"
-        similar = (known for known in islice(references, _MAX_SEARCHED) if abs(len(known) - len(name)) <= 3)
+        similar = (other for other in islice(references, _MAX_SEARCHED) if abs(len(other) - len(name)) <= 3)
         close = [twin] if twin in references else difflib.get_close_matches(name, list(islice(similar, _MAX_COMPARED)))
         if close:
             raise NotFound(f"{message}; did you mean {' or '.join(close)}?")
-    first = ", ".join(known[:_LONGEST_QUOTED] for known in islice(references, _MAX_NAMED))
+    first = ", ".join(other[:_LONGEST_QUOTED] for other in islice(references, _MAX_NAMED))
     raise NotFound(f"{message}; it has {first}{', ...' if len(references) > _MAX_NAMED else ''}")
 
 
@@ -66,14 +66,14 @@ def _name_of(md5: str, name: str, file: OpenFile) -> str:
         lambda: READ_CHECKSUMS[file.source.format.name](file.header.raw),
         lambda pairs: _CHECKSUM_COST * len(pairs),
     )
-    known = {reference: checksum.lower() for reference, checksum in checksums if checksum is not None}
-    if not known:
+    md5s = {reference: checksum.lower() for reference, checksum in checksums if checksum is not None}
+    if not md5s:
         raise InvalidInput(f"the header of {identifier} has no checksums; use referenceName instead of referenceMD5")
     if name:
-        if known.get(name) != md5:
+        if md5s.get(name) != md5:
             raise InvalidInput(f"the header of {identifier} has no reference {name[:100]!r} with the MD5 {md5}")
         return name
-    names = [reference for reference, checksum in known.items() if checksum == md5]
+    names = [reference for reference, checksum in md5s.items() if checksum == md5]
     if not names:
         raise NotFound(f"{identifier} has no reference with the MD5 {md5}")
     if len(names) > 1:

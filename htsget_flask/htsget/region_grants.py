@@ -69,8 +69,8 @@ def require_references(spans: Iterable[Span], file: OpenFile, bases: LibraryBase
             if file.needs_reference(int(index.containers[position])):
                 name = name_of(file.references, block.reference_id)
                 raise PermissionDenied(
-                    f"this token opens regions only, and records of this CRAM file cannot be separated without the "
-                    f"reference {name!r}, which this server does not have"
+                    f"this token opens regions only, and the reference {name!r} of this CRAM file, which is needed to "
+                    "separate its records, is not available here"
                 )
 
 

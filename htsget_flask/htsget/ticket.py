@@ -83,7 +83,7 @@ def render(
     def entries() -> bytes:
         return b"".join(_entries(file, plan(), room, limits, locate))
 
-    rest = entries() if key is None else file.cached(("entries", file.found_index, key), entries, len)
+    rest = entries() if key is None else file.cached(("entries", file.index_file, key), entries, len)
     return b'{"htsget":{"format":"%s","urls":[%s%s]}}' % (file.source.format.name.encode(), header, rest)
 
 

@@ -116,7 +116,7 @@ def _check_file(file: OpenFile, report: Report) -> None:
     if file.source.format.endpoint == "reads" and header.sort_order is None:
         report.warning("its header states no sort order (@HD SO)")
     try:
-        found = file.found_index
+        found = file.index_file
         report.index_key = found.key
         if not file.source.storage.mtime_is_meaningful and int(found.stat.modified) < int(file.stat.modified):
             report.warning("was uploaded after its index; the index may be of an earlier version")
@@ -155,7 +155,7 @@ class _Original(NamedTuple):
 @contextmanager
 def _original(file: OpenFile, signing: Storage) -> Iterator[_Original]:
     """The file for pysam; of a bucket by a URL that the storage signs, with a copy of the index."""
-    source, found = file.source, file.found_index
+    source, found = file.source, file.index_file
     path, index_path = source.storage.local_path(source.key), source.storage.local_path(found.key)
     if path is not None:
         yield _Original(str(path), str(index_path))

@@ -46,7 +46,7 @@ def opened(format_name: str, references: Mapping[str, int | None], **more: Any) 
         header=SimpleNamespace(end=HEADER_END if format_name != "CRAM" else 1000),
         tail=TAIL,
         references=references,
-        found_index=None,
+        index_file=None,
         cached=cached,
         **more,
     )
