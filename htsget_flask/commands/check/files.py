@@ -70,7 +70,7 @@ def check(
             report.size = stat.size
             with OpenFile(DataFile(source, stat), services.cache, services.sidecars) as file:
                 _check_file(file, report)
-                if file.is_cram and report.can_be_served:
+                if not file.source.format.is_bgzf and report.can_be_served:
                     report.references = check_references(file, sequences, report)
                 if deep and report.can_be_served:
                     with _original(file, signing[source.storage_name]) as original:
@@ -120,7 +120,7 @@ def _check_file(file: OpenFile, report: Report) -> None:
         report.index_key = found.key
         if not file.source.storage.mtime_is_meaningful and int(found.stat.modified) < int(file.stat.modified):
             report.warning("was uploaded after its index; the index may be of an earlier version")
-        index = file.crai if file.is_cram else file.index
+        index = file.any_index
         list(example_regions(file, index))
     except FileFaultError as error:
         if is_unsorted:
@@ -172,7 +172,7 @@ def _compare(client: FlaskClient, file: OpenFile, original: _Original, report: R
     """Follow tickets as a client does: every record that pysam fetches has to be there, once and in order."""
     source = file.source
     opener: Callable[..., Any] = pysam.AlignmentFile if source.format.endpoint == "reads" else pysam.VariantFile
-    index = file.crai if file.is_cram else file.index
+    index = file.any_index
     with _quiet_htslib(), tempfile.TemporaryDirectory() as folder:
         delivered = Path(folder, "delivered")
         for region in list(example_regions(file, index))[:_DEEP_REGIONS]:
