@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from flask import Blueprint, Request, Response, jsonify, request
+from flask import Blueprint, Request
 from werkzeug.exceptions import UnsupportedMediaType
 
 from htsget_flask.auth.access import Access, access_of
@@ -30,17 +30,11 @@ from htsget_flask.htsget.plan import plan, windows_of
 from htsget_flask.htsget.query import Query, parse_get, parse_post, refuse_arguments
 from htsget_flask.htsget.reference_names import resolve
 from htsget_flask.htsget.region_grants import plan_records, record_blocks, require_references
-from htsget_flask.htsget.service_info import (
-    describe_endpoint,
-    describe_registry,
-    registered_service,
-    registered_services,
-    service_types,
-)
+from htsget_flask.htsget.service_info import add_service_info
 from htsget_flask.htsget.ticket import Limits, TicketKey, render
 from htsget_flask.ranges import ByteRange
 from htsget_flask.regions import RegionSet
-from htsget_flask.services import Services, current_services
+from htsget_flask.services import Services
 from htsget_flask.storage import SignedUrl, VersionError
 from htsget_flask.web.answer import Answer, answer_with
 from htsget_flask.web.delivery import send_bytes, send_range, send_stream
@@ -51,19 +45,18 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 blueprint = Blueprint("htsget", __name__)
+add_service_info(blueprint)
 
 # The URL of a data block names all that decides over its bytes: browsers may keep them for as long as a session lasts.
 _BLOCK_HEADERS = {"Cache-Control": "private, max-age=3600, immutable", "Vary": "Origin"}
 
-ViewFunction = TypeVar("ViewFunction", bound=Callable[..., Response])
 
-
-def _for_each_endpoint(rule: str, methods: list[str]) -> Callable[[ViewFunction], ViewFunction]:
+def _for_each_endpoint(rule: str, methods: list[str]) -> Callable[[View], View]:
     """Route a path to the view once for each endpoint; as part of the path they match faster than as a parameter."""
 
-    def register(view: ViewFunction) -> ViewFunction:
+    def register(view: View) -> View:
         for endpoint in ENDPOINTS:
-            name = f"{view.__name__}_{endpoint}"
+            name = f"{view.answer.__name__}_{endpoint}"
             blueprint.add_url_rule(rule.format(endpoint), name, view, defaults={"endpoint": endpoint}, methods=methods)
         return view
 
@@ -125,38 +118,6 @@ def get_block(
         raise Gone("the file was replaced after this ticket was made; request a new ticket") from None
 
 
-@_for_each_endpoint("/{}/service-info", methods=["GET"])
-def service_info(endpoint: str) -> Response:
-    """The GA4GH service-info of an endpoint."""
-    return jsonify(describe_endpoint(current_services().config, endpoint))
-
-
-@blueprint.get("/service-info")
-def registry_info() -> Response:
-    """The GA4GH service-info of the registry that lists the endpoints."""
-    return jsonify(describe_registry(current_services().config))
-
-
-@blueprint.get("/services")
-def registry() -> Response:
-    """The endpoints (GA4GH service-registry)."""
-    config = current_services().config
-    return jsonify(registered_services(config, base_url(config, request)))
-
-
-@blueprint.get("/services/types")
-def registry_types() -> Response:
-    """The types of the endpoints."""
-    return jsonify(service_types(current_services().config))
-
-
-@blueprint.get("/services/<service_id>")
-def registry_entry(service_id: str) -> Response:
-    """One of the endpoints."""
-    config = current_services().config
-    return jsonify(registered_service(config, base_url(config, request), service_id))
-
-
 def _ticket(services: Services, request: Request, endpoint: str, dataset_id: str, query: Query) -> Answer:
     """Authorize, locate, open, plan and render."""
     access = access_of(request.environ)
@@ -189,13 +150,13 @@ def _render(
     never_inline = options.never_inline if source.never_inline is None else source.never_inline
     inline_limit = 0 if never_inline or not query.may_inline else options.inline_limit
     if granted is not None:
-        limits = Limits(inline_limit, options.block_size)
         spans = plan_records(query, granted, file)
         try:
             require_references(spans, file, services.bases)
         except PermissionDenied as error:
             access.record_denial(source.format.endpoint, source.id, query.regions, error.message)
             raise
+        limits = Limits(inline_limit, options.block_size)
         return render(file, lambda: spans, limits, partial(_block_url, None, base, path, access, file))
     # Reading an object reports the id of its version: signing then makes no request for it.
     file.header  # noqa: B018
