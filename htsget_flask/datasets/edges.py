@@ -1,6 +1,6 @@
 """The blocks at the ends of chunks and of runs of containers: found, verified, cut and compressed again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from htsget_flask.datasets.open_file import OpenFile
@@ -36,7 +36,7 @@ def edges_of(span: Chunk | Containers, size: int) -> list[int]:
     return [first, last] if last > first and (last_cut or last < size) else [first]
 
 
-def prefetch_edges(file: OpenFile, spans: list[Chunk | Containers]) -> None:
+def prefetch_edges(file: OpenFile, spans: Iterable[Chunk | Containers]) -> None:
     """Begin to read the edges of these spans, all at once, where each read is a request."""
     if file.source.storage.reads_are_requests:
         offsets = [offset for span in spans for offset in edges_of(span, file.stat.size)]

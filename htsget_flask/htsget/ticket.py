@@ -97,7 +97,7 @@ def _entries(
         verify_block_start(file, first.begin >> 16)
     for start in range(0, len(spans), _SPANS_AHEAD):
         batch = spans[start : start + _SPANS_AHEAD]
-        prefetch_edges(file, [span for span in batch if _reads_edges(span, limits, has_room=room > 0)])
+        prefetch_edges(file, (span for span in batch if _reads_edges(span, limits, has_room=room > 0)))
         for block in _blocks(file, batch, limits):
             # Once a block did not fit, no more are read: a request for many regions has hundreds of edges.
             if _is_short(block) and (room or (limits.inline and block is FilePart.EOF)):
