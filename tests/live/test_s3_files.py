@@ -78,6 +78,13 @@ def head(http: BucketHttp, path: str, headers: dict[str, str] | None = None) -> 
         return Response(answer.status_code, fields, answer.get_data())
 
 
+@pytest.fixture(scope="module")
+def dated(proxying: BucketHttp) -> str:
+    """The date of an object, once its second is over: only then is it a validator."""
+    assert wait_until(lambda: "last-modified" in head(proxying, url("NA00001.bam")).headers)
+    return head(proxying, url("NA00001.bam")).headers["last-modified"]
+
+
 class TestFilesAreRedirected:
     @pytest.mark.parametrize("key", ["NA00001.bam", ODD])
     def test_to_a_url_that_serves_ranges(self, redirecting: BucketHttp, demo_folder: Path, key: str) -> None:
@@ -153,12 +160,6 @@ class TestFilesComeThroughThisServer:
         proxying.get(url("NA00001.bam"), {"Range": "bytes=1000-2500999"})
         (request,) = proxy.requests
         assert (kind(request), request.headers["range"]) == ("GET NA00001.bam", "bytes=1000-2500999")
-
-    @pytest.fixture(scope="class")
-    def dated(self, proxying: BucketHttp) -> str:
-        """The date of the object, once its second is over: only then is it a validator."""
-        assert wait_until(lambda: "last-modified" in head(proxying, url("NA00001.bam")).headers)
-        return head(proxying, url("NA00001.bam")).headers["last-modified"]
 
     @pytest.mark.parametrize("case", CASES, ids=case_id)
     def test_ranges_and_preconditions(
