@@ -257,13 +257,15 @@ cache: {max_bytes: many}
             "nonsense",
             "storages.here.root",
             "storages.there",
-            "datasets[0].storage",
             "datasets[1]",
             "datasets[2].reads.BAM.key",
             "htsget.block_size",
             "cache.max_bytes",
         ):
             assert f"{path}: {fault}" in complaint, (fault, complaint)
+        # Faults between settings follow once each setting is valid.
+        path.write_text("storages: {here: {type: local, root: .}}\ndatasets: [{prefix: '', storage: elsewhere}]\n")
+        assert f"{path}: datasets[0].storage" in refuse("--config", path, cwd=tmp_path)
 
     def test_with_an_origin_that_is_none(self, demo_folder: Path, tmp_path: Path) -> None:
         complaint = refuse(demo_folder, "--origin", "igv.org", "--origin", "http://x.org/", cwd=tmp_path)
