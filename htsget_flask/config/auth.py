@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from htsget_flask.config.types import AuditLog, ClientSecret, KeySet, Model, Names, Secret, Url
 
@@ -16,7 +16,7 @@ def _scalar(value: Any) -> Any:
     return value
 
 
-Scalar = Annotated[str | bool | int | float, PlainValidator(_scalar)]
+Scalar = Annotated[Any, AfterValidator(_scalar)]
 
 
 class SignerConfig(Model):

@@ -9,57 +9,77 @@ import pytest
 import yaml
 
 from htsget_flask.config import Config, ConfigError, S3StorageConfig, folder_config, read_config
-from htsget_flask.config.models import FilesConfig, RefgetConfig
 from tests.support.config import local
 
 ROOT = Path(__file__).parents[3]
 
 
+def reference() -> str:
+    """The text of the reference of all settings, with its rules."""
+    return (ROOT / "config" / "reference.yaml").read_text()
+
+
+def reference_with_policy() -> str:
+    """The same with the policy service of its last comments instead of the rules."""
+    text, _, rules = reference().partition("  # The first rule that matches")
+    return text + re.sub(r"(?m)^  # ", "  ", rules[rules.index("  # policy:") :])
+
+
 class TestTheExamplesAreValid:
-    def example(self, tmp_path: Path, name: str) -> Config:
-        """An example read where the secrets that it names were made, as it says."""
-        path = tmp_path / name
-        path.write_text((ROOT / "config" / name).read_text())
-        for root in re.findall(r"root: ([\w.-]+)", path.read_text()):
-            (tmp_path / root).mkdir()
-        for secret in re.findall(r"file:([\w.-]+)", path.read_text()):
-            (tmp_path / secret).write_text(secrets.token_hex(32))
-            (tmp_path / secret).chmod(0o600)
+    def example(self, tmp_path: Path, text: str) -> Config:
+        """An example in a folder that has the folders and secrets that it names."""
+        path = tmp_path / "config" / "example.yaml"
+        path.parent.mkdir()
+        path.write_text(text)
+        for root in re.findall(r"root: ([\w./-]+)", text):
+            (path.parent / root).mkdir(parents=True)
+        for secret in re.findall(r"file:([\w./-]+)", text):
+            (path.parent / secret).write_text(secrets.token_hex(32))
+            (path.parent / secret).chmod(0o600)
         return read_config(path)
 
-    def test_example(self, tmp_path: Path) -> None:
-        config = self.example(tmp_path, "example.yaml")
-        assert local(config, "lab").root == tmp_path / "lab"
+    def test_reference(self, tmp_path: Path) -> None:
+        config = self.example(tmp_path, reference())
+        assert local(config, "lab").root == tmp_path / "config" / "data" / "lab"
         assert not config.remarks
 
-    def test_policy(self, tmp_path: Path) -> None:
-        config = self.example(tmp_path, "policy.yaml")
-        assert config.auth is not None and config.auth.policy is not None
+    def test_reference_with_a_policy_service(self, tmp_path: Path) -> None:
+        config = self.example(tmp_path, reference_with_policy())
+        assert config.auth is not None and config.auth.policy is not None and not config.auth.rules
         assert not config.remarks
 
-    @pytest.mark.parametrize("name", ["example.yaml", "policy.yaml"])
-    def test_they_come_without_secrets_and_say_how_to_make_them(self, name: str) -> None:
+    def test_the_reference_says_that_it_is_one(self) -> None:
+        assert reference().startswith("# The reference of all settings")
+
+    def test_the_reference_comes_without_secrets_and_says_how_to_make_them(self) -> None:
         with pytest.raises(ConfigError) as caught:
-            read_config(ROOT / "config" / name)
+            read_config(ROOT / "config" / "reference.yaml")
         for line in str(caught.value).splitlines():
-            assert "secret" in line and ("openssl rand -hex 32" in line or "client.secret" in line)
+            is_folder = ".root: there is no folder" in line
+            assert is_folder or ("secret" in line and ("openssl rand -hex 32" in line or "client.secret" in line))
 
-    def test_minimal(self, tmp_path: Path) -> None:
-        text = (ROOT / "config" / "minimal.yaml").read_text()
-        path = tmp_path / "minimal.yaml"
-        path.write_text(text.replace("/data", str(tmp_path)))
-        # A folder of one's own is opened as it is; a configuration has to say so.
-        assert read_config(path) == folder_config(tmp_path).model_copy(
-            update={"files": FilesConfig(), "refget": RefgetConfig()}
-        )
+    def test_folder(self, tmp_path: Path) -> None:
+        config = self.example(tmp_path, (ROOT / "config" / "folder.yaml").read_text())
+        assert config == folder_config(tmp_path / "config" / ".." / "build" / "demo")
+        assert not config.remarks
 
-    def test_s3(self) -> None:
-        text = (ROOT / "config" / "s3.yaml").read_text()
-        config = read_config(ROOT / "config" / "s3.yaml")
+    @pytest.mark.parametrize("name", ["lab.yaml", "hospital.yaml"])
+    def test_purposes(self, tmp_path: Path, name: str) -> None:
+        assert not self.example(tmp_path, (ROOT / "config" / name).read_text()).remarks
+
+    @pytest.mark.parametrize("name", ["lab.yaml", "hospital.yaml"])
+    def test_settings_in_comments_are_valid(self, tmp_path: Path, name: str) -> None:
+        text, count = re.subn(r"(?m)^( *)# (\w+: \S+)$", r"\1\2", (ROOT / "config" / name).read_text())
+        assert count == 2
+        self.example(tmp_path, text)
+
+    def test_bucket(self) -> None:
+        text = (ROOT / "config" / "bucket.yaml").read_text()
+        config = read_config(ROOT / "config" / "bucket.yaml")
         storage = config.storages["cohort"]
         assert isinstance(storage, S3StorageConfig)
         assert (storage.bucket, storage.prefix, storage.region) == ("my-bucket", "cohort/", "eu-central-1")
-        # What stands there in comments is valid too.
+        # The settings in comments are valid too.
         proposed = re.findall(r"^    # (\w+: \S+)$", text, re.M)
         assert len(proposed) == 4
         S3StorageConfig.model_validate({**storage.model_dump(), **yaml.safe_load("\n".join(proposed))})
