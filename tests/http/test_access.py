@@ -280,7 +280,7 @@ class TestDataBlocksAreSigned:
         caller = Caller(http, issuer.token(scope="read"))
         url = self.urls(caller)[0]
         assert caller.get(url).status == 200
-        monkeypatch.setattr(http.client.application.extensions[EXTENSION].gate.links, "_clock", lambda: now + 61)
+        monkeypatch.setattr(http.client.application.extensions[EXTENSION].gate.url_signer, "_clock", lambda: now + 61)
         assert status(caller.get(url)) == (403, "PermissionDenied")
 
     def test_secrets_can_be_changed(self, folder: Path, issuer: Issuer) -> None:
@@ -459,7 +459,7 @@ class TestListsAskAPolicyServiceSoOften:
         assert status(caller.get(f"/files/data/?cursor={made_up}")) == (400, "InvalidInput")
 
     def test_folders(self, tmp_path: Path, issuer: Issuer, served: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(PolicyAuthorizer, "most_listed", 10)
+        monkeypatch.setattr(PolicyAuthorizer, "listing_limit", 10)
         folder = tmp_path / "data"
         for number in range(25):
             (folder / f"t{number // 13}").mkdir(parents=True, exist_ok=True)
