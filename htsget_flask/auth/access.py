@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from htsget_flask.auth.audit import Audit, Origin
@@ -99,25 +100,16 @@ class Access:
         return ""
 
 
+@dataclass(frozen=True, slots=True)
 class Gate:
     """The access control of an application: creates the `Access` of each request."""
 
-    def __init__(
-        self,
-        authenticator: Authenticator,
-        authorizer: Authorizer,
-        url_signer: UrlSigner,
-        audit: Audit,
-        *,
-        hide: bool,
-        empty_outside: bool = False,
-    ) -> None:
-        self._authenticator = authenticator
-        self._authorizer = authorizer
-        self._audit = audit
-        self._hide = hide
-        self._empty_outside = empty_outside
-        self.url_signer = url_signer
+    authenticator: Authenticator
+    authorizer: Authorizer
+    url_signer: UrlSigner
+    audit: Audit
+    hide: bool
+    empty_outside: bool = False
 
     def admit(self, authorization: str | None, origin: Origin) -> "LimitedAccess":
         """The access of a request with or without a token.
@@ -127,20 +119,12 @@ class Gate:
             ServiceUnavailable: when the token cannot be verified now.
         """
         try:
-            caller = self._authenticator.authenticate(authorization)
+            caller = self.authenticator.authenticate(authorization)
         except ServiceError as error:
             decision = "denied" if isinstance(error, InvalidAuthentication) else "failed"
-            self._audit.write(None, origin, "token", None, None, decision=decision, reason=error.message)
+            self.audit.write(None, origin, "token", None, None, decision=decision, reason=error.message)
             raise
-        return LimitedAccess(
-            caller,
-            self._authorizer,
-            self.url_signer,
-            self._audit,
-            origin,
-            hide=self._hide,
-            empty_outside=self._empty_outside,
-        )
+        return LimitedAccess(self, caller, origin)
 
     def check_signed_url(
         self, query: str, origin: Origin, endpoint: str, resource_id: str, candidates: Sequence[Sequence[str]]
@@ -154,7 +138,7 @@ class Gate:
         decision, reason = ("allowed", "signed URL") if allowed else ("denied", "no valid signature")
         if not allowed and not has_signature(query):
             reason = "not signed"
-        self._audit.write(None, origin, endpoint, resource_id, None, decision=decision, reason=reason)
+        self.audit.write(None, origin, endpoint, resource_id, None, decision=decision, reason=reason)
         if not allowed:
             raise PermissionDenied("the URL's signature is missing, not valid or expired; request a new URL")
 
@@ -164,30 +148,16 @@ class LimitedAccess(Access):
 
     is_limited = True
 
-    def __init__(
-        self,
-        caller: Caller,
-        authorizer: Authorizer,
-        url_signer: UrlSigner,
-        audit: Audit,
-        origin: Origin,
-        *,
-        hide: bool,
-        empty_outside: bool,
-    ) -> None:
+    def __init__(self, gate: Gate, caller: Caller, origin: Origin) -> None:
+        self._gate = gate
         self._caller = caller
-        self._authorizer = authorizer
-        self._url_signer = url_signer
-        self._audit = audit
         self._origin = origin
-        self._hide = hide
-        self._empty_outside = empty_outside
         self._was_decided = False
-        self.expires: int = url_signer.expiry()
+        self.expires: int = gate.url_signer.expiry()
 
     @property
     def listing_limit(self) -> int | None:
-        return self._authorizer.listing_limit
+        return self._gate.authorizer.listing_limit
 
     @property
     def was_decided(self) -> bool:
@@ -211,7 +181,7 @@ class LimitedAccess(Access):
     def require_sign_in_if_nothing_is_public(self, endpoint: str, *, listing_is_empty: bool = False) -> None:
         if not self._caller.is_anonymous:
             return
-        opens = self._authorizer.opens(self._caller, endpoint)
+        opens = self._gate.authorizer.opens(self._caller, endpoint)
         if opens is False or (opens is None and listing_is_empty):
             self._record(endpoint, None, None, "denied", "nothing is public")
             raise InvalidAuthentication(_NEEDS_BEARER)
@@ -219,7 +189,7 @@ class LimitedAccess(Access):
     def require_dataset(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, RegionSet | None]:
         try:
             decisions = {
-                endpoint: self._authorizer.decide(self._caller, endpoint, resource_id) for endpoint in endpoints
+                endpoint: self._gate.authorizer.decide(self._caller, endpoint, resource_id) for endpoint in endpoints
             }
         except ServiceError as error:
             self._record("page", resource_id, None, "failed", error.message)
@@ -242,18 +212,23 @@ class LimitedAccess(Access):
         self._record(what, None, None, "allowed", f"{shown} shown")
 
     def seal(self, key: str) -> str:
-        return self._url_signer.seal(key)
+        return self._gate.url_signer.seal(key)
 
     def unseal(self, text: str) -> str:
-        return self._url_signer.unseal(text)
+        return self._gate.url_signer.unseal(text)
 
     def signature_query(self, *parts: str) -> str:
-        return "?" + self._url_signer.sign(*parts, expires=self.expires)
+        return "?" + self._gate.url_signer.sign(*parts, expires=self.expires)
 
     def _decide(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None) -> Decision:
         try:
             return decide(
-                self._authorizer, self._caller, endpoint, resource_id, regions, empty_outside=self._empty_outside
+                self._gate.authorizer,
+                self._caller,
+                endpoint,
+                resource_id,
+                regions,
+                empty_outside=self._gate.empty_outside,
             )
         except ServiceError as error:
             self._record(endpoint, resource_id, regions, "failed", error.message)
@@ -262,14 +237,16 @@ class LimitedAccess(Access):
     def _record(
         self, endpoint: str, resource_id: str | None, regions: Sequence[Region] | None, decision: str, reason: str
     ) -> None:
-        self._audit.write(self._caller, self._origin, endpoint, resource_id, regions, decision=decision, reason=reason)
+        self._gate.audit.write(
+            self._caller, self._origin, endpoint, resource_id, regions, decision=decision, reason=reason
+        )
 
     def _refusal(self, endpoint: str, resource_id: str, decision: Decision) -> ServiceError:
         if self._caller.is_anonymous:
             return InvalidAuthentication(_NEEDS_BEARER)
         if decision.regions is not None:
             return PermissionDenied("the token gives no access to this region")
-        if self._hide:
+        if self._gate.hide:
             return NotFound(absence_message(endpoint, resource_id))
         return PermissionDenied("the token gives no access to this resource")
 
