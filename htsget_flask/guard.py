@@ -53,7 +53,9 @@ def _file(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments:
     storage, key = arguments["storage_name"], arguments["key"]
     query = environ.get("QUERY_STRING", "")
     if has_signature(query):
-        gate.check_signed_url(query, _origin(services, environ), "files", f"{storage}/{key}", [file_parts(storage, key)])
+        gate.check_signed_url(
+            query, _origin(services, environ), "files", f"{storage}/{key}", [file_parts(storage, key)]
+        )
         return _EVERYTHING
     access = _bearer(services, gate, environ, arguments)
     access.require("files", f"{storage}/{key}")

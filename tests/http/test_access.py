@@ -446,9 +446,9 @@ class TestListsRequestABoundedNumberOfDecisions:
         pages: list[list[str]] = []
         cursor: str | None = ""
         while cursor is not None:
-            served.questions.clear()
+            served.policy_inputs.clear()
             page = json.loads(caller.get(f"/files/data/?limit=2{cursor and '&cursor=' + cursor}").body)
-            assert len(served.questions) <= 100
+            assert len(served.policy_inputs) <= 100
             pages.append([file["key"][:4] for file in page["files"]])
             cursor = page["cursor"]
             # It may name a file that the caller must not know.
@@ -469,9 +469,9 @@ class TestListsRequestABoundedNumberOfDecisions:
         pages: list[list[str]] = []
         query: str | None = ""
         while query is not None:
-            served.questions.clear()
+            served.policy_inputs.clear()
             answer = caller.get(f"/files/data/{query}")
-            assert len(served.questions) <= 10
+            assert len(served.policy_inputs) <= 10
             pages.append(links(answer))
             following = re.search(r'href="(\?after=[^"]+)"', answer.body.decode())
             query = following and following[1]
@@ -482,7 +482,7 @@ class TestListsRequestABoundedNumberOfDecisions:
     def test_files_without_a_grant(self, many: Path, issuer: Issuer, served: Issuer) -> None:
         http = self.http(many, issuer, served, [])
         assert status(http.get("/files/data/?limit=1")) == (401, "InvalidAuthentication")
-        assert len(served.questions) == 100
+        assert len(served.policy_inputs) == 100
         assert [line["decision"] for line in audit(many)] == ["denied"]
         assert Caller(http, issuer.token()).get("/files/data/?limit=1").status == 200
 
@@ -491,9 +491,9 @@ class TestListsRequestABoundedNumberOfDecisions:
         pages: list[list[str]] = []
         url: str | None = "/page/datasets"
         while url is not None:
-            served.questions.clear()
+            served.policy_inputs.clear()
             page = json.loads(caller.get(url).body)
-            assert len(served.questions) <= 100
+            assert len(served.policy_inputs) <= 100
             pages.append([one["id"] for one in page["datasets"]])
             assert page["total"] is None
             cursor = page["cursor"]

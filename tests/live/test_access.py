@@ -326,11 +326,11 @@ class TestTokensOfAllKinds:
 
     def test_unknown_keys_cause_one_fetch_in_each_worker(self, server: Server, issuer: Issuer) -> None:
         tokens = [issuer.token("EdDSA", headers={"kid": f"none {number}"}) for number in range(300)]
-        before = issuer.asked.count("/jwks")
+        before = issuer.requested_paths.count("/jwks")
         with ThreadPoolExecutor(8) as pool:
             answers = set(pool.map(lambda token: get_as(server, "/reads/NA00001", token).status, tokens))
         assert answers == {401}
-        assert issuer.asked.count("/jwks") - before <= len(server.workers())
+        assert issuer.requested_paths.count("/jwks") - before <= len(server.workers())
 
 
 class TestTheLog:

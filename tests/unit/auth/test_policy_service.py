@@ -25,9 +25,9 @@ class TestAPolicyServiceDecides:
         return PolicyAuthorizer(f"{served.url}/v1/data/htsget", JsonClient(timeout), cache_seconds=cache_seconds)
 
     def test_the_request(self, served: Issuer) -> None:
-        served.questions.clear()
+        served.policy_inputs.clear()
         assert self.decision(served, {"result": True}, regions=[GENE]).allowed
-        assert served.questions == [
+        assert served.policy_inputs == [
             {
                 "claims": dict(ADA.claims),
                 "visas": [],
@@ -56,25 +56,25 @@ class TestAPolicyServiceDecides:
             self.decision(served, {"result": {"allow": True, "regions": regions}})
 
     def test_visas_with_issuer_and_source(self, served: Issuer) -> None:
-        served.questions.clear()
+        served.policy_inputs.clear()
         expires = time.time() + 60
         caller = Caller({}, [visa("https://d/1", expires), visa("https://d/2", 1)], b"2")
         served.decide = lambda _: {"result": True}
         self.authorizer(served).decide(caller, "reads", "lab/a", None)
-        assert served.questions[0]["visas"] == [
+        assert served.policy_inputs[0]["visas"] == [
             {"value": "https://d/1", "issuer": "https://i/1", "source": "https://dac/1", "expires": expires}
         ]
 
     def test_each_decision_is_cached(self, served: Issuer) -> None:
         served.decide = lambda request: {"result": request["id"] == "lab/a" and request["claims"] is not None}
         authorizer = self.authorizer(served)
-        served.questions.clear()
+        served.policy_inputs.clear()
         for _ in range(3):
             assert authorizer.decide(ADA, "reads", "lab/a").allowed
             assert not authorizer.decide(ADA, "reads", "lab/b").allowed
             assert not authorizer.decide(ANONYMOUS, "reads", "lab/a").allowed
             assert authorizer.decide(ADA, "reads", "lab/a", [GENE]).allowed
-        assert len(served.questions) == 4
+        assert len(served.policy_inputs) == 4
 
     def test_long_requests_are_not_cached(self, served: Issuer) -> None:
         served.decide = lambda _: {"result": False}
@@ -86,7 +86,7 @@ class TestAPolicyServiceDecides:
             before = tracemalloc.get_traced_memory()[0]
             for number in range(3):
                 authorizer.decide(ANONYMOUS, "reads", f"lab/{number}", tuple(regions))
-            served.questions.clear()
+            served.policy_inputs.clear()
             assert tracemalloc.get_traced_memory()[0] - before < 100_000
         finally:
             tracemalloc.stop()
@@ -114,10 +114,10 @@ class TestAPolicyServiceDecides:
         regions = [{"referenceName": "1", "start": 9 * number, "end": 9 * number + 5} for number in range(60_000)]
         served.decide = lambda _: {"result": {"allow": True, "regions": regions}}
         authorizer = self.authorizer(served)
-        served.questions.clear()
+        served.policy_inputs.clear()
         ids = ["a", "b", "c", "d", "d", "a"]
         assert all(authorizer.decide(ADA, "reads", resource_id).allowed for resource_id in ids)
-        assert [question["id"] for question in served.questions] == ["a", "b", "c", "d", "a"]
+        assert [question["id"] for question in served.policy_inputs] == ["a", "b", "c", "d", "a"]
 
     def test_a_late_answer_is_a_failure(self, served: Issuer) -> None:
         served.decide, served.delay = lambda _: {"result": True}, 0.5

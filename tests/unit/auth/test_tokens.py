@@ -220,7 +220,7 @@ class TestOverHttp:
         client = JsonClient(5)
         keys = Keys(lambda: client.get(served.jwks_url), ALGORITHMS, issuer=served.url, interval=60)
         authenticator = Authenticator({served.url: Trusted(served.url, [AUDIENCE], keys, 0, None)}, client=client)
-        served.asked.clear()
+        served.requested_paths.clear()
         tokens = [served.token(headers={"kid": f"no key {number}"}) for number in range(1000)]
 
         def status(token: str) -> int:
@@ -232,9 +232,9 @@ class TestOverHttp:
 
         with ThreadPoolExecutor(16) as pool:
             assert set(pool.map(status, tokens)) == {401}
-        assert served.asked == ["/jwks"]
+        assert served.requested_paths == ["/jwks"]
         assert status(served.token()) == 200
-        assert served.asked == ["/jwks"]
+        assert served.requested_paths == ["/jwks"]
 
     def test_an_unavailable_key_set_is_503(self, served: Issuer) -> None:
         client = JsonClient(1)
@@ -291,10 +291,10 @@ class TestOpaqueTokensAreIntrospected:
             "scope": "read",
             "exp": clock.now + 600,
         }
-        served.asked.clear()
+        served.requested_paths.clear()
         for _ in range(3):
             assert authenticator.authenticate("Bearer tok-1").subject == "ada"
-        assert served.asked == ["/introspect"]
+        assert served.requested_paths == ["/introspect"]
         served.opaque["tok-1"]["active"] = False
         clock.now += 61
         refusal(authenticator, "tok-1")
@@ -321,9 +321,9 @@ class TestOpaqueTokensAreIntrospected:
     def test_a_refusal_is_cached_for_a_moment(self, served: Issuer) -> None:
         clock = Clock(time.time())
         authenticator = self.authenticator(served, clock)
-        served.asked.clear()
+        served.requested_paths.clear()
         assert len({refusal(authenticator, "tok-4") for _ in range(50)}) == 1
-        assert served.asked == ["/introspect"]
+        assert served.requested_paths == ["/introspect"]
         served.opaque["tok-4"] = {"active": True, "sub": "ada", "aud": AUDIENCE}
         clock.now += 5
         assert authenticator.authenticate("Bearer tok-4").subject == "ada"
@@ -335,9 +335,9 @@ class TestOpaqueTokensAreIntrospected:
         authenticator.authenticate("Bearer tok-5")
         for number in range(10):
             refusal(authenticator, f"bad-{number}")
-        served.asked.clear()
+        served.requested_paths.clear()
         authenticator.authenticate("Bearer tok-5")
-        assert (served.asked, len(authenticator._refusals)) == ([], 3)
+        assert (served.requested_paths, len(authenticator._refusals)) == ([], 3)
 
     def test_an_unavailable_service_is_503(self, served: Issuer) -> None:
         served.is_broken = True
@@ -359,10 +359,10 @@ class TestPassportsComeFromTheTokenOrTheBroker:
         return Authenticator({served.url: trusted}, passports=passports, client=client)
 
     def test_of_the_token(self, served: Issuer) -> None:
-        served.asked.clear()
+        served.requested_paths.clear()
         token = served.token(ga4gh_passport_v1=[served.visa(VISA_VALUE)])
         assert [visa.value for visa in self.authenticator(served).authenticate(f"Bearer {token}").visas] == [VISA_VALUE]
-        assert "/userinfo" not in served.asked
+        assert "/userinfo" not in served.requested_paths
 
     def test_of_a_passport(self, served: Issuer) -> None:
         token = served.token(headers={"typ": "vnd.ga4gh.passport+jwt"}, ga4gh_passport_v1=[served.visa(VISA_VALUE)])
@@ -376,22 +376,22 @@ class TestPassportsComeFromTheTokenOrTheBroker:
             refusal(self.authenticator(served), token)
 
     def test_of_the_broker_in_one_request(self, served: Issuer) -> None:
-        served.asked.clear()
+        served.requested_paths.clear()
         served.passports["ada"] = [served.visa(VISA_VALUE)]
         authenticator, token = self.authenticator(served), served.token()
         for _ in range(3):
             assert [visa.value for visa in authenticator.authenticate(f"Bearer {token}").visas] == [VISA_VALUE]
-        assert served.asked.count("/userinfo") == 1
+        assert served.requested_paths.count("/userinfo") == 1
 
     def test_not_of_another_subject(self, served: Issuer) -> None:
         assert "another subject" in refusal(self.authenticator(served), served.token(sub="mallory"))
 
     def test_a_token_that_the_broker_refuses_is_refused(self, served: Issuer) -> None:
         authenticator, token = self.authenticator(served), served.token(sub="nobody")
-        served.asked.clear()
+        served.requested_paths.clear()
         for _ in range(5):
             assert "refuses it" in refusal(authenticator, token)
-        assert served.asked.count("/userinfo") == 1
+        assert served.requested_paths.count("/userinfo") == 1
 
     def test_an_unavailable_broker_is_503(self, served: Issuer) -> None:
         authenticator, token = self.authenticator(served), served.token(sub="bob")

@@ -57,15 +57,15 @@ class TestAccessControl:
         ],
     )
     def test_faults(self, tmp_path: Path, auth: str, message: str) -> None:
-        found = faults(tmp_path, self.text(tmp_path, auth))
-        assert any(one.startswith(message) for one in found), found
-        assert self.SECRET not in "".join(found)
+        lines = faults(tmp_path, self.text(tmp_path, auth))
+        assert any(one.startswith(message) for one in lines), lines
+        assert self.SECRET not in "".join(lines)
 
     @pytest.mark.parametrize("section", ["auth:", "auth: null", "auth: ~\n", "auth:\n  # rules: [{ids: ['*']}]"])
     def test_an_empty_section_does_not_switch_it_off(self, tmp_path: Path, section: str) -> None:
         storages = f"storages: {{lab: {{type: local, root: '{tmp_path}'}}}}"
-        (found,) = faults(tmp_path, f"{storages}\ndatasets: [{{prefix: '', storage: lab}}]\n{section}\n")
-        assert found.startswith("auth: is empty: ")
+        (line,) = faults(tmp_path, f"{storages}\ndatasets: [{{prefix: '', storage: lab}}]\n{section}\n")
+        assert line.startswith("auth: is empty: ")
 
     def test_paths_count_from_the_file_and_secrets_are_read(self, tmp_path: Path) -> None:
         (tmp_path / "key").write_text(self.SECRET + "\n")
@@ -78,17 +78,17 @@ class TestAccessControl:
         )
         path = tmp_path / "config.yaml"
         path.write_text(self.text(tmp_path, auth))
-        found = read_config(path).auth
-        assert found is not None and found.introspection is not None
-        assert found.secrets[0].get_secret_value() == self.SECRET
-        assert found.introspection.client_secret.get_secret_value() == "any text: will do"
-        assert (found.audit, found.issuers[0].jwks) == (str(tmp_path / "audit.log"), str(tmp_path / "jwks.json"))
-        assert self.SECRET not in repr(found) and "any text" not in repr(found)
+        config = read_config(path).auth
+        assert config is not None and config.introspection is not None
+        assert config.secrets[0].get_secret_value() == self.SECRET
+        assert config.introspection.client_secret.get_secret_value() == "any text: will do"
+        assert (config.audit, config.issuers[0].jwks) == (str(tmp_path / "audit.log"), str(tmp_path / "jwks.json"))
+        assert self.SECRET not in repr(config) and "any text" not in repr(config)
 
     def test_no_secret_lies_where_it_can_be_fetched(self, tmp_path: Path) -> None:
         data = tmp_path / "data"
         data.mkdir()
         (data / "key").write_text(self.SECRET)
         auth = "secrets: ['file:data/key'], rules: [{ids: ['*']}]"
-        (found,) = faults(tmp_path, self.text(data, auth, "files: {storages: [lab]}"))
-        assert found.startswith("files.storages[0]: ") and str(data / "key") in found
+        (line,) = faults(tmp_path, self.text(data, auth, "files: {storages: [lab]}"))
+        assert line.startswith("files.storages[0]: ") and str(data / "key") in line

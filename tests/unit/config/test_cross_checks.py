@@ -12,7 +12,7 @@ class TestEachDatasetCanBeReached:
     READS = "reads: {BAM: {storage: a, key: a.bam}}"
 
     @pytest.mark.parametrize(
-        ("entries", "found"),
+        ("entries", "expected"),
         [
             (f"{{id: service-info, {READS}}}", ["datasets[0].id: service-info "]),
             (f"{{id: /a, {READS}}}", ["datasets[0].id: must not start or end with '/'"]),
@@ -39,11 +39,11 @@ class TestEachDatasetCanBeReached:
             (f"{{prefix: b/, storage: a}}, {{id: b/c, {READS}}}", ["datasets[1].id: no request reaches it"]),
         ],
     )
-    def test_or_is_refused(self, tmp_path: Path, entries: str, found: list[str]) -> None:
+    def test_or_is_refused(self, tmp_path: Path, entries: str, expected: list[str]) -> None:
         text = f"storages: {{a: {{type: local, root: {tmp_path}}}}}\ndatasets: [{entries}]\n"
         lines = faults(tmp_path, text)
-        assert len(lines) == len(found)
-        assert all(map(str.startswith, lines, found))
+        assert len(lines) == len(expected)
+        assert all(map(str.startswith, lines, expected))
 
     def test_hidden_ones_belong_to_no_earlier_prefix(self, tmp_path: Path) -> None:
         path = tmp_path / "config.yaml"

@@ -121,7 +121,7 @@ class TestAFaultIsOneLine:
     """A fault of a setting is reported once, with a suggestion."""
 
     @pytest.mark.parametrize(
-        ("text", "found"),
+        ("text", "expected"),
         [
             (
                 "datasets: [{prefx: lab/, storage: a}]",
@@ -148,10 +148,10 @@ class TestAFaultIsOneLine:
             ("datasets: [{prefix: '', storage: a}]\ncors: {origins: 5}", "cors.origins: Input should be a valid list"),
         ],
     )
-    def test_of_datasets(self, tmp_path: Path, text: str, found: str) -> None:
+    def test_of_datasets(self, tmp_path: Path, text: str, expected: str) -> None:
         lines = faults(tmp_path, f"storages: {{a: {{type: local, root: '{tmp_path}'}}}}\n{text}\n")
         assert [line.replace("there is no such setting; did you mean", "...") for line in lines] == [
-            line.replace("there is no such setting; did you mean", "...") for line in found.split("|")
+            line.replace("there is no such setting; did you mean", "...") for line in expected.split("|")
         ]
 
     def test_of_a_storages_type(self, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ class TestAFaultIsOneLine:
         assert faults(tmp_path, text) == ["storages.a.tpye: there is no such setting; did you mean type?"]
 
     @pytest.mark.parametrize(
-        ("auth", "found"),
+        ("auth", "expected"),
         [
             ("issuers: [{issuer: a, jwks: 'https://a/', audience: 5}]", "issuers[0].audience: Input should be a valid"),
             ("rules: [{ids: [a], claims: {b: {equals: [c]}}}]", "rules[0].claims.b.equals: must be a text, a number"),
@@ -168,7 +168,7 @@ class TestAFaultIsOneLine:
             ("rules: [{ids: [a], visas: [{valu: b}]}]", "rules[0].visas[0].valu: there is no such setting; did you"),
         ],
     )
-    def test_of_access_control(self, tmp_path: Path, auth: str, found: str) -> None:
+    def test_of_access_control(self, tmp_path: Path, auth: str, expected: str) -> None:
         common = "secrets: [s3cret-0123456789abc], passports: {visa_issuers: [{issuer: a, jwks: 'https://a/'}]}"
         rules = "" if "rules" in auth else "rules: [{ids: [a]}], "
         lines = faults(
@@ -176,7 +176,7 @@ class TestAFaultIsOneLine:
             f"storages: {{a: {{type: local, root: '{tmp_path}'}}}}\ndatasets: [{{prefix: '', storage: a}}]\n"
             f"auth: {{{common}, {rules}{auth}}}\n",
         )
-        assert len(lines) == 1 and lines[0].startswith(f"auth.{found}"), lines
+        assert len(lines) == 1 and lines[0].startswith(f"auth.{expected}"), lines
 
     COMMON = "storages: {a: {type: local, root: /tmp}}\ndatasets: [{prefix: '', storage: a}]\n"
 
@@ -208,22 +208,22 @@ class TestPathsAreResolved:
         (tmp_path / "data").mkdir()
         path = tmp_path / "config.yaml"
         path.write_text(
-            "storages: {a: {type: local, root: data}}\ndatasets: [{prefix: '', storage: a}]\ncache: {folder: kept}\n"
+            "storages: {a: {type: local, root: data}}\ndatasets: [{prefix: '', storage: a}]\ncache: {folder: cache}\n"
         )
         config = read_config(path)
         assert local(config, "a").root == tmp_path / "data"
-        assert config.cache.folder == tmp_path / "kept"
+        assert config.cache.folder == tmp_path / "cache"
 
     def test_of_igv_js(self, tmp_path: Path) -> None:
         path = tmp_path / "config.yaml"
         common = f"storages: {{a: {{type: local, root: {tmp_path}}}}}\ndatasets: [{{prefix: '', storage: a}}]\n"
         (tmp_path / "igv.js").touch()
-        for given, found in (
+        for value, resolved in (
             ("igv.js", str(tmp_path / "igv.js")),
             ("https://x.example/i.js", "https://x.example/i.js"),
         ):
-            path.write_text(f"{common}browser: {{igv_js: '{given}'}}\n")
-            assert read_config(path).browser.igv_js == found
+            path.write_text(f"{common}browser: {{igv_js: '{value}'}}\n")
+            assert read_config(path).browser.igv_js == resolved
 
     def test_the_users_cache_folder(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

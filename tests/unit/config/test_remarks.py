@@ -36,11 +36,11 @@ class TestRemarks:
             " introspection: {url: 'http://HOST/i', client_id: b, client_secret: c},"
             " passports: {visa_issuers: [{issuer: a, jwks: 'http://HOST/v'}]}, policy: {url: 'http://HOST/p?t=SECRET'}"
         )
-        found = self.remarks(tmp_path, auth.replace("HOST", host))
+        lines = self.remarks(tmp_path, auth.replace("HOST", host))
         paths = ["issuers[0].jwks", "issuers[0].userinfo", "introspection.url", "passports.visa_issuers[0].jwks"]
         expected = [f"auth.{path}" for path in [*paths, "policy.url"]] if is_exposed else []
-        assert [line.partition(": ")[0] for line in found] == expected
-        assert "SECRET" not in "".join(found)
+        assert [line.partition(": ")[0] for line in lines] == expected
+        assert "SECRET" not in "".join(lines)
         assert not self.remarks(tmp_path, auth.replace("HOST", host).replace("http:", "https:"))
 
     def test_remarks_are_logged_when_a_web_server_creates_the_application(
@@ -57,6 +57,6 @@ class TestRemarks:
             "passports: {visa_issuers: [{issuer: a, jwks: 'https://a/'}, {issuer: b, jwks: 'https://b/'}]},"
             " rules: [{ids: [x], visas: [{value: v, issuer: a}, w]}]"
         )
-        (found,) = self.remarks(tmp_path, auth)
-        assert found.startswith("auth.rules[0].visas[1]: any of the 2 visa issuers can grant this")
+        (line,) = self.remarks(tmp_path, auth)
+        assert line.startswith("auth.rules[0].visas[1]: any of the 2 visa issuers can grant this")
         assert not self.remarks(tmp_path, auth.replace(", {issuer: b, jwks: 'https://b/'}", ""))

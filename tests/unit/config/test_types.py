@@ -37,17 +37,17 @@ class TestOriginsAreWrittenInFull:
     )
     @pytest.mark.parametrize("written", ["{!r}", "['https://a.example', {!r}]"])
     def test_origins_that_browsers_never_send_are_refused(self, tmp_path: Path, origin: str, written: str) -> None:
-        (found,) = faults(
+        (line,) = faults(
             tmp_path,
             f"storages: {{a: {{type: local, root: {tmp_path}}}}}\ndatasets: [{{prefix: '', storage: a}}]\n"
             f"cors: {{origins: {written.format(origin)}}}\n",
         )
-        assert found.startswith(f"cors.origins{'[1]' if '[' in written else ''}: {origin!r} ")
+        assert line.startswith(f"cors.origins{'[1]' if '[' in written else ''}: {origin!r} ")
 
     def test_all_that_are_refused_are_named(self, tmp_path: Path) -> None:
         text = f"storages: {{a: {{type: local, root: {tmp_path}}}}}\ndatasets: [{{prefix: '', storage: a}}]\n"
-        found = faults(tmp_path, f"{text}cors: {{origins: [igv.org, 'https://a.example', 'https://b.example/']}}\n")
-        assert [line.partition(" ")[0] for line in found] == ["cors.origins[0]:", "cors.origins[2]:"]
+        lines = faults(tmp_path, f"{text}cors: {{origins: [igv.org, 'https://a.example', 'https://b.example/']}}\n")
+        assert [line.partition(" ")[0] for line in lines] == ["cors.origins[0]:", "cors.origins[2]:"]
 
 
 class TestSecrets:
@@ -63,8 +63,8 @@ class TestSecrets:
         for secret in ("file:key", f"file:{tmp_path / 'key'}", self.SECRET):
             path.write_text(self.storage(tmp_path, "url: https://a.example/raw", f"secret: '{secret}'"))
             config = read_config(path)
-            found = local(config, "lab").secret
-            assert found is not None and found.get_secret_value() == self.SECRET
+            stored = local(config, "lab").secret
+            assert stored is not None and stored.get_secret_value() == self.SECRET
             assert self.SECRET not in repr(config) + str(config) + config.model_dump_json()
 
     def test_a_secret_in_a_storage_of_plain_files_is_a_fault(self, tmp_path: Path) -> None:
@@ -77,8 +77,8 @@ class TestSecrets:
         path = tmp_path / "config.yaml"
         path.write_text(self.storage(data, *settings))
         assert read_config(path)
-        (found,) = faults(tmp_path, self.storage(data, *settings) + opened)
-        assert found.startswith("files.storages[0]: ") and str(data / "key") in found
+        (line,) = faults(tmp_path, self.storage(data, *settings) + opened)
+        assert line.startswith("files.storages[0]: ") and str(data / "key") in line
         settings = ("url: https://a.example/", "secret: file:key")
         path.write_text(self.storage(data, *settings) + opened)
         assert read_config(path)
@@ -101,9 +101,9 @@ class TestSecrets:
     )
     def test_a_fault_is_reported_without_the_secret(self, tmp_path: Path, settings: tuple[str, ...]) -> None:
         (tmp_path / "bad").write_text("s3cret-of-two\nlines-of-s3cret\n")
-        found = faults(tmp_path, self.storage(tmp_path, *settings))
-        assert len(found) == 1 and found[0].startswith("storages.lab")
-        assert "s3cret" not in found[0]
+        lines = faults(tmp_path, self.storage(tmp_path, *settings))
+        assert len(lines) == 1 and lines[0].startswith("storages.lab")
+        assert "s3cret" not in lines[0]
 
     def test_an_error_of_yaml_does_not_quote_a_secret(self, tmp_path: Path) -> None:
         text = self.storage(tmp_path, "secret: s3cret-0123456789: x", "url: https://a.example/")
@@ -132,13 +132,13 @@ class TestWeakSecrets:
     @pytest.mark.parametrize("in_file", [False, True])
     def test_weak_secrets_are_refused(self, tmp_path: Path, secret: str, reason: str, in_file: bool) -> None:
         (tmp_path / "key").write_text(secret + "\n")
-        (found,) = faults(tmp_path, self.text(tmp_path, "file:key" if in_file else secret))
-        assert found.startswith("auth.secrets[0]: ") and reason in found and secret not in found
+        (line,) = faults(tmp_path, self.text(tmp_path, "file:key" if in_file else secret))
+        assert line.startswith("auth.secrets[0]: ") and reason in line and secret not in line
 
     def test_a_client_secret_that_is_a_placeholder(self, tmp_path: Path) -> None:
         introspection = "introspection: {url: 'https://a/', client_id: b, client_secret: change-me}, rules"
-        (found,) = faults(tmp_path, self.text(tmp_path, "s3cret-0123456789abc").replace("rules", introspection))
-        assert found.startswith("auth.introspection.client_secret: is the placeholder")
+        (line,) = faults(tmp_path, self.text(tmp_path, "s3cret-0123456789abc").replace("rules", introspection))
+        assert line.startswith("auth.introspection.client_secret: is the placeholder")
 
     @pytest.mark.parametrize("length", [16, 32])
     def test_random_secrets_are_accepted(self, tmp_path: Path, length: int) -> None:
@@ -162,8 +162,8 @@ class TestWeakSecrets:
         key.write_text("s3cret-0123456789abc")
         key.chmod(mode)
         if fault:
-            (found,) = faults(tmp_path, self.text(tmp_path, "file:key"))
-            assert found.startswith("auth.secrets[0]: ") and fault in found
+            (line,) = faults(tmp_path, self.text(tmp_path, "file:key"))
+            assert line.startswith("auth.secrets[0]: ") and fault in line
             return
         path.write_text(self.text(tmp_path, "file:key"))
         remarks = read_config(path).remarks
@@ -179,8 +179,8 @@ class TestWeakSecrets:
         folder.chmod(mode)
         path, text = tmp_path / "config.yaml", self.text(tmp_path, "file:keys/key")
         if is_refused:
-            (found,) = faults(tmp_path, text)
-            assert found.startswith("auth.secrets[0]: ") and found.endswith("keys: run `chmod o-w` on it")
+            (line,) = faults(tmp_path, text)
+            assert line.startswith("auth.secrets[0]: ") and line.endswith("keys: run `chmod o-w` on it")
         else:
             path.write_text(text)
             read_config(path)
@@ -190,5 +190,5 @@ class TestWeakSecrets:
         jwks.write_text("{}")
         jwks.chmod(0o666)
         issuers = "issuers: [{issuer: a, audience: b, jwks: jwks.json}], rules"
-        (found,) = faults(tmp_path, self.text(tmp_path, "s3cret-0123456789abc").replace("rules", issuers, 1))
-        assert found.startswith("auth.issuers[0].jwks: ") and "chmod o-w" in found
+        (line,) = faults(tmp_path, self.text(tmp_path, "s3cret-0123456789abc").replace("rules", issuers, 1))
+        assert line.startswith("auth.issuers[0].jwks: ") and "chmod o-w" in line
