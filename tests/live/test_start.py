@@ -321,7 +321,7 @@ class TestEachExampleStarts:
             ticket = server.http.get("/reads/NA00001")
             assert ticket.status == 200
             urls = [one["url"] for one in json.loads(ticket.body)["htsget"]["urls"]]
-            assert all(url.startswith(("https://genomics.example.org/blocks/", "data:")) for url in urls)
+            assert all(url.startswith(("https://htsget.example.org/blocks/", "data:")) for url in urls)
 
     def test_hospital(self, checkout: Path) -> None:
         with self.start(checkout, "hospital.yaml") as server:
