@@ -39,13 +39,7 @@ def make_authenticator(config: AuthConfig) -> Authenticator:
     """The verifier of tokens."""
     client = JsonClient(_TIMEOUT)
     issuers = {
-        one.issuer: Issuer(
-            one.issuer,
-            [one.audience] if isinstance(one.audience, str) else one.audience,
-            _keys(one, client),
-            one.leeway,
-            one.userinfo,
-        )
+        one.issuer: Issuer(one.issuer, one.audience, _keys(one, client), one.leeway, one.userinfo)
         for one in config.issuers
     }
     passports = None
@@ -62,9 +56,8 @@ def make_authenticator(config: AuthConfig) -> Authenticator:
     introspection = None
     if config.introspection is not None:
         service = config.introspection
-        audience = [service.audience] if isinstance(service.audience, str) else service.audience
         introspection = Introspection(
-            service.url, service.client_id, service.client_secret.get_secret_value(), audience, service.cache
+            service.url, service.client_id, service.client_secret.get_secret_value(), service.audience, service.cache
         )
     return Authenticator(issuers, introspection=introspection, passports=passports, client=client)
 

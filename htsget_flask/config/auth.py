@@ -42,7 +42,7 @@ class SignerConfig(Model):
 class IssuerConfig(SignerConfig):
     """A trusted issuer of bearer tokens."""
 
-    audience: Names = Field(description="The claim `aud` that its tokens need, or a list of which one is enough.")
+    audience: Names = Field(description="The claim `aud` that its tokens need: a text, or a list of alternatives.")
     userinfo: Url | None = Field(
         None, description="URL that returns the GA4GH passport of a token's bearer, where the token holds none."
     )
@@ -55,7 +55,8 @@ class IntrospectionConfig(Model):
     client_id: str = Field(min_length=1, description="This server's client id at the endpoint.")
     client_secret: ClientSecret = Field(description="The client's secret, or `file:` and the path of its file.")
     audience: Names | None = Field(
-        None, description="The claim `aud` that a token needs, or a list of which one is enough; by default any."
+        None,
+        description="The claim `aud` that a token needs: a text, or a list of alternatives; by default any.",
     )
     cache: float = Field(60, ge=0, description="How long an answer is cached, in s.")
 

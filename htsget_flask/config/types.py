@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -150,6 +151,10 @@ def host_name(value: str) -> str:
         raise ValueError(f"{value!r} must be a host's name or address without a port; IPv6 in brackets") from None
 
 
+def _one_or_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 def _text_tag(value: Any) -> str:
     return TEXT_TAGS[not isinstance(value, str)]
 
@@ -164,11 +169,7 @@ WebOrigins = Annotated[
     Annotated[_WebOrigin, Tag(TEXT_TAGS[0])] | Annotated[list[_WebOrigin], Tag(TEXT_TAGS[1])],
     Discriminator(_text_tag),
 ]
-_Name = Annotated[str, Field(min_length=1)]
-Names = Annotated[
-    Annotated[_Name, Tag(TEXT_TAGS[0])] | Annotated[list[_Name], Field(min_length=1), Tag(TEXT_TAGS[1])],
-    Discriminator(_text_tag),
-]
+Names = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_one_or_list), Field(min_length=1)]
 
 
 def _resolve(path: str | Path, info: ValidationInfo) -> Path:
