@@ -80,8 +80,8 @@ class Access:
     def record_denial(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None, reason: str) -> None:
         """Record that a request that was allowed is denied after all."""
 
-    def record_listing(self, what: str, shown: int) -> None:
-        """Record that `shown` entries of a list were shown: those that the request has access to."""
+    def record_listing(self, endpoint: str, shown: int) -> None:
+        """Record that a listing showed this number of entries: those that the request has access to."""
 
     def seal(self, key: str) -> str:
         """A key as an opaque cursor for URLs, encrypted if the request may not know the key."""
@@ -207,9 +207,9 @@ class LimitedAccess(Access):
     def record_denial(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None, reason: str) -> None:
         self._record(endpoint, resource_id, regions, "denied", reason)
 
-    def record_listing(self, what: str, shown: int) -> None:
+    def record_listing(self, endpoint: str, shown: int) -> None:
         self._was_decided = True
-        self._record(what, None, None, "allowed", f"{shown} shown")
+        self._record(endpoint, None, None, "allowed", f"{shown} shown")
 
     def seal(self, key: str) -> str:
         return self._gate.url_signer.seal(key)
