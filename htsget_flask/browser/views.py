@@ -12,7 +12,7 @@ from htsget_flask.browser.tracks import describe, sizes
 from htsget_flask.datasets.catalog import Source
 from htsget_flask.datasets.inventory import DatasetSummary
 from htsget_flask.errors import InvalidInput, NotFound
-from htsget_flask.formats import ENDPOINTS
+from htsget_flask.formats.table import ENDPOINTS
 from htsget_flask.services import current_services
 from htsget_flask.web.views import base_url
 
