@@ -1,15 +1,17 @@
 """The endpoints that make tickets, and what GA4GH service-info and service-registry tell of them."""
 
+import json
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-from flask import Blueprint, Request, Response, jsonify, request
+from flask import Blueprint
 from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.wrappers import Request
 
 from htsget_flask.auth.access import Access, access_of
 from htsget_flask.auth.signed_urls import block_parts
+from htsget_flask.config import Config
 from htsget_flask.datasets.catalog import DataFile
 from htsget_flask.datasets.open_file import FilePart, OpenFile
 from htsget_flask.errors import Gone, NotFound, PermissionDenied, ServiceUnavailable
@@ -23,15 +25,13 @@ from htsget_flask.htsget.region_grants import plan_records, record_blocks
 from htsget_flask.htsget.ticket import ticket
 from htsget_flask.ranges import ByteRange
 from htsget_flask.regions import RegionSet
-from htsget_flask.services import Services, current_services
+from htsget_flask.services import Services
 from htsget_flask.storage import SignedUrl, VersionError
 from htsget_flask.web.answer import Answer, answer_with
 from htsget_flask.web.delivery import send_bytes, send_range, send_stream
+from htsget_flask.web.errors import media_type
 from htsget_flask.web.request_body import read_body
-from htsget_flask.web.views import View, base_url, describe_service, media_type
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
+from htsget_flask.web.views import View, base_url, describe_service
 
 HTSGET_VERSION = "1.3.0"
 
@@ -40,13 +40,11 @@ blueprint = Blueprint("htsget", __name__)
 # The URL of a data block names all that decides over its bytes: they may be kept for as long as a view is looked at.
 _BLOCK_HEADERS = {"Cache-Control": "private, max-age=3600, immutable", "Vary": "Origin"}
 
-ViewFunction = TypeVar("ViewFunction", bound=Callable[..., Response])
 
-
-def _for_each_endpoint(rule: str, methods: list[str]) -> Callable[[ViewFunction], ViewFunction]:
+def _for_each_endpoint(rule: str, methods: list[str]) -> Callable[[View], View]:
     """Route a path to the view once for each endpoint; as part of the path they match faster than as a parameter."""
 
-    def register(view: ViewFunction) -> ViewFunction:
+    def register(view: View) -> View:
         for endpoint in ENDPOINTS:
             name = f"{view.__name__}_{endpoint}"
             blueprint.add_url_rule(rule.format(endpoint), name, view, defaults={"endpoint": endpoint}, methods=methods)
@@ -56,38 +54,37 @@ def _for_each_endpoint(rule: str, methods: list[str]) -> Callable[[ViewFunction]
 
 
 @_for_each_endpoint("/{}/<path:dataset_id>", methods=["GET"])
-@partial(View, needs_public_url=True)
-def get_ticket(services: Services, environ: "WSGIEnvironment", endpoint: str, dataset_id: str) -> Answer:
+@View
+def get_ticket(services: Services, request: Request, endpoint: str, dataset_id: str) -> Answer:
     """The ticket that a GET request asks for."""
-    asked = Request(environ)
     strict = services.config.htsget.strict_header_class
-    query = parse_get(asked.args, endpoint, strict_header_class=strict)
-    return _ticket(services, asked, endpoint, dataset_id, query)
+    query = parse_get(request.args, endpoint, strict_header_class=strict)
+    return _ticket(services, request, endpoint, dataset_id, query)
 
 
 @_for_each_endpoint("/{}/<path:dataset_id>", methods=["POST"])
-@partial(View, needs_public_url=True)
-def post_ticket(services: Services, environ: "WSGIEnvironment", endpoint: str, dataset_id: str) -> Answer:
+@View
+def post_ticket(services: Services, request: Request, endpoint: str, dataset_id: str) -> Answer:
     """The ticket that a POST request asks for."""
-    asked, options = Request(environ), services.config.htsget
+    options = services.config.htsget
     # Clients that probe with a form's type have to fall back to GET: a ticket would mislead them.
-    if asked.mimetype != "application/json":
+    if request.mimetype != "application/json":
         raise UnsupportedMediaType("the body's Content-Type must be application/json")
-    refuse_arguments(asked.args)
+    refuse_arguments(request.args)
     query = parse_post(
-        read_body(environ, options.max_post_bytes),
+        read_body(request.environ, options.max_post_bytes),
         endpoint,
         strict_header_class=options.strict_header_class,
         max_regions=options.max_regions,
     )
-    return _ticket(services, asked, endpoint, dataset_id, query)
+    return _ticket(services, request, endpoint, dataset_id, query)
 
 
 @_for_each_endpoint("/blocks/<etag>/<piece>/{}/<format_name>/<path:dataset_id>", methods=["GET"])
-@View
+@partial(View, needs_public_url=False)
 def get_block(
     services: Services,
-    environ: "WSGIEnvironment",
+    request: Request,
     etag: str,
     piece: str,
     endpoint: str,
@@ -95,7 +92,7 @@ def get_block(
     dataset_id: str,
 ) -> Answer:
     """Exactly the bytes of one data block, of the version of the file that its ticket was made for."""
-    wanted = from_path_segment(piece)
+    environ, wanted = request.environ, from_path_segment(piece)
     # Records are cut only for who may see no more: to do it for everybody would be work for nothing.
     if wanted is None or format_name not in FORMATS or (isinstance(wanted, Records) and services.gate is None):
         raise NotFound("there is no such data block")
@@ -127,11 +124,12 @@ def get_block(
 
 
 @_for_each_endpoint("/{}/service-info", methods=["GET"])
-def service_info(endpoint: str) -> Response:
+@View
+def service_info(services: Services, request: Request, endpoint: str) -> Answer:
     """What GA4GH service-info tells of an endpoint."""
-    return jsonify(
+    return _json(
         {
-            **_service(endpoint),
+            **_service(services.config, endpoint),
             "htsget": {
                 "datatype": endpoint,
                 "formats": [format_.name for format_ in FORMATS.values() if format_.endpoint == endpoint],
@@ -143,43 +141,48 @@ def service_info(endpoint: str) -> Response:
 
 
 @blueprint.get("/service-info")
-def registry_info() -> Response:
+@View
+def registry_info(services: Services, request: Request) -> Answer:
     """What GA4GH service-info tells of the registry that lists the endpoints."""
     registry = {"group": "org.ga4gh", "artifact": "service-registry", "version": "1.0.0"}
-    return jsonify({**describe_service(current_services().config, "registry"), "type": registry})
+    return _json({**describe_service(services.config, "registry"), "type": registry})
 
 
 @blueprint.get("/services")
-def registry() -> Response:
+@View
+def registry(services: Services, request: Request) -> Answer:
     """The endpoints that are on (GA4GH service-registry)."""
-    return jsonify([_registered(endpoint) for endpoint in ENDPOINTS])
+    return _json([_registered(services.config, request, endpoint) for endpoint in ENDPOINTS])
 
 
 @blueprint.get("/services/types")
-def registry_types() -> Response:
+@View
+def registry_types(services: Services, request: Request) -> Answer:
     """The types of the endpoints that are on."""
-    return jsonify([_service(ENDPOINTS[0])["type"]])
+    return _json([_service(services.config, ENDPOINTS[0])["type"]])
 
 
 @blueprint.get("/services/<service_id>")
-def registry_entry(service_id: str) -> Response:
+@View
+def registry_entry(services: Services, request: Request, service_id: str) -> Answer:
     """One of the endpoints that are on."""
     for endpoint in ENDPOINTS:
-        if _registered(endpoint)["id"] == service_id:
-            return jsonify(_registered(endpoint))
+        entry = _registered(services.config, request, endpoint)
+        if entry["id"] == service_id:
+            return _json(entry)
     raise NotFound(f"there is no service {service_id[:200]!r}")
 
 
-def _ticket(services: Services, asked: Request, endpoint: str, dataset_id: str, query: Query) -> Answer:
-    access = access_of(asked.environ)
+def _ticket(services: Services, request: Request, endpoint: str, dataset_id: str, query: Query) -> Answer:
+    access = access_of(request.environ)
     # A region whose reference is not known yet takes two decisions: the first is that over the file's header.
     granted = access.require(endpoint, dataset_id, None if query.needs_header else query.regions)
     # For a while tickets may be made for a file that was replaced: their blocks then answer that it is gone.
     for fresh in (False, True):
         try:
             file = services.catalog.locate(endpoint, dataset_id, query.format, fresh=fresh)
-            body = _ticket_of(services, asked, file, query, access, granted, fresh=fresh)
-            content_type = media_type(asked.environ.get("HTTP_ACCEPT", ""))
+            body = _ticket_of(services, request, file, query, access, granted, fresh=fresh)
+            content_type = media_type(request.environ.get("HTTP_ACCEPT", ""))
             return answer_with(body, {"Content-Type": content_type, "Cache-Control": "no-store"})
         except VersionError:
             continue
@@ -188,7 +191,7 @@ def _ticket(services: Services, asked: Request, endpoint: str, dataset_id: str, 
 
 def _ticket_of(
     services: Services,
-    asked: Request,
+    request: Request,
     file: DataFile,
     query: Query,
     access: Access,
@@ -197,7 +200,7 @@ def _ticket_of(
     fresh: bool,
 ) -> bytes:
     options = services.config.htsget
-    base = base_url(services.config, asked)
+    base = base_url(services.config, request)
     before = f"{base}blocks/{file.stat.etag}/"
     after = f"/{file.source.format.endpoint}/{file.source.format.name}/{quote(file.source.id)}"
     never_inline = options.never_inline if file.source.never_inline is None else file.source.never_inline
@@ -259,12 +262,17 @@ def _block_url(
     return BlockUrl(f"{before}{spelled}{after}{access.signature_query(*parts)}", {})
 
 
-def _service(endpoint: str) -> dict[str, object]:
+def _service(config: Config, endpoint: str) -> dict[str, object]:
     return {
-        **describe_service(current_services().config, endpoint),
+        **describe_service(config, endpoint),
         "type": {"group": "org.ga4gh", "artifact": "htsget", "version": HTSGET_VERSION},
     }
 
 
-def _registered(endpoint: str) -> dict[str, object]:
-    return {**_service(endpoint), "url": f"{base_url(current_services().config, request)}{endpoint}"}
+def _registered(config: Config, request: Request, endpoint: str) -> dict[str, object]:
+    return {**_service(config, endpoint), "url": f"{base_url(config, request)}{endpoint}"}
+
+
+def _json(content: object) -> Answer:
+    text = json.dumps(content, separators=(",", ":"))
+    return answer_with(f"{text}\n".encode("ascii"), {"Content-Type": "application/json"})
