@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from itertools import islice
 from urllib.parse import quote, urlencode
 
-from htsget_flask.datasets.catalog import DataFile, Source
 from htsget_flask.datasets.example_regions import example_regions
 from htsget_flask.datasets.open_file import OpenFile
+from htsget_flask.datasets.source import DataFile, Source
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.formats import ENDPOINTS
 from htsget_flask.services import Services

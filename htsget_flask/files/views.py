@@ -78,9 +78,9 @@ def get_file(services: Services, request: Request, storage_name: str, key: str) 
     for max_age in (storage.max_age, 0, 0):
         try:
             stat = storage.stat(key, max_age=max_age)
-            direct_url = storage.redirect_url(key, stat) if environ["REQUEST_METHOD"] == "GET" else None
-            if direct_url is not None:
-                return Answer(307, {"Location": direct_url, **_REDIRECT_FIELDS})
+            signed = storage.signed_url(key, stat, pinned=False) if environ["REQUEST_METHOD"] == "GET" else None
+            if signed is not None:
+                return Answer(307, {"Location": signed.url, **_REDIRECT_FIELDS})
             file = storage.open(key, etag=stat.etag)
             return send_range(environ, file, ByteRange(0, stat.size), etag=stat.etag, headers=_fields(key, stat))
         except VersionError:

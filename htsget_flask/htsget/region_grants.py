@@ -1,87 +1,94 @@
-"""Answers to who may see regions only: exactly the records there, whatever shares a block with them."""
+"""Tickets for callers whose grant is limited to regions: overlapping records only, not the blocks that hold them."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
 from typing import BinaryIO
 
-from htsget_flask.datasets.open_file import FilePart, OpenFile
+from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, PermissionDenied
 from htsget_flask.formats.cram.recoder import Recoder
 from htsget_flask.formats.cram.region_filter import CramSource, select_recoded
 from htsget_flask.formats.reference_numbers import name_of
 from htsget_flask.formats.region_filter import Wanted, select
-from htsget_flask.htsget.data_blocks import Piece, Records
-from htsget_flask.htsget.plan import container_ranges, reference_id_of
+from htsget_flask.htsget.data_blocks import FilePart, Records
+from htsget_flask.htsget.plan import Span
 from htsget_flask.htsget.query import UNPLACED, Query
+from htsget_flask.htsget.reference_names import reference_id_of
 from htsget_flask.regions import Region, RegionSet
 from htsget_flask.sequences.open_sequence import LibraryBases
 
 
-def plan_records(query: Query, granted: RegionSet, file: OpenFile, bases: LibraryBases) -> Iterator[Piece]:
-    """The pieces that answer a query as far as it lies in the granted regions, behind the header.
+def plan_records(query: Query, granted: RegionSet, file: OpenFile) -> Sequence[Span]:
+    """The records that answer a query as far as it lies in the granted regions, in file order, and the end of file.
 
     Raises:
-        PermissionDenied: for CRAM whose references are not at hand: it cannot be cut at records without them.
-        NotFound: for a reference that the file does not know.
+        NotFound: for a reference that the file does not have.
     """
     if query.header_only:
-        return
-    asked = query.regions
-    for region in asked or ():
-        # Outside of a grant there may be a request for the reads without a position, which is answered with none.
+        return ()
+    for region in query.regions or ():
+        # Outside of a grant, a request for the reads without a position is answered with no records.
         if region.reference_name != UNPLACED or granted.opens(region):
             reference_id_of(region.reference_name, file)
-    # Where the records of each reference begin in the file: references may have any numbers.
-    found: dict[int, list[Records]] = {}
-    begins: dict[int, int] = {}
-    before = Region("")
-    for region in granted if asked is None else granted.restrict(asked):
+    # By reference, of which the numbers may be in another order than the records.
+    records: dict[int, list[Records]] = {}
+    offsets: dict[int, int] = {}
+    previous = Region("")
+    for region in granted if query.regions is None else granted.restrict(query.regions):
         name, start, end = region
-        after = (before.end or 0) if name == before.reference_name else 0
-        before = region
+        after = (previous.end or 0) if name == previous.reference_name else 0
+        previous = region
         reference_id = file.references.get(name)
-        begin = None if reference_id is None else _begin(file, reference_id, region, bases)
-        if reference_id is not None and begin is not None:
-            begins.setdefault(reference_id, begin)
-            found.setdefault(reference_id, []).append(Records(reference_id, start, end, after))
-    for reference_id in sorted(found, key=lambda one: begins[one]):
-        yield from found[reference_id]
-    yield FilePart.EOF
+        offset = None if reference_id is None else _first_offset(file, reference_id, region)
+        if reference_id is not None and offset is not None:
+            offsets.setdefault(reference_id, offset)
+            records.setdefault(reference_id, []).append(Records(reference_id, start, end, after))
+    ordered = sorted(records, key=lambda reference_id: offsets[reference_id])
+    return (*(block for reference_id in ordered for block in records[reference_id]), FilePart.EOF)
 
 
-def _begin(file: OpenFile, reference_id: int, region: Region, bases: LibraryBases) -> int | None:
+def _first_offset(file: OpenFile, reference_id: int, region: Region) -> int | None:
     """What orders the records of a region among those of other references; None where there are none."""
-    if not file.is_cram:
-        chunks = file.index.chunks(reference_id, region.start, region.end)
-        return chunks[0].begin if chunks else None
-    index = file.crai
-    places = index.overlapping(reference_id, region.start, region.end)
-    if not places:
-        return None
-    if not _is_at_hand(file, reference_id, bases) and file.needs_reference(int(index.containers[places[0]])):
-        raise PermissionDenied(
-            f"this token opens regions only, and the reference {region.reference_name!r} of this CRAM file, without "
-            "which it cannot be cut, is not at hand here"
-        )
-    # Containers may hold records of several references, which are in the order of their numbers.
-    return reference_id
+    if file.is_cram:
+        # Containers may hold records of several references, which are in the order of their numbers.
+        return reference_id if file.crai.overlapping(reference_id, region.start, region.end) else None
+    chunks = file.index.chunks(reference_id, region.start, region.end)
+    return chunks[0].begin if chunks else None
 
 
-def _is_at_hand(file: OpenFile, reference_id: int, bases: LibraryBases) -> bool:
+def require_references(spans: Iterable[Span], file: OpenFile, bases: LibraryBases) -> None:
+    """Check that the records of spans can be decoded: those of CRAM need their references.
+
+    Raises:
+        PermissionDenied: when a reference is neither in the file nor in the library.
+    """
+    for block in spans:
+        if isinstance(block, Records) and file.is_cram and not _is_available(file, block.reference_id, bases):
+            index = file.crai
+            position = index.overlapping(block.reference_id, block.start, block.end)[0]
+            if file.needs_reference(int(index.containers[position])):
+                name = name_of(file.references, block.reference_id)
+                raise PermissionDenied(
+                    f"this token opens regions only, and the reference {name!r} of this CRAM file, which is needed to "
+                    "separate its records, is not available here"
+                )
+
+
+def _is_available(file: OpenFile, reference_id: int, bases: LibraryBases) -> bool:
     md5 = file.checksum(reference_id)
     return md5 is not None and bases.has(md5)
 
 
-def record_blocks(file: OpenFile, piece: Records, bases: LibraryBases, recoder: Recoder) -> Generator[bytes]:
-    """The BGZF blocks or CRAM containers with a piece's records, made as they are asked for.
+def record_blocks(file: OpenFile, block: Records, bases: LibraryBases, recoder: Recoder) -> Generator[bytes]:
+    """The BGZF blocks or CRAM containers with the records of a data block, made as they are read.
 
     Closes the file's bytes when it ends.
 
     Raises:
-        NotFound: when there is no such piece.
+        NotFound: when there is no such data block.
         ServiceUnavailable: when CRAM cannot be decoded now, before anything is yielded.
     """
-    format_name, reference_id, start, end, after = file.source.format.name, *piece
+    format_name, reference_id, start, end, after = file.source.format.name, *block
     name = name_of(file.references, reference_id)
     if name is None:
         raise NotFound("there is no such data block")
@@ -106,18 +113,18 @@ def _recoded(
 ) -> Iterator[bytes]:
     assert isinstance(wanted.reference, int)
     index, md5 = file.crai, file.checksum(wanted.reference)
-    places = index.overlapping(wanted.reference, wanted.start, wanted.end)
-    if not places:
+    positions = index.overlapping(wanted.reference, wanted.start, wanted.end)
+    if not positions:
         return iter(())
 
     def letters(start: int, end: int) -> Iterator[bytes]:
         if md5 is None:
-            raise FormatError("its header has no checksum of a reference that it needs")
+            raise FormatError("the header has no checksum of a reference that its records need")
         return bases.letters(md5, start, end)
 
     return select_recoded(
         CramSource(content, file.header.raw, file.source.key.rpartition("/")[2]),
-        container_ranges(file, places),
+        index.byte_ranges(positions, file.containers_end),
         wanted,
         letters,
         partial(index.bounds, wanted.reference),

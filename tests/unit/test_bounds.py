@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from htsget_flask.datasets.index_store import FoundIndex, load_index
+from htsget_flask.datasets.index_store import IndexFile, load_index
 from htsget_flask.formats.cram import container as cram
 from htsget_flask.formats.cram.container import read_cram_header
 from htsget_flask.formats.cram.crai import read_crai
@@ -168,7 +168,7 @@ class TestMemoryIsBounded:
         source: Any = SimpleNamespace(open=lambda *_, **__: io.BytesIO(LETTERS))
         sizes: list[int] = []
         read: Any = lambda data: sizes.append(len(data))  # noqa: E731
-        load_index(source, stat, FoundIndex("x.bai", stat), None, Index, read, lambda _: None)
+        load_index(source, stat, IndexFile("x.bai", stat), None, Index, read, lambda _: None)
         assert sizes == [10]
 
     def test_for_numbers_of_thousands_of_digits(self, tmp_path: Path) -> None:
