@@ -47,12 +47,11 @@ class Shortcut:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer a request."""
-        path = environ.get("PATH_INFO", "")
-        if path.startswith("//"):
-            # As Request.path has it; werkzeug's router would redirect or find nothing.
-            environ["PATH_INFO"] = path = f"/{path.lstrip('/')}"
+        # One slash at the start, as in Request.path; for others werkzeug's router redirects or finds nothing.
+        path = f"/{environ.get('PATH_INFO', '').lstrip('/')}"
         match = self._cached_match(environ["REQUEST_METHOD"], path)
         if match is None:
+            environ["PATH_INFO"] = path
             self._apply_forwarded_headers(environ, start_response)
             return self._flask_app(environ, start_response)
         view, arguments = match
