@@ -55,7 +55,7 @@ def _warn_of_cache_folder(config: Config) -> None:
 def start_background_work(app: Flask) -> None:
     """Do in the background what would make the first requests wait."""
     if refget.name in app.blueprints:
-        app.extensions[EXTENSION].sequences.begin()
+        app.extensions[EXTENSION].sequences.start_scan()
 
 
 class _NoSession(SessionInterface):

@@ -10,13 +10,12 @@ from click.testing import CliRunner
 
 from htsget_flask.app import create_app
 from htsget_flask.cli import main
-from htsget_flask.commands.examples import example_urls
 from htsget_flask.commands.refget import ingest_fastas
+from htsget_flask.commands.serve import example_urls
 from htsget_flask.config import read_config
 from htsget_flask.services import create_services
 from tests.support.client import FlaskHttp
-from tests.support.sequences import expected
-from tests.unit.test_refget import Silent
+from tests.support.sequences import Silent, expected
 
 LETTERS = b"ACGTTGCA" * 100
 SEQUENCE = f"/sequence/{expected(LETTERS).md5}"

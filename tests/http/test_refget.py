@@ -12,8 +12,7 @@ from htsget_flask.commands.refget import ingest_fastas
 from htsget_flask.storage.local import LocalStorage
 from tests.support.app import http_for
 from tests.support.client import FlaskHttp, Response
-from tests.support.sequences import expected, fasta, some_letters, write_compressed
-from tests.unit.test_refget import Silent
+from tests.support.sequences import Silent, expected, fasta, some_letters, write_compressed
 
 LINEAR = some_letters("linear", 200_000)
 CIRCLE = some_letters("circle", 500, b"ACGT")
