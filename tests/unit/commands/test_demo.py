@@ -138,7 +138,7 @@ class TestTheReadsAgreeWithTheCalls:
             assert read.get_reference_sequence().upper() == text[read.reference_start : read.reference_end]
             bases, gaps = read.query_sequence or "", read.get_cigar_stats()[0]
             pairs = read.get_aligned_pairs(matches_only=True)
-            mismatches = sum(bases[place] != text[position] for place, position in pairs)
+            mismatches = sum(bases[base] != text[position] for base, position in pairs)
             assert read.get_tag("NM") == mismatches + gaps[pysam.CINS] + gaps[pysam.CDEL]
 
     @pytest.mark.parametrize("kind", ["snv", "indel"])
@@ -164,7 +164,7 @@ class TestTheReadsAgreeWithTheCalls:
             end = dict.fromkeys(fasta.references, 0)
             for site in vcf:
                 called = Counter(a for call in site.samples.values() for a in call["GT"] if a is not None)
-                counts = tuple(called[place] for place in range(1, len(site.alleles or ())))
+                counts = tuple(called[allele] for allele in range(1, len(site.alleles or ())))
                 assert (site.info["AC"], site.info["AN"]) == (counts, called.total())
                 assert min(counts) > 0
                 assert site.info["AF"] == pytest.approx([count / called.total() for count in counts], rel=1e-3)
