@@ -24,9 +24,10 @@ from benchmarks.blocks import Sample, Side, Sizes, Span, concurrent_memory, rang
 from benchmarks.client import drive, get
 from benchmarks.report import Measure, Report, limited, median_of, missing_peer, say
 from benchmarks.servers import Process, flask_floor, htsget_server, nginx, nginx_command
-from htsget_flask.commands.refget import ingest_fastas
+from htsget_flask.commands.refget import ingest_fasta
 from htsget_flask.sequences.fasta_files import build_index
 from htsget_flask.sequences.lookup import FastaFile
+from htsget_flask.sequences.store import StoreWriter
 from htsget_flask.storage.local import LocalStorage
 
 CONNECTIONS = 4
@@ -73,7 +74,7 @@ def prepare(folder: Path, length: int) -> Case:
     fasta = folder / "data" / "one.fa"
     fasta.write_bytes(b">one\n" + lines.tobytes())
     pysam.faidx(str(fasta))
-    list(ingest_fastas([fasta], folder / "store", folder / "cache", _unseen))
+    ingest_fasta(fasta, StoreWriter(folder / "store"), folder / "cache", _unseen)
     md5 = hashlib.md5(letters.tobytes().upper(), usedforsecurity=False).hexdigest()
     path = folder / "store" / md5[:2] / md5[2:4] / md5[4:]
     return Case(folder, Sample(path, np.memmap(path, np.uint8, "r")), fasta, md5)

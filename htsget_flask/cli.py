@@ -105,8 +105,7 @@ def serve(
 def _check_tls(config: Config, certfile: Path, keyfile: Path) -> None:
     from htsget_flask.commands.certificates import CertificateError, check_certificate
 
-    if faults := list(exposing_faults(config, keyfile)):
-        raise click.ClickException("\n".join(faults))
+    _fail_if(list(exposing_faults(config, keyfile)))
     try:
         warning = check_certificate(certfile, keyfile)
     except CertificateError as error:
@@ -198,8 +197,7 @@ def index(folder: Path | None, config_path: Path | None) -> None:
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
     click.echo(f"{built} indexes built, {len(faults)} failed")
-    if faults:
-        raise click.ClickException("\n".join(faults))
+    _fail_if(faults)
 
 
 @main.group()
@@ -220,11 +218,14 @@ def refget_index(fastas: tuple[Path, ...], config_path: Path | None) -> None:
 
     Digests that are saved already are not computed again.
     """
-    from htsget_flask.commands.refget import index_fastas
+    from htsget_flask.commands.refget import index_fasta
 
-    with _collect_faults() as on_fault:
-        for path, saved, count in index_fastas(fastas, _cache_folder(config_path), _progress, on_fault):
+    cache_folder, faults = _cache_folder(config_path), list[str]()
+    for path in fastas:
+        with _collect_fault(path, faults):
+            saved, count = index_fasta(path, cache_folder, _progress)
             click.echo(f"{path}: {count:,} sequences, {f'digests in {saved}' if saved else 'digests cannot be saved'}")
+    _fail_if(faults)
 
 
 @refget.command()
@@ -236,11 +237,17 @@ def ingest(fastas: tuple[Path, ...], folder: Path, config_path: Path | None) -> 
 
     samtools can read such a folder as REF_CACHE. Files that exist already are not written again.
     """
-    from htsget_flask.commands.refget import ingest_fastas
+    from htsget_flask.commands.refget import ingest_fasta
+    from htsget_flask.sequences.store import StoreWriter
 
-    with _collect_faults() as on_fault:
-        for path, added, count in ingest_fastas(fastas, folder, _cache_folder(config_path), _progress, on_fault):
-            click.echo(f"{path}: {count:,} sequences, {added:,} of them new")
+    cache_folder, faults = _cache_folder(config_path), list[str]()
+    with _collect_fault(folder, faults):
+        store = StoreWriter(folder)
+        for path in fastas:
+            with _collect_fault(path, faults):
+                added, count = ingest_fasta(path, store, cache_folder, _progress)
+                click.echo(f"{path}: {count:,} sequences, {added:,} of them new")
+    _fail_if(faults)
 
 
 @contextmanager
@@ -260,17 +267,17 @@ def _cache_folder(config_path: Path | None) -> Path | None:
 
 
 @contextmanager
-def _collect_faults() -> Iterator[Callable[[Path, FileFaultError | OSError], None]]:
-    """Collects the faults of files, and fails with them at the end."""
-    faults = []
-
-    def add_fault(path: Path, error: FileFaultError | OSError) -> None:
-        faults.append(f"{error.filename or path}: {error.strerror}" if isinstance(error, OSError) else str(error))
-
+def _collect_fault(path: Path, faults: list[str]) -> Iterator[None]:
+    """Append the fault of a file or folder, so that the others go on."""
     try:
-        yield add_fault
+        yield
+    except FileFaultError as error:
+        faults.append(str(error))
     except OSError as error:
-        raise click.ClickException(f"{error.filename or 'a file'}: {error.strerror}") from error
+        faults.append(f"{error.filename or path}: {error.strerror}")
+
+
+def _fail_if(faults: Sequence[str]) -> None:
     if faults:
         raise click.ClickException("\n".join(faults))
 

@@ -80,16 +80,12 @@ def _resolve_region(services: Services, auth: AuthConfig, caller: Caller, resour
 
     It is a name if a grant or the files of the dataset have it. Raises ValueError for a text that is not a region.
     """
-    region = None
-    with suppress(ValueError):
-        region = parse_region(text)
-    if region == Region(text):
-        return region
-    decisions = (decision for _, decision in _decide_endpoints(auth, caller, resource_id, None))
-    granted = {one.reference_name for decision in decisions for one in decision.regions or ()}
-    if text in granted or text in reference_names(services, resource_id):
-        return Region(text)
-    return parse_region(text) if region is None else region
+    if ":" in text:
+        decisions = (decision for _, decision in _decide_endpoints(auth, caller, resource_id, None))
+        granted = {region.reference_name for decision in decisions for region in decision.regions or ()}
+        if text in granted or text in reference_names(services, resource_id):
+            return Region(text)
+    return parse_region(text)
 
 
 def _line(endpoint: str, resource_id: str, decision: Decision) -> str:

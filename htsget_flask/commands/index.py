@@ -210,10 +210,8 @@ def _is_unsorted(data: str) -> bool:
         with quiet_htslib(), pysam.AlignmentFile(data, check_sq=False) as reads:
             for read in reads.fetch(until_eof=True):
                 # Unplaced reads come last.
-                position = (
-                    len(reads.references) if read.reference_id < 0 else read.reference_id,
-                    read.reference_start,
-                )
+                reference_id = len(reads.references) if read.reference_id < 0 else read.reference_id
+                position = (reference_id, read.reference_start)
                 if position < previous:
                     return True
                 previous = position

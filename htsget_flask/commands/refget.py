@@ -1,11 +1,11 @@
 """`htsget-flask refget`: digests computed in advance, and stores filled."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from htsget_flask.errors import FileFaultError, FormatError, NotFound
 from htsget_flask.sequences.fasta_files import build_index, load_index, save_index
@@ -18,81 +18,49 @@ from htsget_flask.storage.local import LocalStorage
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Shows the progress of a task with this label and total; the function inside is called with each step."""
 
-OnFault = Callable[[Path, FileFaultError | OSError], None]
-"""Is called with the fault of a FASTA file, after which the others go on. Without it the error propagates."""
-
-T = TypeVar("T")
-
 
 class IndexReport(NamedTuple):
-    """A FASTA file whose digests are known: the file that they are saved in, if any; how many sequences it has."""
+    """The file that the digests of a FASTA file are saved in, if any; how many sequences it has."""
 
-    path: Path
     index_path: Path | None
     sequences: int
 
 
 class IngestReport(NamedTuple):
-    """A FASTA file whose sequences are in the store: how many of them are new."""
+    """How many sequences of a FASTA file are new in the store, and how many it has."""
 
-    path: Path
     added: int
     sequences: int
 
 
-def index_fastas(
-    paths: Sequence[Path], cache_folder: Path | None, progress: Progress, on_fault: OnFault | None = None
-) -> Iterator[IndexReport]:
-    """Compute the digests of FASTA files and save them, next to each file if its folder can be written.
+def index_fasta(path: Path, cache_folder: Path | None, progress: Progress) -> IndexReport:
+    """Compute the digests of a FASTA file and save them, next to the file if its folder can be written.
 
     Raises:
-        FileFaultError: when one is not a FASTA file, or is changed meanwhile.
-        OSError: when one cannot be read.
+        FileFaultError: when it is not a FASTA file, or is changed meanwhile.
+        OSError: when it cannot be read.
     """
-
-    def index_one(path: Path) -> IndexReport:
-        fasta = _read_fasta(path, cache_folder, progress, save=False)
-        index_path = Path(fasta.location() + SUFFIX)
-        if read_index_file(index_path, fasta.stat) is not None:
-            return IndexReport(path, index_path, len(fasta.index))
-        saved = save_index(fasta.storage, fasta.key, fasta.stat, fasta.index, cache_folder, next_to_file=True)
-        return IndexReport(path, saved, len(fasta.index))
-
-    return _each(paths, index_one, on_fault)
+    fasta = _read_fasta(path, cache_folder, progress, save=False)
+    index_path = Path(fasta.location() + SUFFIX)
+    if read_index_file(index_path, fasta.stat) is not None:
+        return IndexReport(index_path, len(fasta.index))
+    saved = save_index(fasta.storage, fasta.key, fasta.stat, fasta.index, cache_folder, next_to_file=True)
+    return IndexReport(saved, len(fasta.index))
 
 
-def ingest_fastas(
-    paths: Sequence[Path], folder: Path, cache_folder: Path | None, progress: Progress, on_fault: OnFault | None = None
-) -> Iterator[IngestReport]:
-    """Add all sequences of FASTA files to the store in a folder.
+def ingest_fasta(path: Path, store: StoreWriter, cache_folder: Path | None, progress: Progress) -> IngestReport:
+    """Add all sequences of a FASTA file to a store.
 
     Raises:
-        FileFaultError, OSError: as above; also when the folder cannot be written.
+        FileFaultError, OSError: as above; also when the store cannot be written.
     """
-    store = StoreWriter(folder)
-
-    def ingest_one(path: Path) -> IngestReport:
-        fasta = _read_fasta(path, cache_folder, progress, save=True)
-        with progress(f"ingesting {path.name}", int(fasta.index.lengths.sum())) as advance:
-            try:
-                added = store.add(fasta, advance)
-            except (FormatError, VersionError) as error:
-                raise FileFaultError("was changed while it was read", location=fasta.location()) from error
-        return IngestReport(path, added, len(fasta.index))
-
-    return _each(paths, ingest_one, on_fault)
-
-
-def _each(paths: Sequence[Path], work: Callable[[Path], T], on_fault: OnFault | None) -> Iterator[T]:
-    for path in paths:
+    fasta = _read_fasta(path, cache_folder, progress, save=True)
+    with progress(f"ingesting {path.name}", int(fasta.index.lengths.sum())) as advance:
         try:
-            report = work(path)
-        except (FileFaultError, OSError) as error:
-            if on_fault is None:
-                raise
-            on_fault(path, error)
-        else:
-            yield report
+            added = store.add(fasta, advance)
+        except (FormatError, VersionError) as error:
+            raise FileFaultError("was changed while it was read", location=fasta.location()) from error
+    return IngestReport(added, len(fasta.index))
 
 
 def _read_fasta(path: Path, cache_folder: Path | None, progress: Progress, *, save: bool) -> FastaFile:

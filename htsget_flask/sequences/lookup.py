@@ -96,10 +96,8 @@ class _DigestIndex:
 
     def candidates(self, digest: bytes) -> Iterator[int]:
         prefix = digest_prefix(digest)
-        index = int(np.searchsorted(self.prefixes, prefix))
-        while index < len(self.prefixes) and self.prefixes[index] == prefix:
-            yield int(self.order[index])
-            index += 1
+        first, end = (np.searchsorted(self.prefixes, prefix, side) for side in ("left", "right"))
+        yield from self.order[first:end].tolist()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import contextlib
 import fcntl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -68,12 +68,10 @@ class Sources:
             except _READ_ERRORS as error:
                 failures.append(_unreadable(storage.location(entry.key or ""), error))
 
-    def _list_entry(self, entry: RefgetFastaConfig, storage: Storage) -> Iterator[tuple[str, Stat]]:
+    def _list_entry(self, entry: RefgetFastaConfig, storage: Storage) -> Iterable[tuple[str, Stat]]:
         if entry.key is not None:
-            yield entry.key, storage.stat(entry.key)
-        else:
-            assert entry.prefix is not None
-            yield from ((key, stat) for key, stat in storage.entries(entry.prefix) if is_fasta(key))
+            return [(entry.key, storage.stat(entry.key))]
+        return ((key, stat) for key, stat in storage.entries(entry.prefix or "") if is_fasta(key))
 
     def storage_of(self, version: FastaVersion) -> Storage:
         """The storage that a FASTA file is in."""

@@ -8,11 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from htsget_flask.commands.refget import ingest_fastas
 from htsget_flask.storage.local import LocalStorage
 from tests.support.app import http_for
 from tests.support.client import FlaskHttp, Response
-from tests.support.sequences import Silent, expected, fasta, some_letters, write_compressed
+from tests.support.sequences import expected, fasta, run_ingest, some_letters, write_compressed
 
 LINEAR = some_letters("linear", 200_000)
 CIRCLE = some_letters("circle", 500, b"ACGT")
@@ -43,7 +42,7 @@ def serve(folder: Path, layout: str = "plain", **settings: Any) -> FlaskHttp:
         write_compressed(folder / "a.fa.gz", path.read_bytes())
         path = folder / "a.fa.gz"
     if layout == "store":
-        list(ingest_fastas([path], folder / "refget", folder.parent / "cache", Silent))
+        run_ingest(path, folder / "refget", folder.parent / "cache")
         settings["store"] = {"storage": "data", "prefix": "refget/"}
     refget = {"fastas": [{"storage": "data", "key": path.name, **CONFIG}], **settings}
     return http_for(folder, refget=refget, cache={"folder": str(folder.parent / "cache")})

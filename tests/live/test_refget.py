@@ -295,4 +295,4 @@ class TestTheStartReportsFaults:
             assert ask(server, "GET", f"/sequence/{md5}").status == 200
             log = server.log()
         assert f"{folder}/broken.fa: this is not a FASTA file" in log
-        assert f"{folder}/demo.fa: its .fai is of another file" in log
+        assert f"{folder}/demo.fa: its .fai belongs to another file" in log

@@ -1,29 +1,21 @@
 """Reference sequences in a bucket: from a store, and from FASTA files of any layout."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 
 import pytest
 
 from htsget_flask.commands.check.references import check_sources
-from htsget_flask.commands.refget import ingest_fastas
 from htsget_flask.config import Config
 from htsget_flask.services import create_services
 from tests.support.faulty import FaultyProxy, faulty_proxy
 from tests.support.live.buckets import STORAGE, BucketHttp, application, is_elsewhere, kind, settings
 from tests.support.s3 import S3Server
-from tests.support.sequences import Expected, expected, fasta, some_letters, write_compressed
+from tests.support.sequences import Expected, expected, fasta, run_ingest, some_letters, write_compressed
 
 pytestmark = pytest.mark.live
 
 LETTERS = {"one": some_letters("one", 700_001), "two": some_letters("two", 40)}
 ONE: Expected = expected(LETTERS["one"])
-
-
-@contextmanager
-def no_progress(label: str, length: int) -> Iterator[Callable[[int], None]]:
-    """No output."""
-    yield lambda _: None
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +25,7 @@ def bucket(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> str
     path = folder / "plain.fa"
     path.write_bytes(fasta(LETTERS))
     write_compressed(folder / "compressed.fa.gz", fasta(LETTERS))
-    list(ingest_fastas([path], folder / "refget", tmp_path_factory.mktemp("cache"), no_progress))
+    run_ingest(path, folder / "refget", tmp_path_factory.mktemp("cache"))
     bucket = s3_server.create_bucket()
     s3_server.put_folder(bucket, folder)
     return bucket

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from htsget_flask.commands.refget import index_fastas
+from htsget_flask.commands.refget import IngestReport, index_fasta, ingest_fasta
 from htsget_flask.config import RefgetConfig
 from htsget_flask.sequences.library import Library
+from htsget_flask.sequences.store import StoreWriter
 from htsget_flask.storage.local import LocalStorage
 from tests.support.files import write_bgzf
 
@@ -73,9 +74,14 @@ def faults_of(sequences: Library) -> list[str]:
     return [fault for report in sequences.scan() for fault in report.faults]
 
 
-def run_index(path: Path, cache: Path) -> list[Path | None]:
-    """Save the digests of a FASTA file; the files that they are in."""
-    return [report.index_path for report in index_fastas([path], cache, Silent)]
+def run_index(path: Path, cache: Path) -> Path | None:
+    """Save the digests of a FASTA file; the file that they are in."""
+    return index_fasta(path, cache, Silent).index_path
+
+
+def run_ingest(path: Path, store: Path, cache: Path) -> IngestReport:
+    """Add the sequences of a FASTA file to the store in a folder."""
+    return ingest_fasta(path, StoreWriter(store), cache, Silent)
 
 
 class Silent:

@@ -43,17 +43,12 @@ class FileReport(Findings):
 
 
 def check_files(
-    config: Config,
-    library: Library,
-    *,
-    deep: bool,
-    on_fault: Callable[[OSError | StorageError], None] | None = None,
+    config: Config, library: Library, *, deep: bool, on_fault: Callable[[OSError | StorageError], None]
 ) -> Iterator[FileReport]:
     """Check each file of the configuration's datasets; the reports come one by one.
 
     `library` has the references that are available. With `deep`, tickets for some regions of each file are followed,
-    and their records compared with pysam's. `on_fault` is called with the error of a storage that cannot be listed;
-    without it the error propagates.
+    and their records compared with pysam's. `on_fault` is called with the error of a storage that cannot be listed.
     """
     app = create_app(_with_storages(config, local={"sendfile": None, "url": None, "secret": None}, s3={"proxy": True}))
     services: Services = app.extensions[EXTENSION]
@@ -120,9 +115,9 @@ def _check_file(file: OpenFile, report: FileReport) -> None:
     if file.source.format.endpoint == "reads" and header.sort_order is None:
         report.warning("its header states no sort order (@HD SO)")
     try:
-        found = file.found_index
-        report.index_key = found.key
-        if file.source.storage.is_remote and int(found.stat.modified) < int(file.stat.modified):
+        index_file = file.found_index
+        report.index_key = index_file.key
+        if file.source.storage.is_remote and int(index_file.stat.modified) < int(file.stat.modified):
             report.warning("was uploaded after its index; the index may be of an earlier version")
         index = file.crai if file.is_cram else file.index
         list(example_regions(file, index))
@@ -159,14 +154,17 @@ class _Original(NamedTuple):
 @contextmanager
 def _original(file: OpenFile, signing: Storage) -> Iterator[_Original]:
     """The file for pysam; in a bucket a URL that the storage signs, with a copy of the index."""
-    source, found = file.source, file.found_index
+    source, index_file = file.source, file.found_index
     if not source.storage.is_remote:
-        yield _Original(source.location, source.storage.location(found.key))
+        yield _Original(source.location, source.storage.location(index_file.key))
         return
     url = signing.redirect_url(source.key, file.stat)
-    with tempfile.TemporaryDirectory() as folder, source.storage.open(found.key, etag=found.stat.etag) as content:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        source.storage.open(index_file.key, etag=index_file.stat.etag) as content,
+    ):
         # Without a copy htslib would derive its URL from that of the data, and leave a copy in the working directory.
-        copy = Path(folder, found.key.rpartition("/")[2])
+        copy = Path(folder, index_file.key.rpartition("/")[2])
         copy.write_bytes(content.read())
         yield _Original(str(url), str(copy))
 

@@ -33,8 +33,8 @@ def check_references(file: OpenFile, library: Library, findings: Findings) -> st
         if md5 is not None and library.has(md5):
             available += 1
             continue
-        places = index.places[index.references == reference_id]
-        if file.needs_reference(int(index.containers[places[0]])):
+        slices = index.places[index.references == reference_id]
+        if file.needs_reference(int(index.containers[slices[0]])):
             name = name_of(file.references, reference_id) or "?"
             missing.append(name if md5 else f"{name} (no M5 in the header)")
         else:

@@ -72,9 +72,10 @@ class _Report:
                 self._count_file(is_failed=is_failed)
             else:
                 self._failed_sources += is_failed
-            self._echo(f"{_status(is_failed)} sequences of {source.location} ({source.sequences or 0:,})")
+            findings = Findings()
             for fault in source.faults:
-                self._echo(f"       {'error' if is_failed else 'warning'}: {fault} [{source.location}]")
+                (findings.error if is_failed else findings.warning)(fault)
+            self._report(findings, f"sequences of {source.location}", [f"{source.sequences or 0:,}"], source.location)
         for fasta in unindexed_fastas(services):
             remedy = "run `samtools faidx`, and upload it" if fasta.storage.is_remote else "run `htsget-flask index`"
             missing = " and no ".join(fasta.missing)
@@ -83,17 +84,13 @@ class _Report:
 
     def _report(self, findings: Findings, title: str, facts: Sequence[str], location: str) -> None:
         details = f" ({', '.join(facts)})" if facts else ""
-        self._echo(f"{_status(not findings.can_be_served)} {title}{details}")
+        self._echo(f"{'ok' if findings.can_be_served else 'FAILED':6} {title}{details}")
         for finding in findings.findings:
             self._echo(f"       {finding.severity}: {finding.message} [{location}]")
 
     def _count_file(self, *, is_failed: bool) -> None:
         self._files += 1
         self._failed_files += is_failed
-
-
-def _status(is_failed: bool) -> str:
-    return "FAILED" if is_failed else "ok    "
 
 
 def _format_size(size: int) -> str:

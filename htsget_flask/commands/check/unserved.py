@@ -73,7 +73,7 @@ def _link_fault(path: str, root: str) -> str | None:
     if not os.path.exists(target):
         return f"is a link to {target}, which does not exist or cannot be reached"
     if not Path(target).is_relative_to(root):
-        return "is a link to a file outside the folder; serve the folder of that file"
+        return "is a link out of the folder; serve the folder that it points to"
     return None
 
 

@@ -1,6 +1,5 @@
 import os
 import shutil
-from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,13 +8,12 @@ import pytest
 from click.testing import Result
 
 from htsget_flask.app import create_app
-from htsget_flask.commands.refget import ingest_fastas
 from htsget_flask.config import folder_config
 from tests.support import files
 from tests.support.cli import run
 from tests.support.files import GOOD, NOT_BGZF
 from tests.support.files import truncated as truncate
-from tests.support.sequences import expected, fasta
+from tests.support.sequences import expected, fasta, run_ingest
 
 
 class TestCheck:
@@ -75,7 +73,7 @@ class TestCheck:
         (folder / "near.bam.bai").symlink_to("NA00001.bam.bai")
         result = run("check", folder)
         assert result.exit_code == 1
-        outside_link = "is a link to a file outside the folder; serve the folder of that file"
+        outside_link = "is a link out of the folder; serve the folder that it points to"
         lines = result.output.splitlines()
         failed = {line: lines[index + 1] for index, line in enumerate(lines) if line.startswith("FAILED")}
         assert {line.removeprefix("FAILED ") for line in failed} == {
@@ -185,7 +183,7 @@ class TestCheckOfAStore:
         path = tmp_path / "a.fa"
         path.write_bytes(fasta({"a": b"ACGT", "b": b"TT", "c": b""}))
         store = tmp_path / "store"
-        list(ingest_fastas([path], store, tmp_path / "cache", lambda *_: nullcontext(lambda _: None)))
+        run_ingest(path, store, tmp_path / "cache")
         return store
 
     def check(self, store: Path) -> Result:

@@ -45,7 +45,7 @@ class TestDigestsAreComputedOnce:
     def test_by_the_command_next_to_the_file(self, folder: Path, scans: list[str], suffix: str) -> None:
         path = folder / f"a{suffix}"
         write_compressed(path, fasta({"a": b"ACGT"})) if suffix == ".fa.gz" else path.write_bytes(fasta({"a": b"ACGT"}))
-        assert run_index(path, folder.parent / "other") == [Path(f"{path}{SUFFIX}")]
+        assert run_index(path, folder.parent / "other") == Path(f"{path}{SUFFIX}")
         library_of(folder).scan()
         assert scans == []
 
@@ -60,7 +60,7 @@ class TestDigestsAreComputedOnce:
             write_index_file(path, *arguments, **options)
 
         monkeypatch.setattr("htsget_flask.sequences.fasta_files.write_index_file", refuse)
-        (saved,) = run_index(folder / "a.fa", folder.parent / "cache")
+        saved = run_index(folder / "a.fa", folder.parent / "cache")
         assert saved is not None
         assert folder.parent / "cache" in saved.parents
         library_of(folder).scan()
@@ -115,7 +115,7 @@ class TestDigestsAreComputedOnce:
         path = folder / "a.fa"
         path.write_bytes(fasta({"a": b"ACGT"}))
         path.chmod(mode)
-        (saved,) = run_index(path, folder.parent / "cache")
+        saved = run_index(path, folder.parent / "cache")
         assert saved is not None
         assert stat.S_IMODE(saved.stat().st_mode) == mode
 

@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 
-from htsget_flask.commands.refget import ingest_fastas
 from htsget_flask.errors import FileFaultError, ServiceUnavailable
 from htsget_flask.sequences.lookup import SequenceStore
 from htsget_flask.sequences.store import parse_store
 from htsget_flask.storage.local import LocalStorage
-from tests.support.sequences import Silent, expected, fasta, library_of, some_letters
+from tests.support.sequences import expected, fasta, library_of, run_ingest, some_letters
 
 
 class TestAStore:
@@ -20,19 +19,19 @@ class TestAStore:
         path.write_bytes(fasta({"a": some_letters("a", 100_000), "b": b"ac-g*t", "c": b"", "twice": b"ACGT"}))
         return path
 
-    def ingest(self, path: Path, store: Path) -> list[tuple[int, int]]:
+    def ingest(self, path: Path, store: Path) -> tuple[int, int]:
         cache = path.parent.parent / "cache"
-        return [(report.added, report.sequences) for report in ingest_fastas([path], store, cache, Silent)]
+        return run_ingest(path, store, cache)
 
     def test_each_sequence_once(self, path: Path, tmp_path: Path) -> None:
         store = tmp_path / "store"
-        assert self.ingest(path, store) == [(3, 4)]
+        assert self.ingest(path, store) == (3, 4)
         content = {file.relative_to(store).as_posix(): file.read_bytes() for file in store.rglob("*") if file.is_file()}
         listed = content.pop("refget.tsv").decode()
         right = {expected(text) for text in (some_letters("a", 100_000), b"ACGT", b"")}
         assert content == {f"{one.md5[:2]}/{one.md5[2:4]}/{one.md5[4:]}": one.letters for one in right}
         assert sorted(listed.splitlines()) == sorted(f"{one.md5}\t{one.trunc512}\t{len(one.letters)}" for one in right)
-        assert self.ingest(path, store) == [(0, 4)]
+        assert self.ingest(path, store) == (0, 4)
         assert (store / "refget.tsv").read_text() == listed
 
     def test_an_interrupted_run_is_resumed(self, path: Path, tmp_path: Path) -> None:
@@ -43,7 +42,7 @@ class TestAStore:
         file = store / md5[:2] / md5[2:4] / md5[4:]
         file.write_bytes(b"AC")
         (store / "refget.tsv").write_bytes(listed[:70])
-        assert self.ingest(path, store) == [(1, 4)]
+        assert self.ingest(path, store) == (1, 4)
         assert file.read_bytes() == b"ACGT"
         stored = parse_store(LocalStorage(store), "", (store / "refget.tsv").read_bytes())
         assert sorted(row.tobytes().hex() for row in stored.md5) == sorted(
