@@ -159,10 +159,8 @@ class Sources:
                 check_size(stat.size, "the list of sequences")
                 with storage.open(key, etag=stat.etag) as file:
                     self._store = stat, parse_store(storage, store.prefix, file.read())
-        except _READ_ERRORS as error:
+        except (*_READ_ERRORS, FormatError) as error:
             failures.append(_unreadable(storage.location(key), error)._replace(is_file=False))
-        except FormatError as error:
-            failures.append(SourceReport(storage.location(key), None, [str(error)], is_file=False))
         return None if self._store is None else self._store[1]
 
     def check_store(self) -> SourceReport | None:

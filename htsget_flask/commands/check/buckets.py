@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
@@ -132,11 +132,10 @@ class _Check:
                         yield self._storage.prefix + file.key
 
     def _head(self, key: str) -> Object | None:
-        try:
+        # check_files reports each absent file.
+        with suppress(NotFound):
             return self._bucket.head(key)
-        except NotFound:
-            # check_files reports each absent file.
-            return None
+        return None
 
     def _check_versions(self, obj: Object | None) -> None:
         try:
