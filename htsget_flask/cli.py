@@ -68,7 +68,7 @@ def main() -> None:
     "origins",
     multiple=True,
     callback=_check_origins,
-    help="Another origin, such as https://igv.org, whose pages may read DIR. Pages of this machine always may.",
+    help="An origin, such as https://igv.org, whose pages may read DIR in addition to those of this machine.",
 )
 @click.option("--certfile", type=_FILE, help="Serve https with this certificate chain.")
 @click.option("--keyfile", type=_FILE, help="The private key of the certificate.")
@@ -134,9 +134,9 @@ def demo(folder: Path) -> None:
 @click.option("--deep", is_flag=True, help="Follow tickets for some regions, and compare their records with pysam's.")
 @click.option("--as", "token", metavar="TOKEN", help="Explain what a bearer token opens; - reads it from stdin.")
 def check(words: tuple[str, ...], config_path: Path | None, deep: bool, token: str | None) -> None:
-    """Report for each file below DIR, or of a configuration, whether it can be served, and the remedy if not.
+    """Check that files below DIR, or of a configuration, can be served.
 
-    Buckets are checked first.
+    Prints a line for each file, and the remedy for each fault. Buckets are checked first.
 
     With --as TOKEN: the bearer of the token, and whether it opens the dataset ID, or its REGION (NAME:FIRST-LAST); an
     empty token stands for requests without one. The exit code is 0 if the dataset is open at /reads or /variants, else
@@ -175,7 +175,7 @@ def _explain(config: Config, token: str, resource_id: str, region_text: str | No
 @main.command()
 @_dataset_options
 def index(folder: Path | None, config_path: Path | None) -> None:
-    """Build missing indexes, and those older than their data, for files below DIR or of a configuration.
+    """Build missing and outdated indexes for files below DIR, or of a configuration.
 
     FASTA files get their .fai, and their .gzi if they are compressed, because other programs need them. A file that
     cannot be read or indexed is reported at the end; the others get their indexes, and the exit code is 1.

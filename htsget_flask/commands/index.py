@@ -124,9 +124,7 @@ def build_fasta_indexes(fasta: UnindexedFasta) -> None:
                 if built[suffix].exists():
                     _install(built[suffix], Path(data + suffix))
     except SamtoolsError as error:
-        reason = (
-            "it is not a FASTA file, is not compressed with bgzip, or has a sequence with lines of different lengths"
-        )
+        reason = "it is not FASTA, not compressed with bgzip, or has a sequence with lines of different lengths"
         raise FileFaultError(f"no {names} can be built: {reason}", location=data) from error
     except OSError as error:
         raise FileFaultError(f"no {names} can be built: {error.strerror}", location=data) from error

@@ -26,11 +26,6 @@ class Digests(NamedTuple):
     md5: bytes
     trunc512: bytes
 
-    @property
-    def ga4gh(self) -> str:
-        """The GA4GH identifier, without its prefix `ga4gh:`."""
-        return f"SQ.{base64.urlsafe_b64encode(self.trunc512).decode()}"
-
 
 class Digester:
     """Both digests in one pass; a `helper` computes one of them in parallel (hashlib releases the GIL)."""
@@ -89,4 +84,5 @@ def digest_prefix(digest: bytes) -> np.uint64:
 
 def format_digests(digests: Digests) -> Mapping[str, str]:
     """The digests as metadata have them, by algorithm."""
-    return {"md5": digests.md5.hex(), "trunc512": digests.trunc512.hex(), "ga4gh": f"ga4gh:{digests.ga4gh}"}
+    ga4gh = base64.urlsafe_b64encode(digests.trunc512).decode()
+    return {"md5": digests.md5.hex(), "trunc512": digests.trunc512.hex(), "ga4gh": f"ga4gh:SQ.{ga4gh}"}
