@@ -33,8 +33,8 @@ def texts(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
         end = draw(st.sampled_from([b"\n", b"\r\n", b" \n", b"\n\n"]))
         lines = [body[start : start + width].removeprefix(b">") for start in range(0, length, width)]
         if draw(st.booleans()):
-            row = draw(st.integers(0, len(lines)))
-            lines.insert(row, draw(st.sampled_from([b"", b"acg", b"*"])))
+            number_before = draw(st.integers(0, len(lines)))
+            lines.insert(number_before, draw(st.sampled_from([b"", b"acg", b"*"])))
         content += b">s%d text > more" % number + end + b"".join(line + end for line in lines)
         bodies.append(b"".join(lines))
     if draw(st.booleans()):
