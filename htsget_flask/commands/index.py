@@ -21,7 +21,6 @@ from htsget_flask.formats.fasta import COMPRESSED, is_fasta
 from htsget_flask.replacement import default_mode, replacement
 from htsget_flask.services import Services
 from htsget_flask.storage import Storage
-from htsget_flask.storage.local import LocalStorage
 
 # Beyond this position BAI and TBI have no bins (SAMv1 5.1.1).
 _BAI_LIMIT = 1 << 29
@@ -38,7 +37,7 @@ class IndexJob(NamedTuple):
 def find_jobs(services: Services, on_fault: Callable[[Exception], None]) -> list[IndexJob]:
     """The files that lack indexes: datasets, and local FASTA files; `on_fault` is called with what cannot be read."""
     sources = list(unindexed(services.catalog.sources(on_fault=on_fault), on_fault))
-    fastas = [fasta for fasta in unindexed_fastas(services) if not fasta.storage.is_remote]
+    fastas = [fasta for fasta in unindexed_fastas(services) if fasta.is_local]
     return [
         *(IndexJob(source.storage.stat(source.key).size, partial(build_index, source), True) for source in sources),
         *(IndexJob(fasta.storage.stat(fasta.key).size, partial(build_fasta_indexes, fasta), False) for fasta in fastas),
@@ -50,7 +49,8 @@ def unindexed(sources: Iterable[Source], on_fault: Callable[[FileFaultError], No
     for source in sources:
         try:
             # The time of an upload says nothing about age.
-            modified = 0 if source.storage.is_remote else int(source.stat(source.key, fresh=True).modified)
+            is_dated = source.storage.mtime_is_meaningful
+            modified = int(source.stat(source.key, fresh=True).modified) if is_dated else 0
             if not any(_modified(source, key) >= modified for key in source.index_keys):
                 yield source
         except NotFound:
@@ -73,6 +73,11 @@ class UnindexedFasta(NamedTuple):
     def location(self) -> str:
         """The file, as its operator knows it."""
         return self.storage.location(self.key)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a file of this machine, so that indexes can be built next to it."""
+        return self.storage.local_path(self.key) is not None
 
 
 def unindexed_fastas(services: Services) -> Iterator[UnindexedFasta]:
@@ -99,7 +104,7 @@ def _list_fastas(services: Services) -> Iterator[tuple[Storage, str]]:
 
 def _exists(storage: Storage, key: str, suffix: str) -> bool:
     try:
-        storage.stat(key + suffix, max_age=storage.max_age, family=key)
+        storage.stat(key + suffix, max_age=storage.max_age, sibling_prefix=key)
     except NotFound:
         return False
     return True
@@ -137,7 +142,7 @@ def build_index(source: Source) -> Path:
         FileFaultError: when the file cannot be read, its folder cannot be written, or it is damaged, unsorted or not
             compressed as it has to be.
     """
-    if not isinstance(source.storage, LocalStorage):
+    if source.storage.local_path(source.key) is None:
         raise FileFaultError("indexes can be built in local storages only", location=source.location)
     data = source.location
     format_name = source.format.name

@@ -19,7 +19,6 @@ from htsget_flask.sequences.fasta_scan import scan_fasta
 from htsget_flask.sequences.fasta_text import BlockOffsets, read_bgzf, read_plain
 from htsget_flask.sequences.lookup import FastaFile
 from htsget_flask.storage import Stat, Storage, VersionError
-from htsget_flask.storage.local import LocalStorage
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ def load_index(storage: Storage, key: str, stat: Stat, cache_folder: Path | None
     """
     location = storage.location(key)
     index = None
-    if isinstance(storage, LocalStorage):
+    if storage.local_path(key) is not None:
         index = read_index_file(Path(location + SUFFIX), stat)
     if index is None and cache_folder is not None:
         index = read_index_file(cache_path(cache_folder, location), stat)
@@ -46,7 +45,7 @@ def save_index(
 ) -> Path | None:
     """Save an index, `next_to_file` if the folder can be written, else in the cache folder; the path, or None."""
     location = storage.location(key)
-    if next_to_file and isinstance(storage, LocalStorage):
+    if next_to_file and storage.local_path(key) is not None:
         path = Path(location + SUFFIX)
         with contextlib.suppress(OSError):
             # The server may run as another user.
@@ -99,7 +98,7 @@ def find_faults(fasta: FastaFile) -> Iterator[str]:
     duplicates = [name for name, count in Counter(index.all_names()).items() if count > 1]
     if duplicates:
         yield f"has several sequences of the same name: {abbreviate(duplicates)}"
-    if isinstance(fasta.storage, LocalStorage):
+    if fasta.storage.local_path(fasta.key) is not None:
         with contextlib.suppress(OSError):
             if not is_private(Path(fasta.location() + SUFFIX).lstat()):
                 yield f"its {SUFFIX} is not used: another user may have written it"

@@ -77,7 +77,9 @@ class Library:
             return str(store.md5[0].tobytes().hex())
         for version in islice(self.sources.list_fastas([]), _MAX_EXAMPLE_FILES):
             checked = self.sources.load_fasta(version)
-            is_small = version.stat.size <= _MAX_EXAMPLE_SIZE and not self.sources.storage_of(version).is_remote
+            is_small = (
+                version.stat.size <= _MAX_EXAMPLE_SIZE and not self.sources.storage_of(version).reads_are_requests
+            )
             if checked is None and is_small:
                 checked = self.sources.index_fasta(version, [])
             fasta = None if checked is None else checked[0]

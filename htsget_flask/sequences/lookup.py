@@ -11,7 +11,7 @@ from htsget_flask.sequences.digests import Digests, Identifier, digest_prefix, d
 from htsget_flask.sequences.fasta_index import FastaIndex, LineLayout, single_line
 from htsget_flask.sequences.fasta_text import BgzfText, PlainText, Text
 from htsget_flask.sequences.subsequence import read_letters
-from htsget_flask.storage import Stat, Storage
+from htsget_flask.storage import Stat, Storage, StoredFile
 
 # Matches that are remembered, by the identifier as the client wrote it.
 _MAX_REMEMBERED = 10_000
@@ -39,7 +39,7 @@ class FastaFile:
         """The file, for logs."""
         return self.storage.location(self.key)
 
-    def open(self) -> BinaryIO:
+    def open(self) -> StoredFile:
         """The file's bytes; VersionError or NotFound when it was replaced or removed."""
         return self.storage.open(self.key, etag=self.stat.etag)
 

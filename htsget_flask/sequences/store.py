@@ -42,7 +42,7 @@ def find_incomplete(store: SequenceStore) -> Iterator[str]:
     """
     storage = store.storage
     sizes: dict[str, int] | None = None
-    if storage.is_remote and not is_hidden(store.prefix):
+    if storage.reads_are_requests and not is_hidden(store.prefix):
         # One request for a thousand of them.
         sizes = {key: stat.size for key, stat in storage.entries(store.prefix)}
     for row, length in zip(store.md5, store.lengths.tolist(), strict=True):

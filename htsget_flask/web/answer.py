@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING
-
-from werkzeug.http import HTTP_STATUS_CODES
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -13,6 +12,8 @@ if TYPE_CHECKING:
 _ANSWERS = (("X-Content-Type-Options", "nosniff"),)
 # HSTS (RFC 6797): for a year browsers use https alone.
 _SECURE_ANSWERS = (*_ANSWERS, ("Strict-Transport-Security", "max-age=31536000"))
+
+_STATUS_LINES = {status.value: f"{status.value} {status.phrase.upper()}" for status in HTTPStatus}
 
 
 @dataclass(slots=True)
@@ -25,8 +26,7 @@ class Answer:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Give the answer to a WSGI server."""
-        line = f"{self.status} {HTTP_STATUS_CODES[self.status].upper()}"
-        start_response(line, [*self.fields.items(), *common_fields(environ)])
+        start_response(_STATUS_LINES[self.status], [*self.fields.items(), *common_fields(environ)])
         return () if environ["REQUEST_METHOD"] == "HEAD" else self.body
 
 

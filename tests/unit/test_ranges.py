@@ -31,7 +31,7 @@ class TestRangesAreCoalesced:
         assert merged == coalesce([*exact, *small])
 
     @pytest.mark.parametrize(("start", "end"), [(-1, 5), (5, 4)])
-    def test_a_range_ends_behind_its_start(self, start: int, end: int) -> None:
+    def test_a_range_does_not_end_before_its_start(self, start: int, end: int) -> None:
         with pytest.raises(ValueError, match="not a byte range"):
             ByteRange(start, end)
 

@@ -1,7 +1,6 @@
 """Whether the files of datasets can be served, and whether tickets deliver their records."""
 
 import base64
-import os
 import tempfile
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -86,9 +85,10 @@ def check_files(
 
 def _identity(source: Source) -> Hashable:
     """Equal for two names of one file, such as hard and symbolic links."""
-    if not source.storage.is_remote:
+    path = source.storage.local_path(source.key)
+    if path is not None:
         with suppress(OSError):
-            stat = os.stat(source.location)
+            stat = path.stat()
             return stat.st_dev, stat.st_ino
     return source.location
 
@@ -117,7 +117,7 @@ def _check_file(file: OpenFile, report: FileReport) -> None:
     try:
         index_file = file.found_index
         report.index_key = index_file.key
-        if file.source.storage.is_remote and int(index_file.stat.modified) < int(file.stat.modified):
+        if not file.source.storage.mtime_is_meaningful and int(index_file.stat.modified) < int(file.stat.modified):
             report.warning("was uploaded after its index; the index may be of an earlier version")
         index = file.crai if file.is_cram else file.index
         list(example_regions(file, index))
@@ -135,7 +135,7 @@ def _check_file(file: OpenFile, report: FileReport) -> None:
 
 
 def _remedy(error: FileFaultError, source: Source) -> str:
-    if source.storage.is_remote:
+    if source.storage.local_path(source.key) is None:
         return "build one with samtools, tabix or bcftools, and upload it next to the data"
     if "older" in error.reason:
         return f"{_RUN_INDEX}, or touch the index if it is known to belong to the data"
@@ -155,10 +155,11 @@ class _Original(NamedTuple):
 def _original(file: OpenFile, signing: Storage) -> Iterator[_Original]:
     """The file for pysam; in a bucket a URL that the storage signs, with a copy of the index."""
     source, index_file = file.source, file.found_index
-    if not source.storage.is_remote:
-        yield _Original(source.location, source.storage.location(index_file.key))
+    path, index_path = source.storage.local_path(source.key), source.storage.local_path(index_file.key)
+    if path is not None:
+        yield _Original(str(path), str(index_path))
         return
-    url = signing.redirect_url(source.key, file.stat)
+    signed = signing.signed_url(source.key, file.stat, pinned=False)
     with (
         tempfile.TemporaryDirectory() as folder,
         source.storage.open(index_file.key, etag=index_file.stat.etag) as content,
@@ -166,7 +167,7 @@ def _original(file: OpenFile, signing: Storage) -> Iterator[_Original]:
         # Without a copy htslib would derive its URL from that of the data, and leave a copy in the working directory.
         copy = Path(folder, index_file.key.rpartition("/")[2])
         copy.write_bytes(content.read())
-        yield _Original(str(url), str(copy))
+        yield _Original("" if signed is None else signed.url, str(copy))
 
 
 def _compare(client: FlaskClient, file: OpenFile, original: _Original, report: FileReport) -> None:

@@ -77,7 +77,7 @@ class _Report:
                 (findings.error if is_failed else findings.warning)(fault)
             self._report(findings, f"sequences of {source.location}", [f"{source.sequences or 0:,}"], source.location)
         for fasta in unindexed_fastas(services):
-            remedy = "run `samtools faidx`, and upload it" if fasta.storage.is_remote else "run `htsget-flask index`"
+            remedy = "run `htsget-flask index`" if fasta.is_local else "run `samtools faidx`, and upload it"
             missing = " and no ".join(fasta.missing)
             self._echo(f"warning: has no {missing}, which igv.js and other programs need: {remedy} [{fasta.location}]")
         return any(source.sequences for source in sources)
