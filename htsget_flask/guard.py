@@ -11,9 +11,9 @@ from flask import Flask, request
 
 from htsget_flask.auth.access import ACCESS, Access, Gate
 from htsget_flask.auth.audit import Origin, origin_of
-from htsget_flask.auth.signed_urls import block_parts, file_parts, names_signature, sizes_parts
+from htsget_flask.auth.signed_urls import BlockName, file_parts, names_signature, sizes_parts
 from htsget_flask.errors import InternalServerError
-from htsget_flask.formats import ENDPOINTS
+from htsget_flask.formats.table import ENDPOINTS
 from htsget_flask.services import Services
 from htsget_flask.web.answer import Answer
 from htsget_flask.web.views import View
@@ -39,12 +39,22 @@ def _bearer(services: Services, gate: Gate, environ: "WSGIEnvironment", argument
 
 
 def _block(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
-    """A signed URL only: clients send no token there. It is of one storage, key, version and piece."""
-    sources = services.catalog.named(arguments["endpoint"], arguments["dataset_id"], arguments["format_name"])
-    rest = (arguments["etag"], arguments["piece"], arguments["endpoint"], arguments["format_name"])
-    candidates = [block_parts(source.storage_name, source.key, *rest, source.id) for source in sources]
+    """A signed URL only, as clients send no token for data blocks; it is of one storage, key, version and block."""
+    endpoint, format_name, dataset_id = arguments["endpoint"], arguments["format_name"], arguments["dataset_id"]
+    candidates = [
+        BlockName(
+            storage=source.storage_name,
+            key=source.key,
+            etag=arguments["etag"],
+            block=arguments["block"],
+            endpoint=endpoint,
+            format_name=format_name,
+            dataset_id=source.id,
+        ).parts
+        for source in services.catalog.named(endpoint, dataset_id, format_name)
+    ]
     query, origin = environ.get("QUERY_STRING", ""), _origin(services, environ)
-    gate.check_link(query, origin, "blocks", arguments["dataset_id"], candidates)
+    gate.check_link(query, origin, "blocks", dataset_id, candidates)
     return _EVERYTHING
 
 

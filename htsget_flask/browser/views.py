@@ -9,10 +9,10 @@ from flask import Blueprint, Response, render_template, request, send_file
 from htsget_flask.auth.access import Access, access_of
 from htsget_flask.browser.content_security import content_security_policy, igv_js
 from htsget_flask.browser.tracks import describe, sizes
-from htsget_flask.datasets.catalog import Source
 from htsget_flask.datasets.inventory import DatasetSummary
+from htsget_flask.datasets.source import Source
 from htsget_flask.errors import InvalidInput, NotFound
-from htsget_flask.formats import ENDPOINTS
+from htsget_flask.formats.table import ENDPOINTS
 from htsget_flask.services import current_services
 from htsget_flask.web.views import base_url
 

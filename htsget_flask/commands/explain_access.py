@@ -10,9 +10,9 @@ from htsget_flask.commands.check.references import reference_names
 from htsget_flask.config import AuthConfig, Config
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import NotFound, PermissionDenied, ServiceError, StorageError, UnsupportedFormat
-from htsget_flask.formats import ENDPOINTS as DATASET_ENDPOINTS
+from htsget_flask.formats.table import ENDPOINTS as DATASET_ENDPOINTS
 from htsget_flask.htsget.query import Query
-from htsget_flask.htsget.region_grants import plan_records
+from htsget_flask.htsget.region_grants import plan_records, require_references
 from htsget_flask.regions import Region, RegionSet, parse_region
 from htsget_flask.sequences.fasta_files import abbreviate
 from htsget_flask.services import Services, create_services
@@ -114,7 +114,7 @@ def _cram_fault(services: Services, dataset_id: str, region: Region | None, gran
         OpenFile(services.catalog.locate("reads", dataset_id, "CRAM"), services.cache, services.sidecars) as file,
     ):
         try:
-            list(plan_records(query, granted, file, services.bases))
+            require_references(plan_records(query, granted, file), file, services.bases)
         except PermissionDenied as error:
             return error.message
     return None

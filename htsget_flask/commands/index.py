@@ -14,10 +14,10 @@ import pysam.bcftools
 import pysam.samtools
 from pysam.utils import SamtoolsError
 
-from htsget_flask.datasets.catalog import Source
-from htsget_flask.datasets.open_file import READ_HEADER
+from htsget_flask.datasets.source import Source
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, StorageError
 from htsget_flask.formats.fasta import COMPRESSED, is_fasta
+from htsget_flask.formats.table import FORMATS
 from htsget_flask.replacement import default_mode, replacement
 from htsget_flask.services import Services
 from htsget_flask.storage import Storage
@@ -149,7 +149,7 @@ def build_index(source: Source) -> Path:
     try:
         with source.storage.open(source.key) as file:
             # Before htslib sees it: htslib compresses a file that is not compressed, and removes the original.
-            READ_HEADER[format_name](file)
+            FORMATS[format_name].read_header(file)
     except FormatError as error:
         raise FileFaultError(str(error), location=data) from error
     except OSError as error:

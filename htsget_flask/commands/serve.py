@@ -11,11 +11,11 @@ from urllib.parse import quote, urlencode
 
 from htsget_flask import __version__
 from htsget_flask.config import Config
-from htsget_flask.datasets.catalog import DataFile, Source
 from htsget_flask.datasets.example_regions import example_regions
 from htsget_flask.datasets.open_file import OpenFile
+from htsget_flask.datasets.source import DataFile, Source
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
-from htsget_flask.formats import ENDPOINTS
+from htsget_flask.formats.table import ENDPOINTS
 from htsget_flask.server import Server, settings, tls_settings
 from htsget_flask.services import Services, create_services
 
@@ -116,8 +116,7 @@ def _example_query(source: Source, services: Services) -> str | None:
         with OpenFile(file, services.cache, services.sidecars) as opened:
             opened.tail  # noqa: B018 - a truncated file is no example
             with contextlib.suppress(FileFaultError):
-                regions = example_regions(opened, opened.crai if opened.is_cram else opened.index)
-                for name, start, end in regions:
+                for name, start, end in example_regions(opened, opened.any_index):
                     return "?" + urlencode({"referenceName": name, "start": start, "end": end})
             return ""
     except (ServiceError, FileFaultError, StorageError, OSError):

@@ -18,9 +18,9 @@ from htsget_flask.commands.check.findings import Findings
 from htsget_flask.commands.check.references import check_references
 from htsget_flask.commands.index import quiet_htslib
 from htsget_flask.config import Config, LocalStorageConfig
-from htsget_flask.datasets.catalog import DataFile, Source
 from htsget_flask.datasets.example_regions import example_regions
 from htsget_flask.datasets.open_file import OpenFile
+from htsget_flask.datasets.source import DataFile, Source
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.sequences.library import Library
 from htsget_flask.services import EXTENSION, Services, create_services
@@ -67,7 +67,7 @@ def check_files(
             report.size = stat.size
             with OpenFile(DataFile(source, stat), services.cache, services.sidecars) as file:
                 _check_file(file, report)
-                if file.is_cram and report.can_be_served:
+                if not file.source.format.is_bgzf and report.can_be_served:
                     report.references = check_references(file, library, report)
                 if deep and report.can_be_served:
                     with _original(file, signing[source.storage_name]) as original:
@@ -115,12 +115,11 @@ def _check_file(file: OpenFile, report: FileReport) -> None:
     if file.source.format.endpoint == "reads" and header.sort_order is None:
         report.warning("its header states no sort order (@HD SO)")
     try:
-        index_file = file.found_index
+        index_file = file.index_file
         report.index_key = index_file.key
         if not file.source.storage.mtime_is_meaningful and int(index_file.stat.modified) < int(file.stat.modified):
             report.warning("was uploaded after its index; the index may be of an earlier version")
-        index = file.crai if file.is_cram else file.index
-        list(example_regions(file, index))
+        list(example_regions(file, file.any_index))
     except FileFaultError as error:
         if is_unsorted:
             report.error(f"is sorted as {header.sort_order}; sort it by coordinate, then {_RUN_INDEX}")
@@ -154,7 +153,7 @@ class _Original(NamedTuple):
 @contextmanager
 def _original(file: OpenFile, signing: Storage) -> Iterator[_Original]:
     """The file for pysam; in a bucket a URL that the storage signs, with a copy of the index."""
-    source, index_file = file.source, file.found_index
+    source, index_file = file.source, file.index_file
     path, index_path = source.storage.local_path(source.key), source.storage.local_path(index_file.key)
     if path is not None:
         yield _Original(str(path), str(index_path))
@@ -174,10 +173,9 @@ def _compare(client: FlaskClient, file: OpenFile, original: _Original, report: F
     """Follow tickets as a client does: they have to deliver every record that pysam fetches, once and in order."""
     source = file.source
     opener: Callable[..., Any] = pysam.AlignmentFile if source.format.endpoint == "reads" else pysam.VariantFile
-    index = file.crai if file.is_cram else file.index
     with quiet_htslib(), tempfile.TemporaryDirectory() as folder:
         download = Path(folder, "download")
-        for name, start, end in islice(example_regions(file, index), _DEEP_REGIONS):
+        for name, start, end in islice(example_regions(file, file.any_index), _DEEP_REGIONS):
             query = f"&referenceName={quote(name, safe='')}&start={start}&end={end}"
             download.write_bytes(_download(client, source, query))
             try:

@@ -5,11 +5,9 @@ from contextlib import suppress
 import numpy as np
 
 from htsget_flask.commands.check.findings import Findings
-from htsget_flask.datasets.catalog import DataFile
 from htsget_flask.datasets.open_file import OpenFile
+from htsget_flask.datasets.source import DataFile
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
-from htsget_flask.formats.cram import container as cram
-from htsget_flask.formats.reference_numbers import name_of
 from htsget_flask.sequences.fasta_files import abbreviate
 from htsget_flask.sequences.library import Library
 from htsget_flask.sequences.sources import SourceReport
@@ -26,16 +24,17 @@ def check_sources(library: Library) -> list[SourceReport]:
 
 def check_references(file: OpenFile, library: Library, findings: Findings) -> str:
     """Where readers of a CRAM file get the references of its records from; missing ones become a warning."""
-    index, checksums = file.crai, cram.read_checksums(file.header.raw)
+    index, references = file.crai, file.header.references
     embedded, missing, available = 0, [], 0
     for reference_id in np.unique(index.references[index.references >= 0]).tolist():
-        md5 = checksums[reference_id] if reference_id < len(checksums) else None
+        reference = references.with_id(reference_id)
+        md5 = reference and reference.md5
         if md5 is not None and library.has(md5):
             available += 1
             continue
         slices = index.places[index.references == reference_id]
         if file.needs_reference(int(index.containers[slices[0]])):
-            name = name_of(file.references, reference_id) or "?"
+            name = reference.name if reference else "?"
             missing.append(name if md5 else f"{name} (no M5 in the header)")
         else:
             embedded += 1
@@ -59,5 +58,5 @@ def reference_names(services: Services, dataset_id: str) -> set[str]:
                 suppress(FileFaultError, VersionError),
                 OpenFile(DataFile(source, stat), services.cache, services.sidecars) as file,
             ):
-                names.update(file.reference_lengths)
+                names.update(file.header.references)
     return names
