@@ -136,7 +136,8 @@ def _find_fai_fault(content: bytes, index: FastaIndex) -> str | None:
             return f"belongs to another file: {name} has another position"
         # Both count the same where a sequence consists of nothing but letters.
         is_plain = record.length == index.lengths[row] and layout.offset == index.bodies[row]
-        if is_plain and layout.line_width > layout.line_bases and record[-2:] != layout[-2:]:
+        lines_differ = (record.line_bases, record.line_width) != (layout.line_bases, layout.line_width)
+        if is_plain and layout.line_width > layout.line_bases and lines_differ:
             return f"belongs to another file: {name} has lines of another length"
     return None
 
