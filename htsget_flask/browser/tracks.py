@@ -18,7 +18,7 @@ from htsget_flask.formats.table import ENDPOINTS
 from htsget_flask.regions import Region, RegionSet
 from htsget_flask.services import Services
 from htsget_flask.storage import Stat, VersionError, is_hidden
-from htsget_flask.web.views import log_fault
+from htsget_flask.web.errors import log_fault
 
 # In bases: igv.js would ask for the variants of a whole reference in one ticket.
 _VARIANT_WINDOW = 100_000

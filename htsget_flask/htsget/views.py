@@ -1,12 +1,14 @@
 """The endpoints that make tickets, send data blocks and describe themselves."""
 
+import json
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from flask import Blueprint, Request
+from flask import Blueprint
 from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.wrappers import Request
 
 from htsget_flask.auth.access import Access, access_of
 from htsget_flask.auth.signed_urls import BlockName
@@ -30,7 +32,13 @@ from htsget_flask.htsget.plan import plan, windows_of
 from htsget_flask.htsget.query import Query, parse_get, parse_post, refuse_arguments
 from htsget_flask.htsget.reference_names import resolve
 from htsget_flask.htsget.region_grants import plan_records, record_blocks, require_references
-from htsget_flask.htsget.service_info import add_service_info
+from htsget_flask.htsget.service_info import (
+    describe_endpoint,
+    describe_registry,
+    registered_service,
+    registered_services,
+    service_types,
+)
 from htsget_flask.htsget.ticket import Limits, TicketKey, render
 from htsget_flask.ranges import ByteRange
 from htsget_flask.regions import RegionSet
@@ -38,14 +46,14 @@ from htsget_flask.services import Services
 from htsget_flask.storage import SignedUrl, VersionError
 from htsget_flask.web.answer import Answer, answer_with
 from htsget_flask.web.delivery import send_bytes, send_range, send_stream
+from htsget_flask.web.errors import media_type
 from htsget_flask.web.request_body import read_body
-from htsget_flask.web.views import View, base_url, media_type
+from htsget_flask.web.views import View, base_url
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 blueprint = Blueprint("htsget", __name__)
-add_service_info(blueprint)
 
 # The URL of a data block names all that decides over its bytes: browsers may keep them for as long as a session lasts.
 _BLOCK_HEADERS = {"Cache-Control": "private, max-age=3600, immutable", "Vary": "Origin"}
@@ -64,25 +72,24 @@ def _for_each_endpoint(rule: str, methods: list[str]) -> Callable[[View], View]:
 
 
 @_for_each_endpoint("/{}/<path:dataset_id>", methods=["GET"])
-@partial(View, needs_public_url=True)
-def get_ticket(services: Services, environ: "WSGIEnvironment", endpoint: str, dataset_id: str) -> Answer:
+@View
+def get_ticket(services: Services, request: Request, endpoint: str, dataset_id: str) -> Answer:
     """The ticket for a GET request."""
-    request = Request(environ)
     query = parse_get(request.args, endpoint, strict_header_class=services.config.htsget.strict_header_class)
     return _ticket(services, request, endpoint, dataset_id, query)
 
 
 @_for_each_endpoint("/{}/<path:dataset_id>", methods=["POST"])
-@partial(View, needs_public_url=True)
-def post_ticket(services: Services, environ: "WSGIEnvironment", endpoint: str, dataset_id: str) -> Answer:
+@View
+def post_ticket(services: Services, request: Request, endpoint: str, dataset_id: str) -> Answer:
     """The ticket for a POST request."""
-    request, options = Request(environ), services.config.htsget
+    options = services.config.htsget
     # Clients that probe with a form's type have to fall back to GET: a ticket would mislead them.
     if request.mimetype != "application/json":
         raise UnsupportedMediaType("the body's Content-Type must be application/json")
     refuse_arguments(request.args)
     query = parse_post(
-        read_body(environ, options.max_post_bytes),
+        read_body(request.environ, options.max_post_bytes),
         endpoint,
         strict_header_class=options.strict_header_class,
         max_regions=options.max_regions,
@@ -91,10 +98,10 @@ def post_ticket(services: Services, environ: "WSGIEnvironment", endpoint: str, d
 
 
 @_for_each_endpoint("/blocks/<etag>/<block>/{}/<format_name>/<path:dataset_id>", methods=["GET"])
-@View
+@partial(View, needs_public_url=False)
 def get_block(
     services: Services,
-    environ: "WSGIEnvironment",
+    request: Request,
     etag: str,
     block: str,
     endpoint: str,
@@ -102,7 +109,7 @@ def get_block(
     dataset_id: str,
 ) -> Answer:
     """Exactly the bytes of one data block, of the version of the file that its ticket was made for."""
-    parsed = from_path_segment(block)
+    environ, parsed = request.environ, from_path_segment(block)
     # Records are separated only for callers that may see no more: to do it for everybody would be needless work.
     if parsed is None or format_name not in FORMATS or (isinstance(parsed, Records) and services.gate is None):
         raise NotFound("there is no such data block")
@@ -116,6 +123,43 @@ def get_block(
         return _send_block(services, environ, file, parsed)
     except VersionError:
         raise Gone("the file was replaced after this ticket was made; request a new ticket") from None
+
+
+@_for_each_endpoint("/{}/service-info", methods=["GET"])
+@View
+def service_info(services: Services, request: Request, endpoint: str) -> Answer:
+    """The GA4GH service-info of an endpoint."""
+    return _json(describe_endpoint(services.config, endpoint))
+
+
+@blueprint.get("/service-info")
+@View
+def registry_info(services: Services, request: Request) -> Answer:
+    """The GA4GH service-info of the registry that lists the endpoints."""
+    return _json(describe_registry(services.config))
+
+
+@blueprint.get("/services")
+@View
+def registry(services: Services, request: Request) -> Answer:
+    """The endpoints (GA4GH service-registry)."""
+    config = services.config
+    return _json(registered_services(config, base_url(config, request)))
+
+
+@blueprint.get("/services/types")
+@View
+def registry_types(services: Services, request: Request) -> Answer:
+    """The types of the endpoints."""
+    return _json(service_types(services.config))
+
+
+@blueprint.get("/services/<service_id>")
+@View
+def registry_entry(services: Services, request: Request, service_id: str) -> Answer:
+    """One of the endpoints."""
+    config = services.config
+    return _json(registered_service(config, base_url(config, request), service_id))
 
 
 def _ticket(services: Services, request: Request, endpoint: str, dataset_id: str, query: Query) -> Answer:
@@ -209,3 +253,8 @@ def _send_block(services: Services, environ: "WSGIEnvironment", file: DataFile, 
                 return send_stream(environ, records, headers=_BLOCK_HEADERS)
             case FilePart():
                 return send_bytes(environ, read_inline(opened, block), etag=etag, headers=_BLOCK_HEADERS)
+
+
+def _json(content: object) -> Answer:
+    text = json.dumps(content, separators=(",", ":"))
+    return answer_with(f"{text}\n".encode("ascii"), {"Content-Type": "application/json"})

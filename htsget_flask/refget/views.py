@@ -1,11 +1,13 @@
 """The endpoints of sequences, their metadata, and what service-info tells of them."""
 
 import json
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Literal, cast
 
 from flask import Blueprint
 from werkzeug.exceptions import BadRequest, PreconditionFailed
+from werkzeug.wrappers import Request
 
 from htsget_flask.auth.access import access_of
 from htsget_flask.config import RefgetConfig
@@ -22,21 +24,22 @@ from htsget_flask.refget.query import (
     parse_bounds,
     ranged_part,
 )
-from htsget_flask.sequences.digests import spelled
-from htsget_flask.sequences.lookup import Found, Stored
-from htsget_flask.sequences.open_sequence import look_at_stored, open_found, read_found
+from htsget_flask.sequences.digests import format_digests
+from htsget_flask.sequences.lookup import SequenceMatch, SequenceStore
+from htsget_flask.sequences.open_sequence import open_sequence, read_sequence, stat_stored_sequence
 from htsget_flask.services import Services
 from htsget_flask.storage import VersionError
 from htsget_flask.web.answer import Answer, answer_with
 from htsget_flask.web.delivery import Streamed, attach
+from htsget_flask.web.errors import REFGET_PATH
 from htsget_flask.web.preconditions import failed_precondition, if_range_holds
-from htsget_flask.web.views import SEQUENCES, View, describe_service
+from htsget_flask.web.views import View, describe_service
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 
-blueprint = Blueprint("refget", __name__, url_prefix=SEQUENCES.rstrip("/"))
+blueprint = Blueprint("refget", __name__, url_prefix=REFGET_PATH.rstrip("/"))
 
 # A digest names its sequence for good; what a CURIE names is the configuration's choice.
 _FOR_GOOD = "public, max-age=31536000, immutable"
@@ -54,10 +57,10 @@ Form = Literal["whole", "range", "bounds"]
 
 
 @blueprint.get("/service-info", strict_slashes=False)
-@View
-def service_info(services: Services, environ: "WSGIEnvironment") -> Answer:
+@partial(View, needs_public_url=False)
+def service_info(services: Services, request: Request) -> Answer:
     """What GA4GH service-info tells of refget: `refget` is of its version 2, `service` of its version 1."""
-    media_type = choose_type(environ.get("HTTP_ACCEPT"), JSON_TYPES)
+    media_type = choose_type(request.environ.get("HTTP_ACCEPT"), JSON_TYPES)
     config = services.config.refget
     common = {
         "circular_supported": config.circular_supported,
@@ -77,15 +80,15 @@ def service_info(services: Services, environ: "WSGIEnvironment") -> Answer:
 
 
 @blueprint.get("/<sequence_id>/metadata", strict_slashes=False)
-@View
-def get_metadata(services: Services, environ: "WSGIEnvironment", sequence_id: str) -> Answer:
+@partial(View, needs_public_url=False)
+def get_metadata(services: Services, request: Request, sequence_id: str) -> Answer:
     """What is known of a sequence."""
     found = services.sequences.find(sequence_id)
-    media_type = choose_type(environ.get("HTTP_ACCEPT"), JSON_TYPES)
+    media_type = choose_type(request.environ.get("HTTP_ACCEPT"), JSON_TYPES)
     parts = [alias.partition(":") for alias in found.aliases]
     metadata = {
         "id": found.md5,
-        **spelled(found.digests),
+        **format_digests(found.digests),
         "length": found.length,
         "aliases": [{"alias": name, "naming_authority": namespace} for namespace, _, name in parts],
     }
@@ -93,25 +96,25 @@ def get_metadata(services: Services, environ: "WSGIEnvironment", sequence_id: st
 
 
 @blueprint.get("/<sequence_id>", strict_slashes=False)
-@View
-def get_sequence(services: Services, environ: "WSGIEnvironment", sequence_id: str) -> Answer:
+@partial(View, needs_public_url=False)
+def get_sequence(services: Services, request: Request, sequence_id: str) -> Answer:
     """The letters of a sequence, all or a part of them."""
     sequences = services.sequences
     for attempt in range(_ATTEMPTS):
         found = sequences.find(sequence_id)
         try:
-            return _sequence(services.config.refget, environ, sequence_id, found, is_fresh=attempt > 0)
+            return _sequence(services.config.refget, request.environ, sequence_id, found, is_fresh=attempt > 0)
         except VersionError:
-            if isinstance(found.source, Stored):
+            if isinstance(found.source, SequenceStore):
                 continue
-            looking = sequences.begin(at_once=True)
+            looking = sequences.start_scan(immediately=True)
             if looking is not None:
                 looking.join(1)
     raise ServiceUnavailable("the file of the sequence is being replaced; ask again")
 
 
 def _sequence(
-    config: RefgetConfig, environ: "WSGIEnvironment", sequence_id: str, found: Found, *, is_fresh: bool
+    config: RefgetConfig, environ: "WSGIEnvironment", sequence_id: str, found: SequenceMatch, *, is_fresh: bool
 ) -> Answer:
     media_type = choose_type(environ.get("HTTP_ACCEPT"), TEXT_TYPES)
     # What the configuration chose for a CURIE may be another sequence tomorrow.
@@ -138,12 +141,14 @@ def _sequence(
     answer = Answer(206 if form == "range" else 200, fields)
     if environ["REQUEST_METHOD"] != "HEAD":
         return _filled(environ, answer, found, parts, form=form, is_fresh=is_fresh)
-    if isinstance(found.source, Stored):
-        look_at_stored(found.source, found, max_age=found.source.storage.max_age)
+    if isinstance(found.source, SequenceStore):
+        stat_stored_sequence(found.source, found, max_age=found.source.storage.max_age)
     return answer
 
 
-def _wanted(config: RefgetConfig, environ: "WSGIEnvironment", found: Found, *, is_digest: bool) -> tuple[Part, Form]:
+def _wanted(
+    config: RefgetConfig, environ: "WSGIEnvironment", found: SequenceMatch, *, is_digest: bool
+) -> tuple[Part, Form]:
     """Which part of the sequence the request asks for, and in which of the forms."""
     start, end = parse_bounds(environ["QUERY_STRING"]) if environ.get("QUERY_STRING") else (None, None)
     span = environ.get("HTTP_RANGE") if environ["REQUEST_METHOD"] == "GET" else None
@@ -163,17 +168,17 @@ def _wanted(config: RefgetConfig, environ: "WSGIEnvironment", found: Found, *, i
 
 
 def _filled(
-    environ: "WSGIEnvironment", answer: Answer, found: Found, parts: list[Part], *, form: Form, is_fresh: bool
+    environ: "WSGIEnvironment", answer: Answer, found: SequenceMatch, parts: list[Part], *, form: Form, is_fresh: bool
 ) -> Answer:
     """The answer with these parts of the sequence as its body, or one that tells where it is."""
     source = found.source
-    if isinstance(source, Stored) and form == "whole":
+    if isinstance(source, SequenceStore) and form == "whole":
         url = _direct_url(source, found)
         if url is not None:
             return Answer(302, {"Location": url, **_REDIRECT_HEADERS})
-    file = open_found(found, is_fresh=is_fresh)
+    file = open_sequence(found, is_fresh=is_fresh)
     try:
-        if isinstance(source, Stored) and len(parts) == 1:
+        if isinstance(source, SequenceStore) and len(parts) == 1:
             part = ByteRange(*parts[0])
             if form == "bounds":
                 attach(environ, answer, file, part, ByteRange(0, len(part)))
@@ -181,7 +186,7 @@ def _filled(
                 # A Range is of the whole sequence: a web server in front may cut it itself.
                 attach(environ, answer, file, ByteRange(0, found.length), part)
             return answer
-        letters = read_found(file, found, parts)
+        letters = read_sequence(file, found, parts)
         if sum(there - here for here, there in parts) <= _SMALL:
             with file:
                 answer.body = (b"".join(letters),)
@@ -194,12 +199,12 @@ def _filled(
     return answer
 
 
-def _direct_url(store: Stored, found: Found) -> str | None:
+def _direct_url(store: SequenceStore, found: SequenceMatch) -> str | None:
     """Where a client may fetch the whole sequence itself."""
     storage = store.storage
     if not storage.reads_are_requests:
         return None
-    stat = look_at_stored(store, found, max_age=storage.max_age)
+    stat = stat_stored_sequence(store, found, max_age=storage.max_age)
     signed = storage.signed_url(store.key(found.md5), stat, pinned=False)
     return None if signed is None else signed.url
 

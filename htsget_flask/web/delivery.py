@@ -16,9 +16,9 @@ from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import StoredFile, VersionError
 from htsget_flask.web.answer import Answer
 from htsget_flask.web.byte_ranges import parse_range
+from htsget_flask.web.errors import error_answer
 from htsget_flask.web.preconditions import failed_precondition, if_range_holds
 from htsget_flask.web.sendfile import let_front_send
-from htsget_flask.web.views import error_answer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
