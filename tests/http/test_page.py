@@ -246,7 +246,7 @@ class TestADatasetBecomesTracks:
     def test_cram_needs_a_storage_that_is_open_and_a_sequence(self, folder: Path) -> None:
         assert "does not open it" in told(http_for(folder), "NA00001")["files"]["CRAM"]["problem"]
         (folder / "demo.fa.fai").unlink()
-        assert "give the dataset a genome" in told(http_for(folder, files=OPEN), "NA00001")["files"]["CRAM"]["problem"]
+        assert "configure a genome" in told(http_for(folder, files=OPEN), "NA00001")["files"]["CRAM"]["problem"]
 
     def test_what_cannot_be_served(self, folder: Path) -> None:
         (folder / "NA00001.bam.bai").unlink()
@@ -366,7 +366,7 @@ class TestADatasetIsShownOnItsGenome:
         path = files.vcf_no_contig_lines(tmp_path)
         dataset = told(http_for(tmp_path), path.name.removesuffix(".vcf.gz"))
         assert dataset["reference"] is None
-        assert "give the dataset a genome" in dataset["note"]
+        assert "configure a genome" in dataset["note"]
 
 
 class TestTheSizesOfADataset:
