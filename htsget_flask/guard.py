@@ -15,7 +15,7 @@ from htsget_flask.auth.access import ACCESS, Access, Gate
 from htsget_flask.auth.audit import Origin, origin_of
 from htsget_flask.auth.signed_urls import BlockName, file_parts, names_signature, sizes_parts
 from htsget_flask.errors import InternalServerError
-from htsget_flask.formats import ENDPOINTS
+from htsget_flask.formats.table import ENDPOINTS
 from htsget_flask.services import Services
 from htsget_flask.web.answer import Answer
 from htsget_flask.web.views import View, ViewFunction

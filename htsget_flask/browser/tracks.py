@@ -14,7 +14,7 @@ from htsget_flask.datasets.example_regions import example_regions
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.datasets.source import DataFile, Source
 from htsget_flask.errors import FileFaultError, NotFound
-from htsget_flask.formats import ENDPOINTS
+from htsget_flask.formats.table import ENDPOINTS
 from htsget_flask.regions import Region, RegionSet
 from htsget_flask.services import Services
 from htsget_flask.storage import Stat, VersionError, is_hidden
@@ -132,7 +132,7 @@ def _inspect(
                 return file
             opened.tail  # noqa: B018 - fails for a truncated file
             file.is_readable = True
-            index = opened.crai if opened.is_cram else opened.index
+            index = opened.any_index
             file.index_key = opened.index_file.key
             examples = example_regions(opened, index) if granted is None else _examples(granted, opened.references)
             file.region = next(examples, None)

@@ -16,7 +16,7 @@ from htsget_flask.browser.tracks import describe, sizes
 from htsget_flask.datasets.inventory import DatasetSummary
 from htsget_flask.datasets.source import Source
 from htsget_flask.errors import InvalidInput, NotFound
-from htsget_flask.formats import ENDPOINTS
+from htsget_flask.formats.table import ENDPOINTS
 from htsget_flask.services import Services
 from htsget_flask.web.answer import Answer, answer_with
 from htsget_flask.web.preconditions import drop_odd_dates

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from htsget_flask.config import DatasetConfig, PrefixConfig
 from htsget_flask.datasets.source import DataFile, Source
 from htsget_flask.errors import FileFaultError, NotFound, StorageError, UnsupportedFormat
-from htsget_flask.formats import ENDPOINTS, FORMATS, Format
+from htsget_flask.formats.table import ENDPOINTS, FORMATS, Format
 from htsget_flask.storage import Stat, Storage, is_hidden
 
 

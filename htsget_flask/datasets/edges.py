@@ -7,8 +7,6 @@ from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import FileFaultError, FormatError
 from htsget_flask.formats import bgzf
 from htsget_flask.formats.binning import Chunk
-from htsget_flask.formats.cram import container as cram
-from htsget_flask.formats.records import may_start
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage.remote_file import EDGE
 
@@ -42,7 +40,7 @@ def prefetch_edges(file: OpenFile, spans: list[Chunk | Containers]) -> None:
     """Begin to read the edges of these spans, all at once, where each read is a request."""
     if file.source.storage.reads_are_requests:
         offsets = [offset for span in spans for offset in edges_of(span, file.stat.size)]
-        unknown = [offset for offset in offsets if not file.is_cached(("end", offset))]
+        unknown = [offset for offset in offsets if not file.is_cached(("block end", offset))]
         if unknown:
             file.content.prefetch([ByteRange(offset, offset + EDGE) for offset in unknown])
 
@@ -53,7 +51,7 @@ def verify_block_start(file: OpenFile, coffset: int) -> None:
     Raises:
         FileFaultError: when none does.
     """
-    file.cached(("verified", file.index_file), lambda: _block_end(file, coffset))
+    file.cached(("verified", file.index_file), lambda: file.block_end(coffset))
 
 
 def split_chunk(file: OpenFile, chunk: Chunk, longest: int) -> Iterator[Chunk | ByteRange]:
@@ -70,12 +68,12 @@ def split_chunk(file: OpenFile, chunk: Chunk, longest: int) -> Iterator[Chunk | 
         return
     (first, first_cut), (last, last_cut) = bgzf.split_offset(chunk.begin), bgzf.split_offset(chunk.end)
     if first_cut:
-        first = _block_end(file, first)
+        first = file.block_end(first)
         yield Chunk(chunk.begin, bgzf.virtual_offset(first, 0))
-    if _block_end(file, first) > last:
+    if file.block_end(first) > last:
         raise FileFaultError(_OTHER_FILE, location=file.source.location)
     if last < file.stat.size:
-        _block_end(file, last)
+        file.block_end(last)
     yield ByteRange(first, last)
     if last_cut:
         yield Chunk(bgzf.virtual_offset(last, 0), chunk.end)
@@ -93,9 +91,7 @@ def verify_containers(file: OpenFile, containers: Containers) -> ByteRange:
         FileFaultError: when it does not.
     """
     start, end = containers
-    major = file.header.raw[4]
-    first_end = file.cached(("end", start), lambda: cram.read_container(file.content, start, major).end)
-    if first_end > end or end > file.stat.size:
+    if file.block_end(start) > end or end > file.stat.size:
         raise FileFaultError(_OTHER_FILE, location=file.source.location)
     return ByteRange(start, end)
 
@@ -106,10 +102,11 @@ def split_range(file: OpenFile, span: ByteRange, size: int) -> Iterator[ByteRang
     In CRAM, and where each look for a block is a request, it is split anywhere. The splits of a file are the same for
     all ranges: each is looked up once.
     """
+    is_looked_up = file.source.format.is_bgzf and not file.source.storage.reads_are_requests
     start = span.start
     target = start - start % size + size
     while target < span.end:
-        split = target if file.is_cram or file.source.storage.reads_are_requests else _block_start(file, target)
+        split = _block_start(file, target) if is_looked_up else target
         if start < split < span.end:
             yield ByteRange(start, split)
             start = split
@@ -145,32 +142,28 @@ def _cut_chunk(file: OpenFile, chunk: Chunk) -> ChunkParts:
     before, after = b"", b""
     if first_cut:
         before, first = _cut_block(file, first, first_cut, None)
-    if (first if first_cut else _block_end(file, first)) > last:
+    if (first if first_cut else file.block_end(first)) > last:
         raise FormatError(_OTHER_FILE)
     if last_cut:
         after, _ = _cut_block(file, last, 0, last_cut)
     elif last < file.stat.size:
-        _block_end(file, last)
+        file.block_end(last)
     return ChunkParts(before, ByteRange(first, last), after)
 
 
 def _cut_block(file: OpenFile, coffset: int, start: int, end: int | None) -> tuple[bytes, int]:
     """Bytes `start` to `end` of a BGZF block's data, compressed again, and where the next block starts."""
     data, size = bgzf.read_block(file.content, coffset)
-    file.cached(("end", coffset), lambda: coffset + size)
+    file.cached(("block end", coffset), lambda: coffset + size)
     end = len(data) if end is None else end
-    limit, format_name = file.header.reference_limit, file.source.format.name
+    limit, records = file.header.references.id_limit, file.source.format.records
+    assert records is not None
     for edge in (start, end):
-        if edge > len(data) or (0 < edge < len(data) and not may_start(format_name, data, edge, limit)):
+        if edge > len(data) or (0 < edge < len(data) and not records.may_start(data, edge, limit)):
             raise FormatError("the index does not fit the data: no record starts where it points")
     return bgzf.deflate(data[start:end]), coffset + size
 
 
-def _block_end(file: OpenFile, coffset: int) -> int:
-    """The byte offset after the BGZF block at `coffset`."""
-    return file.cached(("end", coffset), lambda: coffset + bgzf.read_block_size(file.content, coffset))
-
-
 def _block_start(file: OpenFile, target: int) -> int:
     """The byte offset of the first BGZF block at or after byte `target`; the tail when none follows."""
-    return file.cached(("start", target), lambda: bgzf.find_block(file.content, target, file.tail))
+    return file.cached(("block start", target), lambda: bgzf.find_block(file.content, target, file.tail))

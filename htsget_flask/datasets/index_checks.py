@@ -4,11 +4,11 @@ from typing import BinaryIO, NamedTuple
 
 from htsget_flask.errors import FormatError
 from htsget_flask.formats import bgzf
-from htsget_flask.formats.cram import container as cram
 from htsget_flask.formats.cram.crai import Crai
 from htsget_flask.formats.headers import Header
 from htsget_flask.formats.index import Index
-from htsget_flask.formats.records import PLACE_SIZE, is_unplaced
+from htsget_flask.formats.records import REFERENCE_END, is_unplaced
+from htsget_flask.formats.table import Format
 
 _OTHER_FILE = "the index does not fit the data: it is of another file"
 _OTHER_FILE_OR_TRUNCATED = f"{_OTHER_FILE}, or the data is truncated"
@@ -19,22 +19,28 @@ _NO_LAST_RECORDS = "the index does not fit the data: it does not hold its last r
 class IndexedData(NamedTuple):
     """The data file that an index is compared with; `size` in bytes."""
 
-    format_name: str
+    format: Format
     header: Header
     size: int
     content: BinaryIO
 
 
-def check_index(index: Index, data: IndexedData) -> None:
-    """Check the BAI, TBI or CSI of a file of BGZF blocks.
+def check_index(index: Index | Crai, data: IndexedData) -> None:
+    """Compare an index with its data.
 
     Raises:
-        FormatError: when it is of another file, of another format or of an earlier version of the file.
+        FormatError: when the index is of another file, of another format or of an earlier version of the file.
     """
-    # Only the indexes of VCF carry names.
-    if index.reference_count and (data.format_name == "VCF") != bool(index.names.size):
-        raise FormatError(f"this is not the index of a {data.format_name} file")
-    if data.format_name == "BAM" and index.reference_count > len(data.header.references):
+    if isinstance(index, Index):
+        _check_index(index, data)
+    else:
+        _check_crai(index, data)
+
+
+def _check_index(index: Index, data: IndexedData) -> None:
+    if index.reference_count and data.format.names_references != bool(index.names.size):
+        raise FormatError(f"this is not the index of a {data.format.name} file")
+    if not data.format.names_references and index.reference_count > data.header.references.id_limit:
         raise FormatError("the index is of another file: it has more references than the header")
     if index.last_offset() >> 16 > data.size:
         raise FormatError(_OTHER_FILE_OR_TRUNCATED)
@@ -53,21 +59,16 @@ def check_index(index: Index, data: IndexedData) -> None:
         raise FormatError(_NO_LAST_RECORDS)
 
 
-def check_crai(index: Crai, data: IndexedData) -> None:
-    """Check the index of a CRAM file.
-
-    Raises:
-        FormatError: when it is of another file, or of an earlier version of the file.
-    """
-    end, major = data.header.end, data.header.raw[4]
+def _check_crai(index: Crai, data: IndexedData) -> None:
+    end = data.header.end
     if len(index.containers):
         first, last = int(index.containers[0]), int(index.containers[-1])
         if last >= data.size:
             raise FormatError(_OTHER_FILE_OR_TRUNCATED)
         if first < end:
             raise FormatError(_OTHER_FILE)
-        end = cram.read_container(data.content, last, major).end
-    marker = cram.eof_container(major)
+        end = data.format.block_end(data.content, last, data.header)
+    marker = data.header.eof_marker
     data.content.seek(end)
     if data.content.read(len(marker)) not in (marker, b""):
         raise FormatError(_NO_LAST_RECORDS if len(index.containers) else _NO_RECORDS)
@@ -77,7 +78,7 @@ def _has_placed_records(data: IndexedData, offset: int) -> bool:
     """Whether the record at a virtual offset has a position; records without one are at the end of the file."""
     coffset, uoffset = bgzf.split_offset(offset)
     record = b""
-    while coffset < data.size and len(record) < PLACE_SIZE:
+    while coffset < data.size and len(record) < REFERENCE_END:
         try:
             size = bgzf.read_block_size(data.content, coffset)
         except FormatError:
@@ -88,4 +89,4 @@ def _has_placed_records(data: IndexedData, offset: int) -> bool:
             # Requests for the damaged data report the damage.
             return False
         coffset, uoffset = coffset + size, 0
-    return bool(record) and (data.format_name != "BAM" or not is_unplaced(record))
+    return bool(record) and (not data.format.has_unplaced_records or not is_unplaced(record))

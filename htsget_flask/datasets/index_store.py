@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from htsget_flask import array_file
 from htsget_flask.datasets.source import Source
@@ -16,7 +16,6 @@ from htsget_flask.formats.unpacking import check_size
 from htsget_flask.storage import Stat, VersionError
 
 log = logging.getLogger(__name__)
-IndexT = TypeVar("IndexT", Index, Crai)
 
 # In bytes; the pages of a mapped index are shared by all workers.
 _MAPPED_COST = 64 << 10
@@ -63,10 +62,8 @@ def load_index(
     stat: Stat,
     index_file: IndexFile,
     sidecars: Path | None,
-    kind: type[IndexT],
-    read: Callable[[bytes], IndexT],
-    check: Callable[[IndexT], None],
-) -> IndexT:
+    check: Callable[[Index | Crai], None],
+) -> Index | Crai:
     """The index from its sidecar, or read; `check` is called once for each version of data and index.
 
     Without a folder for sidecars the index is in the memory of this process alone.
@@ -75,14 +72,14 @@ def load_index(
         FormatError: when the index is damaged or too large, or `check` refuses it.
     """
     if sidecars is None:
-        return _read(source, index_file, read, check)
-    location = source.storage.location(index_file.key)
+        return _read(source, index_file, check)
+    kind, location = source.format.index_type, source.storage.location(index_file.key)
     path = sidecars / hashlib.sha256(location.encode("utf-8", "surrogateescape")).hexdigest()[:40]
     names = ",".join(field.name for field in fields(kind))
     version = f"{_SIDECAR_VERSION} {names} {stat.etag} {index_file.stat.etag}"
     arrays = array_file.load(path, version)
     if arrays is None:
-        index = _read(source, index_file, read, check)
+        index = _read(source, index_file, check)
         try:
             array_file.store(path, version, index.arrays())
         except OSError as error:
@@ -94,13 +91,11 @@ def load_index(
     return kind.from_arrays(arrays)
 
 
-def _read(
-    source: Source, index_file: IndexFile, read: Callable[[bytes], IndexT], check: Callable[[IndexT], None]
-) -> IndexT:
+def _read(source: Source, index_file: IndexFile, check: Callable[[Index | Crai], None]) -> Index | Crai:
     check_size(index_file.stat.size, "the index")
     with source.open(index_file.key, etag=index_file.stat.etag) as file:
         # The file may grow while it is read.
-        index = read(file.read(index_file.stat.size))
+        index = source.format.read_index(file.read(index_file.stat.size))
     check(index)
     return index
 

@@ -1,40 +1,29 @@
 """A dataset's file, opened: its header, index and tail, each read once per version and then cached."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 from htsget_flask.cache import ByteCache
-from htsget_flask.datasets.index_checks import IndexedData, check_crai, check_index
-from htsget_flask.datasets.index_store import IndexFile, IndexT, find_index, load_index, private_bytes
+from htsget_flask.datasets.index_checks import IndexedData, check_index
+from htsget_flask.datasets.index_store import IndexFile, find_index, load_index, private_bytes
 from htsget_flask.datasets.source import DataFile
 from htsget_flask.errors import FileFaultError, FormatError
-from htsget_flask.formats import bgzf
-from htsget_flask.formats.cram import container as cram
 from htsget_flask.formats.cram import slices
-from htsget_flask.formats.cram.crai import Crai, read_crai
-from htsget_flask.formats.headers import Header, read_bam_header, read_bcf_header, read_vcf_header
+from htsget_flask.formats.cram.crai import Crai
+from htsget_flask.formats.headers import Header
 from htsget_flask.formats.index import Index
-from htsget_flask.formats.index_reader import read_index
-from htsget_flask.formats.lengths import reference_lengths
-from htsget_flask.formats.reference_numbers import memory_of, number_references
+from htsget_flask.formats.references import Reference, References, collect_references
 from htsget_flask.storage import StoredFile
 
 V = TypeVar("V")
 
-READ_HEADER: dict[str, Callable[[BinaryIO], Header]] = {
-    "BAM": read_bam_header,
-    "CRAM": cram.read_cram_header,
-    "VCF": read_vcf_header,
-    "BCF": read_bcf_header,
-}
-# In bytes: the memory that a cached object takes besides its content, a reference's length, and an MD5.
+# In bytes: the memory that a cached object takes besides its content, and that of a reference's length.
 _OBJECT_COST = 512
 _REFERENCE_COST = 150
-_CHECKSUM_COST = 81
 _ABSENT = object()
 
 
@@ -66,7 +55,6 @@ class OpenFile:
     def __init__(self, file: DataFile, cache: ByteCache, sidecars: Path | None, *, fresh: bool = True) -> None:
         self.source = file.source
         self.stat = file.stat
-        self.is_cram = file.source.format.name == "CRAM"
         self._fresh = fresh
         self._cache = cache
         self._sidecars = sidecars
@@ -90,38 +78,32 @@ class OpenFile:
         if self._header is None:
             self._header = self.cached(
                 "header",
-                lambda: READ_HEADER[self.source.format.name](self.content),
-                lambda header: len(header.raw) + memory_of(header.references),
+                lambda: self.source.format.read_header(self.content),
+                lambda header: header.memory,
             )
         return self._header
 
     @property
-    def references(self) -> Mapping[str, int | None]:
-        """The numbers by which the index knows the references; None for those that it holds nothing of."""
-        if self.source.format.name != "VCF":
+    def references(self) -> References:
+        """The references with the ids by which the index knows them; None for those that it holds nothing of."""
+        if not self.source.format.names_references:
             return self.header.references
 
-        def merge() -> Mapping[str, int | None]:
-            indexed = ((name, number) for number, name in enumerate(self.index.reference_names()))
-            named = number_references(indexed, "the index")
-            of_header = ((name, named.get(name)) for name in self.header.references)
-            return number_references(chain(of_header, named.items()), "the file")
+        def merge() -> References:
+            indexed = (Reference(name, number) for number, name in enumerate(self.index.reference_names()))
+            named = collect_references(indexed, "the index")
+            of_header = (
+                reference._replace(id=named[name].id) if name in named else reference
+                for name, reference in self.header.references.items()
+            )
+            return collect_references(chain(of_header, named.values()), "the file")
 
-        return self.cached(("references", self.index_file), merge, memory_of)
+        return self.cached(("references", self.index_file), merge, lambda references: references.memory)
 
     @property
     def reference_lengths(self) -> dict[str, int | None]:
         """The lengths in bases of the references that the header names; None where it states none."""
-        return self.cached(
-            "lengths",
-            lambda: reference_lengths(self.source.format.name, self.header),
-            lambda lengths: _REFERENCE_COST * len(lengths),
-        )
-
-    @property
-    def eof_marker(self) -> bytes:
-        """The marker that ends a whole file of this format."""
-        return cram.eof_container(self.header.raw[4]) if self.is_cram else bgzf.EOF_BLOCK
+        return self.cached("lengths", self.header.reference_lengths, lambda lengths: _REFERENCE_COST * len(lengths))
 
     @property
     def tail(self) -> int:
@@ -129,22 +111,27 @@ class OpenFile:
         return self.cached("tail", self._find_tail)
 
     @property
+    def any_index(self) -> Index | Crai:
+        """The index, checked against its data."""
+        index_file = self.index_file
+
+        def check(index: Index | Crai) -> None:
+            check_index(index, IndexedData(self.source.format, self.header, self.stat.size, self.content))
+
+        def load() -> Index | Crai:
+            return load_index(self.source, self.stat, index_file, self._sidecars, check)
+
+        return self.cached(("index", index_file), load, private_bytes, fault_key=index_file.key)
+
+    @property
     def index(self) -> Index:
-        """The BAI, TBI or CSI of a file of BGZF blocks, checked against its data."""
-        return self._index(Index, read_index, check_index)
+        """The BAI, TBI or CSI of a file of BGZF blocks."""
+        return cast(Index, self.any_index)
 
     @property
     def crai(self) -> Crai:
-        """The index of a CRAM file, checked against its data."""
-        return self._index(Crai, read_crai, check_crai)
-
-    @property
-    def containers_end(self) -> int:
-        """The byte offset after the last CRAM container that the index names."""
-        return self.cached(
-            ("containers", self.index_file),
-            lambda: cram.read_container(self.content, int(self.crai.containers[-1]), self.header.raw[4]).end,
-        )
+        """The index of a CRAM file."""
+        return cast(Crai, self.any_index)
 
     @property
     def index_file(self) -> IndexFile:
@@ -165,10 +152,9 @@ class OpenFile:
         content, self._content = self.content, None
         return content
 
-    def checksum(self, reference_id: int) -> str | None:
-        """The MD5 of a reference of a CRAM file, as its header states it (the M5 of @SQ)."""
-        checksums = self.cached("checksums", lambda: cram.read_checksums(self.header.raw), _size_of_checksums)
-        return checksums[reference_id] if reference_id < len(checksums) else None
+    def block_end(self, start: int) -> int:
+        """The byte offset after the BGZF block or CRAM container that starts at byte `start`."""
+        return self.cached(("block end", start), lambda: self.source.format.block_end(self.content, start, self.header))
 
     def needs_reference(self, start: int) -> bool:
         """Whether the records of the CRAM container at byte `start` need a reference that is not in the file."""
@@ -204,36 +190,13 @@ class OpenFile:
         return cast(V, value)
 
     def _find_tail(self) -> int:
-        size, marker = self.stat.size, self.eof_marker
+        size, marker = self.stat.size, self.header.eof_marker
         tail = size
         while tail >= len(marker):
             self.content.seek(tail - len(marker))
             if self.content.read(len(marker)) != marker:
                 break
             tail -= len(marker)
-        if tail == size and not (self._ends_with_container() if self.is_cram else bgzf.ends_whole(self.content, size)):
+        if tail == size and not self.source.format.ends_whole(self.content, size, self.header):
             raise FormatError(f"the {self.source.format.name} file is truncated: it ends in mid-block")
         return tail
-
-    def _ends_with_container(self) -> bool:
-        position = self.header.end
-        while position < self.stat.size:
-            position = cram.read_container(self.content, position, self.header.raw[4]).end
-        return position == self.stat.size
-
-    def _index(
-        self, kind: type[IndexT], read: Callable[[bytes], IndexT], check: Callable[[IndexT, IndexedData], None]
-    ) -> IndexT:
-        index_file = self.index_file
-
-        def load() -> IndexT:
-            def check_data(index: IndexT) -> None:
-                check(index, IndexedData(self.source.format.name, self.header, self.stat.size, self.content))
-
-            return load_index(self.source, self.stat, index_file, self._sidecars, kind, read, check_data)
-
-        return self.cached(("index", index_file), load, private_bytes, fault_key=index_file.key)
-
-
-def _size_of_checksums(checksums: list[str | None]) -> int:
-    return 8 * len(checksums) + _CHECKSUM_COST * (len(checksums) - checksums.count(None))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from htsget_flask.errors import FileFaultError
-from htsget_flask.formats import Format
+from htsget_flask.formats.table import Format
 from htsget_flask.storage import Stat, Storage, StoredFile
 
 

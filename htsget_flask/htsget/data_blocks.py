@@ -101,6 +101,6 @@ def read_inline(file: OpenFile, block: InlineBlock) -> bytes:
         case FilePart.HEADER:
             return file.header.raw
         case FilePart.EOF:
-            return file.eof_marker
+            return file.header.eof_marker
         case Chunk():
             return read_chunk(file, block)

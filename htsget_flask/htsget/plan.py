@@ -30,7 +30,7 @@ def plan(query: Query, file: OpenFile) -> Sequence[Span]:
     """
     if query.header_only:
         return ()
-    spans = _containers(query.regions, file) if file.is_cram else _chunks(query.regions, file)
+    spans = _chunks(query.regions, file) if file.source.format.is_bgzf else _containers(query.regions, file)
     return (*spans, FilePart.EOF)
 
 
@@ -47,7 +47,7 @@ def _chunks(regions: Sequence[Region] | None, file: OpenFile) -> list[Chunk]:
     chunks: list[Chunk] = []
     index = file.index
     for region in regions:
-        if region.reference_name == UNPLACED and file.source.format.name == "BAM":
+        if region.reference_name == UNPLACED and file.source.format.has_unplaced_records:
             chunks.append(Chunk(index.last_offset() or file.header.end, virtual_offset(file.tail, 0)))
             continue
         reference_id = reference_id_of(region.reference_name, file)
@@ -78,5 +78,5 @@ def _containers(regions: Sequence[Region] | None, file: OpenFile) -> Sequence[Co
             reference_id = reference_id_of(region.reference_name, file)
             positions = [] if reference_id is None else index.overlapping(reference_id, region.start, region.end)
         if positions:
-            ranges += index.byte_ranges(positions, file.containers_end)
+            ranges += index.byte_ranges(positions, file.block_end(int(index.containers[-1])))
     return [Containers(span.start, span.end) for span in coalesce(ranges)]

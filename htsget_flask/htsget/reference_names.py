@@ -5,11 +5,8 @@ from itertools import islice
 
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import InvalidInput, NotFound
-from htsget_flask.formats.checksums import READ_CHECKSUMS
 from htsget_flask.htsget.query import Query
 
-# In bytes: the memory of a cached name with its checksum.
-_CHECKSUM_COST = 150
 _MAX_NAMED = 5
 _LONGEST_QUOTED = 100
 # Suggestions are names of about the same length: to find them costs little, whatever a client sends.
@@ -39,14 +36,14 @@ def resolve(query: Query, file: OpenFile) -> Query:
 
 
 def reference_id_of(name: str, file: OpenFile) -> int | None:
-    """The number by which the index knows a reference; None for one that it holds nothing of.
+    """The id by which the index knows a reference; None for one that it holds nothing of.
 
     Raises:
         NotFound: for a reference that the file does not have; the message suggests similar names.
     """
     references = file.references
     if name in references:
-        return references[name]
+        return references[name].id
     message = f"{file.source.id!r} has no reference {name[:_LONGEST_QUOTED]!r}"
     if len(name) <= _LONGEST_SUGGESTED:
         twin = name.removeprefix("chr") if name.startswith("chr") else f"chr{name}"
@@ -61,19 +58,14 @@ def reference_id_of(name: str, file: OpenFile) -> int | None:
 def _name_of(md5: str, name: str, file: OpenFile) -> str:
     """The name of the reference with a checksum; `name` is the one in the request, or empty."""
     identifier = repr(file.source.id)
-    checksums = file.cached(
-        "named checksums",
-        lambda: READ_CHECKSUMS[file.source.format.name](file.header.raw),
-        lambda pairs: _CHECKSUM_COST * len(pairs),
-    )
-    md5s = {reference: checksum.lower() for reference, checksum in checksums if checksum is not None}
-    if not md5s:
+    references = file.header.references
+    if not references.have_md5s:
         raise InvalidInput(f"the header of {identifier} has no checksums; use referenceName instead of referenceMD5")
     if name:
-        if md5s.get(name) != md5:
+        if name not in references or references[name].md5 != md5:
             raise InvalidInput(f"the header of {identifier} has no reference {name[:100]!r} with the MD5 {md5}")
         return name
-    names = [reference for reference, checksum in md5s.items() if checksum == md5]
+    names = [reference.name for reference in references.with_md5(md5)]
     if not names:
         raise NotFound(f"{identifier} has no reference with the MD5 {md5}")
     if len(names) > 1:

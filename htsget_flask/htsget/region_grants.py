@@ -8,8 +8,8 @@ from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, PermissionDenied
 from htsget_flask.formats.cram.recoder import Recoder
 from htsget_flask.formats.cram.region_filter import CramSource, select_recoded
-from htsget_flask.formats.reference_numbers import name_of
-from htsget_flask.formats.region_filter import Wanted, select
+from htsget_flask.formats.references import Reference
+from htsget_flask.formats.region_filter import RecordFilter, filter_records
 from htsget_flask.htsget.data_blocks import FilePart, Records
 from htsget_flask.htsget.plan import Span
 from htsget_flask.htsget.query import UNPLACED, Query
@@ -38,7 +38,8 @@ def plan_records(query: Query, granted: RegionSet, file: OpenFile) -> Sequence[S
         name, start, end = region
         after = (previous.end or 0) if name == previous.reference_name else 0
         previous = region
-        reference_id = file.references.get(name)
+        reference = file.references.get(name)
+        reference_id = None if reference is None else reference.id
         offset = None if reference_id is None else _first_offset(file, reference_id, region)
         if reference_id is not None and offset is not None:
             offsets.setdefault(reference_id, offset)
@@ -49,11 +50,11 @@ def plan_records(query: Query, granted: RegionSet, file: OpenFile) -> Sequence[S
 
 def _first_offset(file: OpenFile, reference_id: int, region: Region) -> int | None:
     """What orders the records of a region among those of other references; None where there are none."""
-    if file.is_cram:
-        # Containers may hold records of several references, which are in the order of their numbers.
-        return reference_id if file.crai.overlapping(reference_id, region.start, region.end) else None
-    chunks = file.index.chunks(reference_id, region.start, region.end)
-    return chunks[0].begin if chunks else None
+    if file.source.format.is_bgzf:
+        chunks = file.index.chunks(reference_id, region.start, region.end)
+        return chunks[0].begin if chunks else None
+    # Containers may hold records of several references, which are in the order of their ids.
+    return reference_id if file.crai.overlapping(reference_id, region.start, region.end) else None
 
 
 def require_references(spans: Iterable[Span], file: OpenFile, bases: LibraryBases) -> None:
@@ -62,21 +63,20 @@ def require_references(spans: Iterable[Span], file: OpenFile, bases: LibraryBase
     Raises:
         PermissionDenied: when a reference is neither in the file nor in the library.
     """
+    if file.source.format.is_bgzf:
+        return
     for block in spans:
-        if isinstance(block, Records) and file.is_cram and not _is_available(file, block.reference_id, bases):
+        if isinstance(block, Records):
+            reference = file.references.with_id(block.reference_id)
+            if reference is None or (reference.md5 is not None and bases.has(reference.md5)):
+                continue
             index = file.crai
-            position = index.overlapping(block.reference_id, block.start, block.end)[0]
-            if file.needs_reference(int(index.containers[position])):
-                name = name_of(file.references, block.reference_id)
+            first = index.overlapping(block.reference_id, block.start, block.end)[0]
+            if file.needs_reference(int(index.containers[first])):
                 raise PermissionDenied(
-                    f"this token opens regions only, and the reference {name!r} of this CRAM file, which is needed to "
-                    "separate its records, is not available here"
+                    f"this token opens regions only, and the reference {reference.name!r} of this CRAM file, which is "
+                    "needed to separate its records, is not available here"
                 )
-
-
-def _is_available(file: OpenFile, reference_id: int, bases: LibraryBases) -> bool:
-    md5 = file.checksum(reference_id)
-    return md5 is not None and bases.has(md5)
 
 
 def record_blocks(file: OpenFile, block: Records, bases: LibraryBases, recoder: Recoder) -> Generator[bytes]:
@@ -88,16 +88,15 @@ def record_blocks(file: OpenFile, block: Records, bases: LibraryBases, recoder: 
         NotFound: when there is no such data block.
         ServiceUnavailable: when CRAM cannot be decoded now, before anything is yielded.
     """
-    format_name, reference_id, start, end, after = file.source.format.name, *block
-    name = name_of(file.references, reference_id)
-    if name is None:
+    format_, reference = file.source.format, file.references.with_id(block.reference_id)
+    if reference is None:
         raise NotFound("there is no such data block")
-    wanted = Wanted(name.encode() if format_name == "VCF" else reference_id, start, end, after)
-    if file.is_cram:
-        return _closing(file, partial(_recoded, file, wanted, bases, recoder))
-    return _closing(
-        file, partial(select, format_name, chunks=file.index.chunks(reference_id, start, end), wanted=wanted)
-    )
+    key = reference.name.encode() if format_.names_references else block.reference_id
+    record_filter = RecordFilter(key, block.start, block.end, block.after)
+    if format_.records is None:
+        return _closing(file, partial(_recoded, file, reference, record_filter, bases, recoder))
+    chunks = file.index.chunks(block.reference_id, block.start, block.end)
+    return _closing(file, partial(filter_records, format_.records, chunks=chunks, record_filter=record_filter))
 
 
 def _closing(file: OpenFile, make: Callable[[BinaryIO], Iterator[bytes]]) -> Generator[bytes]:
@@ -109,24 +108,29 @@ def _closing(file: OpenFile, make: Callable[[BinaryIO], Iterator[bytes]]) -> Gen
 
 
 def _recoded(
-    file: OpenFile, wanted: Wanted, bases: LibraryBases, recoder: Recoder, content: BinaryIO
+    file: OpenFile,
+    reference: Reference,
+    record_filter: RecordFilter,
+    bases: LibraryBases,
+    recoder: Recoder,
+    content: BinaryIO,
 ) -> Iterator[bytes]:
-    assert isinstance(wanted.reference, int)
-    index, md5 = file.crai, file.checksum(wanted.reference)
-    positions = index.overlapping(wanted.reference, wanted.start, wanted.end)
+    assert reference.id is not None
+    index = file.crai
+    positions = index.overlapping(reference.id, record_filter.start, record_filter.end)
     if not positions:
         return iter(())
 
     def letters(start: int, end: int) -> Iterator[bytes]:
-        if md5 is None:
+        if reference.md5 is None:
             raise FormatError("the header has no checksum of a reference that its records need")
-        return bases.letters(md5, start, end)
+        return bases.letters(reference.md5, start, end)
 
     return select_recoded(
-        CramSource(content, file.header.raw, file.source.key.rpartition("/")[2]),
-        index.byte_ranges(positions, file.containers_end),
-        wanted,
+        CramSource(content, file.header, file.source.key.rpartition("/")[2]),
+        index.byte_ranges(positions, file.block_end(int(index.containers[-1]))),
+        record_filter,
         letters,
-        partial(index.bounds, wanted.reference),
+        partial(index.bounds, reference.id),
         recoder,
     )

@@ -2,7 +2,7 @@
 
 from htsget_flask.config import Config
 from htsget_flask.errors import NotFound
-from htsget_flask.formats import ENDPOINTS, FORMATS
+from htsget_flask.formats.table import ENDPOINTS, FORMATS
 from htsget_flask.web.views import describe_service
 
 HTSGET_VERSION = "1.3.0"

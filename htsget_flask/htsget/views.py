@@ -16,8 +16,8 @@ from htsget_flask.datasets.edges import chunk_parts
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.datasets.source import DataFile
 from htsget_flask.errors import Gone, NotFound, PermissionDenied, ServiceUnavailable
-from htsget_flask.formats import ENDPOINTS, FORMATS
 from htsget_flask.formats.binning import Chunk
+from htsget_flask.formats.table import ENDPOINTS, FORMATS
 from htsget_flask.htsget.data_blocks import (
     BlockUrl,
     DataBlock,
@@ -206,7 +206,7 @@ def _render(
     file.header  # noqa: B018
     signed = source.storage.signed_url(source.key, file.stat)
     key = None
-    if not (query.header_only or file.is_cram or query.regions is None or len(query.regions) > 1):
+    if not (query.header_only or not source.format.is_bgzf or query.regions is None or len(query.regions) > 1):
         # Only where clients choose the URL by their Host.
         chosen = base if services.config.public_url is None else None
         windows = windows_of(query.regions[0], file)

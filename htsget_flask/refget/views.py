@@ -24,9 +24,9 @@ from htsget_flask.refget.query import (
     parse_bounds,
     ranged_part,
 )
-from htsget_flask.sequences.digests import spelled
-from htsget_flask.sequences.lookup import Found, Stored
-from htsget_flask.sequences.open_sequence import look_at_stored, open_found, read_found
+from htsget_flask.sequences.digests import format_digests
+from htsget_flask.sequences.lookup import SequenceMatch, SequenceStore
+from htsget_flask.sequences.open_sequence import open_sequence, read_sequence, stat_stored_sequence
 from htsget_flask.services import Services
 from htsget_flask.storage import VersionError
 from htsget_flask.web.answer import Answer, answer_with
@@ -83,13 +83,13 @@ def service_info(services: Services, request: Request) -> Answer:
 @partial(View, needs_public_url=False)
 def get_metadata(services: Services, request: Request, sequence_id: str) -> Answer:
     """The metadata of a sequence."""
-    found = services.sequences.find(sequence_id)
+    match = services.sequences.find(sequence_id)
     media_type = choose_type(request.environ.get("HTTP_ACCEPT"), JSON_TYPES)
-    parts = [alias.partition(":") for alias in found.aliases]
+    parts = [alias.partition(":") for alias in match.aliases]
     metadata = {
-        "id": found.md5,
-        **spelled(found.digests),
-        "length": found.length,
+        "id": match.md5,
+        **format_digests(match.digests),
+        "length": match.length,
         "aliases": [{"alias": name, "naming_authority": namespace} for namespace, _, name in parts],
     }
     return _json({"metadata": metadata}, media_type)
@@ -101,25 +101,25 @@ def get_sequence(services: Services, request: Request, sequence_id: str) -> Answ
     """The letters of a sequence, all or a part of them."""
     sequences = services.sequences
     for attempt in range(_ATTEMPTS):
-        found = sequences.find(sequence_id)
+        match = sequences.find(sequence_id)
         try:
-            return _sequence(services.config.refget, request.environ, sequence_id, found, is_fresh=attempt > 0)
+            return _sequence(services.config.refget, request.environ, sequence_id, match, is_fresh=attempt > 0)
         except VersionError:
-            if isinstance(found.source, Stored):
+            if isinstance(match.source, SequenceStore):
                 continue
-            looking = sequences.begin(at_once=True)
-            if looking is not None:
-                looking.join(1)
+            scan = sequences.start_scan(immediately=True)
+            if scan is not None:
+                scan.join(1)
     raise ServiceUnavailable("the file of the sequence is being replaced; try again")
 
 
 def _sequence(
-    config: RefgetConfig, environ: "WSGIEnvironment", sequence_id: str, found: Found, *, is_fresh: bool
+    config: RefgetConfig, environ: "WSGIEnvironment", sequence_id: str, match: SequenceMatch, *, is_fresh: bool
 ) -> Answer:
     media_type = choose_type(environ.get("HTTP_ACCEPT"), TEXT_TYPES)
     # The configuration may give a CURIE to another sequence tomorrow.
-    is_digest = sequence_id not in found.aliases
-    part, selection = _select(config, environ, found, is_digest=is_digest)
+    is_digest = sequence_id not in match.aliases
+    part, selection = _select(config, environ, match, is_digest=is_digest)
     fields = {
         "Content-Type": f"{media_type}; charset=us-ascii",
         "Vary": "Accept, Origin",
@@ -127,66 +127,72 @@ def _sequence(
         "Cache-Control": _REVALIDATE if not is_digest else _PRIVATE if access_of(environ).is_limited else _IMMUTABLE,
     }
     if is_digest:
-        fields["ETag"] = f'"{found.md5}"'
-        failed = failed_precondition(environ, etag=found.md5, last_modified=None)
+        fields["ETag"] = f'"{match.md5}"'
+        failed = failed_precondition(environ, etag=match.md5, last_modified=None)
         if failed == 412:
             raise PreconditionFailed("the precondition failed")
         if failed == 304:
             del fields["Content-Type"]
             return Answer(304, fields)
-    parts = [part] if part.start <= part.end else [Part(part.start, found.length), Part(0, part.end)]
+    parts = [part] if part.start <= part.end else [Part(part.start, match.length), Part(0, part.end)]
     fields["Content-Length"] = str(sum(end - start for start, end in parts))
     if selection == "range":
-        fields["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{found.length}"
+        fields["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{match.length}"
     answer = Answer(206 if selection == "range" else 200, fields)
     if environ["REQUEST_METHOD"] != "HEAD":
-        return _add_body(environ, answer, found, parts, selection=selection, is_fresh=is_fresh)
-    if isinstance(found.source, Stored):
-        look_at_stored(found.source, found, max_age=found.source.storage.max_age)
+        return _add_body(environ, answer, match, parts, selection=selection, is_fresh=is_fresh)
+    if isinstance(match.source, SequenceStore):
+        stat_stored_sequence(match.source, match, max_age=match.source.storage.max_age)
     return answer
 
 
 def _select(
-    config: RefgetConfig, environ: "WSGIEnvironment", found: Found, *, is_digest: bool
+    config: RefgetConfig, environ: "WSGIEnvironment", match: SequenceMatch, *, is_digest: bool
 ) -> tuple[Part, Selection]:
     """The part of the sequence that a request selects, and how."""
     start, end = parse_bounds(environ["QUERY_STRING"]) if environ.get("QUERY_STRING") else (None, None)
     span = environ.get("HTTP_RANGE") if environ["REQUEST_METHOD"] == "GET" else None
     if span is not None and "HTTP_IF_RANGE" in environ:
-        holds = is_digest and if_range_holds(environ, etag=found.md5, last_modified=None)
+        holds = is_digest and if_range_holds(environ, etag=match.md5, last_modified=None)
         span = span if holds else None
     if start is None and end is None:
         if span is None:
-            return Part(0, found.length), "whole"
-        part, selection = ranged_part(span, found.length), "range"
+            return Part(0, match.length), "whole"
+        part, selection = ranged_part(span, match.length), "range"
     elif span is not None:
         raise BadRequest("start and end cannot be combined with Range")
     else:
-        part, selection = bounded_part(start, end, found.length, found.is_circular, config.circular_supported), "bounds"
-    check_limit(part, found.length, config.subsequence_limit)
+        part, selection = bounded_part(start, end, match.length, match.is_circular, config.circular_supported), "bounds"
+    check_limit(part, match.length, config.subsequence_limit)
     return part, cast(Selection, selection)
 
 
 def _add_body(
-    environ: "WSGIEnvironment", answer: Answer, found: Found, parts: list[Part], *, selection: Selection, is_fresh: bool
+    environ: "WSGIEnvironment",
+    answer: Answer,
+    match: SequenceMatch,
+    parts: list[Part],
+    *,
+    selection: Selection,
+    is_fresh: bool,
 ) -> Answer:
     """The answer with these parts of the sequence as its body, or a redirect to the storage."""
-    source = found.source
-    if isinstance(source, Stored) and selection == "whole":
-        url = _direct_url(source, found)
+    source = match.source
+    if isinstance(source, SequenceStore) and selection == "whole":
+        url = _direct_url(source, match)
         if url is not None:
             return Answer(302, {"Location": url, **_REDIRECT_FIELDS})
-    file = open_found(found, is_fresh=is_fresh)
+    file = open_sequence(match, is_fresh=is_fresh)
     try:
-        if isinstance(source, Stored) and len(parts) == 1:
+        if isinstance(source, SequenceStore) and len(parts) == 1:
             part = ByteRange(*parts[0])
             if selection == "bounds":
                 attach(environ, answer, file, part, ByteRange(0, len(part)))
             else:
                 # A Range is relative to the whole sequence: a web server in front can evaluate it.
-                attach(environ, answer, file, ByteRange(0, found.length), part)
+                attach(environ, answer, file, ByteRange(0, match.length), part)
             return answer
-        letters = read_found(file, found, parts)
+        letters = read_sequence(file, match, parts)
         if sum(end - start for start, end in parts) <= _MAX_IN_MEMORY:
             with file:
                 answer.body = (b"".join(letters),)
@@ -199,13 +205,13 @@ def _add_body(
     return answer
 
 
-def _direct_url(store: Stored, found: Found) -> str | None:
+def _direct_url(store: SequenceStore, match: SequenceMatch) -> str | None:
     """The URL of the whole sequence at the storage, None without one."""
     storage = store.storage
     if not storage.reads_are_requests:
         return None
-    stat = look_at_stored(store, found, max_age=storage.max_age)
-    signed = storage.signed_url(store.key(found.md5), stat, pinned=False)
+    stat = stat_stored_sequence(store, match, max_age=storage.max_age)
+    signed = storage.signed_url(store.key(match.md5), stat, pinned=False)
     return None if signed is None else signed.url
 
 

@@ -21,7 +21,7 @@ def parse_range(environ: "WSGIEnvironment", length: int) -> ByteRange | None:
     Ranges of another unit, malformed ones and several ones are ignored (14.2). A range that starts at or after the end
     is returned with its start: it cannot be satisfied.
 
-    The form of most clients, `bytes=FIRST-LAST`, is parsed here: 0.9 us against 9 us by werkzeug, of 25 us in all for a
+    The form of most clients, `bytes=FIRST-LAST`, is parsed here: 1.2 us against 8 by werkzeug, of 25 in all for a
     range of 64 bytes.
     """
     header: str = environ["HTTP_RANGE"]

@@ -10,13 +10,11 @@ from click.testing import CliRunner
 
 from htsget_flask.app import create_app
 from htsget_flask.cli import main
-from htsget_flask.commands.examples import example_urls
-from htsget_flask.commands.refget import ingest_fastas
+from htsget_flask.commands.serve import example_urls
 from htsget_flask.config import read_config
 from htsget_flask.services import create_services
 from tests.support.client import FlaskHttp
-from tests.support.sequences import expected
-from tests.unit.test_refget import Silent
+from tests.support.sequences import expected, run_ingest
 
 LETTERS = b"ACGTTGCA" * 100
 SEQUENCE = f"/sequence/{expected(LETTERS).md5}"
@@ -50,7 +48,7 @@ def config(part: str, tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "a.fa").write_bytes(b">a\n" + LETTERS + b"\n")
     if part == "a store":
-        list(ingest_fastas([folder / "a.fa"], folder / "store", tmp_path / "cache", Silent))
+        run_ingest(folder / "a.fa", folder / "store", tmp_path / "cache")
     path = tmp_path / "config.yaml"
     storages = {"data": {"type": "local", "root": "data"}}
     path.write_text(yaml.safe_dump({"storages": storages, "cache": {"folder": "cache"}, **PARTS[part]}))

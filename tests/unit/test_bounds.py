@@ -17,9 +17,7 @@ from htsget_flask.formats.cram.container import read_cram_header
 from htsget_flask.formats.cram.crai import read_crai
 from htsget_flask.formats.fasta import read_lengths
 from htsget_flask.formats.headers import read_bam_header, read_bcf_header, read_vcf_header
-from htsget_flask.formats.index import Index
 from htsget_flask.formats.index_reader import read_index
-from htsget_flask.formats.lengths import reference_lengths
 from htsget_flask.storage import Stat
 from tests.support.bounded import outcome
 from tests.support.files import MAX_BLOCK_DATA, bgzf_block
@@ -165,10 +163,10 @@ class TestMemoryIsBounded:
         line = b"one\t5\t1\t1\t2\n"
         assert read_lengths(io.BytesIO(line + LETTERS), len(line)) == {"one": 5}
         stat = Stat(10, 0, "version")
-        source: Any = SimpleNamespace(open=lambda *_, **__: io.BytesIO(LETTERS))
         sizes: list[int] = []
-        read: Any = lambda data: sizes.append(len(data))  # noqa: E731
-        load_index(source, stat, IndexFile("x.bai", stat), None, Index, read, lambda _: None)
+        format_ = SimpleNamespace(read_index=lambda data: sizes.append(len(data)))
+        source: Any = SimpleNamespace(open=lambda *_, **__: io.BytesIO(LETTERS), format=format_)
+        load_index(source, stat, IndexFile("x.bai", stat), None, lambda _: None)
         assert sizes == [10]
 
     def test_for_numbers_of_thousands_of_digits(self, tmp_path: Path) -> None:
@@ -181,7 +179,7 @@ class TestMemoryIsBounded:
         paths["CRAM"].write_bytes(cram_header(b"@SQ\tSN:one\tLN:%s\n" % digits))
         for form, read in (("VCF", read_vcf_header), ("CRAM", read_cram_header)):
             with paths[form].open("rb") as file:
-                assert reference_lengths(form, read(file)) == {"one": None}
+                assert read(file).reference_lengths() == {"one": None}
 
     def test_for_a_header_of_cram(self, tmp_path: Path) -> None:
         text = (

@@ -20,8 +20,8 @@ from htsget_flask.datasets.edges import (
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.datasets.source import DataFile, Source
 from htsget_flask.errors import FileFaultError
-from htsget_flask.formats import FORMATS
 from htsget_flask.formats.binning import Chunk
+from htsget_flask.formats.table import FORMATS
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage.local import LocalStorage
 from tests.support.files import bgzf_block

@@ -8,16 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from htsget_flask.datasets.index_checks import IndexedData, check_crai, check_index
+from htsget_flask.datasets.index_checks import IndexedData, check_index
 from htsget_flask.errors import FormatError
-from htsget_flask.formats.cram.container import read_cram_header
 from htsget_flask.formats.cram.crai import Crai, read_crai
-from htsget_flask.formats.headers import read_bam_header, read_bcf_header, read_vcf_header
 from htsget_flask.formats.index import Index
 from htsget_flask.formats.index_reader import read_index
+from htsget_flask.formats.references import Reference, collect_references
+from htsget_flask.formats.table import FORMATS
 from tests.support import files
-
-READ_HEADER = {"BAM": read_bam_header, "VCF": read_vcf_header, "BCF": read_bcf_header, "CRAM": read_cram_header}
 
 
 def indexed(folder: Path, maker: Callable[[Path], Path], format_name: str) -> tuple[IndexedData, bytes]:
@@ -25,8 +23,9 @@ def indexed(folder: Path, maker: Callable[[Path], Path], format_name: str) -> tu
     index_path = files.index_of(path)
     assert index_path is not None
     content = path.read_bytes()
-    header = READ_HEADER[format_name](BytesIO(content))
-    return IndexedData(format_name, header, len(content), BytesIO(content)), index_path.read_bytes()
+    format_ = FORMATS[format_name]
+    header = format_.read_header(BytesIO(content))
+    return IndexedData(format_, header, len(content), BytesIO(content)), index_path.read_bytes()
 
 
 def cut_to(data: IndexedData, size: int) -> IndexedData:
@@ -62,12 +61,13 @@ class TestOfBlocks:
 
     def test_another_format(self, bam: tuple[IndexedData, Index]) -> None:
         data, index = bam
-        other = data._replace(format_name="VCF")
+        other = data._replace(format=FORMATS["VCF"])
         assert refusal(lambda: check_index(index, other)) == "this is not the index of a VCF file"
 
     def test_fewer_references(self, bam: tuple[IndexedData, Index]) -> None:
         data, index = bam
-        fewer = data._replace(header=replace(data.header, references={"chr1": 0}))
+        references = collect_references([Reference("chr1", 0)], "the header")
+        fewer = data._replace(header=replace(data.header, references=references))
         assert "more references than the header" in refusal(lambda: check_index(index, fewer))
 
     def test_truncated_data(self, bam: tuple[IndexedData, Index]) -> None:
@@ -100,7 +100,7 @@ class TestOfContainers:
         return data, read_crai(index)
 
     def test_its_own_data(self, cram: tuple[IndexedData, Crai]) -> None:
-        check_crai(cram[1], cram[0])
+        check_index(cram[1], cram[0])
 
     @pytest.mark.parametrize(
         ("change", "reason"),
@@ -120,4 +120,4 @@ class TestOfContainers:
         data, index = cram
         assert len(index.containers) > 1
         other = replace(index, containers=change(index.containers))
-        assert refusal(lambda: check_crai(other, data)).endswith(reason)
+        assert refusal(lambda: check_index(other, data)).endswith(reason)

@@ -9,9 +9,10 @@ import pytest
 
 from htsget_flask.datasets.edges import Containers
 from htsget_flask.errors import NotFound
-from htsget_flask.formats import FORMATS
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.formats.cram.crai import Crai
+from htsget_flask.formats.references import Reference, collect_references
+from htsget_flask.formats.table import FORMATS
 from htsget_flask.htsget.data_blocks import FilePart, Records
 from htsget_flask.htsget.plan import plan, windows_of
 from htsget_flask.htsget.query import Query
@@ -42,10 +43,10 @@ def opened(format_name: str, references: Mapping[str, int | None], **more: Any) 
 
     return SimpleNamespace(
         source=SimpleNamespace(id="lab/a", format=FORMATS[format_name]),
-        is_cram=format_name == "CRAM",
         header=SimpleNamespace(end=HEADER_END if format_name != "CRAM" else 1000),
         tail=TAIL,
-        references=references,
+        references=collect_references((Reference(name, number) for name, number in references.items()), "the header"),
+        block_end=lambda start: start + 3000,
         index_file=None,
         cached=cached,
         **more,
@@ -60,7 +61,7 @@ def cram() -> Any:
     entries = np.array([[0, 0, 500, 0], [0, 500, 900, 1], [1, 0, 100, 2], [1, 0, 700, 3]], np.int64)
     references, starts, ends, places = entries.T
     crai = Crai(references, starts, ends, places, np.array([1000, 3000, 6000, 9000], np.int64))
-    return opened("CRAM", {"chr1": 0, "chr2": 1}, crai=crai, containers_end=12_000)
+    return opened("CRAM", {"chr1": 0, "chr2": 1}, crai=crai)
 
 
 def spans(file: Any, *regions: Region) -> Sequence[Any]:
