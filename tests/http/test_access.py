@@ -1,4 +1,4 @@
-"""Access control over HTTP: each route with and without a token, signed URLs, and what the log holds."""
+"""Access control over HTTP: each route with and without a token, signed URLs, and the audit log."""
 
 import base64
 import hashlib
@@ -48,7 +48,7 @@ def demo(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(demo: Path) -> Iterator[Path]:
-    """The data, with an audit log of its own for each test."""
+    """The data, with a new audit log for each test."""
     log = demo.parent / "audit.log"
     log.unlink(missing_ok=True)
     yield demo
@@ -67,7 +67,7 @@ RULES: list[dict[str, Any]] = [
 
 
 class TestTicketsNeedPermission:
-    def test_without_a_token_one_is_asked_for(self, folder: Path, issuer: Issuer) -> None:
+    def test_without_a_token_are_unauthorized(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, RULES)
         for path in (READS, VARIANTS, "/reads/none", "/variants/NA00001", f"{READS}?class=header"):
             answer = http.get(path, {"Origin": "https://igv.org"})
@@ -77,7 +77,7 @@ class TestTicketsNeedPermission:
             assert "WWW-Authenticate" in answer.headers["access-control-expose-headers"]
         assert http.post(READS, b"{}", {"Content-Type": "application/json"}).status == 401
 
-    def test_with_one_that_opens_them_all_records_come(self, folder: Path, issuer: Issuer, tmp_path: Path) -> None:
+    def test_with_a_granted_token_give_all_records(self, folder: Path, issuer: Issuer, tmp_path: Path) -> None:
         http = guarded(folder, issuer, RULES, htsget={"never_inline": True})
         caller = Caller(http, issuer.token(scope="read write"))
         body = fetch(caller, READS)
@@ -86,18 +86,18 @@ class TestTicketsNeedPermission:
         groups = Caller(http, issuer.token("EdDSA", groups=["lab"]))
         assert fetch(groups, VARIANTS, referenceName="chr1", start=0, end=50_000)
 
-    def test_with_one_that_does_not_they_are_denied(self, folder: Path, issuer: Issuer) -> None:
+    def test_with_another_token_are_denied(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, RULES)
         for token in (issuer.token(), issuer.token(scope="write"), issuer.token(groups=["lab"])):
             assert status(Caller(http, token).get(READS)) == (403, "PermissionDenied")
         assert status(Caller(http, issuer.token(scope="read")).get("/reads/none")) == (403, "PermissionDenied")
 
-    def test_or_hidden(self, folder: Path, issuer: Issuer) -> None:
+    def test_are_hidden_if_configured(self, folder: Path, issuer: Issuer) -> None:
         caller = Caller(guarded(folder, issuer, RULES, auth={"hide": True}), issuer.token(scope="write"))
         hidden, absent = caller.get(READS), caller.get("/reads/none")
         assert status(hidden) == (404, "NotFound")
         assert hidden.body.replace(b"NA00001", b"none") == absent.body
-        # An id that may be seen and is not there says the same, and no more.
+        # A visible id without a dataset gets the same answer.
         everyone = Caller(guarded(folder, issuer, [{"ids": ["*"]}], auth={"hide": True}), issuer.token())
         assert everyone.get("/reads/none").body == absent.body
         assert b"it is at" not in everyone.get("/variants/NA00001").body
@@ -115,7 +115,7 @@ class TestTicketsNeedPermission:
         ):
             assert status(Caller(http, issuer.token(ga4gh_passport_v1=[visa])).get(READS)) == (403, "PermissionDenied")
 
-    def test_by_visa_of_the_issuer_and_source_that_the_rule_names(self, folder: Path, issuer: Issuer) -> None:
+    def test_by_visa_of_a_required_issuer_and_source(self, folder: Path, issuer: Issuer) -> None:
         other = Issuer(url="https://other.example.org")
         signers = []
         for number, signer in enumerate((issuer, other)):
@@ -137,7 +137,7 @@ class TestTicketsNeedPermission:
                 token = issuer.token(ga4gh_passport_v1=[signer.visa(VISA)])
                 assert Caller(http, token).get(READS).status == expected, visa
 
-    def test_a_bad_token_is_refused_even_where_none_is_needed(self, folder: Path, issuer: Issuer) -> None:
+    def test_an_invalid_token_is_refused_even_for_public_data(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, [{"ids": ["*"], "public": True}])
         assert http.get(READS).status == 200
         for token in (issuer.token(exp=1), unsigned(issuer.claims(), {"alg": "none"}), "x"):
@@ -146,13 +146,13 @@ class TestTicketsNeedPermission:
             assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
             assert token.encode() not in answer.body or len(token) < 5
 
-    def test_a_token_in_the_query_is_none(self, folder: Path, issuer: Issuer) -> None:
+    def test_a_token_in_the_query_is_ignored(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, RULES)
         token = issuer.token(scope="read")
         for name in ("access_token", "token", "oauthToken", "Authorization"):
             assert http.get(f"{READS}?{name}={token}").status == 401
 
-    def test_what_is_public_needs_none(self, folder: Path, issuer: Issuer, tmp_path: Path) -> None:
+    def test_public_data_needs_no_token(self, folder: Path, issuer: Issuer, tmp_path: Path) -> None:
         http = guarded(folder, issuer, [{"ids": ["NA*"], "public": True}], htsget={"never_inline": True})
         assert records(fetch(http, READS), "BAM", tmp_path) == truth(folder / "NA00001.bam", "BAM", None)
         assert http.get(VARIANTS).status == 401
@@ -161,7 +161,7 @@ class TestTicketsNeedPermission:
 class TestEveryRouteHasAGuard:
     OPEN = ("/health", "/service-info", "/services", "/services/types", "/reads/service-info", "/variants/service-info")
 
-    def test_those_that_tell_nothing_are_open(self, folder: Path, issuer: Issuer) -> None:
+    def test_routes_that_reveal_nothing_are_open(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, [{"ids": ["none"]}], files=FILES)
         for path in (*self.OPEN, "/", "/page/static/page.js"):
             assert http.get(path).status == 200, path
@@ -182,7 +182,7 @@ class TestEveryRouteHasAGuard:
         guarded(folder, issuer, RULES, files=FILES)
         return folder.parent / f"{folder.name}.yaml"
 
-    def test_a_route_without_one_is_an_error_at_the_start(self, folder: Path, issuer: Issuer) -> None:
+    def test_a_route_without_one_is_an_error_at_start(self, folder: Path, issuer: Issuer) -> None:
         app = create_app(read_config(self.config(folder, issuer)))
         assert set(app.view_functions) <= set(GUARDS)
         app.add_url_rule("/new", "new", lambda: "x")
@@ -242,17 +242,17 @@ class TestDataBlocksAreSigned:
         assert (answer.status, answer.body) == (206, whole)
         assert caller.get(url, {"Range": f"bytes={len(whole)}-"}).status == 416
 
-    def test_another_piece_version_format_or_dataset_is_another_url(self, caller: Caller) -> None:
+    def test_another_block_version_format_or_dataset_is_another_url(self, caller: Caller) -> None:
         first, second = (urlsplit(url) for url in self.urls(caller)[:2])
         assert caller.get(f"{first.path}?{second.query}").status == 403
-        _, _, etag, piece, *rest = second.path.split("/")
+        _, _, etag, block, *rest = second.path.split("/")
         for path in (
             f"/blocks/{etag}/0-10/{'/'.join(rest)}",
-            f"/blocks/{etag}0/{piece}/{'/'.join(rest)}",
-            f"/blocks/{etag}/{piece}/reads/CRAM/NA00001",
-            f"/blocks/{etag}/{piece}/reads/BAM/NA00002",
-            f"/blocks/{etag}/{piece}/variants/BAM/NA00001",
-            f"/blocks/{etag}/{piece}/variants/VCF/cohort",
+            f"/blocks/{etag}0/{block}/{'/'.join(rest)}",
+            f"/blocks/{etag}/{block}/reads/CRAM/NA00001",
+            f"/blocks/{etag}/{block}/reads/BAM/NA00002",
+            f"/blocks/{etag}/{block}/variants/BAM/NA00001",
+            f"/blocks/{etag}/{block}/variants/VCF/cohort",
             "/files/data/NA00001.bam",
         ):
             assert caller.get(f"{path}?{second.query}").status == 403, path
@@ -262,15 +262,15 @@ class TestDataBlocksAreSigned:
     def test_any_changed_byte_is_refused(self, caller: Caller, data: st.DataObject) -> None:
         parts = urlsplit(self.urls(caller)[1])
         url = f"{parts.path}?{parts.query}"
-        place = data.draw(st.integers(len("/blocks/"), len(url) - 1))
-        byte = data.draw(st.sampled_from("abcXYZ019-_.~/&=").filter(lambda one: one != url[place]))
-        answer = caller.get(url[:place] + byte + url[place + 1 :])
-        # A byte of the path may also make it the path of nothing.
-        assert answer.status in (403, 404), (url, place, byte)
-        if place > url.index("?"):
+        index = data.draw(st.integers(len("/blocks/"), len(url) - 1))
+        byte = data.draw(st.sampled_from("abcXYZ019-_.~/&=").filter(lambda one: one != url[index]))
+        answer = caller.get(url[:index] + byte + url[index + 1 :])
+        # A byte of the path may also make it a path without a route.
+        assert answer.status in (403, 404), (url, index, byte)
+        if index > url.index("?"):
             assert answer.status == 403
 
-    def test_one_that_has_expired(self, folder: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_expired_one_is_refused(self, folder: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
         now = time.time()
         http = guarded(folder, issuer, RULES, htsget={"never_inline": True}, auth={"expires": 60})
         caller = Caller(http, issuer.token(scope="read"))
@@ -292,7 +292,7 @@ class TestDataBlocksAreSigned:
         after = self.urls(Caller(both, issuer.token(scope="read")))[0]
         assert guarded(folder, issuer, RULES, htsget=never, auth={"secrets": [new]}).get(after).status == 200
 
-    def test_tickets_of_callers_alike_are_alike(self, caller: Caller, folder: Path, issuer: Issuer) -> None:
+    def test_equal_callers_get_equal_tickets(self, caller: Caller, folder: Path, issuer: Issuer) -> None:
         assert self.urls(caller) == self.urls(caller)
 
 
@@ -308,13 +308,13 @@ class TestPlainFiles:
         assert Caller(http, issuer.token(scope="read")).get("/files/data/cohort.vcf.gz").status == 403
         assert Caller(http, issuer.token(scope="read")).get("/files/other/x").status == 403
 
-    def test_are_redirected_to_only_after_the_decision(
+    def test_are_redirected_only_after_the_decision(
         self, folder: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        asked = []
+        signed_keys: list[str] = []
 
         def signed_url(storage: LocalStorage, key: str, version: Stat, *, pinned: bool) -> SignedUrl:
-            asked.append(key)
+            signed_keys.append(key)
             return SignedUrl(f"https://bucket.example.org/{key}?X-Amz-Signature=1", {})
 
         monkeypatch.setattr(LocalStorage, "signed_url", signed_url)
@@ -322,11 +322,11 @@ class TestPlainFiles:
         path = "/files/data/NA00001.bam"
         assert http.get(path).status == 401
         assert Caller(http, issuer.token()).get(path).status == 403
-        assert asked == []
+        assert signed_keys == []
         answer = Caller(http, issuer.token(scope="read")).get(path)
-        assert (answer.status, asked) == (307, ["NA00001.bam"])
+        assert (answer.status, signed_keys) == (307, ["NA00001.bam"])
 
-    def test_listings_hold_what_may_be_seen(self, folder: Path, issuer: Issuer) -> None:
+    def test_listings_have_the_files_that_the_caller_may_see(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, RULES, files=FILES)
 
         def keys(token: str | None, query: str = "?limit=1000") -> list[str]:
@@ -337,7 +337,7 @@ class TestPlainFiles:
         assert keys(issuer.token(scope="read"), "?limit=2") == ["NA00001.bam", "NA00001.bam.bai"]
         assert keys(issuer.token()) == []
 
-    def test_where_no_rule_lists_any_without_a_token_one_is_asked_for(
+    def test_listings_need_a_token_if_nothing_is_public(
         self, folder: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         regions = [{"reference": "chr1"}]
@@ -359,7 +359,7 @@ class TestPlainFiles:
             assert (line["endpoint"], line["id"], line["decision"]) == ("files", None, "denied")
 
 
-class TestFoldersShowWhatMayBeSeen:
+class TestFoldersAreFiltered:
     FILES = ("a/b/x.bam", "a/c/y.bam", "d/z.bam", "e.bam", "f/.hidden", "g/h/i.txt")
 
     @pytest.fixture
@@ -370,7 +370,7 @@ class TestFoldersShowWhatMayBeSeen:
             path.write_bytes(b"x")
         return tmp_path / "data"
 
-    def test_only(self, tree: Path, issuer: Issuer) -> None:
+    def test_by_grants(self, tree: Path, issuer: Issuer) -> None:
         rules: list[dict[str, Any]] = [
             {"ids": ["data/a/c/*", "data/e.bam"], "scopes": ["read"]},
             {"ids": ["data/g/*"], "public": True},
@@ -391,7 +391,7 @@ class TestFoldersShowWhatMayBeSeen:
                     assert links(answer) == folders[folder]
                     assert line["reason"] == f"{len(folders[folder])} shown"
                 else:
-                    # What is there and what is not look the same.
+                    # Existing and absent folders are indistinguishable.
                     assert (answer.status, answer.body) == (404, other.get("/files/data/absent/").body)
                     assert line["reason"] == "0 shown"
 
@@ -409,21 +409,21 @@ class TestFoldersShowWhatMayBeSeen:
 
 
 def links(answer: Response) -> list[str]:
-    """The relative URLs of a folder's page, but for those of its parent and its next part."""
+    """The relative URLs of a folder's page, except those of its parent and the next page."""
     assert answer.status == 200, answer
-    found = re.findall('<a href="([^"]+)"', answer.body.decode())
-    return [link for link in found if link != "../" and not link.startswith("?")]
+    links = re.findall('<a href="([^"]+)"', answer.body.decode())
+    return [link for link in links if link != "../" and not link.startswith("?")]
 
 
-class TestListsAskAPolicyServiceSoOften:
+class TestListsBoundRequestsToThePolicyService:
     FILES = 250
 
     @pytest.fixture
     def many(self, tmp_path: Path) -> Path:
         folder = tmp_path / "data"
         folder.mkdir()
-        for place in range(self.FILES):
-            (folder / f"s{place:03}.bam").write_bytes(b"x")
+        for number in range(self.FILES):
+            (folder / f"s{number:03}.bam").write_bytes(b"x")
         return folder
 
     @pytest.fixture
@@ -433,7 +433,7 @@ class TestListsAskAPolicyServiceSoOften:
 
     def http(self, many: Path, issuer: Issuer, served: Issuer, shown: Sequence[str]) -> FlaskHttp:
         # Ids are `s000` for a dataset, `data/s000.bam` for a file.
-        served.decide = lambda asked: {"result": asked["id"].removeprefix("data/").removesuffix(".bam") in shown}
+        served.decide = lambda query: {"result": query["id"].removeprefix("data/").removesuffix(".bam") in shown}
         policy = {"url": f"{served.url}/v1/data/htsget", "cache": 0}
         return guarded(many, issuer, [], files=FILES, auth={"policy": policy})
 
@@ -447,7 +447,7 @@ class TestListsAskAPolicyServiceSoOften:
             assert len(served.questions) <= 100
             pages.append([file["key"][:4] for file in page["files"]])
             cursor = page["cursor"]
-            # It may be behind a file that is not to be known.
+            # The cursor may be that of a hidden file.
             if cursor is not None:
                 assert b"bam" not in base64.urlsafe_b64decode(cursor)
         assert pages == [["s042"], ["s150", "s151"], ["s152"]]
@@ -475,7 +475,7 @@ class TestListsAskAPolicyServiceSoOften:
         made_up = base64.urlsafe_b64encode(b"t1/s19.bam").decode()
         assert status(caller.get(f"/files/data/?after={made_up}")) == (400, "InvalidInput")
 
-    def test_files_for_nobody(self, many: Path, issuer: Issuer, served: Issuer) -> None:
+    def test_files_without_any_grant(self, many: Path, issuer: Issuer, served: Issuer) -> None:
         http = self.http(many, issuer, served, [])
         assert status(http.get("/files/data/?limit=1")) == (401, "InvalidAuthentication")
         assert len(served.questions) == 100
@@ -493,7 +493,7 @@ class TestListsAskAPolicyServiceSoOften:
             pages.append([one["id"] for one in page["datasets"]])
             assert page["total"] is None
             cursor = page["cursor"]
-            # A number would tell how many there are that may not be seen.
+            # A number would reveal how many datasets are hidden.
             assert cursor is None or (len(cursor) > 60 and not base64.urlsafe_b64decode(cursor).isdigit())
             url = None if cursor is None else f"/page/datasets?cursor={cursor}"
         assert pages == [["s042"], ["s150"], []]
@@ -524,11 +524,11 @@ class TestThePage:
         return json.loads(answer.body)
 
     def ids(self, caller: Caller, path: str = "/page/datasets") -> list[str]:
-        found = self.ask(caller, path)
-        assert found["total"] == len(found["datasets"])
-        return [dataset["id"] for dataset in found["datasets"]]
+        page = self.ask(caller, path)
+        assert page["total"] == len(page["datasets"])
+        return [dataset["id"] for dataset in page["datasets"]]
 
-    def test_lists_what_may_be_seen(self, folder: Path, issuer: Issuer) -> None:
+    def test_lists_datasets_that_the_caller_may_see(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, RULES, files=FILES)
         assert self.ids(Caller(http, None)) == []
         assert self.ids(Caller(http, issuer.token(scope="read"))) == ["NA00001"]
@@ -536,7 +536,7 @@ class TestThePage:
         assert sorted(self.ids(both)) == ["NA00001", "cohort"]
         assert self.ids(both, "/page/datasets?search=cohort") == ["cohort"]
 
-    def test_a_dataset_that_may_not_be_seen_does_not_exist(self, folder: Path, issuer: Issuer) -> None:
+    def test_a_hidden_dataset_looks_absent(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, RULES, files=FILES)
         caller = Caller(http, issuer.token(scope="read"))
         hidden, absent = (caller.get(f"/page/dataset?id={name}") for name in ("cohort", "absent"))
@@ -573,7 +573,7 @@ class TestThePage:
             assert len(dataset["tracks"]) == count
             assert ("cohort" in json.dumps(dataset)) == (count == 2)
 
-    def test_a_reference_beside_the_data_is_a_file_that_needs_a_grant(self, folder: Path, issuer: Issuer) -> None:
+    def test_a_reference_next_to_the_data_is_a_file_that_needs_a_grant(self, folder: Path, issuer: Issuer) -> None:
         regions = [{"reference": "chr1", "start": 0, "end": 9000}]
         limited = {"ids": ["*"], "endpoints": ["reads", "files"], "regions": regions}
         for rule in (limited, {"ids": ["*"], "endpoints": ["reads"]}, {"ids": ["NA00001"]}):
@@ -581,7 +581,7 @@ class TestThePage:
             dataset = self.ask(Caller(http, issuer.token()), "/page/dataset?id=NA00001")
             assert "demo.fa" not in json.dumps(dataset)
             assert dataset["reference"]["format"] == "chromsizes"
-        # One that the configuration names is meant for all who may see the dataset.
+        # A configured reference is for all callers that may see the dataset.
         reads = {"BAM": {"storage": "data", "key": "NA00001.bam"}}
         entry = {"id": "NA00001", "reads": reads, "genome": {"storage": "data", "fasta": "demo.fa"}}
         http = guarded(folder, issuer, [limited], files=FILES, datasets=[entry])
@@ -595,9 +595,7 @@ class TestThePage:
         assert http.get(url).body.startswith(b"chr1\t")
         assert http.get(url.replace("NA00001", "cohort")).status == 403
 
-    def test_that_has_the_references_of_the_endpoints_that_are_open(
-        self, folder: Path, issuer: Issuer, tmp_path: Path
-    ) -> None:
+    def test_a_table_of_lengths_has_the_granted_endpoints(self, folder: Path, issuer: Issuer, tmp_path: Path) -> None:
         data = tmp_path / "data"
         data.mkdir()
         for name in ("cohort.vcf.gz", "cohort.vcf.gz.tbi"):
@@ -620,7 +618,7 @@ class TestThePage:
         for changed in ("endpoint=reads", "", "endpoint=variants&endpoint=reads", "endpoint=reads&endpoint=variants"):
             assert http.get(urls[1].replace("endpoint=variants", changed)).status == 403
 
-    def test_a_grant_of_regions_opens_the_page_there(self, folder: Path, issuer: Issuer) -> None:
+    def test_a_grant_for_regions_opens_the_page_there(self, folder: Path, issuer: Issuer) -> None:
         rules = [{"ids": ["*"], "regions": [{"reference": "chr1", "start": 10_000, "end": 12_000}]}]
         http = guarded(folder, issuer, rules, files=FILES)
         dataset = self.ask(Caller(http, issuer.token()), "/page/dataset?id=NA00001")
@@ -629,7 +627,7 @@ class TestThePage:
     def parts(self, track: Mapping[str, Any]) -> list[tuple[object, ...]]:
         return [tuple(part[name] for name in ("chr", "start", "end", "name")) for part in track["features"]]
 
-    def test_that_marks_what_is_granted(self, folder: Path, issuer: Issuer) -> None:
+    def test_granted_regions_are_marked(self, folder: Path, issuer: Issuer) -> None:
         one, other, unknown = (
             {"reference": name, "start": start, "end": end}
             for name, start, end in (("chr1", 10_000, 12_000), ("chr2", 500, None), ("hidden", 0, 9))
@@ -669,7 +667,7 @@ class TestThePage:
             assert [track["name"] for track in dataset["access"]] == names
             assert self.parts(dataset["access"][0]) == expected
 
-    def test_or_says_that_it_is_too_much_to_mark(self, folder: Path, issuer: Issuer) -> None:
+    def test_too_many_regions_are_not_marked(self, folder: Path, issuer: Issuer) -> None:
         regions = [{"reference": "chr1", "start": start, "end": start + 1} for start in range(0, 30_000, 3)]
         for count in (9_000, 10_000):
             http = guarded(folder, issuer, [{"ids": ["*"], "regions": regions[:count]}], files=FILES)
@@ -677,11 +675,11 @@ class TestThePage:
             assert [len(track["features"]) > 18_000 for track in dataset["access"]] == [True] * (count == 9_000)
             assert ("too many to be marked" in (dataset["note"] or "")) == (count == 10_000)
 
-    def test_and_marks_nothing_where_all_is_open(self, folder: Path, issuer: Issuer) -> None:
+    def test_whole_grants_are_not_marked(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, [{"ids": ["*"]}], files=FILES)
         assert self.ask(Caller(http, issuer.token()), "/page/dataset?id=NA00001")["access"] == []
 
-    def test_but_no_plain_file_of_data(self, folder: Path, issuer: Issuer) -> None:
+    def test_a_grant_for_regions_opens_no_plain_file(self, folder: Path, issuer: Issuer) -> None:
         tracks = [{"storage": "data", "key": "cohort.vcf.gz"}, {"url": "https://data.example.org/x.bw"}]
         entry = {"id": "one", "reads": {"BAM": {"storage": "data", "key": "NA00001.bam"}}, "tracks": tracks}
         entry["reads"]["CRAM"] = {"storage": "data", "key": "NA00001.cram"}  # type: ignore[index]
@@ -692,7 +690,7 @@ class TestThePage:
         assert [file["format"] for file in dataset["files"] if file["track"] is None] == ["CRAM"]
         assert "cram" not in json.dumps([file["track"] for file in dataset["files"]])
 
-    def test_says_so_over_https(self, folder: Path, issuer: Issuer) -> None:
+    def test_hsts_over_https(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, RULES, trusted_proxies=1)
         for target in ("/", READS, "/nowhere"):
             assert "strict-transport-security" not in http.get(target).headers
@@ -731,7 +729,7 @@ class TestTheAuditLog:
             assert part not in text
         assert "signature" not in text.replace("no valid signature", "")
 
-    def test_that_is_full_lets_nobody_in(self, folder: Path, issuer: Issuer, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_full_disk_denies_requests(self, folder: Path, issuer: Issuer, caplog: pytest.LogCaptureFixture) -> None:
         settings = {"files": FILES, "htsget": {"never_inline": True}}
         ticket = fetch_ticket(guarded(folder, issuer, [{"ids": ["*"], "public": True}], **settings), READS)
         rules = [{"ids": ["*"], "public": True}]
@@ -748,10 +746,10 @@ class TestTheAuditLog:
             assert status(answer) == (503, "ServiceUnavailable"), path
             assert answer.headers["retry-after"]
         assert status(http.get(READS, {"Authorization": "Bearer x"})) == (503, "ServiceUnavailable")
-        # The reason once, not with each request.
+        # Logged once, not for each request.
         assert [record.message.count("No space left on device") for record in caplog.records] == [1]
 
-    def test_says_where_a_request_came_from(self, folder: Path, issuer: Issuer) -> None:
+    def test_has_the_origin_of_a_request(self, folder: Path, issuer: Issuer) -> None:
         headers = {"X-Request-ID": "abc-1", "X-Forwarded-For": "198.51.100.9"}
         for proxies in (0, 1):
             http = guarded(folder, issuer, RULES, files=FILES, htsget={"never_inline": True}, trusted_proxies=proxies)
@@ -763,14 +761,14 @@ class TestTheAuditLog:
             lines = [(line["address"], line["request"] == "abc-1") for line in audit(folder)]
             assert lines == [("198.51.100.9", True) if proxies else ("127.0.0.1", False)] * 5
 
-    def test_a_failure_is_on_record_too(self, folder: Path, issuer: Issuer) -> None:
+    def test_has_failures(self, folder: Path, issuer: Issuer) -> None:
         gone = [{"issuer": issuer.url, "audience": "htsget", "jwks": "http://127.0.0.1:1/jwks"}]
         http = guarded(folder, issuer, [{"ids": ["*"], "public": True}], auth={"issuers": gone})
         answer = Caller(http, issuer.token()).get(READS)
         assert status(answer) == (503, "ServiceUnavailable")
         assert [line["decision"] for line in audit(folder)] == ["failed"]
 
-    def test_a_failure_of_the_policy_service_too(self, folder: Path, issuer: Issuer) -> None:
+    def test_has_failures_of_the_policy_service(self, folder: Path, issuer: Issuer) -> None:
         policy = {"url": "http://127.0.0.1:1/", "timeout": 1}
         caller = Caller(guarded(folder, issuer, [], files=FILES, auth={"policy": policy}), issuer.token())
         for path in (READS, "/page/datasets", "/page/dataset?id=NA00001", "/files/data/"):
@@ -792,26 +790,26 @@ class TestOddClaims:
         [{"sub": "a\ud800b"}, {"level": 2**70}, {"level": -(2**70)}, {"name": "\udfff"}, {"deep": "[" * 300}],
         ids=["subject", "number", "negative", "text", "depth"],
     )
-    def test_are_told_to_the_policy_service(
+    def test_are_sent_to_the_policy_service(
         self, folder: Path, issuer: Issuer, served: Issuer, claims: dict[str, Any]
     ) -> None:
         if "deep" in claims:
             claims = {"deep": json.loads(claims["deep"] + "]" * 300)}
-        served.decide = lambda asked: {"result": claims.items() <= asked["claims"].items()}
+        served.decide = lambda query: {"result": claims.items() <= query["claims"].items()}
         policy = {"url": f"{served.url}/v1/data/htsget", "cache": 0}
         caller = Caller(guarded(folder, issuer, [], auth={"policy": policy}), issuer.token(**claims))
         assert caller.get(READS).status == 200
         (line,) = audit(folder)
         assert (line["decision"], line["subject"]) == ("allowed", "a?b" if "sub" in claims else "ada")
 
-    def test_are_no_failure_of_rules(self, folder: Path, issuer: Issuer) -> None:
+    def test_do_not_break_rules(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, [{"ids": ["*"]}])
         assert Caller(http, issuer.token(sub="\ud800", level=2**70)).get(READS).status == 200
         assert status(Caller(http, issuer.token(exp=10**400)).get(READS)) == (401, "InvalidAuthentication")
         assert [line["decision"] for line in audit(folder)] == ["allowed", "denied"]
 
 
-def test_without_access_control_nothing_is_signed_or_asked(folder: Path, issuer: Issuer) -> None:
+def test_without_access_control_nothing_is_signed_or_refused(folder: Path, issuer: Issuer) -> None:
     from tests.support.app import http_for
 
     http = http_for(folder, htsget={"never_inline": True})
