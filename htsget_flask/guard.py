@@ -6,7 +6,7 @@ and did not is an error of the request: its answer is not sent.
 
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flask import Flask
 from werkzeug.wrappers import Request
@@ -20,26 +20,23 @@ from htsget_flask.services import Services
 from htsget_flask.web.answer import Answer
 from htsget_flask.web.views import View, ViewFunction
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
-
 Arguments = Mapping[str, Any]
-Check = Callable[[Services, Gate, "WSGIEnvironment", Arguments], Access]
+Check = Callable[[Services, Gate, Request, Arguments], Access]
 
 _EVERYTHING = Access()
 
 
-def _anybody(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+def _anybody(services: Services, gate: Gate, request: Request, arguments: Arguments) -> Access:
     """The view reveals nothing of any dataset."""
     return _EVERYTHING
 
 
-def _bearer(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+def _bearer(services: Services, gate: Gate, request: Request, arguments: Arguments) -> Access:
     """A token; the view has to decide, by the request, what it opens."""
-    return gate.admit(environ.get("HTTP_AUTHORIZATION"), _origin(services, environ))
+    return gate.admit(request.environ.get("HTTP_AUTHORIZATION"), _origin(services, request))
 
 
-def _block(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+def _block(services: Services, gate: Gate, request: Request, arguments: Arguments) -> Access:
     """A signed URL only, as clients send no token for data blocks; it is of one storage, key, version and block."""
     endpoint, format_name, dataset_id = arguments["endpoint"], arguments["format_name"], arguments["dataset_id"]
     candidates = [
@@ -54,41 +51,40 @@ def _block(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments
         ).parts
         for source in services.catalog.named(endpoint, dataset_id, format_name)
     ]
-    query, origin = environ.get("QUERY_STRING", ""), _origin(services, environ)
+    query, origin = request.environ.get("QUERY_STRING", ""), _origin(services, request)
     gate.check_link(query, origin, "blocks", dataset_id, candidates)
     return _EVERYTHING
 
 
-def _file(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+def _file(services: Services, gate: Gate, request: Request, arguments: Arguments) -> Access:
     """A signed URL, or a token that opens the file."""
     storage, key = arguments["storage_name"], arguments["key"]
-    query = environ.get("QUERY_STRING", "")
+    query = request.environ.get("QUERY_STRING", "")
     if names_signature(query):
-        gate.check_link(query, _origin(services, environ), "files", f"{storage}/{key}", [file_parts(storage, key)])
+        gate.check_link(query, _origin(services, request), "files", f"{storage}/{key}", [file_parts(storage, key)])
         return _EVERYTHING
-    access = _bearer(services, gate, environ, arguments)
+    access = _bearer(services, gate, request, arguments)
     access.require("files", f"{storage}/{key}")
     return access
 
 
-def _sizes(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+def _sizes(services: Services, gate: Gate, request: Request, arguments: Arguments) -> Access:
     """A signed URL only: igv.js sends no token there."""
-    query_arguments = Request(environ).args
-    dataset_id, endpoints = query_arguments.get("id", ""), query_arguments.getlist("endpoint")
-    query, origin = environ.get("QUERY_STRING", ""), _origin(services, environ)
+    dataset_id, endpoints = request.args.get("id", ""), request.args.getlist("endpoint")
+    query, origin = request.environ.get("QUERY_STRING", ""), _origin(services, request)
     gate.check_link(query, origin, "page", dataset_id, [sizes_parts(dataset_id, endpoints)])
     return _EVERYTHING
 
 
-def _sequence(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+def _sequence(services: Services, gate: Gate, request: Request, arguments: Arguments) -> Access:
     """A token that opens the sequence, by the identifier in the request."""
-    access = _bearer(services, gate, environ, arguments)
+    access = _bearer(services, gate, request, arguments)
     access.require("sequence", arguments["sequence_id"])
     return access
 
 
-def _origin(services: Services, environ: "WSGIEnvironment") -> Origin:
-    return origin_of(environ, services.config.trusted_proxies)
+def _origin(services: Services, request: Request) -> Origin:
+    return origin_of(request.environ, services.config.trusted_proxies)
 
 
 GUARDS: Mapping[str, Check] = {
@@ -127,9 +123,8 @@ def guard(app: Flask, services: Services) -> None:
 def _guarded(view: ViewFunction, check: Check, gate: Gate | None) -> ViewFunction:
     @wraps(view)
     def guarded(services: Services, request: Request, **arguments: Any) -> Answer:
-        environ = request.environ
-        access = _EVERYTHING if gate is None else check(services, gate, environ, arguments)
-        environ[ACCESS] = access
+        access = _EVERYTHING if gate is None else check(services, gate, request, arguments)
+        request.environ[ACCESS] = access
         answer = view(services, request, **arguments)
         if not access.was_decided:
             raise InternalServerError("the server did not decide whether the caller may see this")
