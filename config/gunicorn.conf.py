@@ -1,7 +1,7 @@
 """gunicorn's settings: `gunicorn -c config/gunicorn.conf.py wsgi:app`.
 
-The environment variable HTSGET_FLASK_CONFIG names the YAML file, or a folder to serve. What stands here can be
-overridden on gunicorn's own command line or in GUNICORN_CMD_ARGS, e.g. `--bind unix:/run/htsget.sock`.
+The environment variable HTSGET_FLASK_CONFIG names the YAML file, or a folder to serve. gunicorn's command line and
+GUNICORN_CMD_ARGS override these settings, e.g. `--bind unix:/run/htsget.sock`.
 """
 
 from htsget_flask.server import settings

@@ -4,7 +4,7 @@ A route without an entry is an error when the application is created. A view tha
 and did not is an error of the request: its answer is not sent.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
@@ -13,7 +13,7 @@ from werkzeug.wrappers import Request
 
 from htsget_flask.auth.access import ACCESS, Access, Gate
 from htsget_flask.auth.audit import Origin, origin_of
-from htsget_flask.auth.signed_urls import BlockName, file_parts, names_signature, sizes_parts
+from htsget_flask.auth.signed_urls import BlockName, Parts, file_parts, has_signature, sizes_parts
 from htsget_flask.errors import InternalServerError
 from htsget_flask.formats.table import ENDPOINTS
 from htsget_flask.services import Services
@@ -51,18 +51,14 @@ def _block(services: Services, gate: Gate, request: Request, arguments: Argument
         ).parts
         for source in services.catalog.named(endpoint, dataset_id, format_name)
     ]
-    query, origin = request.environ.get("QUERY_STRING", ""), _origin(services, request)
-    gate.check_link(query, origin, "blocks", dataset_id, candidates)
-    return _EVERYTHING
+    return _check_signature(services, gate, request, "blocks", dataset_id, candidates)
 
 
 def _file(services: Services, gate: Gate, request: Request, arguments: Arguments) -> Access:
     """A signed URL, or a token that opens the file."""
     storage, key = arguments["storage_name"], arguments["key"]
-    query = request.environ.get("QUERY_STRING", "")
-    if names_signature(query):
-        gate.check_link(query, _origin(services, request), "files", f"{storage}/{key}", [file_parts(storage, key)])
-        return _EVERYTHING
+    if has_signature(request.environ.get("QUERY_STRING", "")):
+        return _check_signature(services, gate, request, "files", f"{storage}/{key}", [file_parts(storage, key)])
     access = _bearer(services, gate, request, arguments)
     access.require("files", f"{storage}/{key}")
     return access
@@ -71,9 +67,7 @@ def _file(services: Services, gate: Gate, request: Request, arguments: Arguments
 def _sizes(services: Services, gate: Gate, request: Request, arguments: Arguments) -> Access:
     """A signed URL only: igv.js sends no token there."""
     dataset_id, endpoints = request.args.get("id", ""), request.args.getlist("endpoint")
-    query, origin = request.environ.get("QUERY_STRING", ""), _origin(services, request)
-    gate.check_link(query, origin, "page", dataset_id, [sizes_parts(dataset_id, endpoints)])
-    return _EVERYTHING
+    return _check_signature(services, gate, request, "page", dataset_id, [sizes_parts(dataset_id, endpoints)])
 
 
 def _sequence(services: Services, gate: Gate, request: Request, arguments: Arguments) -> Access:
@@ -81,6 +75,14 @@ def _sequence(services: Services, gate: Gate, request: Request, arguments: Argum
     access = _bearer(services, gate, request, arguments)
     access.require("sequence", arguments["sequence_id"])
     return access
+
+
+def _check_signature(
+    services: Services, gate: Gate, request: Request, endpoint: str, resource_id: str, candidates: Sequence[Parts]
+) -> Access:
+    query = request.environ.get("QUERY_STRING", "")
+    gate.check_signed_url(query, _origin(services, request), endpoint, resource_id, candidates)
+    return _EVERYTHING
 
 
 def _origin(services: Services, request: Request) -> Origin:

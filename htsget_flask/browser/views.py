@@ -121,7 +121,7 @@ def _file_answer(response: Response, request: Request) -> Answer:
 def _page_from(datasets: Sequence[DatasetSummary], offset: int, access: Access) -> tuple[list[DatasetSummary], int]:
     """At most a page of the datasets from an offset on that the caller may see, and the offset of the next page."""
     page: list[DatasetSummary] = []
-    end = len(datasets) if access.most_listed is None else offset + access.most_listed
+    end = len(datasets) if access.listing_limit is None else offset + access.listing_limit
     for index, dataset in enumerate(datasets[offset:end], offset):
         if (visible := _visible_part(dataset, access)) is not None:
             if len(page) == _PAGE_LENGTH:

@@ -67,16 +67,13 @@ class _PrefixEntry:
 class _DatasetEntry:
     def __init__(self, config: DatasetConfig, storages: Mapping[str, Storage]) -> None:
         self.config = config
-        self._sources = []
-        for files in (config.reads, config.variants):
-            for name, file in files.items():
-                format_ = FORMATS[name]
-                storage = storages[file.storage]
-                self._sources.append(
-                    Source(config.id, format_, file.storage, storage, file.key, file.index, config.never_inline)
-                )
-        order = list(FORMATS)
-        self._sources.sort(key=lambda source: order.index(source.format.name))
+        files = [*config.reads.items(), *config.variants.items()]
+        self._sources = [
+            Source(config.id, format_, file.storage, storages[file.storage], file.key, file.index, config.never_inline)
+            for format_ in FORMATS.values()
+            for name, file in files
+            if name == format_.name
+        ]
 
     def sources(self, dataset_id: str, endpoint: str) -> Iterator[Source]:
         return (source for source in self._sources if source.format.endpoint == endpoint)

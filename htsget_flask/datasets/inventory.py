@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
 from htsget_flask.config import DatasetConfig
@@ -44,7 +45,7 @@ class Inventory:
     def __init__(self, catalog: Catalog, storages: Mapping[str, Storage]) -> None:
         self._catalog = catalog
         self._datasets = _Rescanned(self._find_datasets)
-        self._fastas = {name: _Rescanned(_fasta_finder(storage)) for name, storage in storages.items()}
+        self._fastas = {name: _Rescanned(partial(_find_fastas, storage)) for name, storage in storages.items()}
 
     def search(self, text: str) -> SearchResult:
         """The datasets whose id, name and description contain all words of the text; case is ignored."""
@@ -81,20 +82,17 @@ def _log_fault(error: OSError | StorageError) -> None:
     log.error("a storage cannot be listed: %s", error)
 
 
-def _fasta_finder(storage: Storage) -> Callable[[], list[str]]:
-    def find() -> list[str]:
-        try:
-            keys = {entry.key for entry in storage.entries()}
-        except (OSError, StorageError) as error:
-            _log_fault(error)
-            return []
-        return sorted(
-            key
-            for key in keys
-            if is_fasta(key) and key + ".fai" in keys and (not key.endswith(COMPRESSED) or key + ".gzi" in keys)
-        )
-
-    return find
+def _find_fastas(storage: Storage) -> list[str]:
+    try:
+        keys = {entry.key for entry in storage.entries()}
+    except (OSError, StorageError) as error:
+        _log_fault(error)
+        return []
+    return sorted(
+        key
+        for key in keys
+        if is_fasta(key) and key + ".fai" in keys and (not key.endswith(COMPRESSED) or key + ".gzi" in keys)
+    )
 
 
 class _Rescanned(Generic[T]):

@@ -4,7 +4,6 @@ from collections.abc import Callable, Hashable
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple, TypeVar, cast
 
 from htsget_flask.cache import ByteCache
@@ -34,13 +33,6 @@ class _Fault(NamedTuple):
     location: str
 
 
-def _value_or_fault(make: Callable[[], V], location: str) -> V | _Fault:
-    try:
-        return make()
-    except FormatError as error:
-        return _Fault(str(error), location)
-
-
 def _cost(size_of: Callable[[V], int] | None, value: V | _Fault) -> int:
     return _OBJECT_COST + (0 if size_of is None or isinstance(value, _Fault) else size_of(value))
 
@@ -66,9 +58,7 @@ class OpenFile:
     def __enter__(self) -> "OpenFile":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._content is not None:
             self._content.close()
 
@@ -183,11 +173,16 @@ class OpenFile:
         # A hit makes no functions for a miss: a ticket has several.
         value = self._cache.get(key, _ABSENT)
         if value is _ABSENT:
-            location = self.source.storage.location(fault_key or self.source.key)
-            value = self._cache.fetch(key, partial(_value_or_fault, make, location), partial(_cost, size_of))
+            value = self._cache.fetch(key, partial(self._make, make, fault_key), partial(_cost, size_of))
         if type(value) is _Fault:
             raise FileFaultError(value.reason, location=value.location)
         return cast(V, value)
+
+    def _make(self, make: Callable[[], V], fault_key: str | None) -> V | _Fault:
+        try:
+            return make()
+        except FormatError as error:
+            return _Fault(str(error), self.source.storage.location(fault_key or self.source.key))
 
     def _find_tail(self) -> int:
         size, marker = self.stat.size, self.header.eof_marker

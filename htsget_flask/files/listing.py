@@ -108,7 +108,7 @@ def list_folder(storage: Storage, name: str, folder: str, after: str, access: Ac
     """A page of the direct children of a folder of the storage with this name, in the order of the keys.
 
     A limited caller sees the files that the grants allow, and the folders with such files anywhere below. The page ends
-    after `MAX_ROWS` rows, or after `access.most_listed` decisions, even without a row.
+    after `MAX_ROWS` rows, or after `access.listing_limit` decisions, even without a row.
 
     Raises:
         NotFound: if there is no such folder.
@@ -119,7 +119,7 @@ def list_folder(storage: Storage, name: str, folder: str, after: str, access: Ac
         if len(children) == MAX_ROWS:
             return FolderPage(children, access.seal(last))
         for key in _candidate_keys(storage, child, after, access):
-            if decisions == access.most_listed:
+            if decisions == access.listing_limit:
                 return FolderPage(children, access.seal(last))
             decisions += 1
             if access.allows_whole("files", f"{name}/{key}"):

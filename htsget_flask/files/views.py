@@ -129,7 +129,7 @@ def _file_list(storage: Storage, storage_name: str, folder: str, access: Access,
         listing,
         lambda key: access.allows_whole("files", f"{storage_name}/{key}"),
         access.seal,
-        access.most_listed,
+        access.listing_limit,
     )
     _record(access, len(page.entries), is_first=not listing.after)
     return answer_with(page_json(page, base), {"Content-Type": "application/json", **_LISTING_FIELDS})
@@ -165,7 +165,7 @@ def _wants_json(request: Request) -> bool:
 
 def _record(access: Access, row_count: int, *, is_first: bool) -> None:
     if not row_count and is_first:
-        access.require_sign_in_if_nothing_is_public("files", looked=True)
+        access.require_sign_in_if_nothing_is_public("files", listing_is_empty=True)
     access.record_listing("files", row_count)
 
 

@@ -25,7 +25,7 @@ class Contig(NamedTuple):
 def contigs(text: bytes | bytearray) -> Iterator[Contig]:
     """The contig lines of a VCF header that have an ID, in order."""
     for start, end in _lines(text, _CONTIG):
-        line = text[start + len(_CONTIG) : end].decode("utf-8", "replace").rstrip("\r")
+        line = text[start + len(_CONTIG) : end].decode("utf-8", "replace")
         values = {name: value for name, value in _attributes(line) if name in ("ID", "IDX", "length", "md5")}
         if "ID" in values:
             yield Contig(values["ID"], values.get("IDX"), values.get("length"), values.get("md5"))
@@ -38,9 +38,18 @@ def sam_tags(
 
     None for those that the line lacks; of a tag that it has twice the first value.
     """
-    tags = [f"\t{name}:".encode() for name in names]
+    find, tags = data.find, [f"\t{name}:".encode() for name in names]
     for line_start, line_end in _lines(data, f"@{kind}\t".encode(), start, end):
-        yield [_value(data, tag, line_start, line_end) for tag in tags]
+        values: list[str | None] = []
+        for tag in tags:
+            value_start = find(tag, line_start, line_end)
+            if value_start < 0:
+                values.append(None)
+                continue
+            value_start += len(tag)
+            tab = find(b"\t", value_start, line_end)
+            values.append(data[value_start : tab if tab >= 0 else line_end].decode("utf-8", "replace"))
+        yield values
 
 
 def number_of(text: str | None) -> int | None:
@@ -51,25 +60,14 @@ def number_of(text: str | None) -> int | None:
 def _lines(data: bytes | bytearray, prefix: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
     """Where the lines in `start` to `end` of the data start and end that start with the prefix."""
     end = len(data) if end is None else end
-    line_start = b"\n" + prefix
+    find, line_start = data.find, b"\n" + prefix
     if not data.startswith(prefix, start, end):
-        start = data.find(line_start, start, end) + 1 or end
-    while data.startswith(prefix, start, end):
-        newline = data.find(b"\n", start, end)
-        line_end = end if newline < 0 else newline
-        yield start, line_end
-        start = data.find(line_start, line_end, end) + 1 or end
-
-
-def _value(text: bytes | bytearray, tag: bytes, line_start: int, line_end: int) -> str | None:
-    start = text.find(tag, line_start, line_end)
-    if start < 0:
-        return None
-    start += len(tag)
-    end = text.find(b"\t", start, line_end)
-    if end < 0:
-        return text[start:line_end].rstrip(b"\r").decode("utf-8", "replace")
-    return text[start:end].decode("utf-8", "replace")
+        start = find(line_start, start, end) + 1 or end
+    while start < end:
+        newline = find(b"\n", start, end)
+        line_end = newline if newline >= 0 else end
+        yield start, line_end - (data[line_end - 1] == 0x0D)
+        start = find(line_start, line_end, end) + 1 or end
 
 
 def _attributes(line: str) -> Iterator[tuple[str, str]]:

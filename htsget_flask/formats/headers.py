@@ -17,6 +17,7 @@ _MAX_LENGTHS = 1_000_000
 _FIRST_LINE = 1000
 _MAX_ID = (1 << 31) - 1
 _READ_GROUP_COST = 80
+_NO_TAGS = (None, None)
 _INT = struct.Struct("<i")
 
 
@@ -84,20 +85,17 @@ class _BamReferences:
 
     def __iter__(self) -> Iterator[Reference]:
         prefix, data = self._prefix, self._prefix.data
-        lines = iter(sam_tags(data, "SQ", "SN", "M5", start=8, end=self._text_end))
-        if data.find(b"\tM5:", 8, self._text_end) < 0:
-            lines = iter(())
-        position = self.end
+        has_md5s = data.find(b"\tM5:", 8, self._text_end) >= 0
+        lines = sam_tags(data, "SQ", "SN", "M5", start=8, end=self._text_end if has_md5s else 8)
         for reference_id in range(self._count):
-            start = position + 4
-            position = start + _length(prefix, position)
-            if len(data) < position + 4:
-                prefix.require(position + 4)
-            name = data[start:position].rstrip(b"\0").decode("utf-8", "replace")
-            (length,) = _INT.unpack_from(data, position)
-            position += 4
-            self.end = position
-            stated_name, md5 = next(lines, (None, None))
+            start = self.end + 4
+            name_end = start + _length(prefix, self.end)
+            self.end = name_end + 4
+            if len(data) < self.end:
+                prefix.require(self.end)
+            name = data[start:name_end].rstrip(b"\0").decode("utf-8", "replace")
+            stated_name, md5 = next(lines, _NO_TAGS)
+            (length,) = _INT.unpack_from(data, name_end)
             yield Reference(name, reference_id, length, md5.lower() if md5 and stated_name == name else None)
 
 

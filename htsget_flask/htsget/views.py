@@ -64,7 +64,7 @@ def _for_each_endpoint(rule: str, methods: list[str]) -> Callable[[View], View]:
 
     def register(view: View) -> View:
         for endpoint in ENDPOINTS:
-            name = f"{view.__name__}_{endpoint}"
+            name = f"{view.answer.__name__}_{endpoint}"
             blueprint.add_url_rule(rule.format(endpoint), name, view, defaults={"endpoint": endpoint}, methods=methods)
         return view
 
@@ -194,13 +194,13 @@ def _render(
     never_inline = options.never_inline if source.never_inline is None else source.never_inline
     inline_limit = 0 if never_inline or not query.may_inline else options.inline_limit
     if granted is not None:
-        limits = Limits(inline_limit, options.block_size)
         spans = plan_records(query, granted, file)
         try:
             require_references(spans, file, services.bases)
         except PermissionDenied as error:
             access.record_denial(source.format.endpoint, source.id, query.regions, error.message)
             raise
+        limits = Limits(inline_limit, options.block_size)
         return render(file, lambda: spans, limits, partial(_block_url, None, base, path, access, file))
     # Reading an object reports the id of its version: signing then makes no request for it.
     file.header  # noqa: B018

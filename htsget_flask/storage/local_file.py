@@ -38,4 +38,4 @@ class LocalFile(io.FileIO, StoredFile):  # type: ignore[misc]  # as typeshed's o
     def sendfile_headers(self, span: ByteRange) -> SendfileHeaders | None:
         if self._method is None or span != ByteRange(0, self._status.st_size):
             return None
-        return self._method.headers(self._path, self._status)
+        return self._method(self._path, self._status)

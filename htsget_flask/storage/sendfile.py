@@ -1,50 +1,38 @@
 """Header fields by which the web server in front sends a file itself, or the requested range of it."""
 
 import os
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable
 from urllib.parse import quote
 
 from htsget_flask.storage import SendfileHeaders
 
-
-class SendfileMethod(Protocol):
-    """How a web server takes over the sending of files."""
-
-    def headers(self, path: str, version: os.stat_result) -> SendfileHeaders | None:
-        """The headers for a file by its absolute path without links; None when the web server cannot send it."""
+SendfileMethod = Callable[[str, os.stat_result], SendfileHeaders | None]
+"""The headers for a file by its absolute path without links and its status; None when the server cannot send it."""
 
 
-class XAccel:
-    """nginx, with the internal location `/_whole/` of config/nginx.conf.
+def x_accel(name: str, root: str) -> SendfileMethod:
+    """The method of nginx, with the internal location `/_whole/` of config/nginx.conf.
 
     `name` is the storage's name there; `root` is its folder here, as an absolute path.
     """
+    prefix, start = f"/_whole/{quote(name)}/", len(root.rstrip("/")) + 1
 
-    # nginx would keep Cache-Control where it then cannot send the file, and adds its own Accept-Ranges.
-    _RENAMED: Mapping[str, str | None] = {"Cache-Control": "X-Accel-Cache", "Accept-Ranges": None}
-
-    def __init__(self, name: str, root: str) -> None:
-        self._name = quote(name)
-        self._start = len(root.rstrip("/")) + 1
-
-    def headers(self, path: str, version: os.stat_result) -> SendfileHeaders:
-        key = quote(os.fsencode(path[self._start :]))
+    def headers(path: str, status: os.stat_result) -> SendfileHeaders:
         fields = {
-            "X-Accel-Redirect": f"/_whole/{self._name}/{key}",
-            "X-Accel-Version": static_etag(version.st_mtime_ns, version.st_size),
+            "X-Accel-Redirect": prefix + quote(os.fsencode(path[start:])),
+            "X-Accel-Version": static_etag(status.st_mtime_ns, status.st_size),
         }
-        return SendfileHeaders("X-Accel-Redirect", fields, self._RENAMED)
+        # nginx would keep Cache-Control where it then cannot send the file, and adds its own Accept-Ranges.
+        return SendfileHeaders("X-Accel-Redirect", fields, {"Cache-Control": "X-Accel-Cache", "Accept-Ranges": None})
+
+    return headers
 
 
-class XSendfile:
-    """Apache, with mod_xsendfile."""
-
-    def headers(self, path: str, version: os.stat_result) -> SendfileHeaders | None:
-        # Versions of mod_xsendfile differ in whether the path is percent-encoded.
-        if "%" in path:
-            return None
-        return SendfileHeaders("X-Sendfile", {"X-Sendfile": os.fsencode(path).decode("latin-1")}, {})
+def x_sendfile(path: str, status: os.stat_result) -> SendfileHeaders | None:
+    """The method of Apache, with mod_xsendfile, whose versions differ in whether the path is percent-encoded."""
+    if "%" in path:
+        return None
+    return SendfileHeaders("X-Sendfile", {"X-Sendfile": os.fsencode(path).decode("latin-1")}, {})
 
 
 def static_etag(modified: int, size: int) -> str:

@@ -31,8 +31,8 @@ def let_front_send(environ: "WSGIEnvironment", answer: Answer, file: StoredFile,
     if "HTTP_RANGE" in environ and not (answer.status == 206 and _PLAIN_RANGE.fullmatch(environ["HTTP_RANGE"])):
         return False
     names = {**_REMOVED, **headers.renamed}
-    fields = {names.get(name, name): value for name, value in answer.fields.items()}
+    renamed = {names.get(name, name): value for name, value in answer.fields.items()}
     answer.status = 200
-    kept = {name: value for name, value in fields.items() if name}
-    answer.fields = {**kept, **headers.fields, "Content-Length": "0"}
+    fields = {name: value for name, value in renamed.items() if name}
+    answer.fields = {**fields, **headers.fields, "Content-Length": "0"}
     return True
