@@ -12,10 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from htsget_flask.formats.binning import Chunk, bin_ranges, first_bin, max_position, merge_chunks, parent
+from htsget_flask.formats.binning import Chunk, bin_ranges, first_bin, max_position, parent
 
-# Up to so many chunks a loop is faster than the fixed cost of numpy's calls.
-_FEW_CHUNKS = 128
 _NO_LIMIT = (1 << 64) - 1
 
 
@@ -106,19 +104,15 @@ class Index:
         first, last = views.reference_bins[reference_id], views.reference_bins[reference_id + 1]
         least = _least_offset(views, reference_id, first, last, start)
         last_position = views.limit if end is None else min(end, views.limit)
-        most = _NO_LIMIT if last_position != end else _greatest_offset(views, first, last, end)
+        limit = _NO_LIMIT if last_position != end else _greatest_offset(views, first, last, end)
         bins, bin_chunks = views.bins, views.bin_chunks
         spans = []
-        count = 0
         for first_wanted, last_wanted in bin_ranges(start, last_position, views.min_shift, views.depth):
             low = bisect_left(bins, first_wanted, first, last)
             if low < last and bins[low] <= last_wanted:
                 high = bisect_right(bins, last_wanted, low, last)
                 spans.append((bin_chunks[low], bin_chunks[high]))
-                count += bin_chunks[high] - bin_chunks[low]
-        if count <= _FEW_CHUNKS:
-            return _merge_few(views, spans, least, most)
-        return _merge_many(self, spans, least, most)
+        return _merge(self, spans, least, limit) if spans else []
 
 
 class _Views(NamedTuple):
@@ -204,19 +198,11 @@ def _greatest_offset(views: _Views, first: int, last: int, end: int) -> int:
         bin_id = youngest_sibling + 1
 
 
-def _merge_few(views: _Views, spans: list[tuple[int, int]], least: int, most: int) -> list[Chunk]:
-    chunks = []
-    for low, high in spans:
-        for begin, end in zip(views.chunk_begins[low:high], views.chunk_ends[low:high], strict=True):
-            if end > least and begin < most:
-                chunks.append(Chunk(begin if begin > least else least, end if end < most else most))
-    return merge_chunks(chunks)
-
-
-def _merge_many(index: Index, spans: list[tuple[int, int]], least: int, most: int) -> list[Chunk]:
+def _merge(index: Index, spans: list[tuple[int, int]], least: int, limit: int) -> list[Chunk]:
+    """The chunks at these spans of the arrays, cut to the virtual offsets `least` to `limit`, and merged."""
     begins = np.concatenate([index.chunk_begins[low:high] for low, high in spans])
     ends = np.concatenate([index.chunk_ends[low:high] for low, high in spans])
-    lower, upper = np.uint64(least), np.uint64(most)
+    lower, upper = np.uint64(least), np.uint64(limit)
     kept = (ends > lower) & (begins < upper)
     begins, ends = np.maximum(begins[kept], lower), np.minimum(ends[kept], upper)
     if not len(begins):

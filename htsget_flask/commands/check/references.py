@@ -33,8 +33,8 @@ def check_references(file: OpenFile, sequences: Library, findings: Findings) -> 
         if md5 is not None and sequences.has(md5):
             at_hand += 1
             continue
-        places = index.places[index.references == reference_id]
-        if file.needs_reference(int(index.containers[places[0]])):
+        indices = index.container_indices[index.references == reference_id]
+        if file.needs_reference(int(index.containers[indices[0]])):
             name = reference.name if reference else "?"
             missing.append(name if md5 else f"{name} (no M5 in the header)")
         else:

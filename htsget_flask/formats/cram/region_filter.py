@@ -20,7 +20,7 @@ from htsget_flask.formats.cram.recoder import Recoder
 from htsget_flask.formats.cram.slices import MULTIPLE_REFERENCES, Slice, read_slices, read_whole
 from htsget_flask.formats.headers import Header
 from htsget_flask.formats.region_filter import RecordFilter
-from htsget_flask.ranges import ByteRange
+from htsget_flask.ranges import ByteRange, merge_intervals
 
 # Decoded together, in bytes; the first containers by themselves, so that the answer begins soon.
 _BATCH = 4 << 20
@@ -130,16 +130,6 @@ def _parts(slices: Sequence[Slice], bounds: tuple[int, int], length: int) -> Ite
                 yield start, min(end, length)
 
 
-def _merged(parts: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    merged: list[tuple[int, int]] = []
-    for start, end in sorted(parts):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    return merged
-
-
 class _Selection:
     """What the decoder is given of a request's batches; `length` is that of the wanted reference."""
 
@@ -169,7 +159,7 @@ class _Selection:
             tempfile.TemporaryFile(buffering=0) as room,
             tempfile.TemporaryDirectory(prefix="htsget_flask-") as folder,
         ):
-            reference = self._reference(Path(folder), _merged(batch.parts)) if batch.parts else None
+            reference = self._reference(Path(folder), merge_intervals(batch.parts)) if batch.parts else None
             containers.writelines((*batch.containers, eof))
             job.write(json.dumps(self._job(batch, reference, len(eof))).encode())
             job.flush()
