@@ -51,7 +51,7 @@ class Header:
         """
         if len(self.references) > _MAX_LENGTHS:
             raise FormatError(f"the header has more than {_MAX_LENGTHS:,} references, too many to list their lengths")
-        return {name: reference.length for name, reference in self.references.items()}
+        return {reference.name: reference.length for reference in self.references.in_order()}
 
 
 def read_bam_header(file: BinaryIO) -> Header:

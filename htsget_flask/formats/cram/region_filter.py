@@ -141,7 +141,7 @@ class _Selection:
         if len(header.read_groups) > MAX_READ_GROUPS:
             raise FormatError(f"the header names more than {MAX_READ_GROUPS:,} read groups")
         self._lengths = [0] * header.references.id_limit
-        for reference in header.references.values():
+        for reference in header.references.in_order():
             self._lengths[reference.id or 0] = reference.length or 0
         self.length = self._lengths[int(record_filter.reference)]
         # Records refer to references and read groups by number; M5 and UR are left out on purpose.

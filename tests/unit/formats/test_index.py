@@ -203,13 +203,13 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     import gzip
 
     folder = tmp_path_factory.mktemp("indexes")
-    found = []
+    contents_ = []
     for name in ("bam_normal", "vcf_normal", "vcf_csi", "bcf_normal", "bam_csi"):
         index = files.index_of(GOOD_BGZF[name](folder))
         assert index is not None
         data = index.read_bytes()
-        found.append(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
-    return found
+        contents_.append(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
+    return contents_
 
 
 class TestADamagedIndexIsRefused:
@@ -271,8 +271,8 @@ class TestSidecars:
         path = tmp_path / "file"
         sidecar.store(path, "v", index.arrays())
         content = path.read_bytes()
-        for place in range(len(content)):
-            path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        for offset in range(len(content)):
+            path.write_bytes(content[:offset] + bytes([content[offset] ^ 1]) + content[offset + 1 :])
             assert sidecar.load(path, "v") is None
         for length in range(0, len(content), 13):
             path.write_bytes(content[:length])
