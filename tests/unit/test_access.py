@@ -144,6 +144,7 @@ def served() -> Iterator[Issuer]:
         yield issuer
 
 
+@pytest.mark.slow
 class TestAPolicyServiceDecides:
     def ask(self, served: Issuer, answer: Any, **options: Any) -> Decision:
         served.decide = lambda _: answer

@@ -30,6 +30,7 @@ def stated(path: Path) -> dict[str, str]:
 
 
 class TestChecksumsAreThoseOfTheHeader:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", LAYOUTS)
     def test_of_layouts(self, name: str, tmp_path: Path) -> None:
         path = GOOD[name](tmp_path)

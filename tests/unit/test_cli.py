@@ -25,6 +25,8 @@ from tests.support.files import truncated as truncate
 from tests.support.issuer import AUDIENCE, Issuer, Key
 from tests.support.sequences import expected, fasta, write_compressed
 
+pytestmark = pytest.mark.slow
+
 
 def run(*arguments: object) -> Result:
     with warnings.catch_warnings():

@@ -104,12 +104,14 @@ def container_ends(content: bytes, major: int) -> list[int]:
 
 
 class TestContainersOfCram:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", sorted(name for name in GOOD if FORMATS[name] == "CRAM"))
     def test_follow_each_other_to_the_end_of_the_file(self, name: str, tmp_path: Path) -> None:
         content = GOOD[name](tmp_path).read_bytes()
         major = cram.read_version(io.BytesIO(content))
         assert container_ends(content, major)[-1:] in ([len(content)], [])
 
+    @pytest.mark.slow
     def test_start_nowhere_else(self, tmp_path: Path) -> None:
         content = files.cram_3_0(tmp_path).read_bytes()
         ends = {len(cram.read_cram_header(io.BytesIO(content)).raw), *container_ends(content, 3)}

@@ -28,6 +28,7 @@ def within(seconds: float, call: Callable[[], Any]) -> Any:
     return outcome[0]
 
 
+@pytest.mark.slow
 class TestAnAnswerEndsInTime:
     @pytest.mark.parametrize("name", sorted(HOSTILE))
     def test_whatever_a_service_does(self, name: str) -> None:
@@ -59,6 +60,7 @@ class TestAnAnswerEndsInTime:
                 tracemalloc.stop()
 
 
+@pytest.mark.slow
 class TestConnectionsAreKept:
     def test_where_a_body_was_whole(self) -> None:
         connections = 0

@@ -51,6 +51,7 @@ class TestALookLasts:
         assert found == [2] * 50
         assert storage.walks == 1
 
+    @pytest.mark.slow
     def test_and_says_when_something_could_not_be_looked_at(
         self, inventory: Inventory, storage: Slow, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -14,6 +14,7 @@ LAYOUTS = [name for name in sorted(GOOD) if not name.endswith("_no_eof")]
 
 
 class TestLengthsAreThoseOfTheHeader:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", LAYOUTS)
     def test_of_every_layout(self, name: str, tmp_path: Path) -> None:
         path = GOOD[name](tmp_path)

@@ -49,6 +49,7 @@ def three_million(_: Path) -> int:
 
 
 class TestManyReferencesTakeLittleMemory:
+    @pytest.mark.slow
     def test_three_million(self, tmp_path: Path) -> None:
         found = outcome(three_million, tmp_path)
         assert (int(found.text) < 150_000_000, found.mib < 300) == (True, True), found

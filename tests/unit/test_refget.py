@@ -64,6 +64,7 @@ def texts(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
 
 
 class TestAnyLayoutIsReadRight:
+    @pytest.mark.slow
     @given(texts(), CHUNKS, st.data())
     @settings(max_examples=300, deadline=None)
     def test_digests_and_any_part(self, made: tuple[bytes, list[bytes]], chunk: int, data: st.DataObject) -> None:
@@ -80,6 +81,7 @@ class TestAnyLayoutIsReadRight:
             found = letters(PlainText(io.BytesIO(content)), table.layout(place), start, end)
             assert b"".join(found) == right.letters[start:end]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("width", [1, 60, 70_000, 200_000, 1_000_000])
     @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
     def test_long_sequences(self, width: int, end: bytes) -> None:
@@ -480,6 +482,7 @@ class TestAFailureIsNotAMiss:
         (folder / "a.fa").write_bytes(fasta({"a": b"ACGT"}))
         assert sequences.find(expected(b"ACGT").md5).length == 4
 
+    @pytest.mark.slow
     def test_workers_digest_a_file_once(self, folder: Path) -> None:
         (folder / "a.fa").write_bytes(fasta({"a": some_letters("many", 3_000_000)}))
         command = [sys.executable, "-c", WORKER, str(folder)]

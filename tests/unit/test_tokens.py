@@ -86,6 +86,7 @@ class TestAGoodTokenTellsWhoAsks:
 
 
 class TestWhatIsKeptOfTokens:
+    @pytest.mark.slow
     def test_is_bounded_in_bytes(self, issuer: Issuer) -> None:
         authenticator = trusting(issuer)
         # 11 kB of token become 160 kB of lists, of which 32 MiB hold about 200.
@@ -334,6 +335,7 @@ def served() -> Iterator[Issuer]:
         yield issuer
 
 
+@pytest.mark.slow
 class TestOverHttp:
     def test_a_thousand_unknown_keys_cause_one_fetch(self, served: Issuer) -> None:
         client = JsonClient(5)
@@ -395,6 +397,7 @@ class TestVerifiedTokensAreKept:
         assert len(authenticator._kept) == 3
 
 
+@pytest.mark.slow
 class TestOpaqueTokensAreAskedAbout:
     def authenticator(self, served: Issuer, clock: Clock, *, secret: str = CLIENT[1]) -> Authenticator:
         service = Introspection(f"{served.url}/introspect", CLIENT[0], secret, [AUDIENCE], 60)
@@ -562,6 +565,7 @@ class TestVisas:
             Passports({issuer.url: VisaIssuer(issuer.url, keys, issuer.jwks_url, 0)}).read([issuer.visa(VALUE)])
 
 
+@pytest.mark.slow
 class TestPassportsComeFromTheTokenOrTheBroker:
     def authenticator(self, served: Issuer) -> Authenticator:
         client = JsonClient(2)

@@ -1,0 +1,32 @@
+"""Unit tests are pure: a test that starts a process or listens on a socket is marked `slow`."""
+
+import sys
+from collections.abc import Generator
+
+import pytest
+
+_FORBIDDEN = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "socket.bind"})
+
+
+class _Purity:
+    """An audit hook. Python cannot remove one again, so it acts only while a pure test runs, fixtures included."""
+
+    is_on = False
+
+    def __call__(self, event: str, _: tuple[object, ...]) -> None:
+        if self.is_on and event in _FORBIDDEN:
+            raise AssertionError(f"{event} in a test that is not marked `slow`")
+
+
+_PURITY = _Purity()
+sys.addaudithook(_PURITY)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Refuse processes and servers to a test that is not marked `slow`, and to the fixtures it sets up."""
+    _PURITY.is_on = item.get_closest_marker("slow") is None
+    try:
+        return (yield)
+    finally:
+        _PURITY.is_on = False
