@@ -210,14 +210,14 @@ def access_control(report: Report, sizes: Sizes, sample: Sample) -> None:
             tickets = drive(process.port, requests, connections=CONNECTIONS).bodies
             _check_all(sample, process, sample.warm, tickets)
         rng = random.Random(5)
-        without, withs = [], []
+        open_usage, guarded_usage = [], []
         for _ in range(sizes.rounds):
             places = [_moved(place, rng) for place in rng.choices(sample.warm, k=sizes.warm_requests)]
             usage, bodies = _timed(server, [sample.query(place) for place in places])
-            without.append(usage)
+            open_usage.append(usage)
             _check_all(sample, server, places[:10], bodies[:10])
             usage, bodies = _timed(guarded, [sample.query(place, fields=fields) for place in places])
-            withs.append(usage)
+            guarded_usage.append(usage)
             _check_all(sample, guarded, places[:10], bodies[:10])
     lines = (sample.folder / "audit.log").read_bytes().count(b'"endpoint":"reads","id":"sample"')
     if lines < sizes.rounds * sizes.warm_requests:
@@ -225,10 +225,10 @@ def access_control(report: Report, sizes: Sizes, sample: Sample) -> None:
     report.add(
         Measure(
             "ticket with access control: throughput / without",
-            median_of([one.seconds / other.seconds for one, other in zip(without, withs, strict=True)]),
+            median_of([one.seconds / other.seconds for one, other in zip(open_usage, guarded_usage, strict=True)]),
             at_least=0.7,
         ),
-        Measure("ticket with access control: CPU without / its own", _cpu(without) / _cpu(withs)),
+        Measure("ticket with access control: CPU without / its own", _cpu(open_usage) / _cpu(guarded_usage)),
     )
 
 

@@ -1,0 +1,1 @@
+"""Tools for the repository; the package does not need them."""
