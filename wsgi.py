@@ -1,5 +1,5 @@
-"""The WSGI application, configured by the file or folder that HTSGET_FLASK_CONFIG names."""
+"""The WSGI application of a checkout; an installed package has it as `htsget_flask.wsgi:app`."""
 
-from htsget_flask.app import DeferredApp, load_config
+from htsget_flask.wsgi import app
 
-app = DeferredApp(load_config())
+__all__ = ["app"]
