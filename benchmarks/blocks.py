@@ -380,7 +380,7 @@ def measure(report: Report, sizes: Sizes, folder: Path, peer: Process | None) ->
 @click.option("--quick", is_flag=True, help="Smaller sizes: shows that it works, not how fast.")
 def main(quick: bool) -> None:
     """Measure what bytes cost."""
-    sizes, report = (QUICK if quick else FULL), Report()
+    sizes, report = (QUICK if quick else FULL), Report("blocks")
     place = _roomy_folder(sizes.file)
     with limited(110 if quick else 540), tempfile.TemporaryDirectory(prefix="htsget-blocks-", dir=place) as name:
         folder = Path(name)

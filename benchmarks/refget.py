@@ -216,7 +216,7 @@ def measure(report: Report, scale: Scale, case: Case) -> None:
 @click.option("--quick", is_flag=True, help="Smaller sizes: shows that it works, not how fast.")
 def main(quick: bool) -> None:
     """Measure what reference sequences cost."""
-    scale, report = (QUICK if quick else FULL), Report()
+    scale, report = (QUICK if quick else FULL), Report("refget")
     with limited(110 if quick else 540), tempfile.TemporaryDirectory(prefix="htsget-refget-") as name:
         say("writing a sequence")
         measure(report, scale, prepare(Path(name), scale.length))

@@ -253,7 +253,7 @@ def _port(url: str) -> int:
 @click.option("--quick", is_flag=True, help="Smaller sizes: shows that it works, not how fast.")
 def main(quick: bool) -> None:
     """Measure what tickets of data in a bucket cost."""
-    sizes, report = (QUICK if quick else FULL), Report()
+    sizes, report = (QUICK if quick else FULL), Report("s3")
     with limited(110 if quick else 300), tempfile.TemporaryDirectory(prefix="htsget-s3-") as name:
         say("writing a genome")
         with serving(Path(name), sizes) as setting:

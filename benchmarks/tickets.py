@@ -417,7 +417,7 @@ def many_indexes(report: Report, sizes: Sizes, sample: Sample) -> None:
 @click.option("--quick", is_flag=True, help="Smaller sizes: shows that it works, not how fast.")
 def main(quick: bool) -> None:
     """Measure what tickets cost."""
-    sizes, report = (QUICK if quick else FULL), Report()
+    sizes, report = (QUICK if quick else FULL), Report("tickets")
     with limited(110 if quick else 420), tempfile.TemporaryDirectory(prefix="htsget-tickets-") as name:
         folder = Path(name)
         say("index queries against htslib's own")
