@@ -2,9 +2,11 @@
 
 import sys
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
+_FOLDER = Path(__file__).parent
 _FORBIDDEN = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "socket.bind"})
 
 
@@ -24,8 +26,9 @@ sys.addaudithook(_PURITY)
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Refuse processes and servers to a test that is not marked `slow`, and to the fixtures it sets up."""
-    _PURITY.is_on = item.get_closest_marker("slow") is None
+    """Refuse processes and servers to a unit test that is not marked `slow`, and to the fixtures it sets up."""
+    # pytest calls this for tests of other folders too.
+    _PURITY.is_on = item.path.is_relative_to(_FOLDER) and item.get_closest_marker("slow") is None
     try:
         return (yield)
     finally:
