@@ -1,7 +1,7 @@
 """`make serve-s3`: the example data in a bucket of an S3 server on this machine, and the service on it.
 
-The S3 server is versitygw, where that is on the PATH or named by the variable VERSITYGW, and else rclone. The bucket is
-made anew at each start, and gone at the end.
+The S3 server is versitygw, if it is on the PATH or named by the variable VERSITYGW, or else rclone. The bucket is made
+at each start, and removed at the end.
 """
 
 import os
@@ -39,7 +39,7 @@ CORS_RULE: "CORSRuleTypeDef" = {
     "MaxAgeSeconds": 3600,
 }
 SETTINGS = """\
-# Made by `make serve-s3`. Credentials are not part of it: they come from the environment.
+# Made by `make serve-s3`. The credentials come from the environment.
 storages:
   data:
     type: s3
@@ -59,7 +59,7 @@ refget:
   fastas: [{{storage: data, prefix: ""}}]
 """
 PROXY = """\
-    # rclone answers no browser's preflight, so that the page could not fetch from it; versitygw needs no such line.
+    # rclone does not answer browsers' preflights, so that the page could not fetch from it; versitygw does.
     proxy: true
 """
 
@@ -67,7 +67,7 @@ _STARTED_WITHIN = 30.0
 
 
 def main(port: str) -> int:
-    """Run both servers until one is told to end; the service listens on `port`."""
+    """Run both servers until one of them ends; the service listens on `port`."""
     signal.signal(signal.SIGTERM, _end)
     versitygw = shutil.which(os.environ.get("VERSITYGW", "versitygw"))
     environment = {

@@ -11,9 +11,9 @@ from flask import Flask, request
 
 from htsget_flask.auth.access import ACCESS, Access, Gate
 from htsget_flask.auth.audit import Origin, origin_of
-from htsget_flask.auth.signed_urls import block_parts, file_parts, names_signature, sizes_parts
+from htsget_flask.auth.signed_urls import block_parts, file_parts, has_signature, sizes_parts
 from htsget_flask.errors import InternalServerError
-from htsget_flask.formats import ENDPOINTS
+from htsget_flask.formats.table import ENDPOINTS
 from htsget_flask.services import Services
 from htsget_flask.web.answer import Answer
 from htsget_flask.web.views import View
@@ -44,7 +44,7 @@ def _block(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments
     rest = (arguments["etag"], arguments["piece"], arguments["endpoint"], arguments["format_name"])
     candidates = [block_parts(source.storage_name, source.key, *rest, source.id) for source in sources]
     query, origin = environ.get("QUERY_STRING", ""), _origin(services, environ)
-    gate.check_link(query, origin, "blocks", arguments["dataset_id"], candidates)
+    gate.check_signed_url(query, origin, "blocks", arguments["dataset_id"], candidates)
     return _EVERYTHING
 
 
@@ -52,8 +52,10 @@ def _file(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments:
     """A signed URL, or a token that opens the file."""
     storage, key = arguments["storage_name"], arguments["key"]
     query = environ.get("QUERY_STRING", "")
-    if names_signature(query):
-        gate.check_link(query, _origin(services, environ), "files", f"{storage}/{key}", [file_parts(storage, key)])
+    if has_signature(query):
+        gate.check_signed_url(
+            query, _origin(services, environ), "files", f"{storage}/{key}", [file_parts(storage, key)]
+        )
         return _EVERYTHING
     access = _bearer(services, gate, environ, arguments)
     access.require("files", f"{storage}/{key}")
@@ -64,7 +66,7 @@ def _sizes(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments
     """A signed URL only, as igv.js asks for it."""
     dataset_id, endpoints = request.args.get("id", ""), request.args.getlist("endpoint")
     query, origin = environ.get("QUERY_STRING", ""), _origin(services, environ)
-    gate.check_link(query, origin, "page", dataset_id, [sizes_parts(dataset_id, endpoints)])
+    gate.check_signed_url(query, origin, "page", dataset_id, [sizes_parts(dataset_id, endpoints)])
     return _EVERYTHING
 
 

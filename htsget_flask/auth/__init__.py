@@ -1,4 +1,4 @@
-"""Access control: who asks (tokens, passports), who may see what (rules, a policy service), signed URLs, audit log.
+"""Access control: authentication (tokens, passports), authorization (rules, a policy service), signed URLs, audit log.
 
-Nothing here knows a view, or a web framework.
+Nothing here knows a view or a web framework.
 """

@@ -1,21 +1,22 @@
-"""What one request may do: views ask it for each thing that they answer with."""
+"""The access of one request: views check it for each thing that they answer with."""
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from htsget_flask.auth.audit import Audit, Origin
 from htsget_flask.auth.caller import Caller
 from htsget_flask.auth.decision import Authorizer, Decision, decide
-from htsget_flask.auth.signed_urls import UrlSigner, names_signature
+from htsget_flask.auth.signed_urls import UrlSigner, has_signature
 from htsget_flask.auth.tokens import Authenticator
 from htsget_flask.errors import InvalidAuthentication, NotFound, PermissionDenied, ServiceError
 from htsget_flask.regions import Region, RegionSet
 
-# Where the access of a request stands in its WSGI environment.
+# The key of a request's access in its WSGI environment.
 ACCESS = "htsget_flask.access"
 
-_NEEDS_BEARER = "this needs a bearer token in the Authorization header"
+_NEEDS_BEARER = "a bearer token in the Authorization header is required"
 
 
 def access_of(environ: Mapping[str, Any]) -> "Access":
@@ -25,169 +26,138 @@ def access_of(environ: Mapping[str, Any]) -> "Access":
 
 
 class Access:
-    """What a request may do where there is no access control: everything."""
+    """The access of a request without access control: to everything."""
 
     is_limited = False
-    # When the URLs that are signed for this request end, in seconds since the epoch.
+    # When the URLs that are signed for this request expire, in seconds since the epoch.
     expires: int | None = None
 
     @property
-    def most_listed(self) -> int | None:
-        """How many entries of a list one answer may look at, to find those that it shows; None for all."""
+    def listing_limit(self) -> int | None:
+        """The most entries of a list that one answer may decide on; None for no limit."""
         return None
 
     @property
     def was_decided(self) -> bool:
-        """Whether a decision was made, which allowed something or showed what is allowed."""
+        """Whether a decision allowed something, or a listing was recorded."""
         return True
 
     def require(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None) -> RegionSet | None:
-        """Go on only if the request may have this; the regions that it is limited to, None for no limit.
+        """Require access; the regions that it is limited to, None for no limit.
 
         Raises:
-            InvalidAuthentication: when there is no token, and one may help.
-            PermissionDenied: when the token's bearer may not have it; NotFound where that is hidden.
+            InvalidAuthentication: without a token.
+            PermissionDenied: when the token gives no access; NotFound if denials are hidden.
         """
         return None
 
     def allows_whole(self, endpoint: str, resource_id: str) -> bool:
-        """Whether the request may have this as a whole, for what it is shown a list of."""
+        """Whether the request has access to this without a limit to regions, for listings."""
         return True
 
     def allows(self, endpoint: str, resource_id: str) -> bool:
-        """Whether the request may have this, or regions of it."""
+        """Whether the request has access to this, or to regions of it."""
         return True
 
-    def require_sign_in_if_nothing_is_public(self, endpoint: str, *, looked: bool = False) -> None:
-        """Go on unless it is known that there is nothing at an endpoint that the request may have.
+    def require_sign_in_if_nothing_is_public(self, endpoint: str, *, listing_is_empty: bool = False) -> None:
+        """Require a token if the request has access to nothing at an endpoint.
 
-        `looked`: what may be looked at was, and nothing of it may be had.
+        `listing_is_empty` decides where the authorizer cannot know: no entry of the listing is public.
 
         Raises:
-            InvalidAuthentication: when it is known, and there is no token.
+            InvalidAuthentication: without a token, if nothing is public.
         """
 
     def require_dataset(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, RegionSet | None]:
-        """At which endpoints the request may have a dataset, and the regions that it is limited to there.
+        """The endpoints at which the request has access to a dataset, each with the regions that it is limited to.
 
         Raises:
-            InvalidAuthentication: for none, and when there is no token.
-            NotFound: for none.
+            InvalidAuthentication: when there are none, without a token.
+            NotFound: when there are none, with a token.
         """
         return dict.fromkeys(endpoints)
 
     def record_denial(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None, reason: str) -> None:
-        """Put on record that what was allowed is denied after all."""
+        """Record that a request that was allowed is denied after all."""
 
-    def record_listing(self, what: str, shown: int) -> None:
-        """Put on record that the request was shown so many things of a list: those that it may see."""
+    def record_listing(self, endpoint: str, shown: int) -> None:
+        """Record that a listing showed this number of entries: those that the request has access to."""
 
     def seal(self, key: str) -> str:
-        """A place in a list as a text for URLs, which tells no more of it than the request may know."""
+        """A key as an opaque cursor for URLs, encrypted if the request may not know the key."""
         return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
 
     def unseal(self, text: str) -> str:
-        """The place that was made such a text of.
+        """The key of a cursor.
 
         Raises:
-            ValueError: when none was.
+            ValueError: when the text is not a valid cursor.
         """
         return base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True).decode()
 
     def signature_query(self, *parts: str) -> str:
-        """What goes behind the URL of a thing, named by these parts, that may then be had without a token."""
+        """The query that gives access without a token to the thing that these parts name; may be empty."""
         return ""
 
 
+@dataclass(frozen=True, slots=True)
 class Gate:
-    """Access control of an application: makes an `Access` of each request."""
+    """The access control of an application: creates the `Access` of each request."""
 
-    def __init__(
-        self,
-        authenticator: Authenticator,
-        authorizer: Authorizer,
-        links: UrlSigner,
-        audit: Audit,
-        *,
-        hides: bool,
-        empty_outside: bool = False,
-    ) -> None:
-        self._authenticator = authenticator
-        self._authorizer = authorizer
-        self._audit = audit
-        self._hides = hides
-        self._empty_outside = empty_outside
-        self.links = links
+    authenticator: Authenticator
+    authorizer: Authorizer
+    url_signer: UrlSigner
+    audit: Audit
+    hide: bool
+    empty_outside: bool = False
 
     def admit(self, authorization: str | None, origin: Origin) -> "LimitedAccess":
-        """The access of a request with a token, or without.
+        """The access of a request with or without a token.
 
         Raises:
-            InvalidAuthentication: for a token that is not to be trusted.
-            ServiceUnavailable: when that cannot be found out now.
+            InvalidAuthentication: when the token is not valid.
+            ServiceUnavailable: when the token cannot be verified now.
         """
         try:
-            caller = self._authenticator.authenticate(authorization)
+            caller = self.authenticator.authenticate(authorization)
         except ServiceError as error:
             decision = "denied" if isinstance(error, InvalidAuthentication) else "failed"
-            self._audit.write(None, origin, "token", None, None, decision=decision, reason=error.message)
+            self.audit.write(None, origin, "token", None, None, decision=decision, reason=error.message)
             raise
-        return LimitedAccess(
-            caller,
-            self._authorizer,
-            self.links,
-            self._audit,
-            origin,
-            hides=self._hides,
-            empty_outside=self._empty_outside,
-        )
+        return LimitedAccess(self, caller, origin)
 
-    def check_link(
+    def check_signed_url(
         self, query: str, origin: Origin, endpoint: str, resource_id: str, candidates: Sequence[Sequence[str]]
     ) -> None:
-        """Go on only if the query signs one of the candidates, each the parts that name a thing.
+        """Require a query that signs one of the candidates, each the parts that name a thing.
 
         Raises:
-            PermissionDenied: when it does not, or not any more.
+            PermissionDenied: when the query has no valid signature, or an expired one.
         """
-        allowed = any(self.links.is_signed(query, *parts) for parts in candidates)
+        allowed = any(self.url_signer.is_signed(query, *parts) for parts in candidates)
         decision, reason = ("allowed", "signed URL") if allowed else ("denied", "no valid signature")
-        if not allowed and not names_signature(query):
+        if not allowed and not has_signature(query):
             reason = "not signed"
-        self._audit.write(None, origin, endpoint, resource_id, None, decision=decision, reason=reason)
+        self.audit.write(None, origin, endpoint, resource_id, None, decision=decision, reason=reason)
         if not allowed:
-            raise PermissionDenied("the URL has no valid signature, or one that has expired; ask for a new one")
+            raise PermissionDenied("the URL's signature is missing, not valid or expired; request a new URL")
 
 
 class LimitedAccess(Access):
-    """What the bearer of a token may do, or who has none."""
+    """The access of a caller, with or without a token."""
 
     is_limited = True
 
-    def __init__(
-        self,
-        caller: Caller,
-        authorizer: Authorizer,
-        links: UrlSigner,
-        audit: Audit,
-        origin: Origin,
-        *,
-        hides: bool,
-        empty_outside: bool,
-    ) -> None:
+    def __init__(self, gate: Gate, caller: Caller, origin: Origin) -> None:
+        self._gate = gate
         self._caller = caller
-        self._authorizer = authorizer
-        self._links = links
-        self._audit = audit
         self._origin = origin
-        self._hides = hides
-        self._empty_outside = empty_outside
         self._was_decided = False
-        self.expires: int = links.expiry()
+        self.expires: int = gate.url_signer.expiry()
 
     @property
-    def most_listed(self) -> int | None:
-        return self._authorizer.most_listed
+    def listing_limit(self) -> int | None:
+        return self._gate.authorizer.listing_limit
 
     @property
     def was_decided(self) -> bool:
@@ -208,18 +178,18 @@ class LimitedAccess(Access):
     def allows(self, endpoint: str, resource_id: str) -> bool:
         return self._decide(endpoint, resource_id).allowed
 
-    def require_sign_in_if_nothing_is_public(self, endpoint: str, *, looked: bool = False) -> None:
+    def require_sign_in_if_nothing_is_public(self, endpoint: str, *, listing_is_empty: bool = False) -> None:
         if not self._caller.is_anonymous:
             return
-        opens = self._authorizer.opens(self._caller, endpoint)
-        if opens is False or (opens is None and looked):
-            self._record(endpoint, None, None, "denied", "nothing is open without a token")
+        opens = self._gate.authorizer.opens(self._caller, endpoint)
+        if opens is False or (opens is None and listing_is_empty):
+            self._record(endpoint, None, None, "denied", "nothing is public")
             raise InvalidAuthentication(_NEEDS_BEARER)
 
     def require_dataset(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, RegionSet | None]:
         try:
             decisions = {
-                endpoint: self._authorizer.decide(self._caller, endpoint, resource_id) for endpoint in endpoints
+                endpoint: self._gate.authorizer.decide(self._caller, endpoint, resource_id) for endpoint in endpoints
             }
         except ServiceError as error:
             self._record("page", resource_id, None, "failed", error.message)
@@ -237,23 +207,28 @@ class LimitedAccess(Access):
     def record_denial(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None, reason: str) -> None:
         self._record(endpoint, resource_id, regions, "denied", reason)
 
-    def record_listing(self, what: str, shown: int) -> None:
+    def record_listing(self, endpoint: str, shown: int) -> None:
         self._was_decided = True
-        self._record(what, None, None, "allowed", f"{shown} shown")
+        self._record(endpoint, None, None, "allowed", f"{shown} shown")
 
     def seal(self, key: str) -> str:
-        return self._links.seal(key)
+        return self._gate.url_signer.seal(key)
 
     def unseal(self, text: str) -> str:
-        return self._links.unseal(text)
+        return self._gate.url_signer.unseal(text)
 
     def signature_query(self, *parts: str) -> str:
-        return "?" + self._links.sign(*parts, expires=self.expires)
+        return "?" + self._gate.url_signer.sign(*parts, expires=self.expires)
 
     def _decide(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None) -> Decision:
         try:
             return decide(
-                self._authorizer, self._caller, endpoint, resource_id, regions, empty_outside=self._empty_outside
+                self._gate.authorizer,
+                self._caller,
+                endpoint,
+                resource_id,
+                regions,
+                empty_outside=self._gate.empty_outside,
             )
         except ServiceError as error:
             self._record(endpoint, resource_id, regions, "failed", error.message)
@@ -262,20 +237,22 @@ class LimitedAccess(Access):
     def _record(
         self, endpoint: str, resource_id: str | None, regions: Sequence[Region] | None, decision: str, reason: str
     ) -> None:
-        self._audit.write(self._caller, self._origin, endpoint, resource_id, regions, decision=decision, reason=reason)
+        self._gate.audit.write(
+            self._caller, self._origin, endpoint, resource_id, regions, decision=decision, reason=reason
+        )
 
     def _refusal(self, endpoint: str, resource_id: str, decision: Decision) -> ServiceError:
         if self._caller.is_anonymous:
             return InvalidAuthentication(_NEEDS_BEARER)
         if decision.regions is not None:
-            return PermissionDenied("this token does not open the region that is asked for")
-        if self._hides:
-            return NotFound(absence(endpoint, resource_id))
-        return PermissionDenied("this token does not open what is asked for")
+            return PermissionDenied("the token gives no access to this region")
+        if self._gate.hide:
+            return NotFound(absence_message(endpoint, resource_id))
+        return PermissionDenied("the token gives no access to this resource")
 
 
-def absence(endpoint: str, resource_id: str) -> str:
-    """What is said of a thing that is not there, or that must seem so."""
+def absence_message(endpoint: str, resource_id: str) -> str:
+    """The message of NotFound for something that is absent, or that must seem so."""
     if endpoint == "files":
         return "no such file"
     if endpoint == "sequence":

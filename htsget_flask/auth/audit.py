@@ -1,4 +1,4 @@
-"""The audit log: one line of JSON for each decision, and no secret in any."""
+"""The audit log: one line of JSON for each decision, without secrets."""
 
 import errno
 import logging
@@ -23,14 +23,14 @@ from htsget_flask.regions import Region
 log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:@-]{1,64}", re.ASCII)
-# A line of at most PIPE_BUF bytes (4,096) reaches a pipe whole, whoever else writes there: four texts of 200 characters
-# and 600 bytes, an address, these regions, and all else in less than 300 bytes.
+# A line of at most PIPE_BUF bytes (4,096) is written to a pipe atomically: four texts of 200 characters and 600 bytes,
+# an address, these regions, and all else in less than 300 bytes.
 _MAX_TEXT = 200
 _MAX_ADDRESS = 64
 _MAX_BYTES_PER_CHARACTER = 3
 _MAX_REGIONS = 50
 _MAX_REGIONS_BYTES = 1100
-# In seconds, between two messages about one broken audit log.
+# Between two messages about a broken audit log, in s.
 _REPORT_INTERVAL = 60.0
 
 
@@ -38,16 +38,16 @@ _Text = TypeVar("_Text", str, str | None)
 
 
 class Origin(NamedTuple):
-    """Where a request came from: the client's address, and an id that a proxy's log may have too."""
+    """The origin of a request: the client's address, and an id that a proxy's log may share."""
 
     address: str | None
     request_id: str
 
 
 def origin_of(environ: Mapping[str, Any], proxies: int) -> Origin:
-    """The origin of a request with this WSGI environment, by what this number of proxies in front adds to it.
+    """The origin of a request, from the headers that this number of proxies in front adds to its WSGI environment.
 
-    Without a proxy the client itself would choose what the log holds.
+    Without proxies the headers are ignored: the client itself would choose the content of the log.
     """
     address = environ.get("REMOTE_ADDR") or None
     if proxies:
@@ -57,14 +57,14 @@ def origin_of(environ: Mapping[str, Any], proxies: int) -> Origin:
         request_id = environ.get("HTTP_X_REQUEST_ID", "")
         if _REQUEST_ID.fullmatch(request_id):
             return Origin(address, request_id)
-    # It is to tell requests apart, not to be kept from anybody: no call to the kernel for it.
+    # Needs to be unique, not secret: a non-cryptographic generator will do.
     return Origin(address, f"{random.getrandbits(64):016x}")
 
 
 class Audit:
-    """Appends to a file, which several processes may share, or without one to the standard error.
+    """Appends to a file, which processes may share, or to the standard error.
 
-    What cannot be written is an error of the request: nothing is answered that is not on record.
+    A line that cannot be written fails its request: there is no answer without a record.
     """
 
     def __init__(self, path: Path | None, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -84,23 +84,23 @@ class Audit:
         decision: str,
         reason: str,
     ) -> None:
-        """Add a line of less than 4,096 bytes; `caller` is None where it is not known who asks.
+        """Append a line of less than 4,096 bytes; `caller` is None if it is unknown.
 
         Raises:
-            ServiceUnavailable: when it cannot be written, or only a part of it.
+            ServiceUnavailable: when the line cannot be written as a whole.
         """
         line = orjson.dumps(
             {
                 "time": datetime.now(timezone.utc),
-                "subject": None if caller is None else _shortened(caller.subject),
-                "issuer": None if caller is None else _shortened(caller.issuer),
+                "subject": None if caller is None else _shorten(caller.subject),
+                "issuer": None if caller is None else _shorten(caller.issuer),
                 "endpoint": endpoint,
-                "id": _shortened(None if resource_id is None else without_signature(resource_id)),
-                "regions": None if regions is None else _listed(regions),
+                "id": _shorten(None if resource_id is None else without_signature(resource_id)),
+                "regions": None if regions is None else _region_texts(regions),
                 "decision": decision,
-                "reason": _shortened(reason),
+                "reason": _shorten(reason),
                 "request": origin.request_id,
-                "address": _shortened(origin.address, _MAX_ADDRESS),
+                "address": _shorten(origin.address, _MAX_ADDRESS),
             },
             option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z,
         )
@@ -109,47 +109,47 @@ class Audit:
         except OSError as error:
             if (now := self._clock()) >= self._next_report:
                 self._next_report = now + _REPORT_INTERVAL
-                log.error("the audit log cannot be written, so that requests fail: %s", error.strerror)
-            raise ServiceUnavailable("the server cannot record its decisions at the moment") from None
+                log.error("requests fail because the audit log cannot be written: %s", error.strerror)
+            raise ServiceUnavailable("the audit log is unavailable") from None
 
     def _append(self, line: bytes) -> None:
         if self._follows_failure:
-            # This process, or another one that shares the file, may have written a part of a line.
+            # This process, or another one that shares the file, may have written part of a line.
             line = b"\n" + line
         try:
             written = os.write(sys.stderr.fileno() if self._descriptor is None else self._descriptor, line)
             if written < len(line):
-                raise OSError(errno.EIO, "only a part of a line was written")
+                raise OSError(errno.EIO, "only part of a line was written")
         except OSError:
             self._follows_failure = True
             raise
         self._follows_failure = False
 
 
-def _listed(regions: Sequence[Region]) -> list[str]:
-    """The first regions as texts, and how many more there are."""
-    listed: list[str] = []
+def _region_texts(regions: Sequence[Region]) -> list[str]:
+    """The first regions as texts, and the number of the others."""
+    texts: list[str] = []
     room = _MAX_REGIONS_BYTES
     for region in regions:
-        name = _shortened(region.reference_name)
+        name = _shorten(region.reference_name)
         text = str(region if name is region.reference_name else region._replace(reference_name=name))
-        # One always fits.
+        # A single region always fits.
         room -= len(orjson.dumps(text)) + 1 if len(regions) > 1 else 0
-        if room < 0 or len(listed) == _MAX_REGIONS:
-            listed.append(f"and {len(regions) - len(listed)} more")
+        if room < 0 or len(texts) == _MAX_REGIONS:
+            texts.append(f"and {len(regions) - len(texts)} more")
             break
-        listed.append(text)
-    return listed
+        texts.append(text)
+    return texts
 
 
-def _shortened(text: _Text, length: int = _MAX_TEXT) -> _Text:
-    """At most `length` characters of a text, and three bytes of JSON for each; an ellipsis stands for the rest.
+def _shorten(text: _Text, length: int = _MAX_TEXT) -> _Text:
+    """At most `length` characters of a text, with three bytes of JSON for each; an ellipsis stands for the rest.
 
-    Lone surrogates, which JSON has not, are replaced.
+    Lone surrogates, which JSON cannot encode, are replaced.
     """
     if text is None or (len(text) <= length and text.isascii() and text.isprintable()):
         return text
     text = text.encode("utf-8", "replace").decode()
     sizes = [len(orjson.dumps(character)) - 2 for character in text[:length]]
-    kept = bisect_right(list(accumulate(sizes)), length * _MAX_BYTES_PER_CHARACTER)
-    return text if kept == len(text) else f"{text[:kept]}…"
+    count = bisect_right(list(accumulate(sizes)), length * _MAX_BYTES_PER_CHARACTER)
+    return text if count == len(text) else f"{text[:count]}…"

@@ -1,4 +1,4 @@
-"""Decisions over access, and who makes them."""
+"""Decisions on access, and the protocol of authorizers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from htsget_flask.auth.caller import Caller
 from htsget_flask.regions import Region, RegionSet
 
 ENDPOINTS = ("reads", "variants", "files", "sequence")
-# Where records are cut for who may see regions only.
-_CUT = ("reads", "variants")
+# The endpoints that filter records for grants of regions.
+_FILTERED = ("reads", "variants")
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether a caller may have a thing, and why; `regions`: nothing but these, None: all of it."""
+    """Whether a caller has access, and why; `regions` limits the access, None is no limit."""
 
     allowed: bool
     reason: str
@@ -22,22 +22,22 @@ class Decision:
 
 
 class Authorizer(Protocol):
-    """Who decides over access; one answer with a list looks at `most_listed` of its entries."""
+    """Decides on access; one answer with a list decides on at most `listing_limit` of its entries."""
 
-    most_listed: int
+    listing_limit: int
 
     def opens(self, caller: Caller, endpoint: str) -> bool | None:
-        """Whether there may be something at an endpoint that the caller may have as a whole; None: not known."""
+        """Whether the caller has access without a limit to regions to anything at an endpoint; None if unknown."""
 
     def decide(
         self, caller: Caller, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
     ) -> Decision:
-        """Whether the caller may have the regions (None: all) of what has this id at an endpoint.
+        """Whether the caller has access to the regions (None for all) of the thing with this id at an endpoint.
 
-        The id is that of a dataset or sequence, or, of plain files, the storage's name, `/` and the key.
+        The id is that of a dataset or sequence, or, for plain files, the storage's name, `/` and the key.
 
         Raises:
-            ServiceUnavailable: when that cannot be found out now.
+            ServiceUnavailable: when no decision can be made now.
         """
 
 
@@ -50,21 +50,21 @@ def decide(
     *,
     empty_outside: bool = False,
 ) -> Decision:
-    """The authorizer's decision; a grant of regions opens neither plain files nor what lies outside of them.
+    """The authorizer's decision; a grant of regions gives no access to plain files or to other regions.
 
-    With `empty_outside` regions that lie outside are allowed: the answer has no records of them.
+    With `empty_outside` other regions are allowed, and the answer has no records of them.
 
     Raises:
-        ServiceUnavailable: as the authorizer does.
+        ServiceUnavailable: when the authorizer cannot decide now.
     """
     decision = authorizer.decide(caller, endpoint, resource_id, regions)
     if not decision.allowed or decision.regions is None:
         return decision
-    if endpoint not in _CUT:
-        return Decision(False, f"{decision.reason}, which is limited to regions: a file cannot be cut")
+    if endpoint not in _FILTERED:
+        return Decision(False, f"{decision.reason}, which is limited to regions: only records can be filtered")
     if not all(map(decision.regions.opens, regions or ())):
         reason = f"{decision.reason}, which is limited to other regions"
         if empty_outside:
-            return Decision(True, f"{reason}: no records of those outside", decision.regions)
+            return Decision(True, f"{reason}: without records of these", decision.regions)
         return Decision(False, reason, decision.regions)
     return decision

@@ -1,4 +1,4 @@
-"""Access control made of the configuration."""
+"""Creates access control from the configuration."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,35 +19,27 @@ from htsget_flask.auth.visas import Passports, VisaIssuer
 from htsget_flask.config import AuthConfig, ClaimConfig, RuleConfig, SignerConfig, is_url
 from htsget_flask.regions import Region, RegionSet
 
-# In seconds, for those who are asked about tokens; requests wait for them.
+# For services that verify tokens, in s; requests wait for them.
 _TIMEOUT = 5.0
 
 
 def make_gate(config: AuthConfig) -> Gate:
     """The access control that the configuration describes."""
-    links = UrlSigner([secret.get_secret_value() for secret in config.secrets], config.expires)
-    audit = Audit(None if config.audit == "stderr" else Path(config.audit))
     return Gate(
         make_authenticator(config),
         make_authorizer(config),
-        links,
-        audit,
-        hides=config.hide,
+        UrlSigner([secret.get_secret_value() for secret in config.secrets], config.expires),
+        Audit(None if config.audit == "stderr" else Path(config.audit)),
+        hide=config.hide,
         empty_outside=config.outside == "empty",
     )
 
 
 def make_authenticator(config: AuthConfig) -> Authenticator:
-    """Who verifies tokens."""
+    """The verifier of tokens."""
     client = JsonClient(_TIMEOUT)
     issuers = {
-        one.issuer: Issuer(
-            one.issuer,
-            [one.audience] if isinstance(one.audience, str) else one.audience,
-            _keys(one, client),
-            one.leeway,
-            one.userinfo,
-        )
+        one.issuer: Issuer(one.issuer, one.audience, _keys(one, client), one.leeway, one.userinfo)
         for one in config.issuers
     }
     passports = None
@@ -63,30 +55,31 @@ def make_authenticator(config: AuthConfig) -> Authenticator:
         )
     introspection = None
     if config.introspection is not None:
-        asked = config.introspection
-        audience = [asked.audience] if isinstance(asked.audience, str) else asked.audience
+        service = config.introspection
         introspection = Introspection(
-            asked.url, asked.client_id, asked.client_secret.get_secret_value(), audience, asked.cache
+            service.url, service.client_id, service.client_secret.get_secret_value(), service.audience, service.cache
         )
     return Authenticator(issuers, introspection=introspection, passports=passports, client=client)
 
 
 def make_authorizer(config: AuthConfig) -> Authorizer:
-    """Who decides what callers may see."""
+    """The authorizer: rules, or a policy service."""
     if config.policy is not None:
         policy = config.policy
-        return PolicyAuthorizer(policy.url, JsonClient(policy.timeout), kept=policy.cache)
+        return PolicyAuthorizer(policy.url, JsonClient(policy.timeout), cache_seconds=policy.cache)
     return RuleAuthorizer([_rule(rule) for rule in config.rules])
 
 
 def _keys(config: SignerConfig, client: JsonClient) -> Keys:
-    return Keys(_source(config.jwks, client), config.algorithms, issuer=config.issuer, interval=config.refresh_interval)
+    return Keys(
+        _key_source(config.jwks, client), config.algorithms, issuer=config.issuer, interval=config.refresh_interval
+    )
 
 
-def _source(place: str, client: JsonClient) -> KeySource:
-    if is_url(place):
-        return lambda: client.get(place)
-    return lambda: orjson.loads(Path(place).read_bytes())
+def _key_source(location: str, client: JsonClient) -> KeySource:
+    if is_url(location):
+        return lambda: client.get(location)
+    return lambda: orjson.loads(Path(location).read_bytes())
 
 
 def _rule(config: RuleConfig) -> Rule:

@@ -1,4 +1,4 @@
-"""Services that are asked on the way: key sets, introspection, userinfo, policies."""
+"""An HTTP client for key sets, introspection, userinfo and policy services."""
 
 import http.client
 import io
@@ -17,18 +17,18 @@ _READ_BYTES = 1 << 16
 
 
 class UpstreamError(Exception):
-    """A service does not answer as it should; the text names it, with nothing that was sent to it."""
+    """A service is unavailable, or its answer is not valid; the text names it, without anything sent to it."""
 
 
 class RefusedError(UpstreamError):
-    """A service refused what was sent to it: status 400, 401 or 403."""
+    """A service refused a request: status 400, 401 or 403."""
 
 
 class JsonClient:
-    """JSON from HTTP services, over connections that are kept; redirects are not followed, nothing is tried twice.
+    """Fetches JSON over persistent connections, without redirects and retries.
 
-    A request takes at most twice `timeout` seconds: once to connect and send, once more for the whole answer, status
-    line, header and body, however it comes. A body has at most 4 MiB, uncompressed.
+    A request takes at most twice `timeout` seconds: once to connect and send, once more for the whole answer (status
+    line, header and body), however slowly it arrives. A body has at most 4 MiB, uncompressed.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -36,14 +36,14 @@ class JsonClient:
         self._pool.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> Any:
-        """What a GET request is answered with."""
-        return self._ask("GET", url, None, headers or {})
+        """The answer to a GET request."""
+        return self._request("GET", url, None, headers or {})
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Any:
-        """What a POST request is answered with."""
-        return self._ask("POST", url, body, headers)
+        """The answer to a POST request."""
+        return self._request("POST", url, body, headers)
 
-    def _ask(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Any:
+    def _request(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Any:
         service = url.partition("?")[0]
         try:
             response = self._pool.request(
@@ -56,22 +56,22 @@ class JsonClient:
             )
             is_whole = False
             try:
-                content = _content(response, service)
+                content = _read_body(response, service)
                 is_whole = True
             finally:
                 if not is_whole:
-                    # To read the rest, so that the connection can be kept, might take for ever.
+                    # Reading the rest, to reuse the connection, might take for ever.
                     response.close()
                 response.release_conn()
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise UpstreamError(f"{service} cannot be asked: {type(error).__name__}") from None
+            raise UpstreamError(f"{service} is unavailable: {type(error).__name__}") from None
         try:
             return orjson.loads(content)
         except orjson.JSONDecodeError:
-            raise UpstreamError(f"{service} answers with something that is not JSON") from None
+            raise UpstreamError(f"{service} does not answer with JSON") from None
 
 
-def _content(response: urllib3.BaseHTTPResponse, service: str) -> bytearray:
+def _read_body(response: urllib3.BaseHTTPResponse, service: str) -> bytearray:
     """The whole body of an answer with status 200.
 
     Raises:
@@ -89,23 +89,23 @@ def _content(response: urllib3.BaseHTTPResponse, service: str) -> bytearray:
 
 
 class _TimedReader(io.RawIOBase):
-    """What comes over a connection, within one time limit for all of it: sockets have one for each read."""
+    """Reads a whole answer within one time limit: a socket's own limit is for each read."""
 
     def __init__(self, raw: io.RawIOBase, connection: socket.socket) -> None:
         super().__init__()
         self._raw = raw
         self._connection = connection
-        # What is left of the request's time when its answer begins.
+        # The socket's remaining time when the answer begins.
         self._deadline = time.monotonic() + (connection.gettimeout() or 0)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
+        remaining = self._deadline - time.monotonic()
+        if remaining <= 0:
             raise TimeoutError("the whole answer takes too long")
-        self._connection.settimeout(left)
+        self._connection.settimeout(remaining)
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
@@ -114,7 +114,7 @@ class _TimedReader(io.RawIOBase):
 
 
 class _TimedResponse(http.client.HTTPResponse):
-    """An answer whose status line, header and body have one time limit."""
+    """An answer with one time limit for its status line, header and body."""
 
     def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
         super().__init__(sock, *arguments, **options)

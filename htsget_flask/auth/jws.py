@@ -1,4 +1,4 @@
-"""Signed JSON Web Tokens of one issuer, verified (RFC 7515, RFC 7519, RFC 8725)."""
+"""Verifies signed JSON Web Tokens of one issuer (RFC 7515, RFC 7519, RFC 8725)."""
 
 import math
 from collections.abc import Container, Mapping, Sequence
@@ -8,11 +8,11 @@ import jwt
 
 from htsget_flask.auth.keys import Keys
 
-LONGEST = 16 << 10
+MAX_TOKEN_LENGTH = 16 << 10
 
 
 class InvalidTokenError(Exception):
-    """A token is not to be trusted; the text says why, and holds nothing of it."""
+    """A token is not valid; the text says why, and holds nothing of the token."""
 
 
 class Signature(NamedTuple):
@@ -25,13 +25,13 @@ class Signature(NamedTuple):
         """Whether the issuer's key set still has the key.
 
         Raises:
-            ServiceUnavailable: when the issuer's keys cannot be had.
+            ServiceUnavailable: when the issuer's signing keys are unavailable.
         """
         return self.keys.trusts(self.fingerprint)
 
 
 class VerifiedToken(NamedTuple):
-    """A token's header and claims, and the signature that vouches for them."""
+    """The header and the claims of a token, with their signature."""
 
     header: Mapping[str, Any]
     claims: Mapping[str, Any]
@@ -39,7 +39,7 @@ class VerifiedToken(NamedTuple):
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether a claim is a number of JSON (RFC 7519 section 2, NumericDate): no text, no truth value, finite."""
+    """Whether a claim is a finite JSON number (RFC 7519 section 2, NumericDate), not a text or a boolean."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:
@@ -49,7 +49,7 @@ def is_number(value: object) -> TypeGuard[float]:
 
 
 def header_of(token: str) -> dict[str, Any]:
-    """What a token's header says, unverified."""
+    """The header of a token, unverified."""
     try:
         return jwt.get_unverified_header(token)
     except (jwt.PyJWTError, ValueError, RecursionError):
@@ -57,8 +57,8 @@ def header_of(token: str) -> dict[str, Any]:
 
 
 def unverified_issuer(token: str) -> str | None:
-    """Whom a token says that it is of; None for a text that is no signed token."""
-    if len(token) > LONGEST or token.count(".") != 2:
+    """The claim `iss` of a token, unverified; None if the text is not a signed token."""
+    if len(token) > MAX_TOKEN_LENGTH or token.count(".") != 2:
         return None
     try:
         issuer = jwt.decode(token, options={"verify_signature": False}).get("iss")
@@ -77,22 +77,22 @@ def verify(
     require: Sequence[str],
     types: Container[str],
 ) -> VerifiedToken:
-    """A token that this issuer signed, for one of the audience where there is one, and that is valid now.
+    """Verify that this issuer signed the token, that it is for one of the `audience`, if any, and is valid now.
 
-    `types` are the media types that the header may state as `typ`, in lower case and without `application/`
-    (RFC 7515 section 4.1.9); a token without `typ` is accepted.
+    `types` are the accepted media types of the header's `typ`, in lower case and without `application/` (RFC 7515
+    section 4.1.9); a token without `typ` is accepted.
 
     Raises:
-        InvalidTokenError: when it is not to be trusted.
-        ServiceUnavailable: when the issuer's keys cannot be had.
+        InvalidTokenError: when the token is not valid.
+        ServiceUnavailable: when the issuer's signing keys are unavailable.
     """
     header = header_of(token)
     algorithm, key_id = _algorithm_and_key(header)
     if "typ" in header and _media_type(header["typ"]) not in types:
-        raise InvalidTokenError("the token is of another type")
+        raise InvalidTokenError("the token has another type")
     key = keys.find(key_id, algorithm)
     if key is None:
-        raise InvalidTokenError("the token is signed with an algorithm or a key that is not its issuer's")
+        raise InvalidTokenError("the token's algorithm or key is not one of its issuer's")
     try:
         claims: Mapping[str, Any] = jwt.decode(
             token,
@@ -120,11 +120,11 @@ def verify(
 
 def _algorithm_and_key(header: Mapping[str, Any]) -> tuple[str, str | None]:
     algorithm, key_id = header.get("alg"), header.get("kid")
-    # No extension is known here (RFC 7515 4.1.11).
+    # No extension is supported (RFC 7515 4.1.11).
     if not isinstance(algorithm, str) or not isinstance(key_id, str | None) or "crit" in header:
-        raise InvalidTokenError("the token's header is not understood")
+        raise InvalidTokenError("the token's header is not supported")
     return algorithm, key_id
 
 
-def _media_type(stated: object) -> str | None:
-    return stated.lower().removeprefix("application/") if isinstance(stated, str) else None
+def _media_type(value: object) -> str | None:
+    return value.lower().removeprefix("application/") if isinstance(value, str) else None

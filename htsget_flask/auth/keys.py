@@ -1,4 +1,4 @@
-"""Public keys of issuers: JSON Web Key Sets (RFC 7517), fetched when they are needed and kept for a short time."""
+"""Public keys of issuers: JSON Web Key Sets (RFC 7517), fetched on demand and cached for a short time."""
 
 import hashlib
 import logging
@@ -17,20 +17,20 @@ from htsget_flask.errors import ServiceUnavailable
 
 log = logging.getLogger(__name__)
 
-# The one algorithm that each kind of key is for: a token does not choose how its signature is checked.
+# The algorithm of each kind of key: a token must not choose how its signature is verified.
 _ALGORITHMS = {("RSA", None): "RS256", ("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
-_SHORTEST_RSA = 2048
-# All in seconds. How long a key set is used when no newer one can be had.
+_MIN_RSA_BITS = 2048
+# All in s. How long a key set is used when no newer one is available.
 _MAX_AGE = 3600.0
-# Between a failure and the next try, where the interval is longer.
-_RETRY = 60.0
-# How long one fetch may take.
-_LONGEST_FETCH = 10.0
+# Between a failure and the next try, if the interval is longer.
+_RETRY_INTERVAL = 60.0
+# The longest duration of a fetch.
+_MAX_FETCH_SECONDS = 10.0
 # How long a request waits for a key set that another thread fetches.
 _FETCH_TIMEOUT = 1.0
 
 KeySource = Callable[[], Any]
-"""Fetches a key set as JSON within ten seconds; raises UpstreamError or OSError."""
+"""Fetches a key set as JSON within ten seconds, or raises UpstreamError or OSError."""
 
 
 class SigningKey(NamedTuple):
@@ -42,7 +42,7 @@ class SigningKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _KeySet:
-    """Keys by algorithm and id, and the time of their fetch."""
+    """Keys by algorithm and id, with the time of their fetch."""
 
     keys: Mapping[str, Mapping[str | None, SigningKey]]
     fingerprints: frozenset[bytes]
@@ -53,9 +53,9 @@ class Keys:
     """The keys of one issuer, for the algorithms that it may sign with.
 
     A key set that is older than `interval` seconds is fetched again before it is used, by one thread. While that
-    thread fetches, the others use the earlier set for up to ten seconds more. They wait for at most one second where
-    there is no set that they may use. If the fetch fails, the earlier set is used until it is an hour old, and the
-    next try is `interval` seconds later, or a minute where that is less.
+    thread fetches, the others use the earlier set for up to ten seconds more; without a set they wait for at most one
+    second. If the fetch fails, the earlier set is used until it is an hour old, and the next try is `interval` seconds
+    later, or a minute if that is less.
     """
 
     def __init__(
@@ -79,16 +79,16 @@ class Keys:
         self._failed = False
 
     def find(self, key_id: str | None, algorithm: str) -> SigningKey | None:
-        """The key that has this id and is for this algorithm; without an id the only one; None when there is none.
+        """The key with this id for this algorithm, or without an id the only one; None if there is none.
 
         Raises:
-            ServiceUnavailable: when the key set cannot be had.
+            ServiceUnavailable: when the key set is unavailable.
         """
         if algorithm not in self._algorithms:
             return None
         found = _pick(self._current(), key_id, algorithm)
         if found is None and self._fetching.locked():
-            # The key may be in the set that another thread fetches at this moment.
+            # The key may be in the set that another thread is fetching.
             self._await_fetch()
             found = _pick(self._current(), key_id, algorithm)
         if found is None and self._failed:
@@ -99,7 +99,7 @@ class Keys:
         """Whether the key with this fingerprint is still in the issuer's key set.
 
         Raises:
-            ServiceUnavailable: when the key set cannot be had.
+            ServiceUnavailable: when the key set is unavailable.
         """
         return fingerprint in self._current().fingerprints
 
@@ -107,13 +107,13 @@ class Keys:
         now = self._clock()
         newest = self._newest
         if newest is None or now >= self._due:
-            newest = self._renewed(now)
+            newest = self._renew(now)
         if newest is None or now - newest.fetched >= _MAX_AGE:
             raise self._unavailable()
         return newest
 
-    def _renewed(self, now: float) -> _KeySet | None:
-        """The newest key set, once this thread has fetched it if that is due and no other thread does so."""
+    def _renew(self, now: float) -> _KeySet | None:
+        """Fetch the key set if that is due and no other thread does so; the newest key set."""
         if self._fetching.acquire(blocking=False):
             try:
                 if self._clock() >= self._due:
@@ -126,7 +126,7 @@ class Keys:
 
     def _may_use_earlier(self, now: float) -> bool:
         newest = self._newest
-        return newest is not None and now - newest.fetched < _MAX_AGE and now - self._due < _LONGEST_FETCH
+        return newest is not None and now - newest.fetched < _MAX_AGE and now - self._due < _MAX_FETCH_SECONDS
 
     def _await_fetch(self) -> None:
         if not self._fetching.acquire(timeout=_FETCH_TIMEOUT):
@@ -136,48 +136,48 @@ class Keys:
     def _refresh(self) -> None:
         started = self._clock()
         try:
-            keys = _read(self._fetch())
+            keys = _parse_key_set(self._fetch())
         except (UpstreamError, OSError, ValueError) as error:
-            log.error("the keys of %s cannot be had: %s", self._issuer, error)
+            log.error("the signing keys of %s are unavailable: %s", self._issuer, error)
             self._failed = True
         else:
             self._failed = False
             fingerprints = frozenset(key.fingerprint for by_id in keys.values() for key in by_id.values())
             self._newest = _KeySet(keys, fingerprints, started)
-        # From the end of the fetch: else a slow issuer with a short interval would be asked without a pause.
-        self._due = self._clock() + (min(self._interval, _RETRY) if self._failed else self._interval)
+        # From the end of the fetch: otherwise a slow issuer with a short interval would get requests without a pause.
+        self._due = self._clock() + (min(self._interval, _RETRY_INTERVAL) if self._failed else self._interval)
 
     def _unavailable(self) -> ServiceUnavailable:
-        return ServiceUnavailable("the keys of the token's issuer cannot be had now")
+        return ServiceUnavailable("the issuer's signing keys are unavailable")
 
 
-def _pick(known: _KeySet, key_id: str | None, algorithm: str) -> SigningKey | None:
-    keys = known.keys.get(algorithm, {})
+def _pick(key_set: _KeySet, key_id: str | None, algorithm: str) -> SigningKey | None:
+    keys = key_set.keys.get(algorithm, {})
     if key_id is None:
         return next(iter(keys.values())) if len(keys) == 1 else None
     return keys.get(key_id)
 
 
-def _read(content: Any) -> dict[str, dict[str | None, SigningKey]]:
-    """The keys of a set by algorithm and id; those of other kinds, or for other uses, are left out."""
-    listed = content.get("keys") if isinstance(content, dict) else None
-    if not isinstance(listed, list):
-        raise ValueError("this is no key set")
+def _parse_key_set(content: Any) -> dict[str, dict[str | None, SigningKey]]:
+    """The keys of a set by algorithm and id, without keys of other kinds or for other uses."""
+    entries = content.get("keys") if isinstance(content, dict) else None
+    if not isinstance(entries, list):
+        raise ValueError("this is not a key set")
     keys: dict[str, dict[str | None, SigningKey]] = {}
-    for entry in listed:
+    for entry in entries:
         if isinstance(entry, dict) and (algorithm := _algorithm(entry)):
             try:
                 jwk = jwt.PyJWK(entry, algorithm=algorithm)
             except (jwt.PyJWTError, ValueError, TypeError, KeyError):
                 continue
-            if not isinstance(jwk.key, RSAPublicKey) or jwk.key.key_size >= _SHORTEST_RSA:
+            if not isinstance(jwk.key, RSAPublicKey) or jwk.key.key_size >= _MIN_RSA_BITS:
                 encoded = jwk.key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
                 keys.setdefault(algorithm, {})[entry.get("kid")] = SigningKey(jwk, hashlib.sha256(encoded).digest())
     return keys
 
 
 def _algorithm(entry: Mapping[str, Any]) -> str | None:
-    """What a key is for; None for a key that is not for signatures of ours, or is not public (RFC 7517 section 4)."""
+    """The algorithm of a key; None if the key is not for our signatures, or not public (RFC 7517 section 4)."""
     if not all(isinstance(entry.get(name, ""), str) for name in ("kty", "crv", "kid")):
         return None
     operations = entry.get("key_ops", ["verify"])

@@ -1,4 +1,4 @@
-"""An HTTP policy service as an authorizer: the data API of Open Policy Agent, and what speaks like it."""
+"""An authorizer that requests decisions from a policy service: the data API of Open Policy Agent, or one like it."""
 
 import hashlib
 import json
@@ -18,56 +18,56 @@ from htsget_flask.regions import Region, RegionSet
 
 log = logging.getLogger(__name__)
 
-_MAX_KEPT = 10_000
+_MAX_DECISIONS = 10_000
 
 
 class PolicyAuthorizer:
-    """Asks a service for each decision, which is kept for `kept` seconds; nothing is allowed that it does not allow.
+    """Requests each decision from a service, and caches it for `cache_seconds`.
 
-    It is sent `{"input": {"claims", "visas", "endpoint", "id", "regions"}}` and answers `{"result": true}`, or an
-    object as result: `allow`, a truth value, and optionally `reason`, and `regions` that the grant is limited to.
+    The request is `{"input": {"claims", "visas", "endpoint", "id", "regions"}}`. The answer is `{"result": true}`, or
+    has an object as its result: `allow`, a boolean, and optionally `reason`, and `regions` that the grant is limited
+    to. Anything else is a denial.
     """
 
-    # Each is a request, and they go one after the other.
-    most_listed = 100
+    # Each decision is a request, one after the other.
+    listing_limit = 100
 
     def __init__(
-        self, url: str, client: JsonClient, *, kept: float, clock: Callable[[], float] = time.monotonic
+        self, url: str, client: JsonClient, *, cache_seconds: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._url = url
         self._client = client
-        self._seconds = kept
+        self._cache_seconds = cache_seconds
         self._clock = clock
-        self._kept: ExpiringCache[bytes, Decision] = ExpiringCache(_MAX_KEPT, clock)
+        self._decisions: ExpiringCache[bytes, Decision] = ExpiringCache(_MAX_DECISIONS, clock)
 
     def decide(
         self, caller: Caller, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
     ) -> Decision:
         """The service's decision."""
         try:
-            question = _question(caller, endpoint, resource_id, regions)
+            body = _request_body(caller, endpoint, resource_id, regions)
         except RecursionError:
-            return Decision(False, "the policy service cannot be told of claims as deep as these")
-        # Not the question itself, which may have thousands of regions.
-        key = hashlib.sha256(question).digest()
-        kept = self._kept.get(key)
-        if kept is not None:
-            return kept
+            return Decision(False, "the claims are nested too deeply for the policy service")
+        # A hash, as the body may have thousands of regions.
+        key = hashlib.sha256(body).digest()
+        decision = self._decisions.get(key)
+        if decision is not None:
+            return decision
         try:
-            answer = self._client.post(self._url, question, {"Content-Type": "application/json"})
-            decision = _decision(answer)
+            decision = _parse_decision(self._client.post(self._url, body, {"Content-Type": "application/json"}))
         except UpstreamError as error:
             log.error("the policy service: %s", error)
-            raise ServiceUnavailable("who may see this cannot be found out now") from None
+            raise ServiceUnavailable("the policy service is unavailable") from None
         size = bytes_of((decision.reason, list(decision.regions or ())))
-        self._kept.keep(key, decision, self._clock() + self._seconds, size=size)
+        self._decisions.keep(key, decision, self._clock() + self._cache_seconds, size=size)
         return decision
 
     def opens(self, caller: Caller, endpoint: str) -> None:
-        """Nobody knows what the service would say."""
+        """Unknown: the service decides on single things only."""
 
 
-def _question(caller: Caller, endpoint: str, resource_id: str, regions: Sequence[Region] | None) -> bytes:
+def _request_body(caller: Caller, endpoint: str, resource_id: str, regions: Sequence[Region] | None) -> bytes:
     content = {
         "input": {
             "claims": None if caller.is_anonymous else caller.claims,
@@ -77,22 +77,22 @@ def _question(caller: Caller, endpoint: str, resource_id: str, regions: Sequence
             ],
             "endpoint": endpoint,
             "id": resource_id,
-            "regions": None if regions is None else [_spelled(region) for region in regions],
+            "regions": None if regions is None else [_region_json(region) for region in regions],
         }
     }
     try:
         return orjson.dumps(content)
     except orjson.JSONEncodeError:
-        # Claims are what their issuer likes: numbers of more than 64 bits, half characters, depths.
+        # Claims may hold anything: numbers of more than 64 bits, lone surrogates, deep nesting.
         return json.dumps(content).encode()
 
 
-def _spelled(region: Region) -> dict[str, Any]:
+def _region_json(region: Region) -> dict[str, Any]:
     return {"referenceName": region.reference_name, "start": region.start, "end": region.end}
 
 
-def _decision(answer: Any) -> Decision:
-    """What an answer says; no result is how Open Policy Agent says that no rule is defined."""
+def _parse_decision(answer: Any) -> Decision:
+    """The decision in an answer; Open Policy Agent leaves out the result if no rule is defined."""
     result = answer.get("result") if isinstance(answer, dict) else None
     if isinstance(result, bool):
         return Decision(result, "the policy service")
@@ -103,14 +103,14 @@ def _decision(answer: Any) -> Decision:
     if regions is None:
         return Decision(True, "the policy service")
     if not isinstance(regions, list):
-        raise UpstreamError("its regions are not understood")
-    return Decision(True, "the policy service", RegionSet(map(_region, regions)))
+        raise UpstreamError("its regions are not valid")
+    return Decision(True, "the policy service", RegionSet(map(_parse_region, regions)))
 
 
-def _region(told: Any) -> Region:
-    fields = told if isinstance(told, dict) else {}
+def _parse_region(content: Any) -> Region:
+    fields = content if isinstance(content, dict) else {}
     name, start, end = fields.get("referenceName"), fields.get("start", 0), fields.get("end")
     start = 0 if start is None else start
     if not isinstance(name, str) or type(start) is not int or not (end is None or type(end) is int) or start < 0:
-        raise UpstreamError("its regions are not understood")
+        raise UpstreamError("its regions are not valid")
     return Region(name, start, end)

@@ -1,4 +1,4 @@
-"""Rules of the configuration as an authorizer: the first that matches wins, and what none matches is denied."""
+"""An authorizer with rules: the first that matches decides, and everything else is denied."""
 
 import re
 import time
@@ -12,16 +12,16 @@ from htsget_flask.auth.caller import Caller, Visa
 from htsget_flask.auth.decision import ENDPOINTS, Decision
 from htsget_flask.regions import Region, RegionSet
 
-# Things whose rules are remembered. Ids are those of requests: of any number, and up to kilobytes long.
-_MAX_KEPT = 1000
+# The most cached ids: requests choose them, and they may be kilobytes long.
+_MAX_IDS = 1000
 _NO_RULE = Decision(False, "no rule matches")
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Who may have what. All of its conditions have to hold; without any, any bearer of a verified token will do.
+    """A grant to callers that meet all of its conditions; without conditions, to every caller with a verified token.
 
-    `ids` are patterns in which `*` stands for any text, also with slashes; `claims` are predicates on claims by name;
+    `ids` are patterns in which `*` stands for any text, slashes included; `claims` are predicates on claims by name;
     all of `scopes` are needed, and one visa for which one of the predicates `visas` holds.
     """
 
@@ -37,34 +37,34 @@ class Rule:
 class RuleAuthorizer:
     """Decides by rules."""
 
-    most_listed = 10_000
+    listing_limit = 10_000
 
     def __init__(self, rules: Sequence[Rule], *, clock: Callable[[], float] = time.time) -> None:
         self._rules = [(rule, re.compile("|".join(map(translate, rule.ids))).fullmatch) for rule in rules]
-        self._about = lru_cache(_MAX_KEPT)(self._find)
+        self._rules_for = lru_cache(_MAX_IDS)(self._find_rules)
         self._clock = clock
 
     def decide(
         self, caller: Caller, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
     ) -> Decision:
-        """The decision of the first rule that matches; which regions are asked for makes no difference to it."""
-        for rule, decision in self._about(endpoint, resource_id):
+        """The decision of the first rule that matches, for whatever regions."""
+        for rule, decision in self._rules_for(endpoint, resource_id):
             if self._admits(rule, caller):
                 return decision
         return _NO_RULE
 
     def opens(self, caller: Caller, endpoint: str) -> bool:
-        """Whether any rule about this endpoint admits the caller, to more than regions."""
+        """Whether any rule for this endpoint admits the caller without a limit to regions."""
         return any(
             endpoint in rule.endpoints and rule.regions is None and self._admits(rule, caller)
             for rule, _ in self._rules
         )
 
-    def _find(self, endpoint: str, resource_id: str) -> list[tuple[Rule, Decision]]:
-        """The rules about a thing, whoever asks for it, and what each of them decides."""
+    def _find_rules(self, endpoint: str, resource_id: str) -> list[tuple[Rule, Decision]]:
+        """The rules for an id, each with its decision, for any caller."""
         return [
-            (rule, Decision(True, f"rules[{place}]", rule.regions))
-            for place, (rule, matches) in enumerate(self._rules)
+            (rule, Decision(True, f"rules[{index}]", rule.regions))
+            for index, (rule, matches) in enumerate(self._rules)
             if endpoint in rule.endpoints and matches(resource_id)
         ]
 
@@ -84,7 +84,7 @@ class RuleAuthorizer:
 
 
 def equals(expected: object) -> Callable[[Any], bool]:
-    """Whether a claim is this very value; a number is none of the truth values."""
+    """Whether a claim is this value, with the same type: 1 is not true."""
     return lambda claim: type(claim) is type(expected) and claim == expected
 
 
@@ -101,5 +101,5 @@ def any_of(expected: Sequence[object]) -> Callable[[Any], bool]:
 
 
 def grants(value: str, *, issuer: str | None = None, source: str | None = None) -> Callable[[Visa], bool]:
-    """Whether a visa has this value, and is of this issuer and this source where they are given."""
+    """Whether a visa has this value, and this issuer and this source if they are given."""
     return lambda visa: visa.value == value and issuer in (None, visa.issuer) and source in (None, visa.source)

@@ -1,4 +1,4 @@
-"""Bearer tokens (RFC 6750): from the Authorization header to who asks."""
+"""Bearer tokens (RFC 6750): from the Authorization header to the caller."""
 
 import base64
 import hashlib
@@ -14,7 +14,7 @@ from urllib.parse import quote_plus, urlencode
 from htsget_flask.auth.caller import ANONYMOUS, Caller
 from htsget_flask.auth.http_client import JsonClient, RefusedError, UpstreamError
 from htsget_flask.auth.jws import (
-    LONGEST,
+    MAX_TOKEN_LENGTH,
     InvalidTokenError,
     Signature,
     VerifiedToken,
@@ -30,14 +30,15 @@ from htsget_flask.errors import InvalidAuthentication, ServiceUnavailable
 log = logging.getLogger(__name__)
 
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE | re.ASCII)
-_MAX_KEPT = 10_000
-# In seconds. Visas must not be requested from brokers more often (AAI OIDC profile, access token polling).
-_LONGEST_KEPT = 3600.0
-# What its issuer refused is not asked about again, in seconds; who gets a token may be quicker than who tells of it.
-_REFUSED_KEPT = 5.0
+_MAX_TOKENS = 10_000
+# How long a caller is cached, in s. Visas must not be requested from brokers more often (AAI OIDC profile, access token
+# polling).
+_MAX_CACHE_SECONDS = 3600.0
+# How long a refusal is cached, in s: short, as a client may use a new token before its issuer knows it everywhere.
+_REFUSAL_SECONDS = 5.0
 
 _ACCESS_TOKENS = frozenset({"jwt", "at+jwt"})
-# GA4GH's AAI OIDC profile 1.2: a passport names its type; like other tokens it needs an audience here.
+# GA4GH's AAI OIDC profile 1.2; a passport needs an audience here, as any token does.
 _PASSPORTS = frozenset({"vnd.ga4gh.passport+jwt"})
 # Claims that access tokens never have: hashes of OpenID Connect Core 3.1.3.6 and 3.3.2.11, RFC 8417 section 2.2,
 # GA4GH's AAI OIDC profile 1.2.
@@ -51,7 +52,7 @@ _FOREIGN_CLAIMS = {
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """One whose tokens are believed; `userinfo` is where it tells the visas that are not in its tokens."""
+    """A trusted issuer of tokens; `userinfo` is the URL for the visas that are not in its tokens."""
 
     issuer: str
     audience: Sequence[str]
@@ -62,26 +63,26 @@ class Issuer:
 
 @dataclass(frozen=True, slots=True)
 class Introspection:
-    """Where opaque tokens are asked about (RFC 7662); answers are kept for `kept` seconds."""
+    """An introspection endpoint (RFC 7662); its answers are cached for `cache_seconds`."""
 
     url: str
     client_id: str
     client_secret: str
     audience: Sequence[str] | None
-    kept: float
+    cache_seconds: float
 
 
-class _KnownCaller(NamedTuple):
-    """The bearer of a token; `signature` is None for a token that was introspected."""
+class _Verification(NamedTuple):
+    """The bearer of a verified token; `signature` is None for an introspected token."""
 
     caller: Caller
     signature: Signature | None
 
 
 class Authenticator:
-    """Verifies tokens; each verified one is kept, by its hash, until it expires, a signed one for at most an hour.
+    """Verifies tokens, and caches their callers by the tokens' hashes until they expire, for at most an hour.
 
-    A kept token counts only while its issuer's key set has the key that it was signed with.
+    A cached caller counts only while the issuer's key set has the key that signed the token.
     """
 
     def __init__(
@@ -98,65 +99,65 @@ class Authenticator:
         self._passports = passports
         self._client = client
         self._clock = clock
-        self._kept: ExpiringCache[bytes, _KnownCaller] = ExpiringCache(_MAX_KEPT, clock)
-        # By itself: bad tokens, which everybody can make, push no good ones out.
-        self._refused: ExpiringCache[bytes, str] = ExpiringCache(_MAX_KEPT, clock)
+        self._callers: ExpiringCache[bytes, _Verification] = ExpiringCache(_MAX_TOKENS, clock)
+        # Separate: bad tokens, which anybody can make, must not displace good ones.
+        self._refusals: ExpiringCache[bytes, str] = ExpiringCache(_MAX_TOKENS, clock)
 
     def authenticate(self, authorization: str | None) -> Caller:
-        """Who asks, by the Authorization header; the anonymous caller without one.
+        """The caller with this Authorization header; the anonymous caller without one.
 
         Raises:
-            InvalidAuthentication: for a token that is not to be trusted.
-            ServiceUnavailable: when somebody who has to be asked about it does not answer.
+            InvalidAuthentication: when the token is not valid.
+            ServiceUnavailable: when a service that is needed to verify it is unavailable.
         """
         if authorization is None:
             return ANONYMOUS
-        found = _BEARER.fullmatch(authorization)
-        if found is None:
+        match = _BEARER.fullmatch(authorization)
+        if match is None:
             raise InvalidAuthentication("the Authorization header holds no bearer token")
-        token = found[1]
+        token = match[1]
         key = hashlib.sha256(token.encode()).digest()
-        kept = self._kept.get(key)
-        if kept is not None and (kept.signature is None or kept.signature.is_trusted()):
-            return kept.caller
-        refused = self._refused.get(key)
-        if refused is not None:
-            raise InvalidAuthentication(refused)
+        cached = self._callers.get(key)
+        if cached is not None and (cached.signature is None or cached.signature.is_trusted()):
+            return cached.caller
+        refusal = self._refusals.get(key)
+        if refusal is not None:
+            raise InvalidAuthentication(refusal)
         try:
-            known, until = self._verified(token, key)
+            verification, expires = self._verify(token, key)
         except InvalidTokenError as error:
             raise InvalidAuthentication(str(error)) from None
         except UpstreamError as error:
             log.error("%s", error)
-            raise ServiceUnavailable("somebody who has to be asked about the token does not answer") from None
-        size = bytes_of((known.caller.claims, known.caller.visas))
-        self._kept.keep(key, known, until, size=size)
-        return known.caller
+            raise ServiceUnavailable("a service that verifies tokens is unavailable") from None
+        caller = verification.caller
+        self._callers.keep(key, verification, expires, size=bytes_of((caller.claims, caller.visas)))
+        return caller
 
-    def _verified(self, token: str, key: bytes) -> tuple[_KnownCaller, float]:
-        """The bearer of a token, and until when that may be kept."""
-        if len(token) > LONGEST:
+    def _verify(self, token: str, key: bytes) -> tuple[_Verification, float]:
+        """The bearer of a token, and until when it may be cached."""
+        if len(token) > MAX_TOKEN_LENGTH:
             raise InvalidTokenError("the token is too long")
         issuer = self._issuers.get(unverified_issuer(token) or "")
         signature = None
         if issuer is not None:
-            claims, signature = self._signed(token, issuer)
-            until = min(float(claims["exp"]), self._clock() + _LONGEST_KEPT)
+            claims, signature = self._verify_signed(token, issuer)
+            expires = min(float(claims["exp"]), self._clock() + _MAX_CACHE_SECONDS)
         elif self._introspection is not None:
-            with self._remembering_refusals(key):
-                claims, until = self._introspected(token, self._introspection)
+            with self._caching_refusals(key):
+                claims, expires = self._introspect(token, self._introspection)
         else:
-            raise InvalidTokenError("the token is of no issuer that is trusted here")
+            raise InvalidTokenError("the token's issuer is not trusted")
         if self._passports is None:
-            return _KnownCaller(Caller(claims, key=key), signature), until
+            return _Verification(Caller(claims, key=key), signature), expires
         passport = claims.get(PASSPORT)
         if passport is None and issuer is not None and issuer.userinfo is not None:
-            with self._remembering_refusals(key):
-                passport = self._userinfo(token, issuer.userinfo, claims["sub"]).get(PASSPORT)
-        return _KnownCaller(Caller(claims, self._passports.read(passport), key), signature), until
+            with self._caching_refusals(key):
+                passport = self._fetch_userinfo(token, issuer.userinfo, claims["sub"]).get(PASSPORT)
+        return _Verification(Caller(claims, self._passports.read(passport), key), signature), expires
 
-    def _signed(self, token: str, issuer: Issuer) -> tuple[Mapping[str, Any], Signature]:
-        """The claims of an access token, or where passports are read also of a passport."""
+    def _verify_signed(self, token: str, issuer: Issuer) -> tuple[Mapping[str, Any], Signature]:
+        """The claims of an access token, or of a passport if passports count."""
         verified = verify(
             token,
             issuer.keys,
@@ -166,21 +167,21 @@ class Authenticator:
             require=("exp", "iss", "aud", "sub"),
             types=_ACCESS_TOKENS if self._passports is None else _ACCESS_TOKENS | _PASSPORTS,
         )
-        foreign = _foreign(verified)
-        if foreign is not None:
-            raise InvalidTokenError(f"the token is {foreign}, not an access token")
+        kind = _foreign_kind(verified)
+        if kind is not None:
+            raise InvalidTokenError(f"the token is {kind}, not an access token")
         return verified.claims, verified.signature
 
     @contextmanager
-    def _remembering_refusals(self, key: bytes) -> Iterator[None]:
+    def _caching_refusals(self, key: bytes) -> Iterator[None]:
         try:
             yield
         except InvalidTokenError as error:
-            self._refused.keep(key, str(error), self._clock() + _REFUSED_KEPT)
+            self._refusals.keep(key, str(error), self._clock() + _REFUSAL_SECONDS)
             raise
 
-    def _introspected(self, token: str, service: Introspection) -> tuple[Mapping[str, Any], float]:
-        """What the issuer says of a token, and until when that may be kept."""
+    def _introspect(self, token: str, service: Introspection) -> tuple[Mapping[str, Any], float]:
+        """The claims of an opaque token, and until when they may be cached."""
         names = (quote_plus(service.client_id), quote_plus(service.client_secret))
         credentials = base64.b64encode(":".join(names).encode()).decode()
         headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/x-www-form-urlencoded"}
@@ -188,41 +189,41 @@ class Authenticator:
         try:
             claims = self._client.post(service.url, body, headers)
         except RefusedError as error:
-            # It is this server that was refused, not the token.
+            # The service refuses this server, not the token.
             raise UpstreamError(str(error)) from None
         if not isinstance(claims, dict) or claims.get("active") is not True:
             raise InvalidTokenError("the token is not active")
         now = self._clock()
         times = {name: claims[name] for name in ("exp", "nbf") if claims.get(name) is not None}
         if not all(map(is_number, times.values())):
-            raise InvalidTokenError("the token's times are not understood")
+            raise InvalidTokenError("the token's times are not numbers")
         if times.get("exp", now + 1) <= now or times.get("nbf", now) > now:
-            raise InvalidTokenError("the token is not valid now")
+            raise InvalidTokenError("the token has expired, or is not valid yet")
         audience = claims.get("aud")
-        named = audience if isinstance(audience, list) else [audience]
-        if service.audience is not None and not any(one in service.audience for one in named):
+        audiences = audience if isinstance(audience, list) else [audience]
+        if service.audience is not None and not any(one in service.audience for one in audiences):
             raise InvalidTokenError("the token is for another audience")
-        return claims, min(times.get("exp", now + service.kept), now + service.kept)
+        return claims, min(times.get("exp", now + service.cache_seconds), now + service.cache_seconds)
 
-    def _userinfo(self, token: str, url: str, subject: str) -> Mapping[str, Any]:
-        """What the issuer tells of its token's bearer (OpenID Connect Core 5.3)."""
+    def _fetch_userinfo(self, token: str, url: str, subject: str) -> Mapping[str, Any]:
+        """The issuer's claims about the bearer of its token (OpenID Connect Core 5.3)."""
         try:
-            told = self._client.get(url, {"Authorization": f"Bearer {token}"})
+            claims = self._client.get(url, {"Authorization": f"Bearer {token}"})
         except RefusedError as error:
             log.warning("a token was refused: %s", error)
             raise InvalidTokenError("the token's issuer refuses it") from None
-        if not isinstance(told, dict) or told.get("sub") != subject:
-            raise InvalidTokenError("the token's issuer tells of somebody else")
-        return told
+        if not isinstance(claims, dict) or claims.get("sub") != subject:
+            raise InvalidTokenError("the issuer's userinfo is for another subject")
+        return claims
 
 
-def _foreign(verified: VerifiedToken) -> str | None:
-    """What a token is that can be seen not to be an access token; None where nothing shows that."""
+def _foreign_kind(verified: VerifiedToken) -> str | None:
+    """The kind of a token that is recognizably not an access token, or None."""
     claims = verified.claims
     for name, kind in _FOREIGN_CLAIMS.items():
         if name in claims:
             return kind
-    # Keycloak states the kind of its tokens in a claim; earlier versions put a nonce into access tokens too.
-    stated = claims.get("typ")
-    is_access_token = stated == "Bearer" or str(verified.header.get("typ")).lower().endswith("at+jwt")
-    return "an ID token" if stated == "ID" or ("nonce" in claims and not is_access_token) else None
+    # Keycloak has the kind of its tokens in a claim; earlier versions put a nonce into access tokens too.
+    keycloak_kind = claims.get("typ")
+    is_access_token = keycloak_kind == "Bearer" or str(verified.header.get("typ")).lower().endswith("at+jwt")
+    return "an ID token" if keycloak_kind == "ID" or ("nonce" in claims and not is_access_token) else None

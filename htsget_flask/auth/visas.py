@@ -1,4 +1,4 @@
-"""GA4GH passports: which visas of one open data (GA4GH Passport 1.2, AAI OIDC profile 1.2)."""
+"""The visas of GA4GH passports that grant access to data (GA4GH Passport 1.2, AAI OIDC profile 1.2)."""
 
 import logging
 import time
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from htsget_flask.auth.caller import Visa
-from htsget_flask.auth.jws import LONGEST, InvalidTokenError, header_of, is_number, unverified_issuer, verify
+from htsget_flask.auth.jws import MAX_TOKEN_LENGTH, InvalidTokenError, header_of, is_number, unverified_issuer, verify
 from htsget_flask.auth.keys import Keys
 from htsget_flask.errors import printable
 
@@ -16,16 +16,16 @@ log = logging.getLogger(__name__)
 PASSPORT = "ga4gh_passport_v1"
 _VISA = "ga4gh_visa_v1"
 _GRANT = "ControlledAccessGrants"
-# Nobody grants access to oneself; `peer` stands for people like the bearer.
+# `self` and `peer` are not among them: bearers and their peers cannot grant access.
 _GRANTORS = ("dac", "so", "system")
 _MAX_VISAS = 200
-# Passport 1.2, visa format. `at+jwt` is for visa access tokens, which are not accepted.
+# Passport 1.2, visa format. `at+jwt` is the type of visa access tokens, which are not accepted.
 _TYPES = frozenset({"jwt", "vnd.ga4gh.visa+jwt"})
 
 
 @dataclass(frozen=True, slots=True)
 class VisaIssuer:
-    """One that visas are believed of; `url` is where its keys are, None where they are in a file."""
+    """A trusted issuer of visas; `url` is that of its keys, None if they are in a file."""
 
     issuer: str
     keys: Keys
@@ -34,9 +34,9 @@ class VisaIssuer:
 
 
 class Passports:
-    """Reads passports; visas of others than these issuers, and visas of no use here, are not heeded.
+    """Reads passports; visas of other issuers, and visas of other types, are ignored.
 
-    No two visas are ever combined to one permission, so that nothing has to be known of linked identities.
+    Visas are never combined to one permission, so that linked identities play no part.
     """
 
     def __init__(self, issuers: Mapping[str, VisaIssuer], *, clock: Callable[[], float] = time.time) -> None:
@@ -47,26 +47,26 @@ class Passports:
         """The visas of the claim `ga4gh_passport_v1` that grant access to something.
 
         Raises:
-            ServiceUnavailable: when the keys of a trusted issuer cannot be had.
+            ServiceUnavailable: when the signing keys of a trusted issuer are unavailable.
         """
-        listed = passport if isinstance(passport, list) else []
-        return [visa for token in listed[:_MAX_VISAS] if (visa := self._read(token)) is not None]
+        tokens = passport if isinstance(passport, list) else []
+        return [visa for token in tokens[:_MAX_VISAS] if (visa := self._read(token)) is not None]
 
     def _read(self, token: object) -> Visa | None:
-        if not isinstance(token, str) or len(token) > LONGEST:
+        if not isinstance(token, str) or len(token) > MAX_TOKEN_LENGTH:
             return None
         issuer = self._issuers.get(unverified_issuer(token) or "")
         if issuer is None:
             return None
         try:
-            return self._verified(token, issuer)
+            return self._verify(token, issuer)
         except InvalidTokenError as error:
-            log.warning("a visa of %s is not heeded: %s", issuer.issuer, printable(str(error)))
+            log.warning("a visa of %s is ignored: %s", issuer.issuer, printable(str(error)))
             return None
 
-    def _verified(self, token: str, issuer: VisaIssuer) -> Visa | None:
-        place = header_of(token).get("jku")
-        if not isinstance(place, str) or (issuer.url is not None and place != issuer.url):
+    def _verify(self, token: str, issuer: VisaIssuer) -> Visa | None:
+        jku = header_of(token).get("jku")
+        if not isinstance(jku, str) or (issuer.url is not None and jku != issuer.url):
             raise InvalidTokenError("its jku is not the configured one")
         required = ("iss", "sub", "iat", "exp")
         verified = verify(
@@ -81,21 +81,21 @@ class Passports:
         claims = verified.claims
         if "openid" in str(claims.get("scope", "")).split(" "):
             raise InvalidTokenError("it is an access token")
-        # No visa format has an aud, and RFC 7519 section 4.1.3 refuses a token for another audience.
+        # Visas have no aud, and a token for another audience must be refused (RFC 7519 section 4.1.3).
         if "aud" in claims:
             raise InvalidTokenError("it has an audience")
         visa = claims.get(_VISA)
         if not isinstance(visa, dict) or visa.get("type") != _GRANT:
             return None
-        value, source = self._granted(visa, issuer.leeway)
+        value, source = self._parse_grant(visa, issuer.leeway)
         return Visa(value, float(claims["exp"]), issuer.issuer, source, verified.signature)
 
-    def _granted(self, visa: Mapping[str, Any], leeway: float) -> tuple[str, str]:
-        """What the visa grants access to, and the source of the grant."""
+    def _parse_grant(self, visa: Mapping[str, Any], leeway: float) -> tuple[str, str]:
+        """The value of the visa, which it grants access to, and the source of the grant."""
         if visa.get("conditions"):
-            raise InvalidTokenError("its conditions are not understood")
+            raise InvalidTokenError("its conditions are not supported")
         if visa.get("by") not in _GRANTORS:
-            raise InvalidTokenError("it does not say by whom access was granted, or by one who cannot")
+            raise InvalidTokenError(f"its grantor (by) is not one of {', '.join(_GRANTORS)}")
         value, source, asserted = visa.get("value"), visa.get("source"), visa.get("asserted")
         if not isinstance(value, str) or not isinstance(source, str) or not value or not source:
             raise InvalidTokenError("it has no value or no source")

@@ -14,7 +14,7 @@ from htsget_flask.datasets.catalog import DataFile, Source
 from htsget_flask.datasets.example_regions import example_regions
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import FileFaultError, NotFound
-from htsget_flask.formats import ENDPOINTS
+from htsget_flask.formats.table import ENDPOINTS
 from htsget_flask.regions import Region, RegionSet
 from htsget_flask.services import Services
 from htsget_flask.storage import Stat, VersionError, is_hidden

@@ -12,7 +12,7 @@ from htsget_flask.browser.tracks import describe, sizes
 from htsget_flask.datasets.catalog import Source
 from htsget_flask.datasets.inventory import DatasetSummary
 from htsget_flask.errors import InvalidInput, NotFound
-from htsget_flask.formats import ENDPOINTS
+from htsget_flask.formats.table import ENDPOINTS
 from htsget_flask.services import current_services
 from htsget_flask.web.views import base_url
 
@@ -106,7 +106,7 @@ def get_sizes() -> Response:
 def _page_from(datasets: Sequence[DatasetSummary], offset: int, access: Access) -> tuple[list[DatasetSummary], int]:
     """The datasets from a place on that are shown, as many as a page has, and the place where the next page begins."""
     shown: list[DatasetSummary] = []
-    most = len(datasets) if access.most_listed is None else offset + access.most_listed
+    most = len(datasets) if access.listing_limit is None else offset + access.listing_limit
     for place, listed in enumerate(datasets[offset:most], offset):
         if (allowed := _shown(listed, access)) is not None:
             if len(shown) == _PAGE_LENGTH:

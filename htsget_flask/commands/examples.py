@@ -9,7 +9,7 @@ from htsget_flask.datasets.catalog import DataFile, Source
 from htsget_flask.datasets.example_regions import example_regions
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
-from htsget_flask.formats import ENDPOINTS
+from htsget_flask.formats.table import ENDPOINTS
 from htsget_flask.services import Services
 
 _LETTERS = 60

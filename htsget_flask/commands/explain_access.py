@@ -10,7 +10,7 @@ from htsget_flask.commands.check.references import reference_names
 from htsget_flask.config import AuthConfig, Config
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import NotFound, PermissionDenied, ServiceError, StorageError, UnsupportedFormat
-from htsget_flask.formats import ENDPOINTS
+from htsget_flask.formats.table import ENDPOINTS
 from htsget_flask.htsget.query import Query
 from htsget_flask.htsget.region_grants import plan_records
 from htsget_flask.regions import Region, RegionSet

@@ -14,9 +14,9 @@ import pysam.samtools
 from pysam.utils import SamtoolsError
 
 from htsget_flask.datasets.catalog import Source
-from htsget_flask.datasets.open_file import READ_HEADER
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, StorageError
 from htsget_flask.formats.fasta import COMPRESSED, is_fasta
+from htsget_flask.formats.table import FORMATS
 from htsget_flask.replacement import default_mode, replacement
 from htsget_flask.services import Services
 from htsget_flask.storage import Storage
@@ -128,7 +128,7 @@ def build_index(source: Source) -> Path:
     try:
         with source.storage.open(source.key) as file:
             # Before htslib: it would compress a file that is not, and remove the original.
-            READ_HEADER[format_name](file)
+            FORMATS[format_name].read_header(file)
     except FormatError as error:
         raise FileFaultError(str(error), location=data) from error
     except OSError as error:

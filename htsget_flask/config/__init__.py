@@ -1,17 +1,14 @@
-"""The configuration, which every other module takes as given; only this package knows pydantic and YAML."""
+"""The configuration; only this package knows pydantic and YAML."""
 
 from htsget_flask.config.auth import AuthConfig, ClaimConfig, RuleConfig, SignerConfig
 from htsget_flask.config.cross_checks import exposing_faults
+from htsget_flask.config.datasets import DatasetConfig, GenomeConfig, PrefixConfig, TrackConfig
 from htsget_flask.config.loading import ConfigError, default_cache_folder, folder_config, read_config
 from htsget_flask.config.models import (
     Config,
-    DatasetConfig,
-    GenomeConfig,
     HtsgetConfig,
-    PrefixConfig,
     RefgetConfig,
     RefgetFastaConfig,
-    TrackConfig,
 )
 from htsget_flask.config.storages import LocalStorageConfig, S3StorageConfig, StorageConfig
 from htsget_flask.config.types import is_url, web_origin

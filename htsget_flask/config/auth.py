@@ -1,22 +1,10 @@
 """The settings of access control, as pydantic models."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from htsget_flask.config.types import (
-    IN_FILE,
-    ClientSecret,
-    Model,
-    Names,
-    Secret,
-    check_writers,
-    is_url,
-    meant_settings,
-    secret_in,
-)
+from htsget_flask.config.types import AuditLog, ClientSecret, KeySet, Model, Names, Secret, Url
 
 Algorithm = Literal["RS256", "ES256", "EdDSA"]
 Endpoint = Literal["reads", "variants", "files", "sequence"]
@@ -28,60 +16,68 @@ def _scalar(value: Any) -> Any:
     return value
 
 
-Scalar = Annotated[str | bool | int | float, PlainValidator(_scalar)]
-
-
-def _url(value: str) -> str:
-    if not is_url(value):
-        raise ValueError("must be an absolute http or https URL")
-    return value
-
-
-Url = Annotated[str, AfterValidator(_url)]
+Scalar = Annotated[Any, AfterValidator(_scalar)]
 
 
 class SignerConfig(Model):
-    """One who signs tokens or visas that are believed."""
+    """A trusted issuer of tokens or visas."""
 
-    issuer: str = Field(min_length=1, description="The claim iss of what it signs.")
-    jwks: str = Field(min_length=1, description="Its public keys: the URL of a JSON Web Key Set, or a file.")
-    algorithms: list[Algorithm] = Field(["RS256", "ES256", "EdDSA"], min_length=1)
-    leeway: float = Field(30, ge=0, le=600, description="Seconds by which its clock and this one may differ.")
-    refresh_interval: float = Field(60, ge=1, description="Seconds after which its key set is fetched again.")
+    issuer: str = Field(min_length=1, description="The claim `iss` of the tokens or visas that it signs.")
+    jwks: KeySet = Field(
+        description="Its public keys: the URL of a JSON Web Key Set, or a file that holds one. The `jku` of a visa has"
+        " to be this URL."
+    )
+    algorithms: list[Algorithm] = Field(
+        ["RS256", "ES256", "EdDSA"], min_length=1, description="The algorithms that it signs with."
+    )
+    leeway: float = Field(30, ge=0, le=600, description="Tolerated difference between its clock and this one, in s.")
+    refresh_interval: float = Field(
+        60,
+        ge=1,
+        description="Age at which its key set is fetched again, in s: for this long a"
+        " [new key](access.md#when-keys-change) may be unknown, and a removed one trusted.",
+    )
 
 
 class IssuerConfig(SignerConfig):
-    """One whose bearer tokens are believed."""
+    """A trusted issuer of bearer tokens."""
 
-    audience: Names = Field(description="The claim aud, or several of which one has to be in it.")
-    userinfo: Url | None = Field(None, description="Where it tells the passport of a token's bearer.")
+    audience: Names = Field(description="The claim `aud` that its tokens need: a text, or a list of alternatives.")
+    userinfo: Url | None = Field(
+        None, description="URL that returns the GA4GH passport of a token's bearer, where the token holds none."
+    )
 
 
 class IntrospectionConfig(Model):
-    """Where tokens that are no JWT of an issuer are asked about (RFC 7662)."""
+    """Token introspection (RFC 7662), for opaque tokens."""
 
-    url: Url
-    client_id: str = Field(min_length=1)
-    client_secret: ClientSecret = Field(description="Or `file:` and the file that holds it.")
-    audience: Names | None = None
-    cache: float = Field(60, ge=0, description="Seconds for which an answer is kept.")
+    url: Url = Field(description="The introspection endpoint.")
+    client_id: str = Field(min_length=1, description="This server's client id at the endpoint.")
+    client_secret: ClientSecret = Field(description="The client's secret, or `file:` and the path of its file.")
+    audience: Names | None = Field(
+        None,
+        description="The claim `aud` that a token needs: a text, or a list of alternatives; by default any.",
+    )
+    cache: float = Field(60, ge=0, description="How long an answer is cached, in s.")
 
 
 class PassportsConfig(Model):
     """GA4GH passports."""
 
-    visa_issuers: list[SignerConfig] = Field(min_length=1)
+    visa_issuers: list[SignerConfig] = Field(min_length=1, description="The trusted issuers of visas, as below.")
 
 
 class ClaimConfig(Model):
-    """What is asked of a claim."""
+    """A condition on a claim: exactly one of these settings."""
 
-    equals: Scalar | None = None
-    contains: Scalar | None = None
-    any_of: Annotated[list[Scalar], Field(min_length=1)] | None = None
+    equals: Scalar | None = Field(None, description="The claim is this value.")
+    contains: Scalar | None = Field(None, description="The claim is a list that has this value.")
+    any_of: Annotated[list[Scalar], Field(min_length=1)] | None = Field(
+        None, description="The claim is one of these values, or a list that has one of them."
+    )
 
     @model_validator(mode="after")
-    def _is_one(self) -> "ClaimConfig":
+    def _check_one_condition(self) -> "ClaimConfig":
         if sum(value is not None for value in (self.equals, self.contains, self.any_of)) != 1:
             raise ValueError("needs one of equals, contains and any_of")
         return self
@@ -90,12 +86,14 @@ class ClaimConfig(Model):
 class RegionConfig(Model):
     """A part of a reference, 0-based and half-open."""
 
-    reference: str = Field(min_length=1)
-    start: int = Field(0, ge=0)
-    end: int | None = None
+    reference: str = Field(min_length=1, description="The reference's name.")
+    start: int = Field(0, ge=0, description="The first position, 0-based.")
+    end: int | None = Field(
+        None, description="The position after the last one, 0-based; by default the reference's length."
+    )
 
     @model_validator(mode="after")
-    def _has_room(self) -> "RegionConfig":
+    def _check_order(self) -> "RegionConfig":
         if self.end is not None and self.end <= self.start:
             raise ValueError("end must be greater than start")
         return self
@@ -104,9 +102,11 @@ class RegionConfig(Model):
 class VisaConfig(Model):
     """A visa that a rule needs."""
 
-    value: str = Field(min_length=1)
-    issuer: str | None = Field(None, description="Who signed it; by default any of the visa issuers.")
-    source: str | None = Field(None, description="Who made the grant; by default anyone.")
+    value: str = Field(min_length=1, description="The visa's value.")
+    issuer: str | None = Field(
+        None, description="The visa issuer that has to have signed it; by default any of `visa_issuers`."
+    )
+    source: str | None = Field(None, description="The source that has to have made the grant; by default any.")
 
 
 def _visa(value: Any) -> Any:
@@ -118,153 +118,73 @@ def _visa(value: Any) -> Any:
 
 
 class RuleConfig(Model):
-    """Who may have what."""
+    """A rule: ids and endpoints, and the conditions under which callers have access to them."""
 
-    ids: list[str] = Field(min_length=1, description="Patterns of ids, in which * stands for any text.")
-    endpoints: list[Endpoint] = Field(["reads", "variants", "files", "sequence"], min_length=1)
-    public: bool = False
-    claims: dict[str, ClaimConfig] = {}
-    scopes: list[str] = []
-    visas: list[Annotated[VisaConfig, BeforeValidator(_visa)]] = []
-    regions: Annotated[list[RegionConfig], Field(min_length=1)] | None = None
+    ids: list[str] = Field(
+        min_length=1,
+        description="Patterns of ids: `*` stands for any text, slashes included, `?` for one character, `[ab]` for one"
+        " of these. The id of a plain file is the storage's name, `/` and its path.",
+    )
+    endpoints: list[Endpoint] = Field(
+        ["reads", "variants", "files", "sequence"], min_length=1, description="The endpoints that the rule is about."
+    )
+    public: bool = Field(
+        False, description="No token is needed. Otherwise, and without any condition below, any valid token is enough."
+    )
+    claims: dict[str, ClaimConfig] = Field({}, description="Conditions on claims by name, all of which are needed.")
+    scopes: list[str] = Field([], description="Scopes, all of which are needed.")
+    visas: list[Annotated[VisaConfig, BeforeValidator(_visa)]] = Field(
+        [], description="Visas (`ControlledAccessGrants`), one of which is needed: each a value, or settings."
+    )
+    regions: Annotated[list[RegionConfig], Field(min_length=1)] | None = Field(
+        None,
+        description="Limits the grant to the records in these regions, which are then cut one by one"
+        " ([CRAM with its reference](access.md#who-may-see-what)).",
+    )
 
     @model_validator(mode="after")
-    def _is_consistent(self) -> "RuleConfig":
+    def _check_public(self) -> "RuleConfig":
         if self.public and (self.claims or self.scopes or self.visas):
-            raise ValueError("what is public has no claims, scopes or visas")
+            raise ValueError("a public rule must not have claims, scopes or visas")
         return self
 
 
 class PolicyConfig(Model):
-    """A service that decides instead of rules: the data API of Open Policy Agent."""
+    """A policy service that decides instead of rules."""
 
-    url: Url
-    timeout: float = Field(2, gt=0, description="Seconds to wait for it.")
-    cache: float = Field(10, ge=0, description="Seconds for which a decision is kept.")
+    url: Url = Field(description="The data API of Open Policy Agent, or of a service that speaks like it.")
+    timeout: float = Field(2, gt=0, description="How long to wait for its answer, in s.")
+    cache: float = Field(10, ge=0, description="How long a decision is cached, in s.")
 
 
 class AuthConfig(Model):
     """Access control."""
 
-    issuers: list[IssuerConfig] = []
-    introspection: IntrospectionConfig | None = None
-    passports: PassportsConfig | None = None
-    rules: list[RuleConfig] = Field([], description="The first that matches wins; what none matches is denied.")
-    policy: PolicyConfig | None = None
-    outside: Literal["deny", "empty"] = Field(
-        "deny", description="The answer where a grant of regions ends: an error, or no records."
+    issuers: list[IssuerConfig] = Field([], description="The trusted issuers of tokens.")
+    introspection: IntrospectionConfig | None = Field(None, description="Where opaque tokens are verified.")
+    passports: PassportsConfig | None = Field(None, description="Makes GA4GH passports count.")
+    rules: list[RuleConfig] = Field(
+        [], description="The first rule that matches decides; everything else is denied. Rules or a policy are needed."
     )
-    hide: bool = Field(False, description="Answer for what a caller may not see as for what does not exist.")
-    secrets: list[Secret] = Field([], description="What URLs are signed with: the first signs, all verify.")
-    expires: int = Field(14_400, ge=60, le=604_800, description="Seconds for which a signed URL is good.")
-    audit: str = Field("stderr", min_length=1, description="The audit log's file, or stderr.")
-
-
-def access_faults(content: Any, base: Path) -> Iterator[str]:
-    """What is wrong between the settings of the raw section, and with the files that it names."""
-    if not isinstance(content, dict):
-        return
-    content = meant_settings(content, AuthConfig.model_fields)
-    if not content.get("secrets"):
-        yield "auth: needs secrets: without one the URLs of data blocks cannot be signed"
-    if bool(content.get("rules")) == (content.get("policy") is not None):
-        yield "auth: needs rules or a policy, and not both: they say who may see what"
-    yield from _issuer_faults(content)
-    for where, text in _files(content):
-        path = base / text.removeprefix(IN_FILE)
-        try:
-            if where.startswith("secrets"):
-                secret_in(base, text)
-            elif path.is_file():
-                check_writers(path)
-            else:
-                yield f"auth.{where}: there is no file {path}"
-        except ValueError as error:
-            yield f"auth.{where}: {error}"
-
-
-def _issuer_faults(content: dict[Any, Any]) -> Iterator[str]:
-    known = {name: [signer.get("issuer") for _, signer in signers] for name, signers in _signers(content).items()}
-    for name, issuers in known.items():
-        if len(set(map(str, issuers))) < len(issuers):
-            yield f"auth.{name}: names an issuer twice"
-    for place, rule in enumerate(_list(content.get("rules"))):
-        visas = _list(rule.get("visas")) if isinstance(rule, dict) else []
-        if visas and not isinstance(content.get("passports"), dict):
-            yield f"auth.rules[{place}].visas: rules that name visas need passports"
-            continue
-        for number, visa in enumerate(visas):
-            issuer = visa.get("issuer") if isinstance(visa, dict) else None
-            if isinstance(issuer, str) and issuer not in known["passports.visa_issuers"]:
-                yield f"auth.rules[{place}].visas[{number}].issuer: is not among passports.visa_issuers"
-
-
-def secret_files(content: Any, base: Path) -> Iterator[Path]:
-    """The files that hold secrets, or tell who asked for what: nobody may fetch them."""
-    if isinstance(content, dict):
-        audit = content.get("audit")
-        if isinstance(audit, str) and audit != "stderr":
-            yield base / audit
-        for where, text in _files(content):
-            if "jwks" not in where:
-                yield base / text.removeprefix(IN_FILE)
-
-
-def located(config: AuthConfig, base: Path) -> AuthConfig:
-    """The settings with their paths absolute, and with the secrets that are in files."""
-    changed: dict[str, Any] = {
-        "issuers": [_with_keys(one, base) for one in config.issuers],
-        "secrets": [_secret(one, base) for one in config.secrets],
-        "audit": config.audit if config.audit == "stderr" else str(base / config.audit),
-    }
-    if config.passports is not None:
-        trusted = [_with_keys(one, base) for one in config.passports.visa_issuers]
-        changed["passports"] = config.passports.model_copy(update={"visa_issuers": trusted})
-    if config.introspection is not None:
-        secret = config.introspection.client_secret.get_secret_value()
-        if secret.startswith(IN_FILE):
-            held = SecretStr((base / secret.removeprefix(IN_FILE)).read_text(encoding="utf-8").strip())
-            changed["introspection"] = config.introspection.model_copy(update={"client_secret": held})
-    return config.model_copy(update=changed)
-
-
-def _secret(secret: SecretStr, base: Path) -> SecretStr:
-    text = secret.get_secret_value()
-    return SecretStr(secret_in(base, text)) if text.startswith(IN_FILE) else secret
-
-
-def _with_keys(config: SignerConfig, base: Path) -> SignerConfig:
-    return config if is_url(config.jwks) else config.model_copy(update={"jwks": str(base / config.jwks)})
-
-
-def _files(content: dict[Any, Any]) -> Iterator[tuple[str, str]]:
-    """Where the raw section names files, each with its text."""
-    for place, secret in enumerate(_list(content.get("secrets"))):
-        if isinstance(secret, str) and secret.startswith(IN_FILE):
-            yield f"secrets[{place}]", secret
-    introspection = content.get("introspection")
-    secret = introspection.get("client_secret") if isinstance(introspection, dict) else None
-    if isinstance(secret, str) and secret.startswith(IN_FILE):
-        yield "introspection.client_secret", secret
-    for name, signers in _signers(content).items():
-        for place, signer in signers:
-            jwks = signer.get("jwks")
-            if isinstance(jwks, str) and not is_url(jwks):
-                yield f"{name}[{place}].jwks", jwks
-
-
-def _signers(content: dict[Any, Any]) -> dict[str, list[tuple[int, dict[Any, Any]]]]:
-    """The raw lists of issuers, by where they stand; each issuer with its place."""
-    passports = content.get("passports")
-    listed = {
-        "issuers": _list(content.get("issuers")),
-        "passports.visa_issuers": _list(passports.get("visa_issuers") if isinstance(passports, dict) else None),
-    }
-    return {
-        name: [(place, signer) for place, signer in enumerate(signers) if isinstance(signer, dict)]
-        for name, signers in listed.items()
-    }
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
+    policy: PolicyConfig | None = Field(None, description="A policy service instead of rules.")
+    outside: Literal["deny", "empty"] = Field(
+        "deny",
+        description="The answer for a region outside a caller's [grant of regions](access.md#who-may-see-what): an"
+        " error, or a file without records.",
+    )
+    hide: bool = Field(False, description="Answer 404 instead of 403 for a dataset that the token gives no access to.")
+    secrets: list[Secret] = Field(
+        [],
+        description="Required. The secrets that sign the URLs of data blocks and plain files. The first signs, all"
+        " verify, so that a secret can be replaced. Each has 16 to 256 letters, digits and `_-.+/=`, at least six"
+        " different ones, or is `file:` and a path. A placeholder (`change-me...`), and a file that any user of the"
+        " machine may write or replace, are refused.",
+    )
+    expires: int = Field(
+        14_400,
+        ge=60,
+        le=604_800,
+        description="How long a signed URL is valid, in s; some for a quarter less. It also limits the signed URLs of"
+        " storages.",
+    )
+    audit: AuditLog = Field("stderr", description="The audit log: `stderr`, or a file that lines are appended to.")

@@ -1,40 +1,41 @@
-"""The configuration: read from a YAML file, or made for a folder, with all its faults at once."""
+"""Loading of the configuration, from a YAML file or for a folder."""
 
 import io
 import os
 import tempfile
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 
-from htsget_flask.config.auth import located
 from htsget_flask.config.cross_checks import cross_faults
-from htsget_flask.config.models import GENOME_TAGS, KIND_TAGS, Config
+from htsget_flask.config.datasets import GENOME_TAGS
+from htsget_flask.config.models import Config
 from htsget_flask.config.remarks import remarks
-from htsget_flask.config.storages import LocalStorageConfig
-from htsget_flask.config.types import IN_FILE, MEANT, TEXT_TAGS, is_url, secret_in
+from htsget_flask.config.types import SUGGESTION, TEXT_TAGS
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+# Tags that pydantic adds to the locations of errors, for the kinds of a storage and of an entry of datasets.
+_KIND_TAGS: Mapping[str | int, tuple[str, ...]] = {"storages": ("local", "s3"), "datasets": ("prefix", "id")}
 
 
 class ConfigError(Exception):
-    """The configuration is not valid; the text has one line per fault, each with its path in the file."""
+    """The configuration is not valid; the text has one line per fault, each with the path of its setting."""
 
 
 def folder_config(folder: Path, *, address: str | None = None, origins: Sequence[str] = ()) -> Config:
     """The configuration that serves all files below a folder: its storage is named `data`, its ids are the paths.
 
-    The files can be fetched as they are, and are listed. Where `address`, which the server listens on, is of the
-    loopback interface, or where `origins` are named, only pages of this machine and of these origins may read them. On
-    the loopback interface requests have to name a loopback host too: else a page of any site, whose name then resolves
-    to 127.0.0.1 (DNS rebinding), would be of the server's own origin.
+    The files can be fetched as they are, and are listed. If the server listens on a loopback `address`, or if there are
+    `origins`, only pages of this machine and of these origins may read them. On a loopback address requests have to
+    name a loopback host too: otherwise a page of any site could have its name resolve to 127.0.0.1 (DNS rebinding), and
+    share the server's origin.
 
     Raises:
-        ConfigError: when there is no such folder, or an origin is not one.
+        ConfigError: when there is no such folder, or an origin is not valid.
     """
     content: dict[str, Any] = {
         "storages": {"data": {"type": "local", "root": str(folder)}},
@@ -55,14 +56,14 @@ def read_config(path: Path) -> Config:
     """The configuration in a YAML file.
 
     Raises:
-        ConfigError: with all faults at once.
+        ConfigError: when the file cannot be read or is not valid; with all faults, as far as they can be found.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     try:
-        # As a stream: of a string, an error would quote the line, and that may be the one with a secret.
+        # An error in a string would quote the line, which may hold a secret; an error in a stream does not.
         content = yaml.load(io.StringIO(text), _Loader)  # noqa: S506 - a SafeLoader, stricter
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
@@ -70,7 +71,7 @@ def read_config(path: Path) -> Config:
 
 
 def default_cache_folder() -> Path:
-    """The folder of this user for what can be made again."""
+    """The cache folder of the current user."""
     # XDG Base Directory Specification: relative paths are ignored.
     for home in (os.environ.get("XDG_CACHE_HOME", ""), os.path.join(os.path.expanduser("~"), ".cache")):
         if os.path.isabs(home):
@@ -85,12 +86,12 @@ def _is_loopback(address: str) -> bool:
         return address == "localhost"
 
 
-# libyaml's parser, where it is installed: rules may list 200,000 regions.
+# libyaml's parser if it is installed: rules may list 200,000 regions.
 _SafeLoader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Loader(_SafeLoader):  # type: ignore[misc, valid-type]
-    """YAML in which a key may stand only once: of two, the first would be lost without a word."""
+    """YAML in which a key may occur only once: PyYAML would drop the first of two silently."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
@@ -98,7 +99,7 @@ class _Loader(_SafeLoader):  # type: ignore[misc, valid-type]
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, Hashable) and key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                    None, None, f"the key {key!r} occurs twice", key_node.start_mark
                 )
             seen.add(key)
         content: dict[Hashable, Any] = super().construct_mapping(node, deep)
@@ -106,40 +107,26 @@ class _Loader(_SafeLoader):  # type: ignore[misc, valid-type]
 
 
 def _validated(content: Any, *, base: Path, source: str, file: Path | None = None) -> Config:
-    faults = []
-    config = None
+    """The configuration with its paths resolved and its secrets read.
+
+    All faults of single settings are reported at once, or else all faults between settings.
+    """
     try:
-        config = Config.model_validate(content)
+        config = Config.model_validate(content, context={"base": base})
     except ValidationError as error:
         faults = [f"{_dotted(fault['loc'])}: {_sentence(fault)}" for fault in error.errors()]
-    faults += cross_faults(content, base, file)
-    if config is None or faults:
+    else:
+        faults = list(cross_faults(config, file))
+    if faults:
         raise ConfigError("\n".join(f"{source}: {fault}" for fault in faults))
-    storages = {}
-    for name, storage in config.storages.items():
-        storages[name] = storage
-        if not isinstance(storage, LocalStorageConfig):
-            continue
-        storages[name] = storage.model_copy(update={"root": base / storage.root})
-        if storage.secret is not None and storage.secret.get_secret_value().startswith(IN_FILE):
-            secret = SecretStr(secret_in(base, storage.secret.get_secret_value()))
-            storages[name] = storages[name].model_copy(update={"secret": secret})
-    cache = config.cache
-    if cache.folder is not None:
-        cache = cache.model_copy(update={"folder": base / cache.folder})
-    browser = config.browser
-    if browser.igv_js is not None and not is_url(browser.igv_js):
-        browser = browser.model_copy(update={"igv_js": str(base / browser.igv_js)})
-    auth = None if config.auth is None else located(config.auth, base)
-    located_config = config.model_copy(update={"storages": storages, "cache": cache, "browser": browser, "auth": auth})
-    located_config._remarks = tuple(remarks(config, base))
-    return located_config
+    config._remarks = tuple(remarks(config))
+    return config
 
 
 def _sentence(fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
-        _, _, meant = str(fault["loc"][-1]).partition(MEANT)
-        return f"there is no such setting; did you mean {meant}?" if meant else "there is no such setting"
+        _, _, suggestion = str(fault["loc"][-1]).partition(SUGGESTION)
+        return f"there is no such setting; did you mean {suggestion}?" if suggestion else "there is no such setting"
     if fault["type"] in ("model_type", "dict_type"):
         return "must be settings, each with its name"
     if fault["type"] == "missing":
@@ -148,11 +135,11 @@ def _sentence(fault: Any) -> str:
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:
-    """The path as a person writes it; the tags that pydantic puts in for kinds are not in the file."""
+    """The path as a person writes it, without the tags that pydantic adds for kinds of settings."""
     parts: list[str] = []
-    for place, part in enumerate(location):
-        if (place == 2 and part in KIND_TAGS.get(location[0], ())) or part in GENOME_TAGS or part in TEXT_TAGS:
+    for depth, part in enumerate(location):
+        if (depth == 2 and part in _KIND_TAGS.get(location[0], ())) or part in GENOME_TAGS or part in TEXT_TAGS:
             continue
-        name = str(part).partition(MEANT)[0]
+        name = str(part).partition(SUGGESTION)[0]
         parts.append(f"[{part}]" if isinstance(part, int) else f".{name}" if parts else name)
     return "".join(parts).replace(".[key]", " (the name)") or "the file"

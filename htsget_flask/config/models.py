@@ -1,165 +1,78 @@
-"""The settings, as pydantic models; docs/configuration.md tells of each."""
+"""The settings, as pydantic models; docs/configuration.md is generated from them."""
 
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Annotated
 
-from pydantic import (
-    AfterValidator,
-    Discriminator,
-    Field,
-    PrivateAttr,
-    Tag,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from htsget_flask.config.auth import AuthConfig
-from htsget_flask.config.storages import StorageConfig
+from htsget_flask.config.datasets import DatasetEntry
+from htsget_flask.config.storages import LocalStorageConfig, StorageConfig
 from htsget_flask.config.types import (
     BaseUrl,
     HostName,
     Key,
     Model,
+    ResolvedPath,
+    SecretText,
+    UrlOrFile,
     WebOrigins,
-    is_url,
-    meant_settings,
-    relative_key,
 )
 
 KIB, MIB = 1 << 10, 1 << 20
 
-# Of the kinds of a genome, and of other settings that have kinds, as pydantic puts them into the paths of faults.
-GENOME_TAGS = ("genome id", "genome files")
-KIND_TAGS: Mapping[str | int, tuple[str, ...]] = {"storages": ("local", "s3"), "datasets": ("prefix", "id")}
-
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,100}", re.ASCII)
 
 
-class FileConfig(Model):
-    """One data file."""
-
-    storage: str
-    key: Key
-    index: Key | None = Field(None, description="The index's key; by default it is looked for beside the data file.")
-
-
-class GenomeConfig(Model):
-    """A reference for the page: an indexed FASTA, by URLs, or by keys where a storage is named."""
-
-    fasta: str
-    index: str | None = Field(None, description="By default the FASTA's URL or key with .fai behind it.")
-    name: str | None = None
-    storage: str | None = None
-
-    @model_validator(mode="after")
-    def _is_consistent(self) -> "GenomeConfig":
-        for place in filter(None, (self.fasta, self.index)):
-            _check_place(place, self.storage)
-        return self
-
-
-class TrackConfig(Model, extra="allow"):
-    """A further igv.js track for the page: its data by URL, or by key in a storage; all else is for igv.js."""
-
-    url: str | None = None
-    storage: str | None = None
-    key: str | None = None
-    index: str | None = None
-
-    @model_validator(mode="after")
-    def _is_consistent(self) -> "TrackConfig":
-        nested = (self.model_extra or {}).get("tracks")
-        if nested and self.url is self.key is self.storage is self.index is None:
-            # igv.js's type `merged`.
-            if not isinstance(nested, list) or not all(_has_url(track) for track in nested):
-                raise ValueError("each of its tracks needs a url, an absolute http or https one")
-            return self
-        if (self.url is None) == (self.key is None) or (self.key is None) != (self.storage is None):
-            raise ValueError("needs a url, a storage and a key in it, or tracks that have urls")
-        for place in filter(None, (self.url, self.key, self.index)):
-            _check_place(place, self.storage)
-        return self
-
-
-def _has_url(track: Any) -> bool:
-    url = track.get("url") if isinstance(track, dict) else None
-    return isinstance(url, str) and is_url(url)
-
-
-def _check_place(place: str, storage: str | None) -> None:
-    if storage is not None:
-        relative_key(place)
-    elif not is_url(place):
-        raise ValueError(f"{place!r} must be an absolute http or https URL, or a storage be named that holds it")
-
-
-def _kind_of_genome(value: Any) -> str:
-    return GENOME_TAGS[not isinstance(value, str)]
-
-
-Genome = Annotated[
-    Annotated[str, Tag(GENOME_TAGS[0])] | Annotated[GenomeConfig, Tag(GENOME_TAGS[1])],
-    Discriminator(_kind_of_genome),
-]
-
-
-class PrefixConfig(Model):
-    """All datasets whose ids start with `prefix`: what follows it is the key, without the format's suffix."""
-
-    prefix: str
-    storage: str
-    never_inline: bool | None = None
-    description: str | None = None
-    genome: Genome | None = Field(None, description="What the page shows the data on: a FASTA, or an igv.js genome id.")
-    tracks: list[TrackConfig] = []
-
-
-class DatasetConfig(Model):
-    """One dataset, its files named one by one."""
-
-    id: str = Field(min_length=1)
-    reads: dict[Literal["BAM", "CRAM"], FileConfig] = {}
-    variants: dict[Literal["VCF", "BCF"], FileConfig] = {}
-    never_inline: bool | None = None
-    name: str | None = None
-    description: str | None = None
-    genome: Genome | None = Field(None, description="What the page shows the data on: a FASTA, or an igv.js genome id.")
-    tracks: list[TrackConfig] = []
-
-
-def kind_of_dataset(value: Any) -> str:
-    """Whether an entry is meant to name one dataset (`id`), or all that start with a prefix (`prefix`)."""
-    if isinstance(value, dict):
-        # Only entries with a prefix have a storage of their own.
-        has_prefix = not meant_settings(value, ("prefix", "id")).keys().isdisjoint({"prefix", "storage"})
-        return "prefix" if has_prefix and "id" not in value else "id"
-    return "prefix" if isinstance(value, PrefixConfig) else "id"
-
-
-DatasetEntry = Annotated[
-    Annotated[PrefixConfig, Tag("prefix")] | Annotated[DatasetConfig, Tag("id")], Discriminator(kind_of_dataset)
-]
-
-
 class HtsgetConfig(Model):
-    """How tickets are made."""
+    """Tickets and data blocks."""
 
-    inline_limit: int = Field(256 * KIB, ge=0, description="Most bytes that one ticket carries inline, before base64.")
-    block_size: int = Field(128 * MIB, ge=MIB, description="Most bytes of a file behind one block URL.")
-    never_inline: bool = Field(False, description="Put all data behind http URLs, for clients that refuse data: URLs.")
-    strict_header_class: bool | None = Field(
-        None, description="Refuse class=header together with other parameters; null: all but JBrowse 2's request."
+    inline_limit: int = Field(
+        256 * KIB,
+        ge=0,
+        description="The most bytes, before base64, that one ticket carries inline: the header, and regions of few BGZF"
+        " blocks. All else gets a URL.",
     )
-    max_post_bytes: int = Field(MIB, ge=1, description="Longest POST body accepted.")
-    max_regions: int = Field(10_000, ge=1, description="Most regions accepted in one POST.")
+    block_size: int = Field(
+        128 * MIB,
+        ge=MIB,
+        description="A range of a file with more bytes than this is split where BGZF blocks start, so that clients can"
+        " fetch in parallel and retry.",
+    )
+    never_inline: bool = Field(
+        False,
+        description="Deliver all data by http URLs: IGV desktop refuses `data:` URLs for variants. A request can also"
+        " choose this ([`inline=false`](clients.md#igv-desktop)).",
+    )
+    strict_header_class: bool | None = Field(
+        None,
+        description="Which requests with `class=header` and parameters other than `format` are InvalidInput, as the"
+        " specification requires. Unset: all except JBrowse 2's, `referenceName=na` alone, where the file has no"
+        " reference `na`. `true`: that one too. `false`: none, the answer is the header.",
+    )
+    max_post_bytes: int = Field(
+        MIB, ge=1, description="The most bytes of a POST body; more are answered with PayloadTooLarge."
+    )
+    max_regions: int = Field(
+        10_000, ge=1, description="The most regions in a POST body; more are answered with PayloadTooLarge."
+    )
 
 
 class FilesConfig(Model):
-    """Plain files, below /files."""
+    """Plain files at `/files`."""
 
-    storages: list[str] = Field([], description="Storages all of whose files may be fetched.")
-    listing: bool = Field(False, description="Tell which files these storages hold.")
+    storages: list[str] = Field(
+        [],
+        description="Storages **all** of whose files may be fetched by everybody that reaches the server, or that"
+        " [rules](#access-control) allow, whether or not a dataset names them. Hidden ones, with a name or a folder's"
+        " name that starts with a dot, are not served. The configuration and the files of secrets must lie elsewhere.",
+    )
+    listing: bool = Field(
+        False,
+        description="List the files of these storages at `/files/<storage>/` and `/files/<storage>/<folder>/`, as HTML"
+        " pages and as JSON ([clients.md](clients.md#plain-files)).",
+    )
 
 
 def _namespace(value: str) -> str:
@@ -180,110 +93,188 @@ Curie = Annotated[str, AfterValidator(_curie)]
 
 
 class RefgetFastaConfig(Model):
-    """FASTA files whose sequences are served by their digests: one of them, or all below a prefix."""
+    """FASTA files whose sequences are served: one file, or all below a prefix."""
 
-    storage: str
-    key: Key | None = None
-    prefix: str | None = Field(None, description="Instead of a key: what the keys of the files start with.")
-    circular: list[str] = Field([], description="The names of sequences that are circular.")
-    aliases: dict[str, list[Curie]] = Field({}, description="Further identifiers, by the names of sequences.")
-    namespace: Namespace | None = Field(None, description="That of the names themselves: they are identifiers too.")
+    storage: str = Field(description="The storage that holds the files.")
+    key: Key | None = Field(None, description="The path of a FASTA file in the storage; its name may be any.")
+    prefix: str | None = Field(
+        None,
+        description="Instead of `key`: the start of the paths of several FASTA files. If two entries name a file, the"
+        " first one counts.",
+    )
+    circular: list[str] = Field(
+        [],
+        description="The names of circular sequences. `check` and the log report names that no file of the entry has.",
+    )
+    aliases: dict[str, list[Curie]] = Field(
+        {}, description='Further identifiers, lists by the names of sequences: `{chr1: ["insdc:CM000663.2"]}`.'
+    )
+    namespace: Namespace | None = Field(
+        None,
+        description="Makes the names identifiers too: with `insdc` the sequence `BK006935.2` is also at"
+        " `/sequence/insdc:BK006935.2`.",
+    )
 
     @model_validator(mode="after")
-    def _names_files(self) -> "RefgetFastaConfig":
+    def _check_files(self) -> "RefgetFastaConfig":
         if (self.key is None) == (self.prefix is None):
             raise ValueError("needs either a key or a prefix")
         return self
 
     def names(self) -> list[str]:
-        """The sequences that are named, each once."""
+        """The names of sequences in `circular` and `aliases`, each once."""
         return list(dict.fromkeys((*self.circular, *self.aliases)))
 
 
 class RefgetStoreConfig(Model):
-    """Sequences that are files of their own, as `htsget-flask refget ingest` writes them."""
+    """A sequence store, as `htsget-flask refget ingest` writes it."""
 
-    storage: str
-    prefix: str = Field("", description="What the keys start with.")
+    storage: str = Field(
+        description="The storage that holds the output of [`htsget-flask refget ingest`]"
+        "(deployment.md#reference-sequences)."
+    )
+    prefix: str = Field("", description="The start of its keys; a folder's path ends with a slash.")
 
 
 class RefgetConfig(Model):
-    """Reference sequences by their digests."""
+    """Reference sequences at `/sequence`."""
 
-    fastas: list[RefgetFastaConfig] = []
-    store: RefgetStoreConfig | None = None
-    subsequence_limit: int | None = Field(None, ge=1, description="Most letters of a part of a sequence.")
-    circular_supported: bool = Field(True, description="Whether parts of circular sequences may go over their end.")
+    fastas: list[RefgetFastaConfig] = Field([], description="The FASTA files.")
+    store: RefgetStoreConfig | None = Field(None, description="The sequence store.")
+    subsequence_limit: int | None = Field(
+        None, ge=1, description="The most bases of a part of a sequence; more are refused (416), except for all of it."
+    )
+    circular_supported: bool = Field(
+        True,
+        description="Serve parts of circular sequences across their origin; otherwise these get status 501.",
+    )
 
 
 class BrowserConfig(Model):
     """The page with igv.js, at the service's root."""
 
-    enabled: bool = True
-    igv_js: str | None = Field(None, description="igv.js: a URL or a file; by default a pinned version from its CDN.")
+    enabled: bool = Field(True, description="Whether there is a page.")
+    igv_js: UrlOrFile | None = Field(
+        None,
+        description="igv.js as a URL, or as a file of this machine, which this service then delivers"
+        " ([closed networks](deployment.md#closed-networks)); a relative path counts from the configuration file's"
+        " folder. By default a pinned version from jsdelivr, with its hash.",
+    )
 
 
 class CacheConfig(Model):
-    """What is kept to answer faster."""
+    """Memory and files that make answers faster."""
 
-    max_bytes: int = Field(256 * MIB, ge=0, description="Memory per worker for headers, indexes and edge blocks.")
-    folder: Path | None = Field(
+    max_bytes: int = Field(
+        256 * MIB,
+        ge=0,
+        description="Memory of each worker for headers, indexes and edge blocks with their keys, in bytes. The least"
+        " recently used ones go first.",
+    )
+    folder: ResolvedPath | None = Field(
         None,
-        description="Where parsed indexes are kept between runs; by default below the user's cache folder.",
+        description="Where parsed indexes and the digests of sequences are kept, one file each, mapped into memory by"
+        " all workers; by default `$XDG_CACHE_HOME/htsget_flask` if that is an absolute path, or"
+        " `~/.cache/htsget_flask`. A file is made again when the data or the index changes, or when it is damaged."
+        " Indexes are kept in each worker's own memory instead if the folder is not writable, belongs to a user other"
+        " than the server's or root, or is writable for others; the log says so at the start. It must not lie in a"
+        " storage of plain files.",
     )
 
 
 class CorsConfig(Model):
-    """Which web pages may read the answers."""
+    """Web pages that may read the answers."""
 
-    origins: WebOrigins = Field("*", description="Origins allowed, or * for all.")
+    origins: WebOrigins = Field(
+        "*",
+        description='The origins of pages that may read the answers: `"*"`, or a list of origins in full:'
+        ' `https://igv.org`, `http://localhost:8000`, `http://localhost:*` for any port, or `"null"` for pages from'
+        " files. There are no other patterns, and nothing follows host and port, not even `/`.",
+    )
 
 
 class OrganizationConfig(Model):
-    """Who runs the service."""
+    """The organization that runs the service."""
 
-    name: str = "unnamed"
-    url: BaseUrl = "https://example.org/"
+    name: str = Field("unnamed", description="The organization's name.")
+    url: BaseUrl = Field("https://example.org/", description="The organization's web address.")
 
 
 class ServiceConfig(Model):
-    """What GA4GH service-info tells of the service."""
+    """GA4GH service-info."""
 
-    id: str = "org.example.htsget"
-    name: str = "htsget_flask"
-    description: str | None = None
-    organization: OrganizationConfig = OrganizationConfig()
-    contact_url: str | None = None
-    documentation_url: str | None = None
-    created_at: str | None = None
-    updated_at: str | None = None
-    environment: str | None = None
+    id: str = Field("org.example.htsget", description="Reverse domain name.")
+    name: str = Field("htsget_flask", description="Name for people.")
+    description: str | None = Field(None, description="Description for people.")
+    organization: OrganizationConfig = Field(
+        OrganizationConfig(), description="The organization that runs the service."
+    )
+    contact_url: str | None = Field(None, description="A web address or `mailto:`.")
+    documentation_url: str | None = Field(None, description="Web address of the service's documentation.")
+    created_at: str | None = Field(None, description="Time of the service's start, RFC 3339.")
+    updated_at: str | None = Field(None, description="Time of its last change, RFC 3339.")
+    environment: str | None = Field(None, description="Such as `production` or `test`.")
+
+
+def _storage_name(value: str) -> str:
+    if not value or "/" in value:
+        raise ValueError("a storage's name must not be empty or contain '/'")
+    return value
 
 
 class Config(Model):
     """The whole configuration."""
 
     public_url: BaseUrl | None = Field(
-        None, description="What tickets point at; by default the address that the request itself used."
+        None,
+        description="The service's URL in tickets; by default the address that each request used. Set it when clients"
+        " reach the server at another address than the server sees.",
     )
-    trusted_proxies: int = Field(0, ge=0, description="How many proxies in front set X-Forwarded-* headers.")
+    trusted_proxies: int = Field(
+        0,
+        ge=0,
+        description="How many proxies in front set `X-Forwarded-For`, `-Proto`, `-Host`, `-Port` and `-Prefix`. These"
+        " headers are trusted from this number of proxies, and from nobody if it is 0; so is `X-Request-ID`, for"
+        " [the audit log](access.md#the-audit-log).",
+    )
     hosts: list[HostName] | None = Field(
-        None, min_length=1, description="The hosts that requests may name, without ports; by default any."
+        None,
+        min_length=1,
+        description="The hosts that requests may name, without ports: `[htsget.example.org]`, IPv6 addresses in"
+        " brackets; by default any. Requests for other hosts, also for `/health`, are answered with 421. With a trusted"
+        " proxy the host is the one that it forwards.",
     )
-    storages: dict[str, StorageConfig] = Field(min_length=1)
-    datasets: list[DatasetEntry] = Field([], description="First match wins.")
-    htsget: HtsgetConfig = HtsgetConfig()
-    refget: RefgetConfig = RefgetConfig()
-    browser: BrowserConfig = BrowserConfig()
-    files: FilesConfig = FilesConfig()
-    cache: CacheConfig = CacheConfig()
-    cors: CorsConfig = CorsConfig()
-    service: ServiceConfig = ServiceConfig()
-    auth: AuthConfig | None = Field(None, description="Who may see what; without it everybody may see everything.")
+    storages: dict[Annotated[str, AfterValidator(_storage_name)], StorageConfig] = Field(
+        min_length=1, description="Folders and buckets by name: [storages](#storages)."
+    )
+    datasets: list[DatasetEntry] = Field(
+        [], description="The datasets, of which the first match wins: [datasets](#datasets)."
+    )
+    htsget: HtsgetConfig = Field(HtsgetConfig(), description="[Tickets and data blocks](#htsget).")
+    refget: RefgetConfig = Field(RefgetConfig(), description="[Reference sequences](#reference-sequences).")
+    browser: BrowserConfig = Field(BrowserConfig(), description="[The page](#the-page) with igv.js.")
+    files: FilesConfig = Field(FilesConfig(), description="[Plain files](#files).")
+    cache: CacheConfig = Field(CacheConfig(), description="[Memory and files](#cache) that make answers faster.")
+    cors: CorsConfig = Field(CorsConfig(), description="[Web pages](#cors) that may read the answers.")
+    service: ServiceConfig = Field(ServiceConfig(), description="[Service information](#service-information).")
+    auth: AuthConfig | None = Field(
+        None, description="[Access control](#access-control); without it everything is public."
+    )
 
     _remarks: Sequence[str] = PrivateAttr(())
 
     @property
     def remarks(self) -> Sequence[str]:
-        """What an operator should know about a valid configuration, each with its path."""
+        """Risks of a valid configuration that its operator should know, each with its path."""
         return self._remarks
+
+    def secrets(self) -> Iterator[tuple[str, SecretText]]:
+        """Each secret, with the path of its setting."""
+        for name, storage in self.storages.items():
+            if isinstance(storage, LocalStorageConfig) and storage.secret is not None:
+                yield f"storages.{name}.secret", storage.secret
+        if self.auth is not None:
+            for index, secret in enumerate(self.auth.secrets):
+                yield f"auth.secrets[{index}]", secret
+            if self.auth.introspection is not None:
+                yield "auth.introspection.client_secret", self.auth.introspection.client_secret

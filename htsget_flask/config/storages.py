@@ -1,12 +1,11 @@
-"""Where the files are, as the configuration names it."""
+"""The settings of storages: folders of this machine, and buckets."""
 
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
-from htsget_flask.config.types import BaseUrl, Folder, Model, Secret, base_url, meant_settings
+from htsget_flask.config.types import BaseUrl, ExistingFolder, FolderKey, Model, Secret, base_url, correct_spelling
 
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}|arn:[A-Za-z0-9:/._-]{3,1000}")
 
@@ -29,17 +28,37 @@ def _known_type(value: Any) -> Any:
 class LocalStorageConfig(Model):
     """A folder of this machine."""
 
-    type: Annotated[Literal["local"], BeforeValidator(_known_type)]
-    root: Path = Field(description="The folder; a relative one counts from the configuration file's own folder.")
-    sendfile: Literal["x-accel", "x-sendfile"] | None = Field(
-        None, description="How a web server in front takes over the sending of files: that of nginx, or of Apache."
+    type: Annotated[Literal["local"], BeforeValidator(_known_type)] = Field(description="The type of storage.")
+    root: ExistingFolder = Field(
+        description="The folder; a relative path counts from the configuration file's folder. Symbolic links are"
+        " followed within it, never out of it."
     )
-    url: BaseUrl | None = Field(None, description="Where a web server serves the folder to signed URLs.")
-    secret: Secret | None = Field(None, description="What URLs are signed with, or `file:` and the file that holds it.")
-    expires: int = Field(86_400, ge=1, description="Seconds for which a signed URL is good.")
+    sendfile: Literal["x-accel", "x-sendfile"] | None = Field(
+        None,
+        description="The web server in front sends large answers from the folder itself: `x-accel` for nginx,"
+        " `x-sendfile` for Apache ([deployment.md](deployment.md)). This server sends all others. Needs"
+        " `trusted_proxies`: only then is the header field that requests it the web server's, and not any client's.",
+    )
+    url: BaseUrl | None = Field(
+        None,
+        description="URL at which nginx serves the folder to signed URLs ([deployment.md](deployment.md)): tickets then"
+        " point there for data that are bytes of the file as they stand.",
+    )
+    secret: Secret | None = Field(
+        None,
+        description="Required with `url`. The secret that signs these URLs, which nginx verifies: 16 to 256 letters,"
+        " digits and `_-.+/=`, at least six different ones; or `file:` and the path of its file, such as"
+        " `file:/run/secrets/htsget`.",
+    )
+    expires: int = Field(
+        86_400,
+        ge=1,
+        description="How long a signed URL is valid, in s: clients fetch the blocks of a ticket one after the other,"
+        " the last of them hours later.",
+    )
 
     @model_validator(mode="after")
-    def _signs_as_a_whole(self) -> "LocalStorageConfig":
+    def _check_signing(self) -> "LocalStorageConfig":
         if (self.url is None) != (self.secret is None):
             raise ValueError("url and secret go together")
         return self
@@ -48,35 +67,55 @@ class LocalStorageConfig(Model):
 class S3StorageConfig(Model):
     """A bucket of S3, or of a server that speaks its protocol; credentials are found in boto3's usual places."""
 
-    type: Literal["s3"]
-    bucket: BucketName
-    prefix: Folder = Field("", description="The folder in the bucket that keys are relative to.")
-    endpoint_url: str | None = Field(None, description="The server's URL, where it is not that of AWS.")
-    region: str | None = Field(None, description="By default the one that boto3 finds.")
-    addressing_style: Literal["auto", "path", "virtual"] = Field(
-        "auto", description="Whether URLs have the bucket in their path, or in the host's name."
+    type: Literal["s3"] = Field(description="The type of storage.")
+    bucket: BucketName = Field(description="The bucket's name, or the ARN of an access point.")
+    prefix: FolderKey = Field("", description="The folder in the bucket that paths count from; by default all of it.")
+    endpoint_url: str | None = Field(
+        None,
+        description="The server's URL; by default that of AWS. Clients have to reach it too, unless `proxy` is set:"
+        " presigned URLs point there.",
     )
-    anonymous: bool = Field(False, description="Ask without credentials, for buckets that are open to all.")
-    proxy: bool = Field(False, description="Deliver all bytes through this server, for clients that cannot reach S3.")
-    expires: int = Field(86_400, ge=4, le=604_800, description="Seconds for which a presigned URL is good.")
-    revalidate: float = Field(60, ge=0, description="Seconds for which an object's version is not asked for again.")
-    connect_timeout: float = Field(3, gt=0, description="Seconds to wait for a connection.")
-    read_timeout: float = Field(10, gt=0, description="Seconds to wait for the next bytes.")
-    max_attempts: int = Field(4, ge=1, description="How often a request is made, while its failure may pass.")
+    region: str | None = Field(
+        None,
+        description="The bucket's region; by default the one that boto3 finds. Presigned URLs are signed for it: with a"
+        " wrong one they are refused.",
+    )
+    addressing_style: Literal["auto", "path", "virtual"] = Field(
+        "auto",
+        description="Whether URLs have the bucket in their path or in the host's name (`virtual`). Servers other than"
+        " AWS mostly need `path`.",
+    )
+    anonymous: bool = Field(False, description="Send requests without credentials, for public buckets.")
+    proxy: bool = Field(False, description="Deliver all bytes through this server, as explained below.")
+    expires: int = Field(
+        86_400,
+        ge=4,
+        le=604_800,
+        description="How long a presigned URL is valid, in s. It never outlives the credentials that signed it.",
+    )
+    revalidate: float = Field(60, ge=0, description="How long an object's version is cached, in s, as explained below.")
+    connect_timeout: float = Field(3, gt=0, description="How long to wait for a connection, in s.")
+    read_timeout: float = Field(10, gt=0, description="How long to wait for the next bytes of an answer, in s.")
+    max_attempts: int = Field(
+        4,
+        ge=1,
+        description="How often a request is made in all while its failure may be temporary (throttling, time-outs, cut"
+        " connections).",
+    )
 
     @field_validator("endpoint_url")
     @classmethod
-    def _is_url(cls, value: str | None) -> str | None:
+    def _check_url(cls, value: str | None) -> str | None:
         return None if value is None else base_url(value).rstrip("/")
 
 
-def _kind_of_storage(value: Any) -> str:
+def _storage_tag(value: Any) -> str:
     if isinstance(value, dict):
-        return "s3" if meant_settings(value, ("type",)).get("type") == "s3" else "local"
+        return "s3" if correct_spelling(value, ("type",)).get("type") == "s3" else "local"
     return "s3" if isinstance(value, S3StorageConfig) else "local"
 
 
 StorageConfig = Annotated[
     Annotated[LocalStorageConfig, Tag("local")] | Annotated[S3StorageConfig, Tag("s3")],
-    Discriminator(_kind_of_storage),
+    Discriminator(_storage_tag),
 ]

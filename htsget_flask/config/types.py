@@ -1,4 +1,4 @@
-"""Values that settings are made of."""
+"""Types of settings: each validates one value, and resolves the path of a file against the configuration's folder."""
 
 import re
 import stat
@@ -9,57 +9,69 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    ValidationInfo,
+    model_validator,
+)
 
-# What stands before the path of a file that holds a secret.
-IN_FILE = "file:"
+# Precedes the path of a file that holds a secret.
+_IN_FILE = "file:"
 
-# What needs no quoting in the configuration of a web server, and cannot be guessed.
+# These characters need no quoting in the configuration of a web server; 16 of them cannot be guessed.
 _SECRET = re.compile(r"[A-Za-z0-9_.+/=-]{16,256}")
 
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?|\[([0-9a-f:.]+)\])(?::([0-9]{1,5}))?")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
-
 _PLACEHOLDER = "change-me"
-_FEWEST_CHARACTERS = 6
+_MIN_DIFFERENT_CHARACTERS = 6
 _REMEDY = "make one with `umask 077; openssl rand -hex 32 > FILE` and name it as file:FILE"
 
-# How alike a misspelt name and the right one are (difflib): `kye` and `key` are 0.67.
-_NEAR = 0.65
+# The least similarity (difflib) of a misspelt name to the right one: `kye` and `key` have 0.67.
+_MIN_SIMILARITY = 0.65
 
-# Between a name that is no setting and the setting that is meant, in the paths of pydantic's faults.
-MEANT = "\0"
-# Of settings that are one text or a list of them, as pydantic puts them into the paths of faults.
+# Separates a misspelt name from the suggested setting in the locations of pydantic's errors.
+SUGGESTION = "\0"
+# Tags that pydantic adds to the locations of errors, for settings that are one text or a list of texts.
 TEXT_TAGS = ("one text", "a list of texts")
 
 
-def meant_settings(content: Mapping[Any, Any], known: Collection[str]) -> dict[Any, Any]:
-    """The content in which each misspelt setting has its value under the right name too.
+def correct_spelling(content: Mapping[Any, Any], known: Collection[str]) -> dict[Any, Any]:
+    """Add the value of each misspelt setting under the right name too.
 
-    So only the spelling is a fault, not also that the right one is missing. The misspelt name has `MEANT` and the right
-    name appended.
+    So only the spelling is a fault, and the right setting is not missing as well. The misspelt name gets `SUGGESTION`
+    and the right name appended.
     """
     free = [name for name in known if name not in content]
     settings = dict(content)
     for name, value in content.items():
-        if isinstance(name, str) and name not in known and (close := get_close_matches(name, free, 1, _NEAR)):
-            del settings[name]
-            settings |= {close[0]: value, f"{name}{MEANT}{close[0]}": value}
+        if isinstance(name, str) and name not in known:
+            close = get_close_matches(name, free, 1, _MIN_SIMILARITY)
+            if close:
+                del settings[name]
+                settings |= {close[0]: value, f"{name}{SUGGESTION}{close[0]}": value}
     return settings
 
 
 class Model(BaseModel):
-    """Settings: those that do not exist are refused."""
+    """Settings: unknown ones are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @model_validator(mode="before")
     @classmethod
-    def _takes_what_is_meant(cls, content: Any) -> Any:
+    def _correct_spelling(cls, content: Any) -> Any:
         if not isinstance(content, dict) or cls.model_config.get("extra") != "forbid":
             return content
-        return meant_settings(content, cls.model_fields)
+        return correct_spelling(content, cls.model_fields)
 
 
 def is_url(value: str) -> bool:
@@ -68,14 +80,20 @@ def is_url(value: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
+def _url(value: str) -> str:
+    if not is_url(value):
+        raise ValueError("must be an absolute http or https URL")
+    return value
+
+
 def base_url(value: str) -> str:
     """An absolute URL with a slash at its end.
 
     Raises:
-        ValueError: when it is none.
+        ValueError: when the text is not an absolute URL, or has a query or a fragment.
     """
     parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+    if not is_url(value) or parts.query or parts.fragment:
         raise ValueError("must be an absolute http or https URL without query and fragment")
     return value.rstrip("/") + "/"
 
@@ -84,19 +102,19 @@ def relative_key(value: str) -> str:
     """The key of a file in a storage.
 
     Raises:
-        ValueError: when it is none.
+        ValueError: when the text is not a normalized relative path.
     """
     if any(segment in ("", ".", "..") for segment in value.split("/")):
         raise ValueError("must be a relative path without empty, '.' or '..' segments")
     return value
 
 
-def _folder(value: str) -> str:
+def _folder_key(value: str) -> str:
     """A prefix of keys: empty, or a relative path with a slash at its end."""
     return value and relative_key(value.removesuffix("/")) + "/"
 
 
-def _spelled_origin(value: str) -> str:
+def _normalized_origin(value: str) -> str:
     is_any_port = value.endswith(":*")
     text = value.lower().removesuffix(":*")
     parts = _ORIGIN.fullmatch(text)
@@ -108,49 +126,99 @@ def _spelled_origin(value: str) -> str:
         try:
             text = text.replace(parts[2], IPv6Address(parts[2]).compressed)
         except ValueError as error:
-            raise ValueError(f"{value!r} names no host: {error}") from error
+            raise ValueError(f"{value!r} does not name a host: {error}") from error
     return f"{text}:*" if is_any_port else text.removesuffix(_DEFAULT_PORTS.get(parts[1], ""))
 
 
 def web_origin(value: str) -> str:
-    """An origin of web pages as browsers spell it (RFC 6454 6.2), `null`, or `*` for all; `:*` stands for any port.
+    """An origin of web pages as browsers serialize it (RFC 6454 6.2), `null`, or `*` for all; `:*` means any port.
 
     Raises:
-        ValueError: when it is none; browsers know no other patterns, and no origin with a path.
+        ValueError: for anything else: browsers send no origin with a path, and there are no other patterns.
     """
-    return value if value in ("*", "null") else _spelled_origin(value)
-
-
-def _one_or_several(value: Any) -> str:
-    return TEXT_TAGS[not isinstance(value, str)]
+    return value if value in ("*", "null") else _normalized_origin(value)
 
 
 def host_name(value: str) -> str:
     """A host as requests name it (RFC 9110 7.2), in lower case and without a port.
 
     Raises:
-        ValueError: when it is not one.
+        ValueError: when the text is not a host without a port.
     """
     try:
-        return _spelled_origin(f"http://{value}:*").removeprefix("http://").removesuffix(":*")
+        return _normalized_origin(f"http://{value}:*").removeprefix("http://").removesuffix(":*")
     except ValueError:
         raise ValueError(f"{value!r} must be a host's name or address without a port; IPv6 in brackets") from None
 
 
+def _one_or_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _text_tag(value: Any) -> str:
+    return TEXT_TAGS[not isinstance(value, str)]
+
+
+Url = Annotated[str, AfterValidator(_url)]
 BaseUrl = Annotated[str, AfterValidator(base_url)]
 Key = Annotated[str, AfterValidator(relative_key)]
-Folder = Annotated[str, AfterValidator(_folder)]
+FolderKey = Annotated[str, AfterValidator(_folder_key)]
 HostName = Annotated[str, AfterValidator(host_name)]
 _WebOrigin = Annotated[str, AfterValidator(web_origin)]
 WebOrigins = Annotated[
     Annotated[_WebOrigin, Tag(TEXT_TAGS[0])] | Annotated[list[_WebOrigin], Tag(TEXT_TAGS[1])],
-    Discriminator(_one_or_several),
+    Discriminator(_text_tag),
 ]
-_Name = Annotated[str, Field(min_length=1)]
-Names = Annotated[
-    Annotated[_Name, Tag(TEXT_TAGS[0])] | Annotated[list[_Name], Field(min_length=1), Tag(TEXT_TAGS[1])],
-    Discriminator(_one_or_several),
-]
+Names = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_one_or_list), Field(min_length=1)]
+
+
+def _resolve(path: str | Path, info: ValidationInfo) -> Path:
+    """The path, relative to the folder that the validation's context names as `base`, or else to the current one."""
+    return Path((info.context or {}).get("base", ""), path)
+
+
+def _existing_folder(value: Path, info: ValidationInfo) -> Path:
+    path = _resolve(value, info)
+    if not path.is_dir():
+        raise ValueError(f"there is no folder {path}")
+    return path
+
+
+def _existing_file(text: str, info: ValidationInfo) -> Path:
+    path = _resolve(text, info)
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    return path
+
+
+def _url_or_file(value: str, info: ValidationInfo) -> str:
+    return value if is_url(value) else str(_existing_file(value, info))
+
+
+def _key_set(value: str, info: ValidationInfo) -> str:
+    location = _url_or_file(value, info)
+    if not is_url(location):
+        _check_writers(Path(location))
+    return location
+
+
+def _audit_log(value: str, info: ValidationInfo) -> str:
+    return value if value == "stderr" else str(_resolve(value, info))
+
+
+ExistingFolder = Annotated[Path, AfterValidator(_existing_folder)]
+ResolvedPath = Annotated[Path, AfterValidator(_resolve)]
+UrlOrFile = Annotated[str, AfterValidator(_url_or_file)]
+KeySet = Annotated[str, Field(min_length=1), AfterValidator(_key_set)]
+AuditLog = Annotated[str, Field(min_length=1), AfterValidator(_audit_log)]
+
+
+class SecretText(SecretStr):
+    """A secret, and the file that it was read from, if it was."""
+
+    def __init__(self, secret: str, file: Path | None = None) -> None:
+        super().__init__(secret)
+        self.file = file
 
 
 def _check_placeholder(text: str) -> None:
@@ -161,54 +229,56 @@ def _check_placeholder(text: str) -> None:
 def _check_secret(text: str) -> None:
     _check_placeholder(text)
     if not _SECRET.fullmatch(text):
-        raise ValueError(f"must be {IN_FILE} and a path, or 16 to 256 letters, digits and characters of _-.+/=")
-    if len(set(text)) < _FEWEST_CHARACTERS:
-        raise ValueError(f"has fewer than {_FEWEST_CHARACTERS} different characters: {_REMEDY}")
+        raise ValueError(f"must be {_IN_FILE} and a path, or 16 to 256 letters, digits and characters of _-.+/=")
+    if len(set(text)) < _MIN_DIFFERENT_CHARACTERS:
+        raise ValueError(f"has fewer than {_MIN_DIFFERENT_CHARACTERS} different characters: {_REMEDY}")
 
 
-def _secret(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value()
-    if not text.startswith(IN_FILE):
-        _check_secret(text)
-    return value
-
-
-def _client_secret(value: SecretStr) -> SecretStr:
-    _check_placeholder(value.get_secret_value())
-    return value
-
-
-Secret = Annotated[SecretStr, AfterValidator(_secret)]
-# Its issuer makes it: any text may be one.
-ClientSecret = Annotated[SecretStr, Field(min_length=1), AfterValidator(_client_secret)]
-
-
-def secret_in(base: Path, text: str) -> str:
-    """The secret in the file that a setting names.
+def _signing_secret(value: SecretText, info: ValidationInfo) -> SecretText:
+    """The secret, read from its file if the setting names one.
 
     Raises:
-        ValueError: when it cannot be read, does not hold a secret alone, or can be changed by any user.
+        ValueError: when the file is unreadable, holds more than a secret, or can be changed by any user.
     """
-    path = base / text.removeprefix(IN_FILE)
+    text = value.get_secret_value()
+    if not text.startswith(_IN_FILE):
+        _check_secret(text)
+        return value
+    path = _resolve(text.removeprefix(_IN_FILE), info)
     try:
-        check_writers(path)
-        found = path.read_text(encoding="ascii").strip()
+        _check_writers(path)
+        secret = path.read_text(encoding="ascii").strip()
     except OSError as error:
         raise ValueError(f"the file cannot be read: {path}: {error.strerror}; {_REMEDY}") from None
     except UnicodeDecodeError:
         raise ValueError(f"{path} does not hold a secret alone: {_REMEDY}") from None
     try:
-        _check_secret(found)
+        _check_secret(secret)
     except ValueError as error:
         raise ValueError(f"the secret in {path} {error}") from None
-    return found
+    return SecretText(secret, path)
 
 
-def check_writers(path: Path) -> None:
-    """Raise ValueError where any user of this machine may write the file, or replace it in its folder."""
+def _client_secret(value: SecretText, info: ValidationInfo) -> SecretText:
+    """Any text, as the token's issuer chose it, read from its file if the setting names one."""
+    text = value.get_secret_value()
+    _check_placeholder(text)
+    if not text.startswith(_IN_FILE):
+        return value
+    path = _existing_file(text.removeprefix(_IN_FILE), info)
+    _check_writers(path)
+    return SecretText(path.read_text(encoding="utf-8").strip(), path)
+
+
+Secret = Annotated[SecretText, AfterValidator(_signing_secret)]
+ClientSecret = Annotated[SecretText, Field(min_length=1), AfterValidator(_client_secret)]
+
+
+def _check_writers(path: Path) -> None:
+    """Raise ValueError if any user of this machine may write the file, or replace it in its folder."""
     folder = path.parent
-    # In a folder with the sticky bit a file is replaced by its owner alone.
-    kept = path if folder.stat().st_mode & stat.S_ISVTX else folder
-    for name in (path, kept):
+    # In a folder with the sticky bit only its owner can replace a file.
+    replaceable_by = path if folder.stat().st_mode & stat.S_ISVTX else folder
+    for name in (path, replaceable_by):
         if name.stat().st_mode & stat.S_IWOTH:
             raise ValueError(f"any user of this machine may write {name}: run `chmod o-w` on it")

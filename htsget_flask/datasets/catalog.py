@@ -5,7 +5,7 @@ from typing import BinaryIO, NamedTuple
 
 from htsget_flask.config import DatasetConfig, PrefixConfig
 from htsget_flask.errors import FileFaultError, NotFound, StorageError, UnsupportedFormat
-from htsget_flask.formats import ENDPOINTS, FORMATS, Format
+from htsget_flask.formats.table import ENDPOINTS, FORMATS, Format
 from htsget_flask.storage import Stat, Storage, is_hidden
 
 

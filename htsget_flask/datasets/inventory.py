@@ -9,8 +9,8 @@ from typing import Generic, NamedTuple, TypeVar
 from htsget_flask.config import DatasetConfig
 from htsget_flask.datasets.catalog import Catalog, Source
 from htsget_flask.errors import StorageError
-from htsget_flask.formats import FORMATS
 from htsget_flask.formats.fasta import COMPRESSED, is_fasta
+from htsget_flask.formats.table import FORMATS
 from htsget_flask.storage import Storage
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """A dataset's file, opened: its header, index and edge blocks, each read once per version and then kept in memory."""
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -14,15 +14,13 @@ from htsget_flask.datasets.index_store import FoundIndex, IndexT, find_index, lo
 from htsget_flask.errors import FileFaultError, FormatError
 from htsget_flask.formats import bgzf
 from htsget_flask.formats.binning import Chunk
-from htsget_flask.formats.cram import container as cram
 from htsget_flask.formats.cram import slices
 from htsget_flask.formats.cram.crai import Crai, read_crai
-from htsget_flask.formats.headers import Header, read_bam_header, read_bcf_header, read_vcf_header
+from htsget_flask.formats.headers import Header
 from htsget_flask.formats.index import Index
 from htsget_flask.formats.index_reader import read_index
-from htsget_flask.formats.lengths import reference_lengths
-from htsget_flask.formats.records import PLACE_SIZE, is_unplaced, may_start
-from htsget_flask.formats.reference_numbers import memory_of, number_references
+from htsget_flask.formats.records import REFERENCE_END, is_unplaced
+from htsget_flask.formats.references import Reference, References, collect_references
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage.remote_file import EDGE, RemoteFile
 
@@ -39,16 +37,9 @@ class FilePart(enum.Enum):
 # A chunk's bytes are those of the file except at its edges, where the BGZF blocks are cut and compressed again.
 InlineBlock = Chunk | FilePart
 
-READ_HEADER: dict[str, Callable[[BinaryIO], Header]] = {
-    "BAM": read_bam_header,
-    "CRAM": cram.read_cram_header,
-    "VCF": read_vcf_header,
-    "BCF": read_bcf_header,
-}
 # What a cached object costs beside its own bytes.
 _OVERHEAD = 512
 _REFERENCE_COST = 150
-_CHECKSUM_COST = 81
 _PIECE_COST = 150
 # So many requests of one ticket are under way at once.
 _MAX_AHEAD = 16
@@ -69,10 +60,6 @@ class _Fault(NamedTuple):
 
     reason: str
     location: str
-
-
-def _size_of_checksums(checksums: list[str | None]) -> int:
-    return 8 * len(checksums) + _CHECKSUM_COST * (len(checksums) - checksums.count(None))
 
 
 def _made(make: Callable[[], V], location: str) -> V | _Fault:
@@ -96,7 +83,7 @@ class OpenFile:
     def __init__(self, file: DataFile, cache: ByteCache, sidecars: Path | None, *, fresh: bool = True) -> None:
         self.source = file.source
         self.stat = file.stat
-        self.is_cram = file.source.format.name == "CRAM"
+        self.is_cram = not file.source.format.is_bgzf
         self._fresh = fresh
         self._cache = cache
         self._sidecars = sidecars
@@ -121,31 +108,34 @@ class OpenFile:
         if self._header is None:
             self._header = self._fetch(
                 "header",
-                lambda: READ_HEADER[self.source.format.name](self._open()),
-                lambda header: len(header.raw) + memory_of(header.references),
+                lambda: self.source.format.read_header(self._open()),
+                lambda header: header.memory,
             )
         return self._header
 
     @property
-    def references(self) -> Mapping[str, int | None]:
-        """The numbers by which the index knows the references; None for those that it holds nothing of."""
-        if self.source.format.name != "VCF":
+    def references(self) -> References:
+        """The references with the ids by which the index knows them; None for those that it holds nothing of."""
+        if not self.source.format.names_references:
             return self.header.references
 
-        def merge() -> Mapping[str, int | None]:
-            indexed = ((name, number) for number, name in enumerate(self.index.reference_names()))
-            named = number_references(indexed, "the index")
-            of_header = ((name, named.get(name)) for name in self.header.references)
-            return number_references(chain(of_header, named.items()), "the file")
+        def merge() -> References:
+            indexed = (Reference(name, number) for number, name in enumerate(self.index.reference_names()))
+            named = collect_references(indexed, "the index")
+            of_header = (
+                reference._replace(id=named[name].id) if name in named else reference
+                for name, reference in self.header.references.items()
+            )
+            return collect_references(chain(of_header, named.values()), "the file")
 
-        return self._fetch(("references", self.found_index), merge, memory_of)
+        return self._fetch(("references", self.found_index), merge, lambda references: references.memory)
 
     @property
     def reference_lengths(self) -> dict[str, int | None]:
         """The lengths in bases of the references that the header names; None for those of which it tells none."""
         return self._fetch(
             "lengths",
-            lambda: reference_lengths(self.source.format.name, self.header),
+            self.header.reference_lengths,
             lambda lengths: _REFERENCE_COST * len(lengths),
         )
 
@@ -183,10 +173,10 @@ class OpenFile:
             self._expected = [offset for offset in offsets if (self._version, (_END_BEHIND, offset)) not in self._cache]
 
     def block_end(self, coffset: int) -> int:
-        """The byte offset behind the BGZF block at `coffset`, which is thereby known to be one."""
+        """The byte offset after the BGZF block or CRAM container at `coffset`, which is checked to be one."""
         return self._fetch(
             (_END_BEHIND, coffset),
-            lambda: coffset + bgzf.read_block_size(self._prefetched(coffset), coffset),
+            lambda: self.source.format.block_end(self._prefetched(coffset), coffset, self.header),
             lambda _: 0,
         )
 
@@ -194,18 +184,10 @@ class OpenFile:
         """Look whether a BGZF block starts where the index says: the first time that any is asked for."""
         self._fetch(("proven", self.found_index), lambda: self.block_end(coffset), lambda _: 0)
 
-    def container_end(self, start: int) -> int:
-        """The byte offset behind the CRAM container at `start`, which is thereby known to be one."""
-        return self._fetch(
-            (_END_BEHIND, start),
-            lambda: cram.read_container(self._prefetched(start), start, self.header.raw[4]).end,
-            lambda _: 0,
-        )
-
     def checksum(self, reference_id: int) -> str | None:
-        """The MD5 of a reference of a CRAM file, as its header tells it (the M5 of @SQ)."""
-        checksums = self.cached(FilePart.HEADER, cram.read_checksums, _size_of_checksums)
-        return checksums[reference_id] if reference_id < len(checksums) else None
+        """The MD5 of a reference of a CRAM file, as its header states it (the M5 of @SQ)."""
+        reference = self.header.references.with_id(reference_id)
+        return reference and reference.md5
 
     def needs_reference(self, start: int) -> bool:
         """Whether the records of the CRAM container at `start` need a reference that is elsewhere."""
@@ -227,7 +209,7 @@ class OpenFile:
             case FilePart.HEADER:
                 return self.header.raw
             case FilePart.EOF:
-                return cram.eof_container(self.header.raw[4]) if self.is_cram else bgzf.EOF_BLOCK
+                return self.header.eof_marker
             case Chunk():
                 before, middle, after = self._parts(piece)
                 file = self._open()
@@ -312,9 +294,10 @@ class OpenFile:
         data, size = bgzf.read_block(self._prefetched(coffset), coffset)
         self._fetch((_END_BEHIND, coffset), lambda: coffset + size, lambda _: 0)
         end = len(data) if end is None else end
-        limit = self.header.reference_limit
+        limit, records = self.header.references.id_limit, self.source.format.records
+        assert records is not None
         for edge in (start, end):
-            if edge > len(data) or (0 < edge < len(data) and not may_start(self.source.format.name, data, edge, limit)):
+            if edge > len(data) or (0 < edge < len(data) and not records.may_start(data, edge, limit)):
                 raise FormatError("the index does not fit the data: no record starts where it points")
         return bgzf.deflate(data[start:end]), coffset + size
 
@@ -326,15 +309,9 @@ class OpenFile:
             if file.read(len(marker)) != marker:
                 break
             tail -= len(marker)
-        if tail == size and not (self._ends_with_container() if self.is_cram else bgzf.ends_whole(file, size)):
+        if tail == size and not self.source.format.ends_whole(file, size, self.header):
             raise FormatError(f"the {self.source.format.name} file is truncated: it ends in mid-block")
         return tail
-
-    def _ends_with_container(self) -> bool:
-        position = self.header.end
-        while position < self.stat.size:
-            position = cram.read_container(self._open(), position, self.header.raw[4]).end
-        return position == self.stat.size
 
     def _index(self, kind: type[IndexT], read: Callable[[bytes], IndexT], check: Callable[[IndexT], None]) -> IndexT:
         found = self.found_index
@@ -345,11 +322,10 @@ class OpenFile:
         return self._fetch(("index", found), make, private_bytes, index_key=found.key)
 
     def _check_index(self, index: Index) -> None:
-        format_name = self.source.format.name
-        # Only those of VCF carry names.
-        if index.reference_count and (format_name == "VCF") != bool(index.names.size):
-            raise FormatError(f"the index is none of a {format_name} file")
-        if format_name == "BAM" and index.reference_count > len(self.header.references):
+        format_ = self.source.format
+        if index.reference_count and format_.names_references != bool(index.names.size):
+            raise FormatError(f"this is not the index of a {format_.name} file")
+        if not format_.names_references and index.reference_count > self.header.references.id_limit:
             raise FormatError("the index is of another file: it has more references than the header")
         if index.last_offset() >> 16 > self.stat.size:
             raise FormatError("the index does not fit the data: it is of another file, or the data is truncated")
@@ -371,7 +347,7 @@ class OpenFile:
         """Whether the record at a virtual offset has a place on a reference; those without one are at a file's end."""
         file, (coffset, uoffset) = self._open(), bgzf.split_offset(offset)
         data = b""
-        while coffset < self.stat.size and len(data) < PLACE_SIZE:
+        while coffset < self.stat.size and len(data) < REFERENCE_END:
             try:
                 size = bgzf.read_block_size(file, coffset)
             except FormatError:
@@ -382,7 +358,7 @@ class OpenFile:
                 # That the data are damaged is told to those who ask for them.
                 return False
             coffset, uoffset = coffset + size, 0
-        return bool(data) and (self.source.format.name != "BAM" or not is_unplaced(data))
+        return bool(data) and (not self.source.format.has_unplaced_records or not is_unplaced(data))
 
     def _check_crai(self, index: Crai) -> None:
         if len(index.containers) and int(index.containers[-1]) >= self.stat.size:
@@ -394,6 +370,6 @@ class OpenFile:
                 raise FormatError("the index does not fit the data: it holds none of its records")
             return
         file, marker = self._open(), self.literal(FilePart.EOF)
-        file.seek(self.container_end(int(index.containers[-1])))
+        file.seek(self.block_end(int(index.containers[-1])))
         if file.read(len(marker)) not in (marker, b""):
             raise FormatError("the index does not fit the data: it does not hold its last records")

@@ -104,7 +104,7 @@ def list_folder(storage: Storage, name: str, folder: str, after: str, access: Ac
     """The next part of what lies directly in a folder of the storage with this name, in the order of the keys.
 
     A limited caller is shown the files that they may have, and the folders with such files anywhere below. The part
-    ends after `MAX_ROWS` rows, or `access.most_listed` decisions, even if these lead to no row.
+    ends after `MAX_ROWS` rows, or `access.listing_limit` decisions, even if these lead to no row.
 
     Raises:
         NotFound: if there is no such folder.
@@ -115,7 +115,7 @@ def list_folder(storage: Storage, name: str, folder: str, after: str, access: Ac
         if len(children) == MAX_ROWS:
             return FolderPage(children, access.seal(last))
         for key in _deciding(storage, child, after, access):
-            if decisions == access.most_listed:
+            if decisions == access.listing_limit:
                 return FolderPage(children, access.seal(last))
             decisions += 1
             if access.allows_whole("files", f"{name}/{key}"):

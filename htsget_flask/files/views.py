@@ -121,7 +121,7 @@ def _file_list(storage: Storage, storage_name: str, folder: str, access: Access)
         wanted,
         lambda key: access.allows_whole("files", f"{storage_name}/{key}"),
         access.seal,
-        access.most_listed,
+        access.listing_limit,
     )
     _record(access, len(page.entries), is_first=not wanted.after)
     base = f"{base_url(current_services().config, request)}files/{quote(storage_name)}/"
@@ -160,7 +160,7 @@ def _wants_json() -> bool:
 
 def _record(access: Access, shown: int, *, is_first: bool) -> None:
     if not shown and is_first:
-        access.require_sign_in_if_nothing_is_public("files", looked=True)
+        access.require_sign_in_if_nothing_is_public("files", listing_is_empty=True)
     access.record_listing("files", shown)
 
 

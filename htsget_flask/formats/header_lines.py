@@ -1,6 +1,6 @@
-"""Lines of the text of headers: contigs of VCF (VCFv4.3 1.4.7), tags of SAM (SAMv1 1.3).
+"""The lines of headers: contigs of VCF (VCFv4.3 1.4.7), tags of SAM (SAMv1 1.3).
 
-Time and memory are linear in the text, whatever it holds: attributes and tags that nobody reads are not kept.
+Time and memory are linear in the text, whatever it holds: attributes and tags that are not requested are skipped.
 """
 
 import re
@@ -10,33 +10,46 @@ from typing import NamedTuple
 # int() refuses texts of thousands of digits.
 _MAX_DIGITS = 18
 _PLAIN_VALUE = re.compile(r"[^,>]*")
+_CONTIG = b"##contig=<"
 
 
 class Contig(NamedTuple):
     """The attributes ID, IDX (BCF), length and md5 of a contig line as text; None for those that it lacks."""
 
     name: str
-    number: str | None
+    idx: str | None
     length: str | None
     md5: str | None
 
 
 def contigs(text: bytes | bytearray) -> Iterator[Contig]:
     """The contig lines of a VCF header that have an ID, in order."""
-    for line in _lines(text, b"##contig=<"):
+    for start, end in _lines(text, _CONTIG):
+        line = text[start + len(_CONTIG) : end].decode("utf-8", "replace")
         values = {name: value for name, value in _attributes(line) if name in ("ID", "IDX", "length", "md5")}
         if "ID" in values:
             yield Contig(values["ID"], values.get("IDX"), values.get("length"), values.get("md5"))
 
 
-def sam_tags(text: bytes, kind: str, *names: str) -> Iterator[list[str | None]]:
-    """The values of these tags in each line of a kind of a SAM header, None for those that it lacks.
+def sam_tags(
+    data: bytes | bytearray, kind: str, *names: str, start: int = 0, end: int | None = None
+) -> Iterator[list[str | None]]:
+    """The values of these tags in each line of a kind of the SAM header at `start` to `end` of the data.
 
-    Of a tag that a line has twice it is the first value.
+    None for those that the line lacks; of a tag that it has twice the first value.
     """
-    for line in _lines(text, f"@{kind}".encode()):
-        if line.startswith("\t"):
-            yield [_tag(line, name) for name in names]
+    find, tags = data.find, [f"\t{name}:".encode() for name in names]
+    for line_start, line_end in _lines(data, f"@{kind}\t".encode(), start, end):
+        values: list[str | None] = []
+        for tag in tags:
+            value_start = find(tag, line_start, line_end)
+            if value_start < 0:
+                values.append(None)
+                continue
+            value_start += len(tag)
+            tab = find(b"\t", value_start, line_end)
+            values.append(data[value_start : tab if tab >= 0 else line_end].decode("utf-8", "replace"))
+        yield values
 
 
 def number_of(text: str | None) -> int | None:
@@ -44,38 +57,31 @@ def number_of(text: str | None) -> int | None:
     return int(text) if text is not None and text.isdecimal() and len(text) <= _MAX_DIGITS else None
 
 
-def _lines(text: bytes | bytearray, prefix: bytes) -> Iterator[str]:
-    """What follows the prefix in each line that starts with it."""
-    line_start = b"\n" + prefix
-    place = 0 if text.startswith(prefix) else text.find(line_start) + len(b"\n")
-    while text.startswith(prefix, place):
-        end = text.find(b"\n", place)
-        end = len(text) if end < 0 else end
-        yield text[place + len(prefix) : end].decode("utf-8", "replace").rstrip("\r")
-        place = text.find(line_start, end) + len(b"\n") or len(text)
-
-
-def _tag(line: str, name: str) -> str | None:
-    start = line.find(f"\t{name}:")
-    if start < 0:
-        return None
-    start += len(name) + 2
-    end = line.find("\t", start)
-    return line[start : end if end >= 0 else None]
+def _lines(data: bytes | bytearray, prefix: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
+    """Where the lines in `start` to `end` of the data start and end that start with the prefix."""
+    end = len(data) if end is None else end
+    find, line_start = data.find, b"\n" + prefix
+    if not data.startswith(prefix, start, end):
+        start = find(line_start, start, end) + 1 or end
+    while start < end:
+        newline = find(b"\n", start, end)
+        line_end = newline if newline >= 0 else end
+        yield start, line_end - (data[line_end - 1] == 0x0D)
+        start = find(line_start, line_end, end) + 1 or end
 
 
 def _attributes(line: str) -> Iterator[tuple[str, str]]:
     """The attributes in a structured line, without the quotes of their values."""
-    place = 0
-    while (equals := line.find("=", place)) >= 0:
-        name = line[place:equals].rpartition(",")[2].strip()
+    position = 0
+    while (equals := line.find("=", position)) >= 0:
+        name = line[position:equals].rpartition(",")[2].strip()
         start = equals + 1
         if line.startswith('"', start):
             quote = line.find('"', start + 1)
             while quote >= 0 and line[quote - 1] == "\\":
                 quote = line.find('"', quote + 1)
-            place = quote + 1 if quote >= 0 else len(line)
+            position = quote + 1 if quote >= 0 else len(line)
         else:
             plain = _PLAIN_VALUE.match(line, start)
-            place = plain.end() if plain else len(line)
-        yield name, line[start:place].strip('"')
+            position = plain.end() if plain else len(line)
+        yield name, line[start:position].strip('"')

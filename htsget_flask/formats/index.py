@@ -83,6 +83,17 @@ class Index:
         """The virtual offset behind the last record that has a coordinate: those without follow. 0 for no record."""
         return int(self.extent[1])
 
+    def first_position(self, reference_id: int) -> int | None:
+        """A 0-based position at or before the first record of a reference, in its window; None without records."""
+        if reference_id >= self.reference_count:
+            return None
+        views = self.views
+        bins = self.bins[views.reference_bins[reference_id] : views.reference_bins[reference_id + 1]]
+        leaves = bins[bins >= first_bin(views.depth)]
+        if len(leaves):
+            return (int(leaves[0]) - first_bin(views.depth)) << views.min_shift
+        return 0 if len(bins) else None
+
     def chunks(self, reference_id: int, start: int, end: int | None) -> list[Chunk]:
         """The chunks that hold the records overlapping positions `start` to `end` (0-based, half-open; None: open).
 

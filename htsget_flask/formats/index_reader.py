@@ -14,7 +14,7 @@ import numpy.typing as npt
 from htsget_flask.errors import FormatError
 from htsget_flask.formats.binning import BAI_DEPTH, BAI_MIN_SHIFT, first_bin
 from htsget_flask.formats.index import Index
-from htsget_flask.formats.reference_numbers import check_count
+from htsget_flask.formats.references import check_count
 from htsget_flask.formats.unpacking import MAX_DATA, unpack
 
 _TABIX_HEADER_SIZE = 28

@@ -45,13 +45,13 @@ def plan(query: Query, file: OpenFile, *, block_size: int, is_signed: bool = Fal
 
 def ticket_key(query: Query, file: OpenFile) -> Hashable:
     """What decides over a plan, beside the versions of data and index; None where it is not worth keeping."""
-    if query.header_only or file.is_cram or query.regions is None or len(query.regions) > 1:
+    if query.header_only or not file.source.format.is_bgzf or query.regions is None or len(query.regions) > 1:
         return None
     return _windows(query.regions[0], file)
 
 
 def _pieces(regions: Sequence[Region] | None, file: OpenFile, *, is_signed: bool) -> Iterator[Piece]:
-    if file.is_cram:
+    if not file.source.format.is_bgzf:
         return _containers(regions, file)
     chunks = _chunks(regions, file, is_signed=is_signed)
     if is_signed:
@@ -105,7 +105,7 @@ def _chunks(regions: Sequence[Region] | None, file: OpenFile, *, is_signed: bool
     chunks: list[Chunk] = []
     index = file.index
     for region in regions:
-        if region.reference_name == UNPLACED and file.source.format.name == "BAM":
+        if region.reference_name == UNPLACED and file.source.format.has_unplaced_records:
             last = index.last_offset() or file.header.end
             chunks.append(Chunk(last, virtual_offset(file.tail, 0)))
             continue
@@ -139,7 +139,7 @@ def _containers(regions: Sequence[Region] | None, file: OpenFile) -> Iterator[Pi
     merged = coalesce(ranges)
     file.announce_reads([containers.start for containers in merged])
     for containers in merged:
-        if file.container_end(containers.start) > containers.end or containers.end > file.stat.size:
+        if file.block_end(containers.start) > containers.end or containers.end > file.stat.size:
             raise _misfit(file)
         yield containers
 
@@ -147,7 +147,7 @@ def _containers(regions: Sequence[Region] | None, file: OpenFile) -> Iterator[Pi
 def container_ranges(file: OpenFile, places: Sequence[int]) -> list[ByteRange]:
     """The bytes of the CRAM containers at these places of the index."""
     index = file.crai
-    return index.byte_ranges(places, file.container_end(int(index.containers[-1])))
+    return index.byte_ranges(places, file.block_end(int(index.containers[-1])))
 
 
 def reference_id_of(name: str, file: OpenFile) -> int | None:
@@ -158,7 +158,7 @@ def reference_id_of(name: str, file: OpenFile) -> int | None:
     """
     references = file.references
     if name in references:
-        return references[name]
+        return references[name].id
     message = f"{file.source.id!r} has no reference {name[:_LONGEST_QUOTED]!r}"
     if len(name) <= _LONGEST_SUGGESTED:
         twin = name.removeprefix("chr") if name.startswith("chr") else f"chr{name}"
@@ -179,7 +179,7 @@ def _split(span: ByteRange, file: OpenFile, block_size: int) -> Iterator[ByteRan
     start = span.start
     target = start - start % block_size + block_size
     while target < span.end:
-        cut = target if file.is_cram or file.source.storage.is_remote else file.block_start(target)
+        cut = target if not file.source.format.is_bgzf or file.source.storage.is_remote else file.block_start(target)
         if start < cut < span.end:
             yield ByteRange(start, cut)
             start = cut

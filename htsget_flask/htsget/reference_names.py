@@ -1,11 +1,9 @@
 """What a request calls a reference, where only the file's header can decide which one that is."""
 
-from htsget_flask.datasets.open_file import FilePart, OpenFile
+from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import InvalidInput, NotFound
-from htsget_flask.formats.checksums import READ_CHECKSUMS
 from htsget_flask.htsget.query import Query
 
-_CHECKSUM_COST = 150
 _MAX_NAMED = 5
 
 
@@ -34,17 +32,14 @@ def resolve(query: Query, file: OpenFile) -> Query:
 def _name_of(md5: str, name: str, file: OpenFile) -> str:
     """The name of the reference with a checksum; `name` is what the request calls it, if it does."""
     identifier = repr(file.source.id)
-    checksums = file.cached(
-        FilePart.HEADER, READ_CHECKSUMS[file.source.format.name], lambda found: _CHECKSUM_COST * len(found)
-    )
-    known = {reference: checksum.lower() for reference, checksum in checksums if checksum is not None}
-    if not known:
+    references = file.header.references
+    if not references.have_md5s:
         raise InvalidInput(f"the header of {identifier} has no checksums; use referenceName instead of referenceMD5")
     if name:
-        if known.get(name) != md5:
+        if name not in references or references[name].md5 != md5:
             raise InvalidInput(f"the header of {identifier} has no reference {name[:100]!r} with the MD5 {md5}")
         return name
-    names = [reference for reference, checksum in known.items() if checksum == md5]
+    names = [reference.name for reference in references.with_md5(md5)]
     if not names:
         raise NotFound(f"{identifier} has no reference with the MD5 {md5}")
     if len(names) > 1:

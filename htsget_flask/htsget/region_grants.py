@@ -8,8 +8,7 @@ from htsget_flask.datasets.open_file import FilePart, OpenFile
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, PermissionDenied
 from htsget_flask.formats.cram.recoder import Recoder
 from htsget_flask.formats.cram.region_filter import CramSource, select_recoded
-from htsget_flask.formats.reference_numbers import name_of
-from htsget_flask.formats.region_filter import Wanted, select
+from htsget_flask.formats.region_filter import RecordFilter, filter_records
 from htsget_flask.htsget.data_blocks import Piece, Records
 from htsget_flask.htsget.plan import container_ranges, reference_id_of
 from htsget_flask.htsget.query import UNPLACED, Query
@@ -39,7 +38,8 @@ def plan_records(query: Query, granted: RegionSet, file: OpenFile, bases: Librar
         name, start, end = region
         after = (before.end or 0) if name == before.reference_name else 0
         before = region
-        reference_id = file.references.get(name)
+        reference = file.references.get(name)
+        reference_id = None if reference is None else reference.id
         begin = None if reference_id is None else _begin(file, reference_id, region, bases)
         if reference_id is not None and begin is not None:
             begins.setdefault(reference_id, begin)
@@ -51,7 +51,7 @@ def plan_records(query: Query, granted: RegionSet, file: OpenFile, bases: Librar
 
 def _begin(file: OpenFile, reference_id: int, region: Region, bases: LibraryBases) -> int | None:
     """What orders the records of a region among those of other references; None where there are none."""
-    if not file.is_cram:
+    if file.source.format.is_bgzf:
         chunks = file.index.chunks(reference_id, region.start, region.end)
         return chunks[0].begin if chunks else None
     index = file.crai
@@ -81,16 +81,15 @@ def record_blocks(file: OpenFile, piece: Records, bases: LibraryBases, recoder: 
         NotFound: when there is no such piece.
         ServiceUnavailable: when CRAM cannot be decoded now, before anything is yielded.
     """
-    format_name, reference_id, start, end, after = file.source.format.name, *piece
-    name = name_of(file.references, reference_id)
-    if name is None:
+    format_, reference_id, start, end, after = file.source.format, *piece
+    reference = file.references.with_id(reference_id)
+    if reference is None:
         raise NotFound("there is no such data block")
-    wanted = Wanted(name.encode() if format_name == "VCF" else reference_id, start, end, after)
-    if file.is_cram:
+    wanted = RecordFilter(reference.name.encode() if format_.names_references else reference_id, start, end, after)
+    if format_.records is None:
         return _closing(file, partial(_recoded, file, wanted, bases, recoder))
-    return _closing(
-        file, partial(select, format_name, chunks=file.index.chunks(reference_id, start, end), wanted=wanted)
-    )
+    chunks = file.index.chunks(reference_id, start, end)
+    return _closing(file, partial(filter_records, format_.records, chunks=chunks, record_filter=wanted))
 
 
 def _closing(file: OpenFile, make: Callable[[BinaryIO], Iterator[bytes]]) -> Generator[bytes]:
@@ -102,7 +101,7 @@ def _closing(file: OpenFile, make: Callable[[BinaryIO], Iterator[bytes]]) -> Gen
 
 
 def _recoded(
-    file: OpenFile, wanted: Wanted, bases: LibraryBases, recoder: Recoder, content: BinaryIO
+    file: OpenFile, wanted: RecordFilter, bases: LibraryBases, recoder: Recoder, content: BinaryIO
 ) -> Iterator[bytes]:
     assert isinstance(wanted.reference, int)
     index, md5 = file.crai, file.checksum(wanted.reference)
@@ -116,7 +115,7 @@ def _recoded(
         return bases.letters(md5, start, end)
 
     return select_recoded(
-        CramSource(content, file.header.raw, file.source.key.rpartition("/")[2]),
+        CramSource(content, file.header, file.source.key.rpartition("/")[2]),
         container_ranges(file, places),
         wanted,
         letters,

@@ -13,8 +13,8 @@ from htsget_flask.auth.signed_urls import block_parts
 from htsget_flask.datasets.catalog import DataFile
 from htsget_flask.datasets.open_file import FilePart, OpenFile
 from htsget_flask.errors import Gone, NotFound, PermissionDenied, ServiceUnavailable
-from htsget_flask.formats import ENDPOINTS, FORMATS
 from htsget_flask.formats.binning import Chunk
+from htsget_flask.formats.table import ENDPOINTS, FORMATS
 from htsget_flask.htsget.data_blocks import BlockUrl, Piece, Records, from_path_segment, to_path_segment
 from htsget_flask.htsget.plan import plan, ticket_key
 from htsget_flask.htsget.query import Query, parse_get, parse_post, refuse_arguments

@@ -1,4 +1,4 @@
-"""Access control over HTTP: each route with and without a token, signed URLs, and what the log holds."""
+"""Access control over HTTP: each route with and without a token, signed URLs, and the audit log."""
 
 import base64
 import hashlib
@@ -46,7 +46,7 @@ def demo(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(demo: Path) -> Iterator[Path]:
-    """The data, with an audit log of its own for each test."""
+    """The data, with a new audit log for each test."""
     log = demo.parent / "audit.log"
     log.unlink(missing_ok=True)
     yield demo
@@ -65,7 +65,7 @@ RULES: list[dict[str, Any]] = [
 
 
 class TestTicketsNeedPermission:
-    def test_without_a_token_one_is_asked_for(self, folder: Path, issuer: Issuer) -> None:
+    def test_without_a_token_they_are_401(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, RULES)
         for path in (READS, VARIANTS, "/reads/none", "/variants/NA00001", f"{READS}?class=header"):
             answer = http.get(path, {"Origin": "https://igv.org"})
@@ -75,7 +75,7 @@ class TestTicketsNeedPermission:
             assert "WWW-Authenticate" in answer.headers["access-control-expose-headers"]
         assert http.post(READS, b"{}", {"Content-Type": "application/json"}).status == 401
 
-    def test_with_one_that_opens_them_all_records_come(self, folder: Path, issuer: Issuer, tmp_path: Path) -> None:
+    def test_with_access_they_have_all_records(self, folder: Path, issuer: Issuer, tmp_path: Path) -> None:
         http = guarded(folder, issuer, RULES, htsget={"never_inline": True})
         caller = Caller(http, issuer.token(scope="read write"))
         body = fetch(caller, READS)
@@ -84,18 +84,18 @@ class TestTicketsNeedPermission:
         groups = Caller(http, issuer.token("EdDSA", groups=["lab"]))
         assert fetch(groups, VARIANTS, referenceName="chr1", start=0, end=50_000)
 
-    def test_with_one_that_does_not_they_are_denied(self, folder: Path, issuer: Issuer) -> None:
+    def test_without_access_they_are_403(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, RULES)
         for token in (issuer.token(), issuer.token(scope="write"), issuer.token(groups=["lab"])):
             assert status(Caller(http, token).get(READS)) == (403, "PermissionDenied")
         assert status(Caller(http, issuer.token(scope="read")).get("/reads/none")) == (403, "PermissionDenied")
 
-    def test_or_hidden(self, folder: Path, issuer: Issuer) -> None:
+    def test_hidden_denials_are_404(self, folder: Path, issuer: Issuer) -> None:
         caller = Caller(guarded(folder, issuer, RULES, auth={"hide": True}), issuer.token(scope="write"))
         hidden, absent = caller.get(READS), caller.get("/reads/none")
         assert status(hidden) == (404, "NotFound")
         assert hidden.body.replace(b"NA00001", b"none") == absent.body
-        # An id that may be seen and is not there says the same, and no more.
+        # An absent id has the same answer for callers with access.
         everyone = Caller(guarded(folder, issuer, [{"ids": ["*"]}], auth={"hide": True}), issuer.token())
         assert everyone.get("/reads/none").body == absent.body
         assert b"it is at" not in everyone.get("/variants/NA00001").body
@@ -135,7 +135,7 @@ class TestTicketsNeedPermission:
                 token = issuer.token(ga4gh_passport_v1=[signer.visa(VISA)])
                 assert Caller(http, token).get(READS).status == expected, visa
 
-    def test_a_bad_token_is_refused_even_where_none_is_needed(self, folder: Path, issuer: Issuer) -> None:
+    def test_a_bad_token_is_refused_even_if_none_is_needed(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, [{"ids": ["*"], "public": True}])
         assert http.get(READS).status == 200
         for token in (issuer.token(exp=1), unsigned(issuer.claims(), {"alg": "none"}), "x"):
@@ -144,13 +144,13 @@ class TestTicketsNeedPermission:
             assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
             assert token.encode() not in answer.body or len(token) < 5
 
-    def test_a_token_in_the_query_is_none(self, folder: Path, issuer: Issuer) -> None:
+    def test_a_token_in_the_query_does_not_count(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, RULES)
         token = issuer.token(scope="read")
         for name in ("access_token", "token", "oauthToken", "Authorization"):
             assert http.get(f"{READS}?{name}={token}").status == 401
 
-    def test_what_is_public_needs_none(self, folder: Path, issuer: Issuer, tmp_path: Path) -> None:
+    def test_public_datasets_need_no_token(self, folder: Path, issuer: Issuer, tmp_path: Path) -> None:
         http = guarded(folder, issuer, [{"ids": ["NA*"], "public": True}], htsget={"never_inline": True})
         assert records(fetch(http, READS), "BAM", tmp_path) == truth(folder / "NA00001.bam", "BAM", None)
         assert http.get(VARIANTS).status == 401
@@ -159,7 +159,7 @@ class TestTicketsNeedPermission:
 class TestEveryRouteHasAGuard:
     OPEN = ("/health", "/service-info", "/services", "/services/types", "/reads/service-info", "/variants/service-info")
 
-    def test_those_that_tell_nothing_are_open(self, folder: Path, issuer: Issuer) -> None:
+    def test_some_are_public(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, [{"ids": ["none"]}], files=FILES)
         for path in (*self.OPEN, "/", "/page/static/page.js"):
             assert http.get(path).status == 200, path
@@ -180,40 +180,40 @@ class TestEveryRouteHasAGuard:
         guarded(folder, issuer, RULES, files=FILES)
         return folder.parent / f"{folder.name}.yaml"
 
-    def test_a_route_without_one_is_an_error_at_the_start(self, folder: Path, issuer: Issuer) -> None:
+    def test_a_route_without_a_guard_is_an_error_at_the_start(self, folder: Path, issuer: Issuer) -> None:
         app = create_app(read_config(self.config(folder, issuer)))
         assert set(app.view_functions) <= set(GUARDS)
         app.add_url_rule("/new", "new", lambda: "x")
         with pytest.raises(LookupError, match="new"):
             guard(app, app.extensions[EXTENSION])
 
-    def test_a_view_that_forgets_to_ask_gives_no_answer(
+    def test_the_answer_of_a_view_without_a_decision_is_not_sent(
         self, folder: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = self.config(folder, issuer)
         app = create_app(read_config(path))
-        asked = []
+        calls = []
         for name in ("htsget.get_ticket_reads", "page.get_datasets"):
             assert name in app.view_functions
-        present = app.extensions[EXTENSION]
+        services = app.extensions[EXTENSION]
         app.view_functions.clear()
 
-        def forgets(services: Any, environ: Any, **arguments: Any) -> Any:
+        def careless(services: Any, environ: Any, **arguments: Any) -> Any:
             from htsget_flask.web.answer import answer_with
 
-            asked.append(arguments)
+            calls.append(arguments)
             return answer_with(b"secret", {})
 
-        app.view_functions["htsget.get_ticket_reads"] = View(forgets)
+        app.view_functions["htsget.get_ticket_reads"] = View(careless)
         app.view_functions["page.get_datasets"] = lambda: "secret"
-        guard(app, present)
+        guard(app, services)
         for url in (READS, "/page/datasets"):
             with app.test_client().get(url, headers={"Authorization": f"Bearer {issuer.token()}"}) as answer:
                 assert answer.status_code == 500
                 assert b"secret" not in answer.get_data()
-        assert asked
+        assert calls
 
-    def test_head_is_as_get(self, folder: Path, issuer: Issuer) -> None:
+    def test_head_has_the_guards_of_get(self, folder: Path, issuer: Issuer) -> None:
         app = create_app(read_config(self.config(folder, issuer)))
         for path in (READS, "/files/data/NA00001.bam", "/blocks/a/0-1/reads/BAM/NA00001"):
             with app.test_client().head(path) as answer:
@@ -246,17 +246,17 @@ class TestDataBlocksAreSigned:
         assert (answer.status, answer.body) == (206, whole)
         assert caller.get(url, {"Range": f"bytes={len(whole)}-"}).status == 416
 
-    def test_another_piece_version_format_or_dataset_is_another_url(self, caller: Caller) -> None:
+    def test_another_block_version_format_or_dataset_is_another_url(self, caller: Caller) -> None:
         first, second = (urlsplit(url) for url in self.urls(caller)[:2])
         assert caller.get(f"{first.path}?{second.query}").status == 403
-        _, _, etag, piece, *rest = second.path.split("/")
+        _, _, etag, block, *rest = second.path.split("/")
         for path in (
             f"/blocks/{etag}/0-10/{'/'.join(rest)}",
-            f"/blocks/{etag}0/{piece}/{'/'.join(rest)}",
-            f"/blocks/{etag}/{piece}/reads/CRAM/NA00001",
-            f"/blocks/{etag}/{piece}/reads/BAM/NA00002",
-            f"/blocks/{etag}/{piece}/variants/BAM/NA00001",
-            f"/blocks/{etag}/{piece}/variants/VCF/cohort",
+            f"/blocks/{etag}0/{block}/{'/'.join(rest)}",
+            f"/blocks/{etag}/{block}/reads/CRAM/NA00001",
+            f"/blocks/{etag}/{block}/reads/BAM/NA00002",
+            f"/blocks/{etag}/{block}/variants/BAM/NA00001",
+            f"/blocks/{etag}/{block}/variants/VCF/cohort",
             "/files/data/NA00001.bam",
         ):
             assert caller.get(f"{path}?{second.query}").status == 403, path
@@ -266,21 +266,21 @@ class TestDataBlocksAreSigned:
     def test_any_changed_byte_is_refused(self, caller: Caller, data: st.DataObject) -> None:
         parts = urlsplit(self.urls(caller)[1])
         url = f"{parts.path}?{parts.query}"
-        place = data.draw(st.integers(len("/blocks/"), len(url) - 1))
-        byte = data.draw(st.sampled_from("abcXYZ019-_.~/&=").filter(lambda one: one != url[place]))
-        answer = caller.get(url[:place] + byte + url[place + 1 :])
-        # A byte of the path may also make it the path of nothing.
-        assert answer.status in (403, 404), (url, place, byte)
-        if place > url.index("?"):
+        index = data.draw(st.integers(len("/blocks/"), len(url) - 1))
+        byte = data.draw(st.sampled_from("abcXYZ019-_.~/&=").filter(lambda one: one != url[index]))
+        answer = caller.get(url[:index] + byte + url[index + 1 :])
+        # A changed path may also match no route.
+        assert answer.status in (403, 404), (url, index, byte)
+        if index > url.index("?"):
             assert answer.status == 403
 
-    def test_one_that_has_expired(self, folder: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_expired_one(self, folder: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
         now = time.time()
         http = guarded(folder, issuer, RULES, htsget={"never_inline": True}, auth={"expires": 60})
         caller = Caller(http, issuer.token(scope="read"))
         url = self.urls(caller)[0]
         assert caller.get(url).status == 200
-        monkeypatch.setattr(http.client.application.extensions[EXTENSION].gate.links, "_clock", lambda: now + 61)
+        monkeypatch.setattr(http.client.application.extensions[EXTENSION].gate.url_signer, "_clock", lambda: now + 61)
         assert status(caller.get(url)) == (403, "PermissionDenied")
 
     def test_secrets_can_be_changed(self, folder: Path, issuer: Issuer) -> None:
@@ -296,7 +296,7 @@ class TestDataBlocksAreSigned:
         after = self.urls(Caller(both, issuer.token(scope="read")))[0]
         assert guarded(folder, issuer, RULES, htsget=never, auth={"secrets": [new]}).get(after).status == 200
 
-    def test_tickets_of_callers_alike_are_alike(self, caller: Caller, folder: Path, issuer: Issuer) -> None:
+    def test_tickets_of_a_caller_are_the_same_for_a_while(self, caller: Caller, folder: Path, issuer: Issuer) -> None:
         assert self.urls(caller) == self.urls(caller)
 
 
@@ -315,10 +315,10 @@ class TestPlainFiles:
     def test_are_redirected_to_only_after_the_decision(
         self, folder: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        asked = []
+        keys = []
 
         def redirect_url(storage: LocalStorage, key: str, version: Stat) -> str:
-            asked.append(key)
+            keys.append(key)
             return f"https://bucket.example.org/{key}?X-Amz-Signature=1"
 
         monkeypatch.setattr(LocalStorage, "redirect_url", redirect_url)
@@ -326,11 +326,11 @@ class TestPlainFiles:
         path = "/files/data/NA00001.bam"
         assert http.get(path).status == 401
         assert Caller(http, issuer.token()).get(path).status == 403
-        assert asked == []
+        assert keys == []
         answer = Caller(http, issuer.token(scope="read")).get(path)
-        assert (answer.status, asked) == (307, ["NA00001.bam"])
+        assert (answer.status, keys) == (307, ["NA00001.bam"])
 
-    def test_listings_hold_what_may_be_seen(self, folder: Path, issuer: Issuer) -> None:
+    def test_listings_hold_only_what_is_granted(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, RULES, files=FILES)
 
         def keys(token: str | None, query: str = "?limit=1000") -> list[str]:
@@ -341,7 +341,7 @@ class TestPlainFiles:
         assert keys(issuer.token(scope="read"), "?limit=2") == ["NA00001.bam", "NA00001.bam.bai"]
         assert keys(issuer.token()) == []
 
-    def test_where_no_rule_lists_any_without_a_token_one_is_asked_for(
+    def test_listings_without_a_token_are_401_if_nothing_is_public(
         self, folder: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         regions = [{"reference": "chr1"}]
@@ -363,7 +363,7 @@ class TestPlainFiles:
             assert (line["endpoint"], line["id"], line["decision"]) == ("files", None, "denied")
 
 
-class TestFoldersShowWhatMayBeSeen:
+class TestFoldersShowOnlyWhatIsGranted:
     FILES = ("a/b/x.bam", "a/c/y.bam", "d/z.bam", "e.bam", "f/.hidden", "g/h/i.txt")
 
     @pytest.fixture
@@ -374,7 +374,7 @@ class TestFoldersShowWhatMayBeSeen:
             path.write_bytes(b"x")
         return tmp_path / "data"
 
-    def test_only(self, tree: Path, issuer: Issuer) -> None:
+    def test_for_each_caller(self, tree: Path, issuer: Issuer) -> None:
         rules: list[dict[str, Any]] = [
             {"ids": ["data/a/c/*", "data/e.bam"], "scopes": ["read"]},
             {"ids": ["data/g/*"], "public": True},
@@ -395,11 +395,11 @@ class TestFoldersShowWhatMayBeSeen:
                     assert links(answer) == folders[folder]
                     assert line["reason"] == f"{len(folders[folder])} shown"
                 else:
-                    # What is there and what is not look the same.
+                    # Hidden and absent folders look the same.
                     assert (answer.status, answer.body) == (404, other.get("/files/data/absent/").body)
                     assert line["reason"] == "0 shown"
 
-    def test_a_slash_is_added_for_callers_that_may_have_the_key(self, tree: Path, issuer: Issuer) -> None:
+    def test_a_slash_is_added_for_callers_with_access_to_the_key(self, tree: Path, issuer: Issuer) -> None:
         http = guarded(tree, issuer, [{"ids": ["data/a*"], "scopes": ["read"]}], files=FILES)
         reader, other = Caller(http, issuer.token(scope="read")), Caller(http, issuer.token())
         assert [reader.get(f"/files/data/{path}").status for path in ("a", "a/b", "absent", "d")] == [
@@ -413,21 +413,21 @@ class TestFoldersShowWhatMayBeSeen:
 
 
 def links(answer: Response) -> list[str]:
-    """The relative URLs of a folder's page, but for those of its parent and its next part."""
+    """The relative URLs in a folder's page, except for those of its parent and its next page."""
     assert answer.status == 200, answer
-    found = re.findall('<a href="([^"]+)"', answer.body.decode())
-    return [link for link in found if link != "../" and not link.startswith("?")]
+    hrefs = re.findall('<a href="([^"]+)"', answer.body.decode())
+    return [link for link in hrefs if link != "../" and not link.startswith("?")]
 
 
-class TestListsAskAPolicyServiceSoOften:
+class TestListsRequestABoundedNumberOfDecisions:
     FILES = 250
 
     @pytest.fixture
     def many(self, tmp_path: Path) -> Path:
         folder = tmp_path / "data"
         folder.mkdir()
-        for place in range(self.FILES):
-            (folder / f"s{place:03}.bam").write_bytes(b"x")
+        for number in range(self.FILES):
+            (folder / f"s{number:03}.bam").write_bytes(b"x")
         return folder
 
     @pytest.fixture
@@ -437,7 +437,7 @@ class TestListsAskAPolicyServiceSoOften:
 
     def http(self, many: Path, issuer: Issuer, served: Issuer, shown: Sequence[str]) -> FlaskHttp:
         # Ids are `s000` for a dataset, `data/s000.bam` for a file.
-        served.decide = lambda asked: {"result": asked["id"].removeprefix("data/").removesuffix(".bam") in shown}
+        served.decide = lambda request: {"result": request["id"].removeprefix("data/").removesuffix(".bam") in shown}
         policy = {"url": f"{served.url}/v1/data/htsget", "cache": 0}
         return guarded(many, issuer, [], files=FILES, auth={"policy": policy})
 
@@ -446,20 +446,20 @@ class TestListsAskAPolicyServiceSoOften:
         pages: list[list[str]] = []
         cursor: str | None = ""
         while cursor is not None:
-            served.questions.clear()
+            served.policy_inputs.clear()
             page = json.loads(caller.get(f"/files/data/?limit=2{cursor and '&cursor=' + cursor}").body)
-            assert len(served.questions) <= 100
+            assert len(served.policy_inputs) <= 100
             pages.append([file["key"][:4] for file in page["files"]])
             cursor = page["cursor"]
-            # It may be behind a file that is not to be known.
+            # It may name a file that the caller must not know.
             if cursor is not None:
                 assert b"bam" not in base64.urlsafe_b64decode(cursor)
         assert pages == [["s042"], ["s150", "s151"], ["s152"]]
-        made_up = base64.urlsafe_b64encode(b"s149.bam").decode()
-        assert status(caller.get(f"/files/data/?cursor={made_up}")) == (400, "InvalidInput")
+        forged = base64.urlsafe_b64encode(b"s149.bam").decode()
+        assert status(caller.get(f"/files/data/?cursor={forged}")) == (400, "InvalidInput")
 
     def test_folders(self, tmp_path: Path, issuer: Issuer, served: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(PolicyAuthorizer, "most_listed", 10)
+        monkeypatch.setattr(PolicyAuthorizer, "listing_limit", 10)
         folder = tmp_path / "data"
         for number in range(25):
             (folder / f"t{number // 13}").mkdir(parents=True, exist_ok=True)
@@ -469,20 +469,20 @@ class TestListsAskAPolicyServiceSoOften:
         pages: list[list[str]] = []
         query: str | None = ""
         while query is not None:
-            served.questions.clear()
+            served.policy_inputs.clear()
             answer = caller.get(f"/files/data/{query}")
-            assert len(served.questions) <= 10
+            assert len(served.policy_inputs) <= 10
             pages.append(links(answer))
             following = re.search(r'href="(\?after=[^"]+)"', answer.body.decode())
             query = following and following[1]
         assert pages == [[], [], ["t1/", "z.bam"]]
-        made_up = base64.urlsafe_b64encode(b"t1/s19.bam").decode()
-        assert status(caller.get(f"/files/data/?after={made_up}")) == (400, "InvalidInput")
+        forged = base64.urlsafe_b64encode(b"t1/s19.bam").decode()
+        assert status(caller.get(f"/files/data/?after={forged}")) == (400, "InvalidInput")
 
-    def test_files_for_nobody(self, many: Path, issuer: Issuer, served: Issuer) -> None:
+    def test_files_without_a_grant(self, many: Path, issuer: Issuer, served: Issuer) -> None:
         http = self.http(many, issuer, served, [])
         assert status(http.get("/files/data/?limit=1")) == (401, "InvalidAuthentication")
-        assert len(served.questions) == 100
+        assert len(served.policy_inputs) == 100
         assert [line["decision"] for line in audit(many)] == ["denied"]
         assert Caller(http, issuer.token()).get("/files/data/?limit=1").status == 200
 
@@ -491,18 +491,18 @@ class TestListsAskAPolicyServiceSoOften:
         pages: list[list[str]] = []
         url: str | None = "/page/datasets"
         while url is not None:
-            served.questions.clear()
+            served.policy_inputs.clear()
             page = json.loads(caller.get(url).body)
-            assert len(served.questions) <= 100
+            assert len(served.policy_inputs) <= 100
             pages.append([one["id"] for one in page["datasets"]])
             assert page["total"] is None
             cursor = page["cursor"]
-            # A number would tell how many there are that may not be seen.
+            # A number would reveal how many datasets are hidden.
             assert cursor is None or (len(cursor) > 60 and not base64.urlsafe_b64decode(cursor).isdigit())
             url = None if cursor is None else f"/page/datasets?cursor={cursor}"
         assert pages == [["s042"], ["s150"], []]
-        made_up = base64.urlsafe_b64encode(b"100").decode()
-        assert status(caller.get(f"/page/datasets?cursor={made_up}")) == (400, "InvalidInput")
+        forged = base64.urlsafe_b64encode(b"100").decode()
+        assert status(caller.get(f"/page/datasets?cursor={forged}")) == (400, "InvalidInput")
         assert json.loads(caller.get("/page/datasets?search=s04").body)["total"] == 1
 
 
@@ -522,17 +522,17 @@ class TestSequences:
 
 
 class TestThePage:
-    def ask(self, caller: Caller, path: str) -> Any:
+    def content(self, caller: Caller, path: str) -> Any:
         answer = caller.get(path)
         assert answer.status == 200, answer
         return json.loads(answer.body)
 
     def ids(self, caller: Caller, path: str = "/page/datasets") -> list[str]:
-        found = self.ask(caller, path)
-        assert found["total"] == len(found["datasets"])
-        return [dataset["id"] for dataset in found["datasets"]]
+        page = self.content(caller, path)
+        assert page["total"] == len(page["datasets"])
+        return [dataset["id"] for dataset in page["datasets"]]
 
-    def test_lists_what_may_be_seen(self, folder: Path, issuer: Issuer) -> None:
+    def test_lists_only_what_is_granted(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, RULES, files=FILES)
         assert self.ids(Caller(http, None)) == []
         assert self.ids(Caller(http, issuer.token(scope="read"))) == ["NA00001"]
@@ -540,7 +540,7 @@ class TestThePage:
         assert sorted(self.ids(both)) == ["NA00001", "cohort"]
         assert self.ids(both, "/page/datasets?search=cohort") == ["cohort"]
 
-    def test_a_dataset_that_may_not_be_seen_does_not_exist(self, folder: Path, issuer: Issuer) -> None:
+    def test_a_hidden_dataset_does_not_exist(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, RULES, files=FILES)
         caller = Caller(http, issuer.token(scope="read"))
         hidden, absent = (caller.get(f"/page/dataset?id={name}") for name in ("cohort", "absent"))
@@ -555,7 +555,7 @@ class TestThePage:
         entry = {"id": "NA00001", "reads": reads, "tracks": [track]}
         plain = {"ids": ["data/demo.fa", "data/cohort.vcf.gz"], "endpoints": ["files"]}
         http = guarded(folder, issuer, [*RULES, plain], files=FILES, datasets=[entry])
-        dataset = self.ask(Caller(http, issuer.token(scope="read")), "/page/dataset?id=NA00001")
+        dataset = self.content(Caller(http, issuer.token(scope="read")), "/page/dataset?id=NA00001")
         urls = [dataset["reference"][name] for name in ("fastaURL", "indexURL")]
         urls += [dataset["tracks"][0][name] for name in ("url", "indexURL")]
         for url in urls:
@@ -572,34 +572,34 @@ class TestThePage:
         track = {"ids": ["data/cohort.vcf.gz"], "endpoints": ["files"]}
         for rules, count in (([reads], 1), ([reads, track], 2), ([reads | region], 1), ([reads | region, track], 2)):
             http = guarded(folder, issuer, rules, files=FILES, datasets=[entry])
-            dataset = self.ask(Caller(http, issuer.token()), "/page/dataset?id=NA00001")
+            dataset = self.content(Caller(http, issuer.token()), "/page/dataset?id=NA00001")
             assert [one["url"] for one in dataset["tracks"]][-1] == "https://data.example.org/x.bw"
             assert len(dataset["tracks"]) == count
             assert ("cohort" in json.dumps(dataset)) == (count == 2)
 
-    def test_a_reference_beside_the_data_is_a_file_that_needs_a_grant(self, folder: Path, issuer: Issuer) -> None:
+    def test_a_reference_next_to_the_data_is_a_file_that_needs_a_grant(self, folder: Path, issuer: Issuer) -> None:
         regions = [{"reference": "chr1", "start": 0, "end": 9000}]
         limited = {"ids": ["*"], "endpoints": ["reads", "files"], "regions": regions}
         for rule in (limited, {"ids": ["*"], "endpoints": ["reads"]}, {"ids": ["NA00001"]}):
             http = guarded(folder, issuer, [rule], files=FILES)
-            dataset = self.ask(Caller(http, issuer.token()), "/page/dataset?id=NA00001")
+            dataset = self.content(Caller(http, issuer.token()), "/page/dataset?id=NA00001")
             assert "demo.fa" not in json.dumps(dataset)
             assert dataset["reference"]["format"] == "chromsizes"
-        # One that the configuration names is meant for all who may see the dataset.
+        # A reference in the configuration is for all callers with access to the dataset.
         reads = {"BAM": {"storage": "data", "key": "NA00001.bam"}}
         entry = {"id": "NA00001", "reads": reads, "genome": {"storage": "data", "fasta": "demo.fa"}}
         http = guarded(folder, issuer, [limited], files=FILES, datasets=[entry])
-        dataset = self.ask(Caller(http, issuer.token()), "/page/dataset?id=NA00001")
+        dataset = self.content(Caller(http, issuer.token()), "/page/dataset?id=NA00001")
         assert http.get(dataset["reference"]["fastaURL"]).status == 200
 
     def test_a_table_of_lengths_is_signed(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, RULES)
-        dataset = self.ask(Caller(http, issuer.token(scope="read")), "/page/dataset?id=NA00001")
+        dataset = self.content(Caller(http, issuer.token(scope="read")), "/page/dataset?id=NA00001")
         url = dataset["reference"]["fastaURL"]
         assert http.get(url).body.startswith(b"chr1\t")
         assert http.get(url.replace("NA00001", "cohort")).status == 403
 
-    def test_that_has_the_references_of_the_endpoints_that_are_open(
+    def test_a_table_has_the_references_of_the_granted_endpoints(
         self, folder: Path, issuer: Issuer, tmp_path: Path
     ) -> None:
         data = tmp_path / "data"
@@ -616,7 +616,7 @@ class TestThePage:
         http = guarded(data, issuer, [limited, whole], datasets=[entry])
         urls, tables = [], []
         for subject in ("bob", "ada"):
-            dataset = self.ask(Caller(http, issuer.token(sub=subject)), "/page/dataset?id=both")
+            dataset = self.content(Caller(http, issuer.token(sub=subject)), "/page/dataset?id=both")
             urls.append(dataset["reference"]["fastaURL"])
             tables.append(http.get(urls[-1]).body)
         assert tables[0] == b"decoy\t1000\n" + tables[1]
@@ -627,13 +627,13 @@ class TestThePage:
     def test_a_grant_of_regions_opens_the_page_there(self, folder: Path, issuer: Issuer) -> None:
         rules = [{"ids": ["*"], "regions": [{"reference": "chr1", "start": 10_000, "end": 12_000}]}]
         http = guarded(folder, issuer, rules, files=FILES)
-        dataset = self.ask(Caller(http, issuer.token()), "/page/dataset?id=NA00001")
+        dataset = self.content(Caller(http, issuer.token()), "/page/dataset?id=NA00001")
         assert dataset["locus"] == "chr1:10001-12000"
 
     def parts(self, track: Mapping[str, Any]) -> list[tuple[object, ...]]:
         return [tuple(part[name] for name in ("chr", "start", "end", "name")) for part in track["features"]]
 
-    def test_that_marks_what_is_granted(self, folder: Path, issuer: Issuer) -> None:
+    def test_marks_the_granted_regions(self, folder: Path, issuer: Issuer) -> None:
         one, other, unknown = (
             {"reference": name, "start": start, "end": end}
             for name, start, end in (("chr1", 10_000, 12_000), ("chr2", 500, None), ("hidden", 0, 9))
@@ -651,7 +651,7 @@ class TestThePage:
         rules: list[dict[str, Any]] = [{"ids": ["*"], "regions": [one, other, unknown]}]
         http = guarded(folder, issuer, rules, files=FILES)
         for dataset_id in ("NA00001", "cohort"):
-            dataset = self.ask(Caller(http, issuer.token()), f"/page/dataset?id={dataset_id}")
+            dataset = self.content(Caller(http, issuer.token()), f"/page/dataset?id={dataset_id}")
             (track,) = dataset["access"]
             assert track["name"] == "Access"
             assert self.parts(track) == expected
@@ -659,7 +659,7 @@ class TestThePage:
         files = {"reads": ("BAM", "NA00001.bam"), "variants": ("VCF", "cohort.vcf.gz")}
         entry = {
             "id": "both",
-            **{kind: {form: {"storage": "data", "key": key}} for kind, (form, key) in files.items()},
+            **{kind: {format_name: {"storage": "data", "key": key}} for kind, (format_name, key) in files.items()},
         }
         reads, whole = {**rules[0], "endpoints": ["reads"]}, {"ids": ["*"], "endpoints": ["variants"]}
         for second, names in (
@@ -669,34 +669,34 @@ class TestThePage:
             ({**whole, "ids": ["x"]}, ["Access"]),
         ):
             http = guarded(folder, issuer, [reads, second], datasets=[entry])
-            dataset = self.ask(Caller(http, issuer.token()), "/page/dataset?id=both")
+            dataset = self.content(Caller(http, issuer.token()), "/page/dataset?id=both")
             assert [track["name"] for track in dataset["access"]] == names
             assert self.parts(dataset["access"][0]) == expected
 
-    def test_or_says_that_it_is_too_much_to_mark(self, folder: Path, issuer: Issuer) -> None:
+    def test_says_if_there_are_too_many_regions_to_mark(self, folder: Path, issuer: Issuer) -> None:
         regions = [{"reference": "chr1", "start": start, "end": start + 1} for start in range(0, 30_000, 3)]
         for count in (9_000, 10_000):
             http = guarded(folder, issuer, [{"ids": ["*"], "regions": regions[:count]}], files=FILES)
-            dataset = self.ask(Caller(http, issuer.token()), "/page/dataset?id=NA00001")
+            dataset = self.content(Caller(http, issuer.token()), "/page/dataset?id=NA00001")
             assert [len(track["features"]) > 18_000 for track in dataset["access"]] == [True] * (count == 9_000)
             assert ("too many to be marked" in (dataset["note"] or "")) == (count == 10_000)
 
-    def test_and_marks_nothing_where_all_is_open(self, folder: Path, issuer: Issuer) -> None:
+    def test_marks_nothing_if_everything_is_granted(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, [{"ids": ["*"]}], files=FILES)
-        assert self.ask(Caller(http, issuer.token()), "/page/dataset?id=NA00001")["access"] == []
+        assert self.content(Caller(http, issuer.token()), "/page/dataset?id=NA00001")["access"] == []
 
-    def test_but_no_plain_file_of_data(self, folder: Path, issuer: Issuer) -> None:
+    def test_a_grant_of_regions_shows_no_plain_files_of_data(self, folder: Path, issuer: Issuer) -> None:
         tracks = [{"storage": "data", "key": "cohort.vcf.gz"}, {"url": "https://data.example.org/x.bw"}]
         entry = {"id": "one", "reads": {"BAM": {"storage": "data", "key": "NA00001.bam"}}, "tracks": tracks}
         entry["reads"]["CRAM"] = {"storage": "data", "key": "NA00001.cram"}  # type: ignore[index]
         rules = [{"ids": ["*"], "regions": [{"reference": "chr1"}]}]
         http = guarded(folder, issuer, rules, files=FILES, datasets=[entry])
-        dataset = self.ask(Caller(http, issuer.token()), "/page/dataset?id=one")
+        dataset = self.content(Caller(http, issuer.token()), "/page/dataset?id=one")
         assert [track["url"] for track in dataset["tracks"]] == ["https://data.example.org/x.bw"]
         assert [file["format"] for file in dataset["files"] if file["track"] is None] == ["CRAM"]
         assert "cram" not in json.dumps([file["track"] for file in dataset["files"]])
 
-    def test_says_so_over_https(self, folder: Path, issuer: Issuer) -> None:
+    def test_hsts_over_https(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, RULES, trusted_proxies=1)
         for target in ("/", READS, "/nowhere"):
             assert "strict-transport-security" not in http.get(target).headers
@@ -735,7 +735,9 @@ class TestTheAuditLog:
             assert part not in text
         assert "signature" not in text.replace("no valid signature", "")
 
-    def test_that_is_full_lets_nobody_in(self, folder: Path, issuer: Issuer, caplog: pytest.LogCaptureFixture) -> None:
+    def test_when_it_is_full_requests_fail(
+        self, folder: Path, issuer: Issuer, caplog: pytest.LogCaptureFixture
+    ) -> None:
         settings = {"files": FILES, "htsget": {"never_inline": True}}
         ticket = fetch_ticket(guarded(folder, issuer, [{"ids": ["*"], "public": True}], **settings), READS)
         rules = [{"ids": ["*"], "public": True}]
@@ -752,10 +754,10 @@ class TestTheAuditLog:
             assert status(answer) == (503, "ServiceUnavailable"), path
             assert answer.headers["retry-after"]
         assert status(http.get(READS, {"Authorization": "Bearer x"})) == (503, "ServiceUnavailable")
-        # The reason once, not with each request.
+        # The reason is logged once, not for each request.
         assert [record.message.count("No space left on device") for record in caplog.records] == [1]
 
-    def test_says_where_a_request_came_from(self, folder: Path, issuer: Issuer) -> None:
+    def test_has_the_origin_of_each_request(self, folder: Path, issuer: Issuer) -> None:
         headers = {"X-Request-ID": "abc-1", "X-Forwarded-For": "198.51.100.9"}
         for proxies in (0, 1):
             http = guarded(folder, issuer, RULES, files=FILES, htsget={"never_inline": True}, trusted_proxies=proxies)
@@ -767,14 +769,14 @@ class TestTheAuditLog:
             lines = [(line["address"], line["request"] == "abc-1") for line in audit(folder)]
             assert lines == [("198.51.100.9", True) if proxies else ("127.0.0.1", False)] * 5
 
-    def test_a_failure_is_on_record_too(self, folder: Path, issuer: Issuer) -> None:
+    def test_has_failures(self, folder: Path, issuer: Issuer) -> None:
         gone = [{"issuer": issuer.url, "audience": "htsget", "jwks": "http://127.0.0.1:1/jwks"}]
         http = guarded(folder, issuer, [{"ids": ["*"], "public": True}], auth={"issuers": gone})
         answer = Caller(http, issuer.token()).get(READS)
         assert status(answer) == (503, "ServiceUnavailable")
         assert [line["decision"] for line in audit(folder)] == ["failed"]
 
-    def test_a_failure_of_the_policy_service_too(self, folder: Path, issuer: Issuer) -> None:
+    def test_has_failures_of_the_policy_service(self, folder: Path, issuer: Issuer) -> None:
         policy = {"url": "http://127.0.0.1:1/", "timeout": 1}
         caller = Caller(guarded(folder, issuer, [], files=FILES, auth={"policy": policy}), issuer.token())
         for path in (READS, "/page/datasets", "/page/dataset?id=NA00001", "/files/data/"):
@@ -796,26 +798,26 @@ class TestOddClaims:
         [{"sub": "a\ud800b"}, {"level": 2**70}, {"level": -(2**70)}, {"name": "\udfff"}, {"deep": "[" * 300}],
         ids=["subject", "number", "negative", "text", "depth"],
     )
-    def test_are_told_to_the_policy_service(
+    def test_are_sent_to_the_policy_service(
         self, folder: Path, issuer: Issuer, served: Issuer, claims: dict[str, Any]
     ) -> None:
         if "deep" in claims:
             claims = {"deep": json.loads(claims["deep"] + "]" * 300)}
-        served.decide = lambda asked: {"result": claims.items() <= asked["claims"].items()}
+        served.decide = lambda request: {"result": claims.items() <= request["claims"].items()}
         policy = {"url": f"{served.url}/v1/data/htsget", "cache": 0}
         caller = Caller(guarded(folder, issuer, [], auth={"policy": policy}), issuer.token(**claims))
         assert caller.get(READS).status == 200
         (line,) = audit(folder)
         assert (line["decision"], line["subject"]) == ("allowed", "a?b" if "sub" in claims else "ada")
 
-    def test_are_no_failure_of_rules(self, folder: Path, issuer: Issuer) -> None:
+    def test_do_not_fail_with_rules(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, [{"ids": ["*"]}])
         assert Caller(http, issuer.token(sub="\ud800", level=2**70)).get(READS).status == 200
         assert status(Caller(http, issuer.token(exp=10**400)).get(READS)) == (401, "InvalidAuthentication")
         assert [line["decision"] for line in audit(folder)] == ["allowed", "denied"]
 
 
-def test_without_access_control_nothing_is_signed_or_asked(folder: Path, issuer: Issuer) -> None:
+def test_without_access_control_nothing_is_signed(folder: Path, issuer: Issuer) -> None:
     from tests.support.app import http_for
 
     http = http_for(folder, htsget={"never_inline": True})

@@ -217,7 +217,7 @@ class TestWhatIsOutsideIsEmpty:
             line = audit(case.folder)[-1]
             assert (line["decision"], line["reason"]) == (
                 "allowed",
-                "rules[0], which is limited to other regions: no records of those outside",
+                "rules[0], which is limited to other regions: without records of these",
             )
         regions = [{"referenceName": n, "start": start, "end": end} for n, start, end in (grant, outside)]
         body = fetch(caller, case.ticket_path, method="POST", json={"format": case.format, "regions": regions})

@@ -94,34 +94,34 @@ def server(serve: Serve, demo_folder: Path, issuer: Issuer, tmp_path_factory: py
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_token_in_any_log(server: Server) -> Iterator[None]:
-    """After all of these tests, with all their tokens and signed URLs: none is in what the server wrote."""
+    """After all tests of this module: none of their tokens and signed URLs is in the server's output."""
     yield
     assert holds_no_secret(server)
 
 
 def holds_no_secret(server: Server) -> bool:
-    """Whether what the server wrote has no token, secret or signed URL in it."""
+    """Whether the server's output is free of tokens, secrets and signed URLs."""
     log = server.log() + "\n".join(server.printed())
     for trace in ("eyJ", "signature=", "Bearer ", SECRET, CLIENT[1], "opaque-token"):
         assert trace not in log, trace
     return True
 
 
-def asked(server: Server, path: str, token: str | None, headers: Mapping[str, str] | None = None) -> Response:
-    mine = {} if token is None else {"Authorization": f"Bearer {token}"}
-    return server.http.get(path, {**mine, **(headers or {})})
+def get_as(server: Server, path: str, token: str | None, headers: Mapping[str, str] | None = None) -> Response:
+    authorization = {} if token is None else {"Authorization": f"Bearer {token}"}
+    return server.http.get(path, {**authorization, **(headers or {})})
 
 
 class TestHtslibReadsWithATokenFile:
     @pytest.fixture(autouse=True)
     def _over_http(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        # htslib sends no token without TLS, unless told that that is known.
+        # htslib sends a token without TLS only with this variable.
         monkeypatch.setenv("HTS_ALLOW_UNENCRYPTED_AUTHORIZATION_HEADER", "I understand the risks")
 
     @pytest.mark.parametrize(
         ("dataset", "name"), [("reads/NA00001", "NA00001.bam"), ("variants/cohort", "cohort.vcf.gz")]
     )
-    def test_and_nothing_without(
+    def test_and_fails_without(
         self,
         server: Server,
         issuer: Issuer,
@@ -141,7 +141,7 @@ class TestHtslibReadsWithATokenFile:
         with pytest.raises(AssertionError):
             view(url, cwd=tmp_path)
 
-    def test_no_more_than_the_regions_of_a_grant(
+    def test_only_the_regions_of_a_grant(
         self, server: Server, issuer: Issuer, demo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "token").write_text(issuer.token(scope="gene"))
@@ -159,13 +159,13 @@ class TestHtslibReadsWithATokenFile:
 
 
 class TestTheHtsgetClientReadsWithItsBearerToken:
-    def test_and_nothing_without(self, server: Server, issuer: Issuer, demo_folder: Path, tmp_path: Path) -> None:
+    def test_and_fails_without(self, server: Server, issuer: Issuer, demo_folder: Path, tmp_path: Path) -> None:
         url = f"{server.url}/reads/NA00001"
         bounds = ("--reference-name", NAME, "--start", START, "--end", END, "-O", "out.bam", "-M", 0)
         run("htsget", url, "-b", issuer.token("ES256", scope="read"), *bounds, cwd=tmp_path)
-        there = lines("samtools", "view", demo_folder / "NA00001.bam", f"{NAME}:{START + 1}-{END}", cwd=tmp_path)
+        expected = lines("samtools", "view", demo_folder / "NA00001.bam", f"{NAME}:{START + 1}-{END}", cwd=tmp_path)
         found = overlapping(Region(NAME, START, END), view(tmp_path / "out.bam", cwd=tmp_path), "reads")
-        assert found == there != []
+        assert found == expected != []
         for token in ([], ["-b", issuer.token(scope="write")], ["-b", unsigned(issuer.claims(), {"alg": "none"})]):
             with pytest.raises(AssertionError):
                 run("htsget", url, *token, *bounds, cwd=tmp_path)
@@ -174,7 +174,7 @@ class TestTheHtsgetClientReadsWithItsBearerToken:
 class TestIgvReadsWithAToken:
     def settings(self, server: Server, **track: object) -> dict[str, Any]:
         reference = {"id": "demo", "fastaURL": "demo.fa", "indexURL": "demo.fa.fai"}
-        shown = {
+        entry = {
             "name": "BAM",
             "type": "alignment",
             "sourceType": "htsget",
@@ -182,7 +182,7 @@ class TestIgvReadsWithAToken:
             "url": f"{server.url}/reads/NA00001",
             **track,
         }
-        return {"reference": reference, "locus": f"{NAME}:{START + 1}-{END}", "tracks": [shown]}
+        return {"reference": reference, "locus": f"{NAME}:{START + 1}-{END}", "tracks": [entry]}
 
     def site(self, demo_folder: Path, tmp_path: Path) -> Path:
         for name in ("demo.fa", "demo.fa.fai"):
@@ -193,9 +193,9 @@ class TestIgvReadsWithAToken:
         self, browser: "Browser", server: Server, issuer: Issuer, demo_folder: Path, tmp_path: Path
     ) -> None:
         settings = self.settings(server, oauthToken=issuer.token(scope="read"))
-        with elsewhere(browser, self.site(demo_folder, tmp_path), settings) as present:
-            track = present.tracks("alignment")["BAM"]
-            assert (present.errors, present.alerts()) == ([], [])
+        with elsewhere(browser, self.site(demo_folder, tmp_path), settings) as shown:
+            track = shown.tracks("alignment")["BAM"]
+            assert (shown.errors, shown.alerts()) == ([], [])
         count = reads(demo_folder / "NA00001.bam", track["chr"], track["start"], track["end"])
         assert track["count"] == count > 100
 
@@ -203,10 +203,10 @@ class TestIgvReadsWithAToken:
         self, browser: "Browser", server: Server, issuer: Issuer, demo_folder: Path, tmp_path: Path
     ) -> None:
         settings = {**self.settings(server), "tracks": []}
-        with elsewhere(browser, self.site(demo_folder, tmp_path), settings) as present:
-            present.page.wait_for_function("() => globalThis.igvBrowser")
+        with elsewhere(browser, self.site(demo_folder, tmp_path), settings) as shown:
+            shown.page.wait_for_function("() => globalThis.igvBrowser")
             given = {"token": issuer.token(scope="read"), "host": "127.0.0.1*", **self.settings(server)}
-            present.page.evaluate(
+            shown.page.evaluate(
                 """async ({token, host, tracks}) => {
                   const {default: igv} = await import(new URL("igv.esm.min.js", location.href).href);
                   igv.setOauthToken(token, host);
@@ -214,99 +214,101 @@ class TestIgvReadsWithAToken:
                 }""",
                 given,
             )
-            track = present.tracks("alignment")["BAM"]
-            assert (present.errors, present.alerts()) == ([], [])
+            track = shown.tracks("alignment")["BAM"]
+            assert (shown.errors, shown.alerts()) == ([], [])
         assert track["count"] == reads(demo_folder / "NA00001.bam", track["chr"], track["start"], track["end"]) > 100
 
-    def test_and_nothing_without(self, browser: "Browser", server: Server, demo_folder: Path, tmp_path: Path) -> None:
-        with elsewhere(browser, self.site(demo_folder, tmp_path), self.settings(server)) as present:
-            present.page.wait_for_function("() => globalThis.igvBrowser")
-            assert wait_until(lambda: any("401" in error for error in present.errors))
+    def test_and_fails_without(self, browser: "Browser", server: Server, demo_folder: Path, tmp_path: Path) -> None:
+        with elsewhere(browser, self.site(demo_folder, tmp_path), self.settings(server)) as shown:
+            shown.page.wait_for_function("() => globalThis.igvBrowser")
+            assert wait_until(lambda: any("401" in error for error in shown.errors))
 
 
 class TestThePageTakesAToken:
-    def test_and_shows_what_it_opens(
+    def test_and_shows_the_granted_datasets(
         self, browser: "Browser", server: Server, issuer: Issuer, demo_folder: Path
     ) -> None:
-        with visit(browser, f"{server.url}/") as present:
-            page = present.page
+        with visit(browser, f"{server.url}/") as shown:
+            page = shown.page
             page.locator("#found", has_text="There are no datasets").wait_for()
             page.fill("#token", issuer.token(scope="read"))
             page.click("#access button")
             page.locator("#datasets a", has_text="NA00001").click()
-            tracks = present.tracks("alignment")
-            present.screenshot("access")
+            tracks = shown.tracks("alignment")
+            shown.screenshot("access")
             (track,) = (track for name, track in tracks.items() if "BAM" in name)
-            assert (present.errors, present.alerts()) == ([], [])
+            assert (shown.errors, shown.alerts()) == ([], [])
             assert "eyJ" not in page.url + page.locator("#commands").inner_text()
-            assert not any("eyJ" in url for url in present.requests)
+            assert not any("eyJ" in url for url in shown.requests)
             assert "HTS_AUTH_LOCATION" in page.locator("#commands").inner_text()
         expected = reads(demo_folder / "NA00001.bam", track["chr"], track["start"], track["end"])
         assert track["count"] == expected > 100
 
 
 class TestThePageUnderAGrantOfRegions:
-    """igv.js shows more than the grant: what is not granted looks like no data, unless it is marked."""
+    """igv.js shows more than the grant, so that other regions are marked: they would look like missing data."""
 
-    def test_marks_what_is_granted(self, browser: "Browser", server: Server, issuer: Issuer, demo_folder: Path) -> None:
+    def test_marks_the_granted_regions(
+        self, browser: "Browser", server: Server, issuer: Issuer, demo_folder: Path
+    ) -> None:
         locus = f"{NAME}:{END - 1500 + 1}-{END + 1500}"
-        with self.visiting(browser, server, issuer, locus) as present:
-            tracks = present.tracks("annotation", "alignment")
-            present.screenshot("access-regions")
+        with self.visiting(browser, server, issuer, locus) as shown:
+            tracks = shown.tracks("annotation", "alignment")
+            shown.screenshot("access-regions")
             # The page has lengths here, and no sequence.
-            assert all(error.startswith("No sequence for: ") for error in present.errors)
-            assert present.alerts() == []
+            assert all(error.startswith("No sequence for: ") for error in shown.errors)
+            assert shown.alerts() == []
             assert tracks["Access"]["ink"] > 1000
-            reached = present.page.evaluate(
+            features = shown.page.evaluate(
                 "() => igvBrowser.trackViews.find((view) => view.track.name === 'Access').viewports[0]"
                 ".featureCache.features.map((one) => [one.name, one.start, one.end])"
             )
-        assert ["granted", START, END] in reached
-        assert [name for name, _, _ in reached].count("granted") == 1
+        assert ["granted", START, END] in features
+        assert [name for name, _, _ in features].count("granted") == 1
         (track,) = (track for name, track in tracks.items() if "BAM" in name)
         expected = reads(demo_folder / "NA00001.bam", NAME, track["start"], END)
         assert track["count"] == expected > 50
 
-    def test_outside_of_it_requests_are_denied(self, browser: "Browser", server: Server, issuer: Issuer) -> None:
-        with self.visiting(browser, server, issuer, f"{NAME}:{END + 5001}-{END + 8000}") as present:
-            assert wait_until(lambda: bool(present.alerts()), seconds=15)
-            present.screenshot("access-outside-denied")
+    def test_other_regions_are_denied(self, browser: "Browser", server: Server, issuer: Issuer) -> None:
+        with self.visiting(browser, server, issuer, f"{NAME}:{END + 5001}-{END + 8000}") as shown:
+            assert wait_until(lambda: bool(shown.alerts()), seconds=15)
+            shown.screenshot("access-outside-denied")
 
-    def test_or_empty(
+    def test_other_regions_are_empty(
         self, browser: "Browser", serve: Serve, issuer: Issuer, demo_folder: Path, tmp_path: Path
     ) -> None:
         server = serve("--config", config(tmp_path / "config.yaml", demo_folder, issuer, outside="empty"))
-        with self.visiting(browser, server, issuer, f"{NAME}:{END + 5001}-{END + 8000}") as present:
-            tracks = present.tracks("annotation", "alignment")
-            present.screenshot("access-outside-empty")
-            assert (present.errors, present.alerts()) == ([], [])
+        with self.visiting(browser, server, issuer, f"{NAME}:{END + 5001}-{END + 8000}") as shown:
+            tracks = shown.tracks("annotation", "alignment")
+            shown.screenshot("access-outside-empty")
+            assert (shown.errors, shown.alerts()) == ([], [])
         (track,) = (track for name, track in tracks.items() if "BAM" in name)
         assert track["count"] == 0
         assert tracks["Access"]["ink"] > 1000
 
     @contextmanager
     def visiting(self, browser: "Browser", server: Server, issuer: Issuer, locus: str) -> Iterator[Visit]:
-        with visit(browser, f"{server.url}/") as present:
-            present.page.locator("#found", has_text="There are no datasets").wait_for()
-            present.page.fill("#token", issuer.token(scope="gene"))
-            present.page.click("#access button")
-            present.page.locator("#datasets a", has_text="NA00001").wait_for()
+        with visit(browser, f"{server.url}/") as shown:
+            shown.page.locator("#found", has_text="There are no datasets").wait_for()
+            shown.page.fill("#token", issuer.token(scope="gene"))
+            shown.page.click("#access button")
+            shown.page.locator("#datasets a", has_text="NA00001").wait_for()
             # The token is kept as long as the window is open.
-            present.page.goto(f"{server.url}/?dataset=NA00001&formats=BAM&locus={locus}")
-            yield present
+            shown.page.goto(f"{server.url}/?dataset=NA00001&formats=BAM&locus={locus}")
+            yield shown
 
 
 class TestTokensOfAllKinds:
     def test_an_opaque_one(self, server: Server, issuer: Issuer) -> None:
         issuer.opaque["opaque-token"] = {"active": True, "aud": AUDIENCE, "sub": "bob", "scope": "read"}
-        assert asked(server, "/reads/NA00001", "opaque-token").status == 200
-        assert asked(server, "/reads/NA00001", "opaque-token-2").status == 401
+        assert get_as(server, "/reads/NA00001", "opaque-token").status == 200
+        assert get_as(server, "/reads/NA00001", "opaque-token-2").status == 401
 
     def test_a_passport_of_the_broker(self, server: Server, issuer: Issuer) -> None:
         issuer.passports["carla"] = [issuer.visa(VISA, sub="carla at the visa issuer")]
-        assert asked(server, "/reads/NA00001", issuer.token(sub="carla")).status == 200
-        assert asked(server, "/variants/cohort", issuer.token(sub="carla")).status == 403
-        assert asked(server, "/reads/NA00001", issuer.token(sub="dora")).status == 403
+        assert get_as(server, "/reads/NA00001", issuer.token(sub="carla")).status == 200
+        assert get_as(server, "/variants/cohort", issuer.token(sub="carla")).status == 403
+        assert get_as(server, "/reads/NA00001", issuer.token(sub="dora")).status == 403
 
     def test_forged_ones(self, server: Server, issuer: Issuer) -> None:
         claims = issuer.claims(scope="read")
@@ -318,33 +320,33 @@ class TestTokensOfAllKinds:
             issuer.token(scope="read", aud="another"),
             Issuer(url=issuer.url).token(scope="read"),
         ):
-            answer = asked(server, "/reads/NA00001", token)
+            answer = get_as(server, "/reads/NA00001", token)
             assert answer.status == 401
             assert json.loads(answer.body)["htsget"]["error"] == "InvalidAuthentication"
 
     def test_unknown_keys_cause_one_fetch_in_each_worker(self, server: Server, issuer: Issuer) -> None:
-        tokens = [issuer.token("EdDSA", headers={"kid": f"none {place}"}) for place in range(300)]
-        before = issuer.asked.count("/jwks")
+        tokens = [issuer.token("EdDSA", headers={"kid": f"none {number}"}) for number in range(300)]
+        before = issuer.requested_paths.count("/jwks")
         with ThreadPoolExecutor(8) as pool:
-            answers = set(pool.map(lambda token: asked(server, "/reads/NA00001", token).status, tokens))
+            answers = set(pool.map(lambda token: get_as(server, "/reads/NA00001", token).status, tokens))
         assert answers == {401}
-        assert issuer.asked.count("/jwks") - before <= len(server.workers())
+        assert issuer.requested_paths.count("/jwks") - before <= len(server.workers())
 
 
 class TestTheLog:
     def test_has_all_decisions_and_no_secret(self, server: Server, issuer: Issuer) -> None:
         token = issuer.token(scope="read", ga4gh_passport_v1=[issuer.visa(VISA)])
         before = len(server.log())
-        ticket = json.loads(asked(server, "/variants/cohort", token, {"X-Request-ID": "of-the-client"}).body)
+        ticket = json.loads(get_as(server, "/variants/cohort", token, {"X-Request-ID": "of-the-client"}).body)
         urls = [entry["url"] for entry in ticket["htsget"]["urls"] if not entry["url"].startswith("data:")]
         assert urls
         for url in urls:
-            assert asked(server, url, None).status == 200
-            assert asked(server, url + "x", None).status == 403
+            assert get_as(server, url, None).status == 200
+            assert get_as(server, url + "x", None).status == 403
         for given in (None, "x", "opaque-token-3", issuer.token(scope="write"), issuer.token(exp=1)):
-            assert asked(server, "/reads/NA00001", given).status in (401, 403)
-        assert asked(server, "/files/data/none", token).status == 404
-        assert asked(server, f"/reads/NA00001?access_token={token}", None).status == 401
+            assert get_as(server, "/reads/NA00001", given).status in (401, 403)
+        assert get_as(server, "/files/data/none", token).status == 404
+        assert get_as(server, f"/reads/NA00001?access_token={token}", None).status == 401
         lines = [json.loads(line) for line in server.log()[before:].splitlines() if line.startswith('{"time"')]
         assert {line["decision"] for line in lines} >= {"allowed", "denied"}
         # No proxy is trusted here.
@@ -355,7 +357,7 @@ class TestTheLog:
         assert sum(line["endpoint"] == "blocks" for line in lines) >= 2 * len(urls)
         assert holds_no_secret(server)
 
-    def test_nor_what_no_server_understands(self, server: Server, issuer: Issuer) -> None:
+    def test_has_no_secret_of_malformed_requests(self, server: Server, issuer: Issuer) -> None:
         token, host = issuer.token(scope="read"), f"Host: {server.host}"
         for sent in (
             ["GET /reads/NA00001 HTTP/1.1", host, f"Authorization Bearer {token}"],
@@ -370,34 +372,34 @@ class TestTheLog:
 
 
 class TestAPolicyServiceDecides:
-    def test_and_nothing_is_open_without_it(
+    def test_and_requests_fail_without_it(
         self, serve: Serve, issuer: Issuer, demo_folder: Path, tmp_path_factory: pytest.TempPathFactory
     ) -> None:
         folder = tmp_path_factory.mktemp("policy")
         policy = {"url": f"{issuer.url}/v1/data/htsget", "cache": 0, "timeout": 1}
         path = config(folder / "config.yaml", demo_folder, issuer, rules=None, policy=policy)
-        present = serve("--config", path)
+        server = serve("--config", path)
         region = {"referenceName": NAME, "start": START, "end": END}
-        issuer.decide = lambda asked: {
-            "result": {"allow": asked["id"] == "NA00001" and asked["claims"]["sub"] == "ada", "regions": [region]}
+        issuer.decide = lambda request: {
+            "result": {"allow": request["id"] == "NA00001" and request["claims"]["sub"] == "ada", "regions": [region]}
         }
         token = issuer.token()
-        assert asked(present, f"/reads/NA00001?referenceName={NAME}&start={START}&end={END}", token).status == 200
-        assert asked(present, "/reads/NA00001?referenceName=chr2", token).status == 403
-        assert asked(present, "/variants/cohort", token).status == 403
-        assert asked(present, "/reads/NA00001", issuer.token(sub="bob")).status == 403
+        assert get_as(server, f"/reads/NA00001?referenceName={NAME}&start={START}&end={END}", token).status == 200
+        assert get_as(server, "/reads/NA00001?referenceName=chr2", token).status == 403
+        assert get_as(server, "/variants/cohort", token).status == 403
+        assert get_as(server, "/reads/NA00001", issuer.token(sub="bob")).status == 403
         issuer.is_broken = True
         try:
-            assert asked(present, "/reads/NA00001", token).status == 503
+            assert get_as(server, "/reads/NA00001", token).status == 503
         finally:
             issuer.is_broken = False
 
 
-class TestServicesThatDoNotEnd:
-    """More requests with tokens than there are threads, while the issuer's answer comes byte by byte."""
+class TestServicesThatAnswerSlowly:
+    """There are more requests with tokens than threads, while the issuer's answer arrives byte by byte."""
 
     @pytest.mark.parametrize("name", ["a slow body"])
-    def test_take_no_more_than_some_seconds(
+    def test_delay_requests_by_some_seconds(
         self, serve: Serve, issuer: Issuer, demo_folder: Path, tmp_path: Path, name: str
     ) -> None:
         with hostile_server(HOSTILE[name]) as url:
@@ -412,10 +414,10 @@ class TestServicesThatDoNotEnd:
             server = serve("--config", path, "--threads", 2)
             token = issuer.token()
             with ThreadPoolExecutor(16) as pool:
-                answers = [pool.submit(asked, server, "/reads/NA00001?class=header", token) for _ in range(12)]
+                answers = [pool.submit(get_as, server, "/reads/NA00001?class=header", token) for _ in range(12)]
                 for _ in range(3):
                     assert server.http.get("/health").status == 200
-                    assert asked(server, "/reads/NA00001?class=header", None).status == 200
+                    assert get_as(server, "/reads/NA00001?class=header", None).status == 200
                 assert {answer.result(60).status for answer in answers} == {503}
             assert server.is_healthy()
 

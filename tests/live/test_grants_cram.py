@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from tests.live.test_access import asked
+from tests.live.test_access import get_as
 from tests.support import referenced
 from tests.support.guarded import SECRET, auth
 from tests.support.issuer import Issuer, Key
@@ -99,7 +99,7 @@ def temporary(served: Served) -> list[str]:
 class TestAClientThatGoesAway:
     def test_leaves_nothing_open(self, served: Served) -> None:
         path = str(served.folder / f"{MANY}.cram")
-        ticket = json.loads(asked(served.server, f"/reads/{MANY}", served.token).body)
+        ticket = json.loads(get_as(served.server, f"/reads/{MANY}", served.token).body)
         (url,) = [entry["url"] for entry in ticket["htsget"]["urls"] if "/records-" in entry["url"]]
         # gunicorn's own.
         before = temporary(served)
@@ -118,7 +118,7 @@ class TestAClientThatGoesAway:
 
 def records_url(served: Served, name: str) -> str:
     """The path and query of a data block with records of a CRAM file."""
-    ticket = json.loads(asked(served.server, f"/reads/{name}", served.token).body)
+    ticket = json.loads(get_as(served.server, f"/reads/{name}", served.token).body)
     (url,) = [entry["url"] for entry in ticket["htsget"]["urls"] if "/records-" in entry["url"]]
     parts = urlsplit(url)
     return f"{parts.path}?{parts.query}"

@@ -1,4 +1,4 @@
-"""Access control of a bucket: its URLs are handed out only to who may see what they name, and for as short a time."""
+"""Access control of a bucket: only callers with access get its URLs, which expire with the signed URLs."""
 
 import json
 from collections.abc import Mapping
@@ -49,47 +49,49 @@ def http(
 
 
 def bearer(issuer: Issuer, scope: str) -> dict[str, str]:
-    """The header of somebody with a scope."""
+    """The header of a caller with a scope."""
     return {"Authorization": f"Bearer {issuer.token(scope=scope)}"}
 
 
 def ticket(http: BucketHttp, headers: Mapping[str, str]) -> Any:
-    """The ticket for the region, which there has to be."""
+    """The ticket for the region."""
     answer = http.get(TICKET, headers)
     assert answer.status == 200, answer.body
     return json.loads(answer.body)
 
 
 class TestTickets:
-    def test_without_a_token_name_nothing(self, http: BucketHttp) -> None:
+    def test_without_a_token_have_no_urls(self, http: BucketHttp) -> None:
         answer = http.get(TICKET)
         assert answer.status == 401
         assert b"X-Amz-" not in answer.body
 
-    def test_whose_bearer_may_have_it_all_point_at_the_bucket_for_a_time(
+    def test_with_access_to_everything_point_to_the_bucket_for_a_while(
         self, http: BucketHttp, issuer: Issuer, demo_folder: Path, tmp_path: Path
     ) -> None:
-        found = ticket(http, bearer(issuer, "read"))
-        urls = presigned(found)
+        body = ticket(http, bearer(issuer, "read"))
+        urls = presigned(body)
         assert urls
         assert all(int(parameter(url, "X-Amz-Expires")) <= LIFETIME for url, _ in urls)
-        lines = records(join(http, found), "BAM", tmp_path)
+        lines = records(join(http, body), "BAM", tmp_path)
         everything = [record.text for record in scan(demo_folder / "NA00001.bam", "BAM")]
         assert set(overlapping(Region(NAME, START, END), everything, "reads")) <= set(lines)
 
-    def test_whose_bearer_may_have_regions_do_not(
+    def test_with_access_to_regions_do_not(
         self, http: BucketHttp, issuer: Issuer, demo_folder: Path, tmp_path: Path
     ) -> None:
-        found = ticket(http, bearer(issuer, "gene"))
-        assert not presigned(found)
+        body = ticket(http, bearer(issuer, "gene"))
+        assert not presigned(body)
         everything = [record.text for record in scan(demo_folder / "NA00001.bam", "BAM")]
         expected = overlapping(Region(NAME, START, END), everything, "reads")
         assert expected
-        assert records(join(http, found), "BAM", tmp_path) == expected
+        assert records(join(http, body), "BAM", tmp_path) == expected
 
 
-class TestCramForWhoMayHaveRegions:
-    def test_is_cut_with_a_reference_in_the_bucket(self, versitygw: S3Server, issuer: Issuer, tmp_path: Path) -> None:
+class TestCramUnderAGrantOfRegions:
+    def test_is_filtered_with_a_reference_in_the_bucket(
+        self, versitygw: S3Server, issuer: Issuer, tmp_path: Path
+    ) -> None:
         source = tmp_path / "source"
         source.mkdir()
         reference = referenced.write_reference(source / "reference.fa")
@@ -99,26 +101,26 @@ class TestCramForWhoMayHaveRegions:
         fastas = [{"storage": STORAGE, "key": reference.name}]
         rules = auth(source, issuer, RULES, expires=LIFETIME)
         http = application(versitygw, bucket, auth=rules, refget={"fastas": fastas})
-        found = ticket(http, bearer(issuer, "gene"))
-        assert found["htsget"]["format"] == "CRAM"
-        assert not presigned(found)
+        body = ticket(http, bearer(issuer, "gene"))
+        assert body["htsget"]["format"] == "CRAM"
+        assert not presigned(body)
         with pysam.AlignmentFile(str(path), reference_filename=str(reference)) as file:
             expected = [record.to_string() for record in file.fetch(NAME, START, END)]
-        assert records(join(http, found), "CRAM", tmp_path) == expected != []
+        assert records(join(http, body), "CRAM", tmp_path) == expected != []
 
 
 class TestPlainFiles:
     PATH = f"/files/{STORAGE}/NA00001.bam"
 
     @pytest.mark.parametrize(("scope", "status"), [(None, 401), ("gene", 403), ("other", 403)])
-    def test_are_not_redirected_to_for_others(
+    def test_are_not_redirected_to_without_access(
         self, http: BucketHttp, issuer: Issuer, scope: str | None, status: int
     ) -> None:
         answer = http.get(self.PATH, bearer(issuer, scope) if scope else {})
         assert answer.status == status
         assert "location" not in answer.headers
 
-    def test_are_for_who_may_have_them(self, http: BucketHttp, issuer: Issuer, demo_folder: Path) -> None:
+    def test_are_redirected_to_with_access(self, http: BucketHttp, issuer: Issuer, demo_folder: Path) -> None:
         answer = http.get(self.PATH, bearer(issuer, "read"))
         assert answer.status == 307
         url = answer.headers["location"]

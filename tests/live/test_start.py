@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -11,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -257,13 +259,15 @@ cache: {max_bytes: many}
             "nonsense",
             "storages.here.root",
             "storages.there",
-            "datasets[0].storage",
             "datasets[1]",
             "datasets[2].reads.BAM.key",
             "htsget.block_size",
             "cache.max_bytes",
         ):
             assert f"{path}: {fault}" in complaint, (fault, complaint)
+        # Faults between settings follow once each setting is valid.
+        path.write_text("storages: {here: {type: local, root: .}}\ndatasets: [{prefix: '', storage: elsewhere}]\n")
+        assert f"{path}: datasets[0].storage" in refuse("--config", path, cwd=tmp_path)
 
     def test_with_an_origin_that_is_none(self, demo_folder: Path, tmp_path: Path) -> None:
         complaint = refuse(demo_folder, "--origin", "igv.org", "--origin", "http://x.org/", cwd=tmp_path)
@@ -283,6 +287,59 @@ cache: {max_bytes: many}
     def test_that_is_not_there(self, tmp_path: Path) -> None:
         assert "nowhere.yaml" in refuse("--config", tmp_path / "nowhere.yaml", cwd=tmp_path)
         assert "--config" in refuse(cwd=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the configurations of the repository."""
+    checkout = tmp_path_factory.mktemp("checkout")
+    shutil.copytree(ROOT / "config", checkout / "config")
+    return checkout
+
+
+class TestEachExampleStarts:
+    """The configurations in `config/`, by the commands in their first lines."""
+
+    @contextmanager
+    def start(self, checkout: Path, name: str) -> Iterator[Server]:
+        """Run the commands in the first lines of a configuration, the last of which starts the server."""
+        *preparations, serve = re.findall(r"(?m)^#   (.+)$", (checkout / "config" / name).read_text())
+        assert serve == f"htsget-flask serve --config config/{name}"
+        for command in preparations:
+            run("sh", "-c", f"PATH={Path(tool('htsget-flask')).parent}:$PATH; {command}", cwd=checkout)
+        with serving("--config", f"config/{name}", folder=checkout) as server:
+            yield server
+
+    def test_folder(self, checkout: Path) -> None:
+        with self.start(checkout, "folder.yaml") as server:
+            assert fetch(server.http, "/reads/NA00001", referenceName="chr1", start=0, end=1000)
+            assert ask(server, "GET", "/files/data/NA00001.bam.bai").status == 200
+            assert len([line for line in server.printed() if line.strip().startswith("http")]) == 6
+
+    def test_lab(self, checkout: Path) -> None:
+        with self.start(checkout, "lab.yaml") as server:
+            ticket = server.http.get("/reads/NA00001")
+            assert ticket.status == 200
+            urls = [one["url"] for one in json.loads(ticket.body)["htsget"]["urls"]]
+            assert all(url.startswith(("https://htsget.example.org/blocks/", "data:")) for url in urls)
+
+    def test_hospital(self, checkout: Path) -> None:
+        with self.start(checkout, "hospital.yaml") as server:
+            assert fetch(server.http, "/variants/cohort", referenceName="chr1", start=0, end=1000)
+            assert ask(server, "GET", "/reads/NA00001").status == 401
+            assert ask(server, "GET", "/files/data/NA00001.bam").status == 401
+            audit = (checkout / "build" / "audit.log").read_text()
+            assert '"decision":"denied"' in audit and not server.log()
+
+    def test_bucket(self, checkout: Path) -> None:
+        """It is read, and the bucket is then the only fault."""
+        environment = {**os.environ, "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": os.devnull}
+        environment |= {"AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+        command = [tool("htsget-flask"), "check", "--config", "config/bucket.yaml"]
+        ended = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, timeout=60, check=False)
+        assert ended.returncode == 1
+        assert b"FAILED" in ended.stdout and b"credentials" in ended.stdout, ended.stdout
+        assert b"Traceback" not in ended.stderr
 
 
 GUNICORN = (sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.conf.py", "wsgi:app", "--workers", "2")

@@ -17,7 +17,7 @@ PUBLIC = {"ids": ["*"], "public": True}
 
 
 def auth(folder: Path, issuer: Issuer, rules: Sequence[Mapping[str, Any]], **settings: Any) -> dict[str, Any]:
-    """The section `auth`, with the issuer's keys in a file beside the data."""
+    """The section `auth`, with the issuer's keys in a file next to the data."""
     keys = folder.parent / "jwks.json"
     keys.write_text(json.dumps(issuer.jwks))
     return {
@@ -31,7 +31,7 @@ def auth(folder: Path, issuer: Issuer, rules: Sequence[Mapping[str, Any]], **set
 
 
 class Caller:
-    """Requests with a token, but for URLs that are signed: no client sends one there."""
+    """Requests with a token, except for signed URLs, as clients send none there."""
 
     def __init__(self, http: FlaskHttp, token: str | None) -> None:
         self._http = http
@@ -53,7 +53,7 @@ class Caller:
 
 
 def guarded(folder: Path, issuer: Issuer, rules: Sequence[Mapping[str, Any]], **settings: Any) -> FlaskHttp:
-    """A client of the application that serves a folder to those whom the rules allow."""
+    """A client of the application that serves a folder, with rules."""
     changed = settings.pop("auth", {})
     return http_for(folder, auth=auth(folder, issuer, rules, **changed), **settings)
 

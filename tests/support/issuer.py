@@ -55,12 +55,12 @@ def _ed25519() -> ed25519.Ed25519PrivateKey:
 
 @dataclass
 class Issuer:
-    """Signs what it is told to; `asked` are the paths that its server was asked for."""
+    """Signs tokens and visas; its server records the requested paths and the inputs of policy decisions."""
 
     url: str = "https://issuer.example.org"
     keys: list[Key] = field(default_factory=lambda: [Key(f"key {name}", name) for name in ALGORITHMS])
-    asked: list[str] = field(default_factory=list)
-    questions: list[Any] = field(default_factory=list)
+    requested_paths: list[str] = field(default_factory=list)
+    policy_inputs: list[Any] = field(default_factory=list)
     passports: dict[str, list[str]] = field(default_factory=dict)
     opaque: dict[str, dict[str, Any]] = field(default_factory=dict)
     decide: Callable[[Mapping[str, Any]], Any] = lambda _: {}
@@ -76,7 +76,7 @@ class Issuer:
         return {"keys": [key.jwk for key in self.keys]}
 
     def claims(self, **changed: Any) -> dict[str, Any]:
-        """Those of a good token, changed; None takes one away."""
+        """The claims of a valid token, with changes; None removes one."""
         now = int(time.time())
         good = {"iss": self.url, "sub": "ada", "aud": AUDIENCE, "iat": now, "exp": now + 600}
         return {name: value for name, value in {**good, **changed}.items() if value is not None}
@@ -105,8 +105,8 @@ class Issuer:
             "by": "dac",
         }
         content = {name: one for name, one in {**good, **dict(visa or {})}.items() if one is not None}
-        told = {"aud": None, "ga4gh_visa_v1": content, **changed}
-        return self.token(headers={"jku": self.jwks_url, "typ": "vnd.ga4gh.visa+jwt", **dict(headers or {})}, **told)
+        claims = {"aud": None, "ga4gh_visa_v1": content, **changed}
+        return self.token(headers={"jku": self.jwks_url, "typ": "vnd.ga4gh.visa+jwt", **dict(headers or {})}, **claims)
 
 
 def unsigned(claims: Mapping[str, Any], header: Mapping[str, Any], signature: bytes = b"") -> str:
@@ -117,17 +117,17 @@ def unsigned(claims: Mapping[str, Any], header: Mapping[str, Any], signature: by
 
 @contextmanager
 def serving_issuer() -> Iterator[Issuer]:
-    """An issuer with its server, on a port of its own."""
+    """An issuer with its server."""
     issuer = Issuer()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def log_message(self, *_: object) -> None:
-            """Keep still."""
+            """Log nothing."""
 
         def do_GET(self) -> None:
-            issuer.asked.append(self.path)
+            issuer.requested_paths.append(self.path)
             if issuer.is_broken:
                 self.answer(500, {})
             elif self.path == "/jwks":
@@ -138,7 +138,7 @@ def serving_issuer() -> Iterator[Issuer]:
                 self.answer(404, {})
 
         def do_POST(self) -> None:
-            issuer.asked.append(self.path)
+            issuer.requested_paths.append(self.path)
             body = self.rfile.read(int(self.headers["Content-Length"]))
             time.sleep(issuer.delay)
             if issuer.is_broken:
@@ -146,9 +146,9 @@ def serving_issuer() -> Iterator[Issuer]:
             elif self.path == "/introspect":
                 self.introspect(parse_qs(body.decode())["token"][0])
             else:
-                question = json.loads(body)["input"]
-                issuer.questions.append(question)
-                self.answer(200, issuer.decide(question))
+                policy_input = json.loads(body)["input"]
+                issuer.policy_inputs.append(policy_input)
+                self.answer(200, issuer.decide(policy_input))
 
         def userinfo(self) -> None:
             token = str(self.headers["Authorization"]).removeprefix("Bearer ")
@@ -156,8 +156,8 @@ def serving_issuer() -> Iterator[Issuer]:
             if subject == "nobody":
                 self.answer(401, {})
                 return
-            told = "somebody else" if subject == "mallory" else subject
-            self.answer(200, {"sub": told, "ga4gh_passport_v1": issuer.passports.get(subject, [])})
+            named = "another subject" if subject == "mallory" else subject
+            self.answer(200, {"sub": named, "ga4gh_passport_v1": issuer.passports.get(subject, [])})
 
         def introspect(self, token: str) -> None:
             expected = base64.b64encode(b"htsget-server:a+secret%3A+with+%C3%A4").decode()

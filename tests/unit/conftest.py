@@ -1,4 +1,4 @@
-"""Unit tests are pure: a test that starts a process or listens on a socket is marked `slow`."""
+"""Unit tests are pure; a test that starts a process or listens on a socket is marked `slow`."""
 
 import sys
 from collections.abc import Generator
@@ -11,7 +11,7 @@ _FORBIDDEN = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_s
 
 
 class _Purity:
-    """An audit hook. Python cannot remove one again, so it acts only while a pure test runs, fixtures included."""
+    """An audit hook. Python cannot remove one again, so it acts only while a pure test runs."""
 
     is_on = False
 
@@ -26,9 +26,9 @@ sys.addaudithook(_PURITY)
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Refuse processes and servers to a unit test that is not marked `slow`, and to the fixtures it sets up."""
+    """Where `slow` tests are deselected, as by `make unit`: refuse processes and servers to tests and their fixtures."""
     # pytest calls this for tests of other folders too.
-    _PURITY.is_on = item.path.is_relative_to(_FOLDER) and item.get_closest_marker("slow") is None
+    _PURITY.is_on = item.config.option.markexpr == "not slow" and item.path.is_relative_to(_FOLDER)
     try:
         return (yield)
     finally:

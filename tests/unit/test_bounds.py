@@ -19,7 +19,6 @@ from htsget_flask.formats.fasta import read_lengths
 from htsget_flask.formats.headers import read_bam_header, read_bcf_header, read_vcf_header
 from htsget_flask.formats.index import Index
 from htsget_flask.formats.index_reader import read_index
-from htsget_flask.formats.lengths import reference_lengths
 from htsget_flask.storage import Stat
 from tests.support.bounded import outcome
 from tests.support.files import MAX_BLOCK_DATA, bgzf_block
@@ -183,7 +182,7 @@ class TestMemoryIsBounded:
         paths["CRAM"].write_bytes(cram_header(b"@SQ\tSN:one\tLN:%s\n" % digits))
         for form, read in (("VCF", read_vcf_header), ("CRAM", read_cram_header)):
             with paths[form].open("rb") as file:
-                assert reference_lengths(form, read(file)) == {"one": None}
+                assert read(file).reference_lengths() == {"one": None}
 
     def test_for_a_header_of_cram(self, tmp_path: Path) -> None:
         text = (

@@ -498,8 +498,8 @@ class TestCheckAs:
             "asked for chr1:1000-1500 (from 0, half-open)",
             "allowed /reads/NA00001: rules[1], limited to chr1:1000-2000 (from 0, half-open)",
             "allowed /variants/NA00001: rules[1], limited to chr1:1000-2000 (from 0, half-open)",
-            "denied  /files/NA00001: rules[1], which is limited to regions: a file cannot be cut",
-            "denied  /sequence/NA00001: rules[1], which is limited to regions: a file cannot be cut",
+            "denied  /files/NA00001: rules[1], which is limited to regions: only records can be filtered",
+            "denied  /sequence/NA00001: rules[1], which is limited to regions: only records can be filtered",
         ]
         result = run("check", "--config", config, "--as", token, "NA00001", "chr2")
         assert result.exit_code == 1

@@ -5,7 +5,9 @@ import io
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
+import pysam
 import pytest
 
 from htsget_flask.errors import FormatError
@@ -13,8 +15,9 @@ from htsget_flask.formats.cram import container as cram
 from htsget_flask.formats.headers import Header, read_bam_header, read_bcf_header, read_vcf_header
 from tests.support import files
 from tests.support.files import FORMATS, GOOD, SPARSE_IDX, bgzf_block
+from tests.support.referenced import write_cram, write_reference
 
-READ: dict[str, Callable[[io.BytesIO], Header]] = {
+READ: dict[str, Callable[[BinaryIO], Header]] = {
     "BAM": read_bam_header,
     "CRAM": cram.read_cram_header,
     "VCF": read_vcf_header,
@@ -78,8 +81,8 @@ class TestWhatAFileIsNot:
 class TestReferencesAreNumbered:
     def test_as_the_header_says(self, tmp_path: Path) -> None:
         header = read_bcf_header(io.BytesIO(files.bcf_sparse_idx(tmp_path).read_bytes()))
-        assert sorted(number for number in header.references.values() if number is not None) == sorted(SPARSE_IDX)
-        assert header.reference_limit == max(SPARSE_IDX) + 1
+        assert sorted(one.id for one in header.references.values() if one.id is not None) == sorted(SPARSE_IDX)
+        assert header.references.id_limit == max(SPARSE_IDX) + 1
 
     def test_quoted_attributes_do_not_confuse(self) -> None:
         contigs = b'##contig=<length=5,Description="a,ID=wrong>",ID=right>\n##contig=<ID=plain>\n'
@@ -92,6 +95,74 @@ class TestReferencesAreNumbered:
             line = "@HD\tVN:1.6" + (f"\tSO:{order}" if order else "") + "\n@CO\tSO:wrong\n"
             content = b"BAM\1" + len(line).to_bytes(4, "little") + line.encode() + bytes(4)
             assert read_bam_header(io.BytesIO(bgzf_block(content))).sort_order == order
+
+
+# pysam warns of the others.
+WITH_EOF = [name for name in sorted(GOOD) if not name.endswith("_no_eof")]
+
+
+class TestLengthsAreThoseOfTheHeader:
+    @pytest.mark.slow
+    @pytest.mark.parametrize("name", WITH_EOF)
+    def test_of_every_layout(self, name: str, tmp_path: Path) -> None:
+        path = GOOD[name](tmp_path)
+        with path.open("rb") as file:
+            lengths = READ[FORMATS[name]](file).reference_lengths()
+        assert lengths == expected_lengths(path)
+
+
+def expected_lengths(path: Path) -> dict[str, int | None]:
+    if path.suffix in (".bam", ".cram"):
+        with pysam.AlignmentFile(str(path), check_sq=False) as reads:
+            return dict(zip(reads.references, reads.lengths, strict=True))
+    with pysam.VariantFile(str(path)) as variants:
+        contigs = [record for record in variants.header.records if record.key == "contig"]
+        # htslib adds the names that only the index has.
+        return {record["ID"]: int(record["length"]) for record in contigs if "length" in record.keys()}
+
+
+class TestChecksumsAreThoseOfTheHeader:
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        "name", ["bam_odd_names", "cram_2_1", "cram_3_1", "vcf_odd_names", "vcf_no_contig_lines", "bcf_sparse_idx"]
+    )
+    def test_of_layouts(self, name: str, tmp_path: Path) -> None:
+        path = GOOD[name](tmp_path)
+        assert checksums(path, FORMATS[name]) == expected_checksums(path)
+
+    def test_of_reads(self, tmp_path: Path) -> None:
+        cram = write_cram("without", tmp_path / "a.cram", write_reference(tmp_path / "a.fa"))
+        bam = tmp_path / "a.bam"
+        pysam.view("-b", "-o", str(bam), str(cram), catch_stdout=False)
+        for path, form in ((cram, "CRAM"), (bam, "BAM")):
+            stated = checksums(path, form)
+            assert len(stated) == 6
+            assert stated == expected_checksums(path)
+
+    @pytest.mark.parametrize(("suffix", "form"), [(".vcf.gz", "VCF"), (".bcf", "BCF")])
+    def test_of_variants(self, tmp_path: Path, suffix: str, form: str) -> None:
+        path = tmp_path / f"a{suffix}"
+        header = pysam.VariantHeader()
+        header.add_line("##contig=<ID=chr1,length=9,md5=b3473497fbdfd9ce58d8287d2f3cbf8f>")
+        header.add_line("##contig=<ID=chr2,length=9>")
+        pysam.VariantFile(str(path), "w", header=header).close()
+        assert checksums(path, form) == expected_checksums(path) == {"chr1": "b3473497fbdfd9ce58d8287d2f3cbf8f"}
+
+
+def checksums(path: Path, form: str) -> dict[str, str]:
+    with path.open("rb") as file:
+        references = READ[form](file).references
+    return {name: reference.md5 for name, reference in references.items() if reference.md5 is not None}
+
+
+def expected_checksums(path: Path) -> dict[str, str]:
+    if path.suffix in (".bam", ".cram"):
+        with pysam.AlignmentFile(str(path), check_sq=False) as reads:
+            sequences = reads.header.to_dict().get("SQ", [])
+        return {sequence["SN"]: sequence["M5"] for sequence in sequences if "M5" in sequence}
+    with pysam.VariantFile(str(path)) as variants:
+        contigs = [record for record in variants.header.records if record.key == "contig"]
+        return {record["ID"]: record["md5"] for record in contigs if "md5" in record.keys()}
 
 
 def container_ends(content: bytes, major: int) -> list[int]:

@@ -26,7 +26,7 @@ from htsget_flask.formats.cram.encoding import read_block
 from htsget_flask.formats.cram.recoder import Limits, Recoder
 from htsget_flask.formats.cram.region_filter import CramSource, select_recoded
 from htsget_flask.formats.headers import Header
-from htsget_flask.formats.region_filter import Wanted
+from htsget_flask.formats.region_filter import RecordFilter
 from htsget_flask.ranges import ByteRange
 from tests.support import referenced
 from tests.support.live.server import wait_until
@@ -53,9 +53,9 @@ class Cram:
         eof = len(eof_container(self.content[4]))
         return list(
             select_recoded(
-                CramSource(io.BytesIO(self.content if content is None else content), self.header.raw, "x.cram"),
+                CramSource(io.BytesIO(self.content if content is None else content), self.header, "x.cram"),
                 [ByteRange(self.header.end, len(self.content) - eof)],
-                Wanted(0, 0, None, 0),
+                RecordFilter(0, 0, None, 0),
                 lambda start, end: iter([self.letters[start:end]]),
                 lambda _: None,
                 recoder,
@@ -79,7 +79,7 @@ def stretched(cram: Cram, folder: Path, length: int) -> Cram:
     header = pysam.AlignmentHeader.from_text("".join(lines))
     pysam.AlignmentFile(str(path), "wc", header=header, format_options=options).close()
     with path.open("rb") as file:
-        return replace(cram, header=replace(cram.header, raw=read_cram_header(file).raw))
+        return replace(cram, header=replace(read_cram_header(file), end=cram.header.end))
 
 
 def texts(path: Path, reference: Path | None = None) -> list[str]:

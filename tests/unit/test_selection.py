@@ -11,11 +11,12 @@ from htsget_flask.errors import FormatError
 from htsget_flask.formats.bgzf import EOF_BLOCK, read_blocks, virtual_offset
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.formats.index_reader import read_index
-from htsget_flask.formats.region_filter import Wanted, select
+from htsget_flask.formats.records import BAM_RECORDS, VCF_RECORDS
+from htsget_flask.formats.region_filter import RecordFilter, filter_records
 from tests.support import files
 from tests.support.bounded import outcome
 
-ALL = Wanted(0, 0, None, 0)
+ALL = RecordFilter(0, 0, None, 0)
 
 
 def write(folder: Path, count: int) -> tuple[Path, list[Chunk]]:
@@ -36,7 +37,7 @@ class TestRecordsAreReadAsTheyAreSent:
         with path.open("rb", buffering=0) as file:
             tracemalloc.start()
             try:
-                size = sum(map(len, select("BAM", file, chunks, ALL)))
+                size = sum(map(len, filter_records(BAM_RECORDS, file, chunks, ALL)))
                 _, peak = tracemalloc.get_traced_memory()
             finally:
                 tracemalloc.stop()
@@ -46,10 +47,10 @@ class TestRecordsAreReadAsTheyAreSent:
     def test_no_further_than_the_region(self, tmp_path: Path) -> None:
         path, chunks = write(tmp_path, 20_000)
         with path.open("rb", buffering=0) as file:
-            assert b"".join(select("BAM", file, chunks, Wanted(0, 300, 301, 0)))
+            assert b"".join(filter_records(BAM_RECORDS, file, chunks, RecordFilter(0, 300, 301, 0)))
             assert file.tell() < path.stat().st_size // 2
-            assert b"".join(select("BAM", file, chunks, Wanted(0, 160, 300, 0))) == b""
-            assert b"".join(select("BAM", file, chunks, Wanted(1, 0, None, 0))) == b""
+            assert b"".join(filter_records(BAM_RECORDS, file, chunks, RecordFilter(0, 160, 300, 0))) == b""
+            assert b"".join(filter_records(BAM_RECORDS, file, chunks, RecordFilter(1, 0, None, 0))) == b""
 
 
 class TestDamageIsAnError:
@@ -58,13 +59,13 @@ class TestDamageIsAnError:
         path, chunks = write(tmp_path, 2_000)
         path.write_bytes(path.read_bytes()[:end])
         with path.open("rb", buffering=0) as file, pytest.raises(FormatError):
-            list(select("BAM", file, chunks, ALL))
+            list(filter_records(BAM_RECORDS, file, chunks, ALL))
 
     def test_an_index_of_another_file(self, tmp_path: Path) -> None:
         path, ((begin, end),) = write(tmp_path, 2_000)
         for wrong in (Chunk(begin + 5, end), Chunk(begin, end - 5), Chunk(begin, virtual_offset((end >> 16) - 1, 0))):
             with path.open("rb", buffering=0) as file, pytest.raises(FormatError):
-                list(select("BAM", file, [wrong], ALL))
+                list(filter_records(BAM_RECORDS, file, [wrong], ALL))
 
 
 SPANS = [
@@ -132,7 +133,9 @@ class TestHowFarAVariantReaches:
                 for start in (position - 1 + step for step in steps):
                     expected = [record.pos for record in variants.fetch("chr1", start, start + 1)]
                     chunks = index.chunks(0, start, start + 1)
-                    blocks = b"".join(select("VCF", file, chunks, Wanted(b"chr1", start, start + 1, 0)))
+                    blocks = b"".join(
+                        filter_records(VCF_RECORDS, file, chunks, RecordFilter(b"chr1", start, start + 1, 0))
+                    )
                     lines = texts(blocks).splitlines()
                     assert [int(line.split("\t")[1]) for line in lines] == expected, (position, start)
 
@@ -142,7 +145,9 @@ class TestHowFarAVariantReaches:
         with path.open("rb", buffering=0) as file:
             for start in (record[0] + step for record in SPANS for step in (99, 198, 249, 298, 348, 398, 499, 598)):
                 shown = pysam.bcftools.view("-H", "-r", f"chr1:{start + 1}-{start + 1}", str(path))
-                blocks = select("VCF", file, index.chunks(0, start, start + 1), Wanted(b"chr1", start, start + 1, 0))
+                blocks = filter_records(
+                    VCF_RECORDS, file, index.chunks(0, start, start + 1), RecordFilter(b"chr1", start, start + 1, 0)
+                )
                 assert texts(b"".join(blocks)) == str(shown), start
 
 
@@ -155,7 +160,11 @@ def count_of_records(path: Path) -> int:
     """How many bytes of records a region of chr1 has."""
     index = read_index(Path(f"{path}.tbi").read_bytes())
     with path.open("rb", buffering=0) as file:
-        return len(texts(b"".join(select("VCF", file, index.chunks(0, 0, 100), Wanted(b"chr1", 0, 100, 0)))))
+        return len(
+            texts(
+                b"".join(filter_records(VCF_RECORDS, file, index.chunks(0, 0, 100), RecordFilter(b"chr1", 0, 100, 0)))
+            )
+        )
 
 
 LONG_RECORDS = {
@@ -170,7 +179,7 @@ def length_of_record(path: Path) -> int:
     """How many bytes of records overlap position 99 of chr1, in a file with one record."""
     with path.open("rb", buffering=0) as file:
         chunk = Chunk(0, path.stat().st_size << 16)
-        return len(texts(b"".join(select("VCF", file, [chunk], Wanted(b"chr1", 98, 99, 0)))))
+        return len(texts(b"".join(filter_records(VCF_RECORDS, file, [chunk], RecordFilter(b"chr1", 98, 99, 0)))))
 
 
 class TestALongRecord:

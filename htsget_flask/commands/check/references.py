@@ -8,8 +8,6 @@ from htsget_flask.commands.check.findings import Findings
 from htsget_flask.datasets.catalog import DataFile
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
-from htsget_flask.formats.cram import container as cram
-from htsget_flask.formats.reference_numbers import name_of
 from htsget_flask.sequences.library import Known, Library
 from htsget_flask.services import Services
 from htsget_flask.storage import Stat, VersionError
@@ -27,16 +25,17 @@ def check_sequences(services: Services) -> tuple[Library, list[Known]]:
 
 def check_references(file: OpenFile, sequences: Library, findings: Findings) -> str:
     """Where those who read a CRAM file have the references of its records from; what they lack is a finding."""
-    index, checksums = file.crai, cram.read_checksums(file.header.raw)
+    index, references = file.crai, file.header.references
     embedded, missing, at_hand = 0, [], 0
     for reference_id in np.unique(index.references[index.references >= 0]).tolist():
-        md5 = checksums[reference_id] if reference_id < len(checksums) else None
+        reference = references.with_id(reference_id)
+        md5 = reference and reference.md5
         if md5 is not None and sequences.has(md5):
             at_hand += 1
             continue
         places = index.places[index.references == reference_id]
         if file.needs_reference(int(index.containers[places[0]])):
-            name = name_of(file.references, reference_id) or "?"
+            name = reference.name if reference else "?"
             missing.append(name if md5 else f"{name} (no M5 in the header)")
         else:
             embedded += 1
@@ -61,5 +60,5 @@ def reference_names(services: Services, dataset_id: str) -> set[str]:
                 suppress(FileFaultError, VersionError),
                 OpenFile(DataFile(source, stat), services.cache, services.sidecars) as file,
             ):
-                names.update(file.reference_lengths)
+                names.update(file.header.references)
     return names

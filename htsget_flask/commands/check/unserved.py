@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from htsget_flask.config import Config, LocalStorageConfig, PrefixConfig
 from htsget_flask.datasets.catalog import Catalog
-from htsget_flask.formats import ENDPOINTS, FORMATS
+from htsget_flask.formats.table import ENDPOINTS, FORMATS
 
 _BGZIP = "is not compressed: bgzip it, then index it"
 _CONVERT = "is SAM, which is not served: convert it to BAM (`samtools sort -o x.bam x.sam`), then index it"

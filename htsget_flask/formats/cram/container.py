@@ -1,20 +1,22 @@
 """CRAM 2.1, 3.0 and 3.1: the file definition, container headers, the header container (CRAMv3 sections 6 to 8)."""
 
-import io
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO
 
-from isal import isal_zlib
+import deflate as libdeflate
 
 from htsget_flask.errors import FormatError
 from htsget_flask.formats.cram.encoding import UNREADABLE, ShortError, decompress, read_block, read_itf8, skip_ltf8
-from htsget_flask.formats.header_lines import sam_tags
-from htsget_flask.formats.headers import MAX_HEADER_DATA, Header, sort_order
-from htsget_flask.formats.reference_numbers import number_references
+from htsget_flask.formats.header_lines import number_of, sam_tags
+from htsget_flask.formats.headers import MAX_HEADER_DATA, Header, read_sort_order
+from htsget_flask.formats.references import Reference, collect_references
 
 FILE_DEFINITION_SIZE = 26
+MAX_READ_GROUPS = 1_000_000
+"""A header has at most one more in memory: to refuse those that have more."""
 
 _EOF = {
     2: bytes.fromhex("0b000000ffffffff0fe0454f460000000001000001000606010001000100"),
@@ -23,7 +25,6 @@ _EOF = {
 # A container header is about 30 bytes and 5 more for each slice.
 _CONTAINER_HEADER_READ = 512
 _MAX_CONTAINER_HEADER = 1 << 20
-_MAX_GROUPS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,42 +98,23 @@ def read_cram_header(file: BinaryIO) -> Header:
         end = max(container.end, _skip_blocks(data, container, major))
     except ShortError:
         raise FormatError("the CRAM header is damaged") from None
-    lines = enumerate(sam_tags(text, "SQ", "SN"))
-    references = number_references(((name, number) for number, (name,) in lines if name is not None), "the header")
-    return Header(references, data[:end], end, len(references), sort_order(text))
+    references = collect_references(_references(text), "the header")
+    read_groups = (name for (name,) in sam_tags(text, "RG", "ID") if name is not None)
+    return Header(
+        references,
+        data[:end],
+        end,
+        eof_container(major),
+        read_sort_order(text),
+        tuple(islice(read_groups, MAX_READ_GROUPS + 1)),
+    )
 
 
-def read_sequences(raw: bytes) -> list[tuple[str, str | None]]:
-    """Name and length (the SN and LN of @SQ lines, as text) of each reference in a header as `Header.raw` holds it."""
-    return [(name, length) for name, length in sam_tags(_text_of(raw), "SQ", "SN", "LN") if name is not None]
-
-
-def read_checksums(raw: bytes) -> list[str | None]:
-    """The MD5 (the M5 of @SQ) of each reference in a header, by the numbers that the index has."""
-    return [md5 for (md5,) in sam_tags(_text_of(raw), "SQ", "M5")]
-
-
-def read_named_checksums(raw: bytes) -> list[tuple[str, str | None]]:
-    """Name and MD5 (the SN and M5 of @SQ) of each reference that has a name in a header."""
-    return [(name, md5) for name, md5 in sam_tags(_text_of(raw), "SQ", "SN", "M5") if name is not None]
-
-
-def read_groups(raw: bytes) -> list[str]:
-    """The names of the read groups (the ID of @RG lines) in a header, by the numbers that records have.
-
-    Raises:
-        FormatError: when there are more than are kept in memory.
-    """
-    groups = [name for (name,) in islice(sam_tags(_text_of(raw), "RG", "ID"), _MAX_GROUPS + 1) if name is not None]
-    if len(groups) > _MAX_GROUPS:
-        raise FormatError(f"the header names more than {_MAX_GROUPS:,} read groups")
-    return groups
-
-
-def _text_of(raw: bytes) -> bytes:
-    """The SAM text of a header as `Header.raw` holds it."""
-    container = read_container(io.BytesIO(raw), FILE_DEFINITION_SIZE, raw[4])
-    return _header_text(raw[container.body :])
+def _references(text: bytes) -> Iterator[Reference]:
+    """The references of a SAM header, numbered as the @SQ lines."""
+    for reference_id, (name, length, md5) in enumerate(sam_tags(text, "SQ", "SN", "LN", "M5")):
+        if name is not None:
+            yield Reference(name, reference_id, number_of(length), None if md5 is None else md5.lower())
 
 
 def _header_text(block: bytes) -> bytes:
@@ -146,6 +128,23 @@ def _header_text(block: bytes) -> bytes:
         raise ShortError
     length = int.from_bytes(text[:4], "little")
     return text[4 : 4 + length].rstrip(b"\0")
+
+
+def container_end(file: BinaryIO, start: int, header: Header) -> int:
+    """The byte offset after the container at byte `start`.
+
+    Raises:
+        FormatError: when none starts there.
+    """
+    return read_container(file, start, header.raw[4]).end
+
+
+def ends_with_container(file: BinaryIO, size: int, header: Header) -> bool:
+    """Whether the file of `size` bytes ends with a whole container, rather than within one."""
+    position = header.end
+    while position < size:
+        position = container_end(file, position, header)
+    return position == size
 
 
 def _skip_blocks(data: bytes, container: Container, major: int) -> int:
@@ -174,7 +173,7 @@ def _container(data: bytes, start: int, major: int) -> Container:
         checksum = data[position : position + 4]
         if len(checksum) < 4:
             raise ShortError
-        if isal_zlib.crc32(data[:position]) != int.from_bytes(checksum, "little"):
+        if libdeflate.crc32(data[:position]) != int.from_bytes(checksum, "little"):
             raise FormatError("no CRAM container where one should start")
         position += 4
     return Container(start, start + position, start + position + length, blocks)

@@ -66,6 +66,11 @@ class Crai:
             return None
         return int(self.starts[low:high][there].min()), int(self.ends[low:high][there].max())
 
+    def first_position(self, reference_id: int) -> int | None:
+        """The 0-based position of the first record of a reference; None without records."""
+        starts = self.starts[self.references == reference_id]
+        return int(starts.min()) if len(starts) else None
+
     def unplaced(self) -> list[int]:
         """The places of the containers with records that have no reference."""
         return self.overlapping(_UNPLACED, 0, None)

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from htsget_flask.errors import FormatError
-from htsget_flask.formats.cram.container import eof_container, read_container, read_groups, read_sequences
+from htsget_flask.formats.cram.container import MAX_READ_GROUPS, read_container
 from htsget_flask.formats.cram.recoder import Recoder
 from htsget_flask.formats.cram.slices import MULTIPLE_REFERENCES, Slice, read_slices, read_whole
-from htsget_flask.formats.header_lines import number_of
-from htsget_flask.formats.region_filter import Wanted
+from htsget_flask.formats.headers import Header
+from htsget_flask.formats.region_filter import RecordFilter
 from htsget_flask.ranges import ByteRange
 
 # Decoded together, in bytes; the first containers by themselves, so that the answer begins soon.
@@ -37,7 +37,7 @@ class CramSource(NamedTuple):
     """A CRAM file to pick records of: its header, as in the file, and its name, which names records without one."""
 
     file: BinaryIO
-    header: bytes
+    header: Header
     name: str
 
 
@@ -58,7 +58,7 @@ class _Batch:
 def select_recoded(
     source: CramSource,
     spans: Iterable[ByteRange],
-    wanted: Wanted,
+    wanted: RecordFilter,
     letters: Letters,
     bounds: Bounds,
     recoder: Recoder,
@@ -73,7 +73,7 @@ def select_recoded(
     """
     assert isinstance(wanted.reference, int)
     selection = _Selection(source, wanted, letters)
-    eof, is_begun = len(eof_container(source.header[4])), False
+    eof, is_begun = len(source.header.eof_marker), False
     for batch in _batches(source, spans, wanted.reference, selection.length, bounds):
         with tempfile.TemporaryFile(buffering=0) as target:
             with selection.files(batch) as files:
@@ -99,7 +99,7 @@ def _batches(
     source: CramSource, spans: Iterable[ByteRange], reference_id: int, length: int, bounds: Bounds
 ) -> Iterator[_Batch]:
     batch, limit = _Batch(is_mixed=False), 0
-    major = source.header[4]
+    major = source.header.raw[4]
     for span in spans:
         offset = span.start
         while offset < span.end:
@@ -143,21 +143,26 @@ def _merged(parts: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 class _Selection:
     """What the decoder is given of a request's batches; `length` is that of the wanted reference."""
 
-    def __init__(self, source: CramSource, wanted: Wanted, letters: Letters) -> None:
+    def __init__(self, source: CramSource, wanted: RecordFilter, letters: Letters) -> None:
         self._source = source
         self._wanted = wanted
         self._letters = letters
-        self._lengths = [number_of(length) or 0 for _, length in read_sequences(source.header)]
+        header = source.header
+        if len(header.read_groups) > MAX_READ_GROUPS:
+            raise FormatError(f"the header names more than {MAX_READ_GROUPS:,} read groups")
+        self._lengths = [0] * header.references.id_limit
+        for reference in header.references.values():
+            self._lengths[reference.id or 0] = reference.length or 0
         self.length = self._lengths[int(wanted.reference)]
         # Records name references and read groups by their numbers; no more is needed.
         lines = [f"@SQ\tSN:{number}\tLN:{length}" for number, length in enumerate(self._lengths)]
-        lines += [f"@RG\tID:{name}" for name in read_groups(source.header)]
+        lines += [f"@RG\tID:{name}" for name in header.read_groups]
         self._header = "".join(f"{line}\n" for line in ("@HD\tVN:1.6", *lines))
 
     @contextmanager
     def files(self, batch: _Batch) -> Iterator[list[int]]:
         """Descriptors of a batch's job, its containers and room to work in; the job names the reference's file."""
-        eof = eof_container(self._source.header[4])
+        eof = self._source.header.eof_marker
         with (
             tempfile.TemporaryFile() as job,
             tempfile.TemporaryFile() as containers,
@@ -173,7 +178,7 @@ class _Selection:
 
     def _job(self, batch: _Batch, reference: str | None, eof: int) -> dict[str, Any]:
         return {
-            "version": list(self._source.header[4:6]),
+            "version": list(self._source.header.raw[4:6]),
             "header": self._header,
             "name": self._source.name,
             "wanted": self._wanted,

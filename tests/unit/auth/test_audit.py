@@ -1,4 +1,4 @@
-"""The audit log: its lines are whole and short, whatever is in them and whoever else writes there."""
+"""The audit log: its lines are whole and short, for any content and with several writers."""
 
 import json
 import os
@@ -26,14 +26,14 @@ from htsget_flask.regions import Region
 
 ORIGIN = Origin("192.0.2.7", "x" * 64)
 PIPE_BUF = 4096
-# As long as a request or a token can make them, and dearest to JSON.
+# As long as a request or a token can make them, with the characters that take most of JSON.
 LONGEST = {
     "caller": Caller({"sub": "\x01" * 8000, "iss": '"' * 8000}, key=b"1"),
     "resource_id": "\x02" * 8000,
     "regions": [Region("\x03" * 8000, 2**32, 2**53)] * 10_000,
     "reason": "\U0001f9ec" * 8000,
 }
-# Other processes; they share a pipe, or have a limit of their own.
+# Other processes, which share a pipe, or have a limit for files.
 AUDIT = """
 import resource, signal, sys
 from pathlib import Path
@@ -82,7 +82,7 @@ def written(folder: Path, **changed: Any) -> bytes:
     return path.read_bytes()
 
 
-class TestALineIsShorterThanAPipesUnit:
+class TestALineIsShorterThanPipeBuf:
     def test_at_its_longest(self, tmp_path: Path) -> None:
         line = written(tmp_path)
         assert 3000 < len(line) + len(b"\n") < PIPE_BUF
@@ -106,7 +106,7 @@ class TestALineIsShorterThanAPipesUnit:
         )
     )
     @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    def test_whatever_is_in_it(self, tmp_path: Path, fields: Mapping[str, Any]) -> None:
+    def test_with_any_content(self, tmp_path: Path, fields: Mapping[str, Any]) -> None:
         line = written(tmp_path, **fields)
         assert len(line) + len(b"\n") < PIPE_BUF
         content = json.loads(line)
@@ -115,11 +115,11 @@ class TestALineIsShorterThanAPipesUnit:
         assert len(content["id"]) <= 201
 
     def test_a_signature_in_the_path_is_left_out(self, tmp_path: Path) -> None:
-        # As clients send a signed URL whose `?` they encode.
+        # The path of a client that encodes the `?` of a signed URL.
         line = written(tmp_path, resource_id="x.bam?expires=1800000000&signature=Abc_123-x&more=1")
         assert json.loads(line)["id"] == "x.bam?expires=1800000000&signature=…&more=1"
 
-    def test_what_is_short_stays_as_it_is(self, tmp_path: Path) -> None:
+    def test_short_texts_stay_as_they_are(self, tmp_path: Path) -> None:
         content = json.loads(written(tmp_path, resource_id="a" * 200, reason="Straße", regions=[Region("chr1", 5, 9)]))
         assert (content["id"], content["reason"]) == ("a" * 200, "Straße")
         assert content["regions"] == ["chr1:5-9"]
@@ -143,8 +143,8 @@ class TestALineIsWhole:
             f"{writer}-{number}" for writer in range(3) for number in range(40)
         )
 
-    def test_or_the_request_fails_when_a_part_of_it_is_written(self, tmp_path: Path) -> None:
-        """The kernel writes what fits below a limit, without an error."""
+    def test_or_the_request_fails_when_part_of_it_is_written(self, tmp_path: Path) -> None:
+        """The kernel writes the part below a limit, without an error."""
         path = tmp_path / "audit"
         run = subprocess.run(
             [sys.executable, "-c", LIMITED, path], capture_output=True, text=True, timeout=30, check=True
@@ -158,16 +158,16 @@ class TestALineIsWhole:
                 torn.append(line)
         assert whole == [f"limited-{number}" for number in range(100) if number not in failed]
         assert max(failed) == 21
-        # The line that the limit cut, which the next one does not continue.
+        # The line at the limit; the next one starts on a new line.
         assert [len(line) > 100 for line in torn] == [True]
         assert run.stderr.count("the audit log cannot be written") == 1
 
-    def test_to_a_full_device_none_is(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_full_device_fails_the_request(self, caplog: pytest.LogCaptureFixture) -> None:
         now = [0.0]
         audit = Audit(Path("/dev/full"), clock=lambda: now[0])
         issuers: Mapping[str, Any] = {}
         rules = RuleAuthorizer([Rule(["*"], public=True)])
-        full = Gate(Authenticator(issuers, client=JsonClient(1)), rules, UrlSigner(["s" * 16], 60), audit, hides=False)
+        full = Gate(Authenticator(issuers, client=JsonClient(1)), rules, UrlSigner(["s" * 16], 60), audit, hide=False)
         for now[0] in (0, 1, 59, 61, 62):
             with pytest.raises(ServiceUnavailable):
                 full.admit(None, ORIGIN).require("reads", "a")
@@ -175,31 +175,31 @@ class TestALineIsWhole:
         assert not any(record.exc_info for record in caplog.records)
 
 
-class TestWhereARequestCameFrom:
+class TestTheOriginOfARequest:
     def origin(self, proxies: int, **fields: str) -> Origin:
         return origin_of(
             {"REMOTE_ADDR": "192.0.2.1", **{f"HTTP_X_{name}": text for name, text in fields.items()}}, proxies
         )
 
-    def test_without_a_proxy_the_client_says_nothing_of_it(self) -> None:
+    def test_without_a_proxy_headers_are_ignored(self) -> None:
         given = [self.origin(0, REQUEST_ID="mine", FORWARDED_FOR="198.51.100.9") for _ in range(2)]
         assert [origin.address for origin in given] == ["192.0.2.1"] * 2
         assert "mine" not in {origin.request_id for origin in given}
         for one, other in pairwise(given):
             assert one.request_id != other.request_id
 
-    def test_proxies_do(self) -> None:
+    def test_headers_of_proxies(self) -> None:
         assert self.origin(1, REQUEST_ID="6f1c-a:b@c", FORWARDED_FOR="198.51.100.9") == ("198.51.100.9", "6f1c-a:b@c")
         chain = "203.0.113.5, 198.51.100.9,10.0.0.1"
         assert self.origin(1, FORWARDED_FOR=chain).address == "10.0.0.1"
         assert self.origin(2, FORWARDED_FOR=chain).address == "198.51.100.9"
 
-    def test_one_that_does_not(self) -> None:
+    def test_a_proxy_without_headers(self) -> None:
         assert self.origin(1).address == "192.0.2.1"
         assert self.origin(2, FORWARDED_FOR="198.51.100.9").address == "192.0.2.1"
         assert origin_of({"REMOTE_ADDR": ""}, 1).address is None
 
-    def test_an_id_that_could_be_something_else_is_replaced(self) -> None:
+    def test_an_id_with_other_characters_is_replaced(self) -> None:
         ids = {self.origin(1, REQUEST_ID=text).request_id for text in ("", "a b", "x" * 65, "{}", "a\n")}
         assert len(ids) == 5
         assert all(len(one) == 16 for one in ids)

@@ -1,3 +1,5 @@
+"""Requests to other services end in time."""
+
 import threading
 import tracemalloc
 from collections.abc import Callable
@@ -10,7 +12,7 @@ from tests.support.hostile import HOSTILE, OK, flood, hostile_server, send
 
 
 def within(seconds: float, call: Callable[[], Any]) -> Any:
-    """What a call returns or raises; fails where it takes longer."""
+    """The outcome of a call; fails if it takes longer."""
     outcome: list[Any] = []
 
     def run() -> None:
@@ -45,7 +47,7 @@ class TestAnAnswerEndsInTime:
         with hostile_server(send(OK + b"Content-Length: 2\r\n\r\n{}")) as url:
             assert within(20, lambda: client.get(url)) == {}
 
-    def test_a_refusal_is_one_however_it_goes_on(self) -> None:
+    def test_a_refusal_with_an_endless_body(self) -> None:
         with hostile_server(HOSTILE["a refusal without an end"]) as url, pytest.raises(RefusedError):
             within(20, lambda: JsonClient(0.3).get(url))
 
@@ -61,8 +63,8 @@ class TestAnAnswerEndsInTime:
 
 
 @pytest.mark.slow
-class TestConnectionsAreKept:
-    def test_where_a_body_was_whole(self) -> None:
+class TestConnectionsAreReused:
+    def test_after_a_whole_body(self) -> None:
         connections = 0
 
         def behave(connection: Any, ended: threading.Event) -> None:

@@ -1,3 +1,5 @@
+"""Key sets: fetches, caching, and the end of keys."""
+
 import threading
 import time
 from collections.abc import Callable
@@ -14,23 +16,9 @@ from htsget_flask.auth.tokens import Issuer as Trusted
 from htsget_flask.auth.visas import Passports, VisaIssuer
 from htsget_flask.errors import InvalidAuthentication, ServiceUnavailable
 from tests.support.issuer import ALGORITHMS, AUDIENCE, Issuer, Key
+from tests.support.tokens import VISA_VALUE, Clock, keys_of
 
 TEN_YEARS = 10 * 365 * 86_400
-VALUE = "https://data.example.org/datasets/1"
-
-
-class Clock:
-    """A clock that a test sets."""
-
-    def __init__(self, now: float = 1000) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def keys_of(issuer: Issuer, clock: Callable[[], float], *, interval: float = 60) -> Keys:
-    return Keys(lambda: issuer.jwks, ALGORITHMS, issuer=issuer.url, interval=interval, clock=clock)
 
 
 def trusting(issuer: Issuer, clock: Callable[[], float], *visa_issuers: Issuer) -> Authenticator:
@@ -49,7 +37,96 @@ def issuer() -> Issuer:
     return Issuer(keys=[Key("old", "ES256"), Key("other", "ES256")])
 
 
-class TestARemovedKeyEndsWhatItSigned:
+class TestKeysAreFetchedOnDemand:
+    def test_a_new_key_is_found_once_the_interval_is_over(self) -> None:
+        issuer, clock = Issuer(keys=[Key("old", "ES256")]), Clock(100)
+        keys = keys_of(issuer, clock)
+        assert keys.find("old", "ES256")
+        issuer.keys.append(Key("new", "ES256"))
+        assert keys.find("new", "ES256") is None
+        clock.now += 60
+        assert keys.find("new", "ES256")
+
+    def test_a_removed_key_is_not_trusted_for_long(self) -> None:
+        issuer, clock = Issuer(keys=[Key("old", "ES256"), Key("other", "ES256")]), Clock(100)
+        keys = keys_of(issuer, clock)
+        assert keys.find("old", "ES256")
+        del issuer.keys[0]
+        clock.now += 3601
+        assert keys.find("old", "ES256") is None
+        assert keys.find("other", "ES256")
+
+    def test_a_long_interval_does_not_lose_keys(self) -> None:
+        issuer, clock = Issuer(keys=[Key("one", "ES256")]), Clock(100)
+        keys = keys_of(issuer, clock, interval=86_400)
+        for _ in range(50):
+            assert keys.find("one", "ES256")
+            clock.now += 1800
+        issuer.keys.append(Key("new", "ES256"))
+        clock.now += 3600
+        assert keys.find("new", "ES256")
+
+    def test_a_failure_does_not_lose_keys_for_long(self) -> None:
+        issuer, clock, answers = Issuer(keys=[Key("one", "ES256")]), Clock(100), iter([None])
+        keys = Keys(lambda: next(answers, issuer.jwks), ALGORITHMS, issuer="x", interval=86_400, clock=clock)
+        with pytest.raises(ServiceUnavailable):
+            keys.find("one", "ES256")
+        clock.now += 60
+        assert keys.find("one", "ES256")
+
+    def test_a_failure_is_not_a_refusal(self) -> None:
+        issuer, clock, fetches = Issuer(keys=[Key("one", "ES256")]), Clock(100), 0
+        fails = True
+
+        def fetch() -> Any:
+            nonlocal fetches
+            fetches += 1
+            if fails:
+                raise UpstreamError("down")
+            return issuer.jwks
+
+        keys = Keys(fetch, ALGORITHMS, issuer="x", interval=60, clock=clock)
+        for _ in range(3):
+            with pytest.raises(ServiceUnavailable):
+                keys.find("one", "ES256")
+        assert fetches == 1
+        clock.now += 60
+        fails = False
+        assert keys.find("one", "ES256")
+        fails = True
+        clock.now += 60
+        assert keys.find("one", "ES256")
+        with pytest.raises(ServiceUnavailable):
+            keys.find("two", "ES256")
+        assert keys.find("one", "ES256")
+
+    @pytest.mark.parametrize("content", [None, [], {}, {"keys": {}}, "x"])
+    def test_an_answer_that_is_not_a_key_set_is_a_failure(self, content: Any) -> None:
+        with pytest.raises(ServiceUnavailable):
+            Keys(lambda: content, ALGORITHMS, issuer="x", interval=60).find("one", "ES256")
+
+    def test_odd_entries_do_not_hide_the_others(self) -> None:
+        good = Key("good", "ES256")
+        odd: list[Any] = [
+            1,
+            {},
+            {"kty": "EC"},
+            {"kty": ["EC"], "crv": "P-256"},
+            {**good.jwk, "kid": "encryption", "use": "enc"},
+            {**good.jwk, "kid": "other", "alg": "ES384"},
+            {**good.jwk, "kid": "private", "d": "AAAA"},
+            {**good.jwk, "kid": "broken", "x": "AAAA"},
+            {**good.jwk, "kid": "encrypt", "key_ops": ["encrypt"]},
+            {**good.jwk, "kid": "no ops", "key_ops": []},
+            {**good.jwk, "kid": "odd ops", "key_ops": "verify"},
+        ]
+        verifying = {**good.jwk, "kid": "verifying", "key_ops": ["verify"]}
+        keys = Keys(lambda: {"keys": [*odd, good.jwk, verifying]}, ALGORITHMS, issuer="x", interval=60)
+        assert keys.find("good", "ES256") and keys.find("verifying", "ES256")
+        assert not any(keys.find(entry["kid"], "ES256") for entry in odd if isinstance(entry, dict) and "kid" in entry)
+
+
+class TestARemovedKeyEndsItsSignatures:
     def test_a_token_that_was_used_before(self, issuer: Issuer, clock: Clock) -> None:
         authenticator = trusting(issuer, clock)
         header = f"Bearer {issuer.token('ES256', exp=int(time.time()) + TEN_YEARS)}"
@@ -71,7 +148,7 @@ class TestARemovedKeyEndsWhatItSigned:
         with pytest.raises(InvalidAuthentication):
             authenticator.authenticate(header)
 
-    def test_but_nothing_else(self, issuer: Issuer, clock: Clock) -> None:
+    def test_but_not_those_of_other_keys(self, issuer: Issuer, clock: Clock) -> None:
         authenticator = trusting(issuer, clock)
         header = f"Bearer {issuer.token('ES256')}"
         caller = authenticator.authenticate(header)
@@ -106,7 +183,7 @@ class TestARemovedKeyEndsWhatItSigned:
         assert authenticator.authenticate(header) is caller
         assert issuers(caller) == ["https://dac1.example.org"]
 
-    def test_within_an_hour_when_the_issuer_does_not_answer(self, issuer: Issuer, clock: Clock) -> None:
+    def test_within_an_hour_when_the_issuer_is_unavailable(self, issuer: Issuer, clock: Clock) -> None:
         answers = iter([issuer.jwks])
 
         def fetch() -> Any:
@@ -131,7 +208,7 @@ def grant() -> dict[str, Any]:
     return {
         "type": "ControlledAccessGrants",
         "asserted": int(time.time()) - 60,
-        "value": VALUE,
+        "value": VISA_VALUE,
         "source": "https://dac.example.org",
         "by": "dac",
     }
@@ -142,7 +219,7 @@ def issuers(caller: Caller) -> list[str]:
 
 
 class SlowSource:
-    """A key set that comes when a test lets it; counts its fetches."""
+    """A key set that waits for the test; counts its fetches."""
 
     def __init__(self, issuer: Issuer) -> None:
         self.issuer = issuer
@@ -177,12 +254,12 @@ class TestOneThreadFetches:
         assert source.has_begun.wait(30)
         return thread
 
-    def test_the_others_use_the_keys_that_are_there(self, keys: Keys, source: SlowSource, clock: Clock) -> None:
+    def test_the_others_use_the_current_keys(self, keys: Keys, source: SlowSource, clock: Clock) -> None:
         assert keys.find("old", "ES256")
         clock.now += 1
         thread = self.fetching(keys, source)
         assert all(keys.find("old", "ES256") for _ in range(20))
-        # Whether this is a key of the issuer cannot be known yet.
+        # The set that is being fetched may have this key.
         with pytest.raises(ServiceUnavailable):
             keys.find("new", "ES256")
         source.may_end.set()
@@ -190,7 +267,7 @@ class TestOneThreadFetches:
         assert source.fetches == 2
         assert keys.find("new", "ES256") is None
 
-    def test_not_for_longer_than_a_fetch_may_take(self, keys: Keys, source: SlowSource, clock: Clock) -> None:
+    def test_for_no_longer_than_a_fetch_may_take(self, keys: Keys, source: SlowSource, clock: Clock) -> None:
         assert keys.find("old", "ES256")
         clock.now += 1 + 10
         thread = self.fetching(keys, source)
@@ -209,7 +286,7 @@ class TestOneThreadFetches:
         assert source.fetches == 1
         assert keys.find("old", "ES256")
 
-    def test_who_waited_does_not_try_next(self, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_threads_that_waited_do_not_fetch_next(self, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
         fetches, has_begun, may_end = 0, threading.Event(), threading.Event()
 
         def fetch() -> Any:
@@ -217,7 +294,7 @@ class TestOneThreadFetches:
             fetches += 1
             has_begun.set()
             assert may_end.wait(30)
-            raise UpstreamError("does not answer")
+            raise UpstreamError("down")
 
         monkeypatch.setattr(keys_module, "_FETCH_TIMEOUT", 30)
         keys = Keys(fetch, ALGORITHMS, issuer="x", interval=1, clock=Clock())
