@@ -26,7 +26,7 @@ sys.addaudithook(_PURITY)
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Where `slow` tests are deselected, as by `make unit`: refuse processes and servers to tests and their fixtures."""
+    """Refuse processes and servers to unit tests and their fixtures where `slow` tests are deselected: `make unit`."""
     # pytest calls this for tests of other folders too.
     _PURITY.is_on = item.config.option.markexpr == "not slow" and item.path.is_relative_to(_FOLDER)
     try:
