@@ -1,4 +1,4 @@
-"""The WSGI application of a checkout; an installed package has it as `htsget_flask.wsgi:app`."""
+"""The WSGI application of a checkout; an installed package has it as `htsget_flask.wsgi`."""
 
 from htsget_flask.wsgi import app
 

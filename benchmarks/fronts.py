@@ -38,7 +38,6 @@ def front(folder: Path, server: Process, port: int) -> Iterator[Process]:
     # Longer texts first, so that no replacement is replaced again.
     replacements = {
         "unix:/run/htsget/htsget.sock": f"127.0.0.1:{server.port}",
-        "unix:/run/htsget_parts/htsget_parts.sock": f"unix:{own}/parts",
         "lab /srv/htsget;": f"data {folder}/data; direct {folder}/data;",
         "/etc/nginx/htsget_secret*": f"{own}/secret",
         "listen 80;": f"listen unix:{own}/plain;",

@@ -1,7 +1,7 @@
-"""Arrays in a file of their own, mapped into memory: opened in no time, and shared by all workers.
+"""Arrays in one memory-mapped file: opened at once, whatever their size, and shared by all workers.
 
-Layout, little endian: magic, version of the source, names, types and places of the arrays as JSON; then the arrays,
-each aligned to 64 bytes. A checksum over everything behind it tells a damaged file.
+Layout, little endian: magic, checksum, sizes; as JSON the version of the source, and name, type and offset of each
+array; then the arrays, each aligned to 64 bytes. The checksum of all that follows it detects a damaged file.
 """
 
 import contextlib
@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import deflate
 import numpy as np
 import numpy.typing as npt
 import orjson
-from isal import isal_zlib
 
 from htsget_flask.replacement import replacement
 
@@ -29,16 +29,16 @@ _OTHERS_WRITE = 0o022
 
 
 def distrust(folder: Path) -> str | None:
-    """Why files in a folder cannot be believed; None where only this user and root can have written them.
+    """Why files in a folder cannot be trusted; None where only this user and root can have written them.
 
-    A folder that is not there is made.
+    An absent folder is created.
     """
     with contextlib.suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         stat = folder.stat()
     except OSError:
-        # It cannot be read, and so nothing in it will be believed.
+        # Nothing in it can be read either.
         return None
     if stat.st_uid not in (0, os.geteuid()):
         return f"belongs to another user ({stat.st_uid})"
@@ -51,9 +51,9 @@ def is_private(stat: os.stat_result) -> bool:
 
 
 def load(path: Path, version: str) -> dict[str, npt.NDArray[np.generic]] | None:
-    """The arrays of the file, mapped; None when it is absent, unreadable, damaged or made of another version.
+    """The arrays of the file, mapped; None when it is absent, unreadable, damaged or of another version of the source.
 
-    A checksum is no proof of who wrote it: a file that another user can have written is not read, nor is a link.
+    A checksum does not authenticate: a file that another user can have written is not read, nor is a link.
     """
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
@@ -66,13 +66,13 @@ def load(path: Path, version: str) -> dict[str, npt.NDArray[np.generic]] | None:
         content = memoryview(mapped)[_CHECKED_FROM:]
         json_start = _HEAD.size - _CHECKED_FROM
         description = orjson.loads(content[json_start : json_start + json_size])
-        if description["version"] != version or isal_zlib.crc32(content) != checksum:
+        if description["version"] != version or deflate.crc32(content) != checksum:
             return None
-        # Pages that were looked at for the checksum only are not to stay this process's.
+        # Pages that only the checksum has read are not to stay in this process's memory.
         mapped.madvise(mmap.MADV_DONTNEED)
         return {
-            name: np.frombuffer(mapped, dtype=kind, count=count, offset=offset).reshape(shape)
-            for name, kind, shape, count, offset in description["arrays"]
+            name: np.frombuffer(mapped, dtype=dtype, count=count, offset=offset).reshape(shape)
+            for name, dtype, shape, count, offset in description["arrays"]
         }
     except (OSError, struct.error, ValueError, TypeError, KeyError):
         return None
@@ -88,7 +88,7 @@ def store(path: Path, version: str, arrays: Mapping[str, npt.NDArray[np.generic]
     """Write the arrays to a file with these permissions, atomically.
 
     Raises:
-        OSError: when the folder cannot be written; nothing of the file is left then.
+        OSError: when the folder cannot be written; no part of the file remains then.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     content = _serialise(version, arrays)
@@ -98,24 +98,24 @@ def store(path: Path, version: str, arrays: Mapping[str, npt.NDArray[np.generic]
 
 def _serialise(version: str, arrays: Mapping[str, npt.NDArray[np.generic]]) -> list[bytes | memoryview]:
     def describe(start: int) -> tuple[list[list[Any]], int]:
-        listed, offset = [], start
+        entries, offset = [], start
         for name, array in arrays.items():
             offset = -(-offset // _ALIGNMENT) * _ALIGNMENT
-            listed.append([name, array.dtype.str, list(array.shape), array.size, offset])
+            entries.append([name, array.dtype.str, list(array.shape), array.size, offset])
             offset += array.nbytes
-        return listed, offset
+        return entries, offset
 
-    # The offsets stand in the JSON, whose size moves them: enough room is left for it.
+    # The JSON contains the offsets, which depend on its size: it gets room for the longest ones.
     room = len(orjson.dumps({"version": version, "arrays": describe(1 << 40)[0]})) + _ALIGNMENT
-    listed, size = describe(_HEAD.size + room)
-    json = orjson.dumps({"version": version, "arrays": listed}).ljust(room)
-    pieces: list[bytes | memoryview] = [json]
+    entries, size = describe(_HEAD.size + room)
+    json = orjson.dumps({"version": version, "arrays": entries}).ljust(room)
+    buffers: list[bytes | memoryview] = [json]
     position = _HEAD.size + room
-    for array, (*_, offset) in zip(arrays.values(), listed, strict=True):
-        pieces += [bytes(offset - position), array.reshape(-1).view(np.uint8).data]
+    for array, (*_, offset) in zip(arrays.values(), entries, strict=True):
+        buffers += [bytes(offset - position), array.reshape(-1).view(np.uint8).data]
         position = offset + array.nbytes
     head = _HEAD.pack(_MAGIC, 0, size, room)
-    checksum = isal_zlib.crc32(head[_CHECKED_FROM:])
-    for piece in pieces:
-        checksum = isal_zlib.crc32(piece, checksum)
-    return [_HEAD.pack(_MAGIC, checksum, size, room), *pieces]
+    checksum = deflate.crc32(head[_CHECKED_FROM:])
+    for buffer in buffers:
+        checksum = deflate.crc32(buffer, checksum)
+    return [_HEAD.pack(_MAGIC, checksum, size, room), *buffers]

@@ -1,27 +1,28 @@
-"""Who may call which view: each route of the application stands in one table here, and is guarded by its entry.
+"""What has to hold before each view is called: one table with an entry for each route.
 
-A view that has no entry is an error when the application is made. One that has to ask `access_of` and did not is an
-error of the request: its answer is not given.
+A route without an entry is an error when the application is created. A view that has to ask `access_of` for a decision
+and did not is an error of the request: its answer is not sent.
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask, request
+from flask import Flask
+from werkzeug.wrappers import Request
 
 from htsget_flask.auth.access import ACCESS, Access, Gate
 from htsget_flask.auth.audit import Origin, origin_of
-from htsget_flask.auth.signed_urls import block_parts, file_parts, has_signature, sizes_parts
+from htsget_flask.auth.signed_urls import BlockName, file_parts, has_signature, sizes_parts
 from htsget_flask.errors import InternalServerError
 from htsget_flask.formats.table import ENDPOINTS
 from htsget_flask.services import Services
 from htsget_flask.web.answer import Answer
-from htsget_flask.web.views import View
+from htsget_flask.web.views import View, ViewFunction
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-T = TypeVar("T")
 Arguments = Mapping[str, Any]
 Check = Callable[[Services, Gate, "WSGIEnvironment", Arguments], Access]
 
@@ -29,22 +30,32 @@ _EVERYTHING = Access()
 
 
 def _anybody(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
-    """It tells nothing of any dataset."""
+    """The view reveals nothing of any dataset."""
     return _EVERYTHING
 
 
 def _bearer(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
-    """The view decides, by what it is asked for; it has to."""
+    """A token; the view has to decide, by the request, what it opens."""
     return gate.admit(environ.get("HTTP_AUTHORIZATION"), _origin(services, environ))
 
 
 def _block(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
-    """A signed URL only: clients send no token there. It is of one storage, key, version and piece."""
-    sources = services.catalog.named(arguments["endpoint"], arguments["dataset_id"], arguments["format_name"])
-    rest = (arguments["etag"], arguments["piece"], arguments["endpoint"], arguments["format_name"])
-    candidates = [block_parts(source.storage_name, source.key, *rest, source.id) for source in sources]
+    """A signed URL only, as clients send no token for data blocks; it is of one storage, key, version and block."""
+    endpoint, format_name, dataset_id = arguments["endpoint"], arguments["format_name"], arguments["dataset_id"]
+    candidates = [
+        BlockName(
+            storage=source.storage_name,
+            key=source.key,
+            etag=arguments["etag"],
+            block=arguments["block"],
+            endpoint=endpoint,
+            format_name=format_name,
+            dataset_id=source.id,
+        ).parts
+        for source in services.catalog.named(endpoint, dataset_id, format_name)
+    ]
     query, origin = environ.get("QUERY_STRING", ""), _origin(services, environ)
-    gate.check_signed_url(query, origin, "blocks", arguments["dataset_id"], candidates)
+    gate.check_signed_url(query, origin, "blocks", dataset_id, candidates)
     return _EVERYTHING
 
 
@@ -63,15 +74,16 @@ def _file(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments:
 
 
 def _sizes(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
-    """A signed URL only, as igv.js asks for it."""
-    dataset_id, endpoints = request.args.get("id", ""), request.args.getlist("endpoint")
+    """A signed URL only: igv.js sends no token there."""
+    query_arguments = Request(environ).args
+    dataset_id, endpoints = query_arguments.get("id", ""), query_arguments.getlist("endpoint")
     query, origin = environ.get("QUERY_STRING", ""), _origin(services, environ)
     gate.check_signed_url(query, origin, "page", dataset_id, [sizes_parts(dataset_id, endpoints)])
     return _EVERYTHING
 
 
 def _sequence(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
-    """A token that opens the sequence, by the identifier that it is asked for with."""
+    """A token that opens the sequence, by the identifier in the request."""
     access = _bearer(services, gate, environ, arguments)
     access.require("sequence", arguments["sequence_id"])
     return access
@@ -96,7 +108,7 @@ GUARDS: Mapping[str, Check] = {
     "refget.service_info": _anybody,
     "refget.get_metadata": _sequence,
     "refget.get_sequence": _sequence,
-    # The page as such, which is empty.
+    # The page itself, which is empty.
     "page.get_page": _anybody,
     "page.static": _anybody,
     "page.get_igv_js": _anybody,
@@ -107,38 +119,22 @@ GUARDS: Mapping[str, Check] = {
 
 
 def guard(app: Flask, services: Services) -> None:
-    """Put each view of the application behind its entry of the table."""
+    """Guard each view of the application by its entry in the table."""
     for name, view in app.view_functions.items():
-        if name not in GUARDS:
-            raise LookupError(f"nothing says who may call the view {name}")
-        app.view_functions[name] = _guarded(view, GUARDS[name], services)
+        if name not in GUARDS or not isinstance(view, View):
+            raise LookupError(f"the route {name} needs a View and an entry in GUARDS")
+        app.view_functions[name] = view.replace(_guarded(view.answer, GUARDS[name], services.gate))
 
 
-def _guarded(view: Callable[..., Any], check: Check, services: Services) -> Callable[..., Any]:
-    gate = services.gate
-
-    def admit(environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+def _guarded(view: ViewFunction, check: Check, gate: Gate | None) -> ViewFunction:
+    @wraps(view)
+    def guarded(services: Services, request: Request, **arguments: Any) -> Answer:
+        environ = request.environ
         access = _EVERYTHING if gate is None else check(services, gate, environ, arguments)
         environ[ACCESS] = access
-        return access
+        answer = view(services, request, **arguments)
+        if not access.was_decided:
+            raise InternalServerError("the server did not decide whether the caller may see this")
+        return answer
 
-    if isinstance(view, View):
-
-        def answer(services: Services, environ: "WSGIEnvironment", **arguments: Any) -> Answer:
-            access = admit(environ, arguments)
-            given: Answer = view.answer(services, environ, **arguments)
-            return _decided(access, given)
-
-        return View(answer, needs_public_url=view.needs_public_url)
-
-    def plain(**arguments: Any) -> Any:
-        access = admit(request.environ, arguments)
-        return _decided(access, view(**arguments))
-
-    return plain
-
-
-def _decided(access: Access, answer: T) -> T:
-    if not access.was_decided:
-        raise InternalServerError("the server did not find out whether this may be seen")
-    return answer
+    return guarded

@@ -24,7 +24,7 @@ class ByteRange:
 
 
 def coalesce(ranges: Iterable[ByteRange], *, max_gap: int = 0) -> list[ByteRange]:
-    """The union of the ranges, sorted; neighbours at most `max_gap` bytes apart become one. Empty ranges vanish."""
+    """The union of the ranges, sorted; ranges at most `max_gap` bytes apart are merged, empty ones dropped."""
     merged: list[ByteRange] = []
     for current in sorted(ranges):
         if current.start == current.end:

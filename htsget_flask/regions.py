@@ -1,4 +1,4 @@
-"""Regions of references: what clients ask for, and what a grant is limited to."""
+"""Regions of references, as clients request them and as grants are limited to them."""
 
 import re
 from bisect import bisect_right
@@ -19,38 +19,38 @@ class Region(NamedTuple):
 
 
 _START = attrgetter("start")
-_SPELLED = re.compile(r"(.+):([0-9,]{1,20})(?:-([0-9,]{1,20})?)?", re.ASCII)
+_SAMTOOLS_REGION = re.compile(r"(.+):([0-9,]{1,20})(?:-([0-9,]{1,20})?)?", re.ASCII)
 
 
 def parse_region(text: str) -> Region:
-    """The region that samtools would take a text for: `NAME` or `NAME:FIRST-LAST`, counted from 1, both included.
+    """The region that samtools reads from a text: `NAME` or `NAME:FIRST-LAST`, 1-based, both included.
 
     Raises:
-        ValueError: when it is none.
+        ValueError: when it is not a valid region.
     """
-    found = _SPELLED.fullmatch(text)
-    if found is None:
+    match = _SAMTOOLS_REGION.fullmatch(text)
+    if match is None:
         return Region(text)
-    first, last = (None if number is None else int(number.replace(",", "") or 0) for number in found.groups()[1:])
+    first, last = (None if number is None else int(number.replace(",", "") or 0) for number in match.groups()[1:])
     if not first or (last is not None and last < first):
-        raise ValueError(f"{text!r} is no region")
-    return Region(found[1], first - 1, last)
+        raise ValueError(f"{text!r} is not a valid region")
+    return Region(match[1], first - 1, last)
 
 
 class RegionSet:
-    """The positions of many regions, merged, so that other regions are found in them by bisection.
+    """The positions of many regions, merged, so that bisection finds overlaps.
 
-    Iteration yields the merged regions in the order of names, then positions.
+    Iteration yields the merged regions, sorted by name, then position.
     """
 
     def __init__(self, regions: Iterable[Region]) -> None:
-        given = list(regions)
-        self._merged = merge(region for region in given if region.end is None or region.start < region.end)
+        regions = list(regions)
+        self._merged = merge(region for region in regions if region.end is None or region.start < region.end)
         self._by_name: dict[str, list[Region]] = {}
         for region in self._merged:
             self._by_name.setdefault(region.reference_name, []).append(region)
-        # A region without a position holds no record, and opens requests that name the same region.
-        self._empty = frozenset(region for region in given if region.start == region.end)
+        # An empty region overlaps no record, but opens requests for the same region.
+        self._empty = frozenset(region for region in regions if region.start == region.end)
 
     def __iter__(self) -> Iterator[Region]:
         return iter(self._merged)
@@ -59,18 +59,18 @@ class RegionSet:
         return len(self._merged)
 
     def opens(self, region: Region) -> bool:
-        """Whether the set holds a part of a region; one without a position only has to touch the set."""
+        """Whether the set overlaps a region; an empty region only has to touch the set."""
         if region.start != region.end:
             return next(self._overlaps(region), None) is not None
         granted, first = self._from(region)
         return region in self._empty or (first < len(granted) and granted[first].start <= region.start)
 
     def restrict(self, regions: Iterable[Region]) -> list[Region]:
-        """The parts of regions that the set holds, merged, in the order of names, then positions."""
+        """The intersection of regions with the set, merged, sorted by name, then position."""
         return [part for region in merge(regions) for part in self._overlaps(region)]
 
     def _overlaps(self, region: Region) -> Iterator[Region]:
-        """The parts that the set and a region have in common, in order."""
+        """The intersection of the set with a region, in order."""
         granted, first = self._from(region)
         for index in range(first, len(granted)):
             _, start, end = granted[index]
@@ -92,7 +92,7 @@ class RegionSet:
 
 
 def merge(regions: Iterable[Region]) -> list[Region]:
-    """The same positions as regions that do not touch, in the order of names, then positions."""
+    """The same positions as regions that do not touch, sorted by name, then position."""
     merged: list[Region] = []
     for region in sorted(regions, key=lambda one: (one.reference_name, one.start)):
         last = merged[-1] if merged else None

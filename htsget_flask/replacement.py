@@ -1,4 +1,4 @@
-"""Files that take the place of others, whole or not at all."""
+"""Atomic writes: a file appears under its name complete or not at all."""
 
 import contextlib
 import os
@@ -10,12 +10,12 @@ from typing import BinaryIO
 
 @contextlib.contextmanager
 def replacement(path: Path, *, mode: int = 0o600) -> Iterator[BinaryIO]:
-    """A new file with these permissions, which takes the place of `path` at the end.
+    """A new file with these permissions, which is renamed to `path` at the end.
 
-    Others may be able to write in its folder: its name cannot be guessed, and no link there is followed.
+    Other users may write in the folder: its name cannot be guessed, and no link there is followed.
 
     Raises:
-        OSError: when the folder cannot be written; nothing of the file is left then.
+        OSError: when the folder cannot be written; no part of the file remains then.
     """
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
     try:

@@ -20,7 +20,7 @@ from htsget_flask.sequences.open_sequence import LibraryBases
 from htsget_flask.storage import Storage
 from htsget_flask.storage.local import LocalStorage
 from htsget_flask.storage.secure_link import SecureLinkSigner
-from htsget_flask.storage.sendfile import XAccel, XSendfile
+from htsget_flask.storage.sendfile import x_accel, x_sendfile
 
 EXTENSION = "htsget_flask"
 
@@ -84,15 +84,15 @@ def _storage(name: str, config: StorageConfig) -> Storage:
     if isinstance(config, LocalStorageConfig):
         return _local(name, config)
     # boto3 takes long to import, and much memory.
-    from htsget_flask.storage.s3.client import connect  # noqa: PLC0415
+    from htsget_flask.storage.s3.client import S3Settings, connect  # noqa: PLC0415
 
-    return connect(name, **config.model_dump(exclude={"type"}))
+    return connect(name, S3Settings(**config.model_dump(exclude={"type"})))
 
 
 def _local(name: str, config: LocalStorageConfig) -> LocalStorage:
     root = os.path.realpath(config.root)
-    methods = {"x-accel": XAccel(name, root), "x-sendfile": XSendfile(), None: None}
+    methods = {"x-accel": x_accel(name, root), "x-sendfile": x_sendfile, None: None}
     signer = None
     if config.url is not None and config.secret is not None:
         signer = SecureLinkSigner(config.url, secret=config.secret.get_secret_value(), lifetime=config.expires)
-    return LocalStorage(config.root, handover=methods[config.sendfile], signer=signer)
+    return LocalStorage(config.root, sendfile_method=methods[config.sendfile], signer=signer)

@@ -1,4 +1,4 @@
-"""The WSGI application, configured by the file or folder that the variable HTSGET_FLASK_CONFIG names."""
+"""The WSGI application, configured by the file or folder that HTSGET_FLASK_CONFIG names."""
 
 from htsget_flask.app import DeferredApp, load_config
 

@@ -6,6 +6,7 @@ import hmac
 import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
@@ -69,11 +70,23 @@ def _sealing_key(secret: bytes) -> bytes:
     return base64.urlsafe_b64encode(hmac.digest(secret, b"places in lists", hashlib.sha256))
 
 
-def block_parts(
-    storage: str, key: str, etag: str, piece: str, endpoint: str, format_name: str, dataset_id: str
-) -> Parts:
-    """What names a data block: all that decides over its bytes."""
-    return ("block", storage, key, etag, piece, endpoint, format_name, dataset_id)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlockName:
+    """The name of a data block: all that decides over its bytes. `block` is its segment of the URL's path."""
+
+    storage: str
+    key: str
+    etag: str
+    block: str
+    endpoint: str
+    format_name: str
+    dataset_id: str
+
+    @property
+    def parts(self) -> Parts:
+        """The texts that are signed."""
+        name = (self.storage, self.key, self.etag, self.block, self.endpoint, self.format_name, self.dataset_id)
+        return ("block", *name)
 
 
 def file_parts(storage: str, key: str) -> Parts:

@@ -11,7 +11,7 @@ from htsget_flask.errors import FileFaultError, FormatError, NotFound, ServiceUn
 from htsget_flask.formats.fasta import COMPRESSED, read_lengths
 from htsget_flask.services import Services
 from htsget_flask.storage import VersionError
-from htsget_flask.web.views import log_fault
+from htsget_flask.web.errors import log_fault
 
 _NAME_COST = 150
 

@@ -10,15 +10,15 @@ from htsget_flask.auth.signed_urls import sizes_parts
 from htsget_flask.browser.genomes import Reference, configured_reference, file_url, find_reference, sizes_reference
 from htsget_flask.browser.grants import TOO_MANY, access_tracks
 from htsget_flask.config import DatasetConfig, TrackConfig
-from htsget_flask.datasets.catalog import DataFile, Source
 from htsget_flask.datasets.example_regions import example_regions
 from htsget_flask.datasets.open_file import OpenFile
+from htsget_flask.datasets.source import DataFile, Source
 from htsget_flask.errors import FileFaultError, NotFound
 from htsget_flask.formats.table import ENDPOINTS
 from htsget_flask.regions import Region, RegionSet
 from htsget_flask.services import Services
 from htsget_flask.storage import Stat, VersionError, is_hidden
-from htsget_flask.web.views import log_fault
+from htsget_flask.web.errors import log_fault
 
 # In bases: igv.js would ask for the variants of a whole reference in one ticket.
 _VARIANT_WINDOW = 100_000
@@ -132,8 +132,8 @@ def _look_at(
                 return file
             opened.tail  # noqa: B018 - of a file that is cut short no record can be had
             file.is_readable = True
-            index = opened.crai if opened.is_cram else opened.index
-            file.index_key = opened.found_index.key
+            index = opened.any_index
+            file.index_key = opened.index_file.key
             examples = example_regions(opened, index) if granted is None else _examples(granted, opened.references)
             file.region = next(examples, None)
             file.is_indexed = True

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from itertools import islice
 from urllib.parse import quote, urlencode
 
-from htsget_flask.datasets.catalog import DataFile, Source
 from htsget_flask.datasets.example_regions import example_regions
 from htsget_flask.datasets.open_file import OpenFile
+from htsget_flask.datasets.source import DataFile, Source
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.formats.table import ENDPOINTS
 from htsget_flask.services import Services
@@ -47,7 +47,7 @@ def _query(source: Source, services: Services) -> str | None:
         with OpenFile(file, services.cache, services.sidecars) as opened:
             opened.tail  # noqa: B018 - a file that is cut short is no example
             with contextlib.suppress(FileFaultError):
-                regions = example_regions(opened, opened.crai if opened.is_cram else opened.index)
+                regions = example_regions(opened, opened.any_index)
                 for name, start, end in regions:
                     return "?" + urlencode({"referenceName": name, "start": start, "end": end})
             return ""

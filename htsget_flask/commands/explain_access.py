@@ -12,7 +12,7 @@ from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import NotFound, PermissionDenied, ServiceError, StorageError, UnsupportedFormat
 from htsget_flask.formats.table import ENDPOINTS
 from htsget_flask.htsget.query import Query
-from htsget_flask.htsget.region_grants import plan_records
+from htsget_flask.htsget.region_grants import plan_records, require_references
 from htsget_flask.regions import Region, RegionSet
 from htsget_flask.services import Services, create_services
 
@@ -90,7 +90,7 @@ def _cram_fault(services: Services, dataset_id: str, region: Region | None, gran
         OpenFile(services.catalog.locate("reads", dataset_id, "CRAM"), services.cache, services.sidecars) as file,
     ):
         try:
-            list(plan_records(query, granted, file, services.bases))
+            require_references(plan_records(query, granted, file), file, services.bases)
         except PermissionDenied as error:
             return error.message
     return None

@@ -1,78 +1,12 @@
-"""From the ids that clients say to the files that storages hold; the first matching entry of the configuration wins."""
+"""From dataset ids to the files that storages hold; the first matching entry of the configuration wins."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import BinaryIO, NamedTuple
 
 from htsget_flask.config import DatasetConfig, PrefixConfig
+from htsget_flask.datasets.source import DataFile, Source
 from htsget_flask.errors import FileFaultError, NotFound, StorageError, UnsupportedFormat
 from htsget_flask.formats.table import ENDPOINTS, FORMATS, Format
 from htsget_flask.storage import Stat, Storage, is_hidden
-
-
-class Source(NamedTuple):
-    """Where a dataset's file in one format lies, whether or not it exists; `index_key` where it is configured."""
-
-    id: str
-    format: Format
-    storage_name: str
-    storage: Storage
-    key: str
-    index_key: str | None
-    never_inline: bool | None
-
-    @property
-    def index_keys(self) -> Sequence[str]:
-        """Where the index may lie, in the order of preference."""
-        return (self.index_key,) if self.index_key else self.format.index_keys(self.key)
-
-    def stat(self, key: str, *, fresh: bool) -> Stat:
-        """The version of the dataset's data or of an index; unless it has to be `fresh` one that is remembered.
-
-        Raises:
-            NotFound: when there is no such file.
-            FileFaultError: when the system does not let it be looked at.
-        """
-        storage = self.storage
-        try:
-            return storage.stat(key, max_age=0 if fresh else storage.max_age, family=self._family)
-        except OSError as error:
-            raise self._unreadable(key, error) from error
-
-    def open(self, key: str, *, etag: str) -> BinaryIO:
-        """One version of the dataset's data or of an index.
-
-        Raises:
-            NotFound, VersionError: when it does not exist, or not any more.
-            FileFaultError: when the system does not let it be read.
-        """
-        try:
-            return self.storage.open(key, etag=etag)
-        except OSError as error:
-            raise self._unreadable(key, error) from error
-
-    def _unreadable(self, key: str, error: OSError) -> FileFaultError:
-        what = "it" if key == self.key else f"the index of the {self.format.name} file"
-        return FileFaultError(f"{what} cannot be read: {error.strerror}", location=self.storage.location(key))
-
-    @property
-    def _family(self) -> str | None:
-        """What the usual keys of the dataset's data and indexes start with: elsewhere they are looked for together."""
-        if not self.storage.is_remote:
-            return None
-        suffix = next((suffix for suffix in self.format.suffixes if self.key.endswith(suffix)), None)
-        return self.key if suffix is None else self.key.removesuffix(suffix) + "."
-
-    @property
-    def location(self) -> str:
-        """The file for logs, never for clients."""
-        return self.storage.location(self.key)
-
-
-class DataFile(NamedTuple):
-    """A file that exists, in its present version."""
-
-    source: Source
-    stat: Stat
 
 
 class _PrefixEntry:
@@ -84,8 +18,8 @@ class _PrefixEntry:
         prefix = self.config.prefix
         if not dataset_id.startswith(prefix) or dataset_id.endswith("/"):
             return False
-        # Without a name the file would be one that is only a suffix, such as `.bam`. What is hidden, such as the
-        # snapshots of a file server, may be what was withdrawn.
+        # A file without a stem would be a suffix alone, such as `.bam`. Hidden files, such as the snapshots of a file
+        # server, may have been withdrawn.
         stem = dataset_id[len(prefix) :]
         return bool(stem) and not is_hidden(stem)
 
@@ -106,13 +40,13 @@ class _PrefixEntry:
                             yield self._source(dataset_id, format_, key)
 
     def preferred_key(self, source: Source) -> str | None:
-        """The key of another file that is served in the place of this one, which has a later suffix of its format."""
+        """The key of the file that is served instead of this one, as its suffix comes earlier among its format's."""
         suffixes = source.format.suffixes
         # Most files have the first suffix, and then nothing is read.
-        for place, suffix in enumerate(suffixes):
+        for position, suffix in enumerate(suffixes):
             if source.key.endswith(suffix):
                 stem = source.key.removesuffix(suffix)
-                return next((stem + other for other in suffixes[:place] if self._holds(stem + other)), None)
+                return next((stem + other for other in suffixes[:position] if self._holds(stem + other)), None)
         return None
 
     def _holds(self, key: str) -> bool:
@@ -133,16 +67,13 @@ class _PrefixEntry:
 class _DatasetEntry:
     def __init__(self, config: DatasetConfig, storages: Mapping[str, Storage]) -> None:
         self.config = config
-        self._sources = []
-        for files in (config.reads, config.variants):
-            for name, file in files.items():
-                format_ = FORMATS[name]
-                storage = storages[file.storage]
-                self._sources.append(
-                    Source(config.id, format_, file.storage, storage, file.key, file.index, config.never_inline)
-                )
-        order = list(FORMATS)
-        self._sources.sort(key=lambda source: order.index(source.format.name))
+        files = [*config.reads.items(), *config.variants.items()]
+        self._sources = [
+            Source(config.id, format_, file.storage, storages[file.storage], file.key, file.index, config.never_inline)
+            for format_ in FORMATS.values()
+            for name, file in files
+            if name == format_.name
+        ]
 
     def sources(self, dataset_id: str, endpoint: str) -> Iterator[Source]:
         return (source for source in self._sources if source.format.endpoint == endpoint)
@@ -159,7 +90,7 @@ class _DatasetEntry:
 
 
 class Catalog:
-    """The datasets of the configuration; with `hints` a message tells what a client may have meant."""
+    """The datasets of the configuration; with `hints`, messages suggest what a client may have meant."""
 
     def __init__(
         self,
@@ -171,21 +102,21 @@ class Catalog:
         self._hints = hints
         self._prefixes: list[tuple[int, _PrefixEntry]] = []
         self._named: dict[str, tuple[int, _DatasetEntry]] = {}
-        for place, config in enumerate(entries):
+        for position, config in enumerate(entries):
             if isinstance(config, PrefixConfig):
-                self._prefixes.append((place, _PrefixEntry(config, storages[config.storage])))
+                self._prefixes.append((position, _PrefixEntry(config, storages[config.storage])))
             else:
-                self._named.setdefault(config.id, (place, _DatasetEntry(config, storages)))
+                self._named.setdefault(config.id, (position, _DatasetEntry(config, storages)))
 
     def locate(self, endpoint: str, dataset_id: str, format_name: str | None, *, fresh: bool = True) -> DataFile:
-        """The file of a dataset in a format; without one in the first that it has, the specification's default first.
+        """The file of a dataset in a format; without `format_name`, in the first that it has, BAM and VCF first.
 
-        Unless it has to be `fresh` its version may be one that the storage remembers.
+        Unless `fresh`, its version may be one that the storage remembers.
 
         Raises:
             NotFound: when there is no such dataset at the endpoint.
             UnsupportedFormat: when it exists in other formats only.
-            FileFaultError: when the configuration names a file that is not there.
+            FileFaultError: when the configuration names a file that does not exist.
         """
         entry = self._entry(dataset_id)
         if entry is not None:
@@ -195,10 +126,10 @@ class Catalog:
                     stat = _stat(source, optional=isinstance(entry, _PrefixEntry), fresh=fresh)
                     if stat is not None:
                         return DataFile(source, stat)
-            present = [source.format.name for source in self._present(entry, dataset_id, endpoint)]
-            if present:
+            available = [source.format.name for source in self._available(entry, dataset_id, endpoint)]
+            if available:
                 raise UnsupportedFormat(
-                    f"{dataset_id!r} is not available as {format_name}; it is as {' and '.join(present)}"
+                    f"{dataset_id!r} is not available as {format_name}, only as {' and '.join(available)}"
                 )
         raise NotFound(self._absence(endpoint, dataset_id, entry))
 
@@ -211,22 +142,21 @@ class Catalog:
     def sources(self, *, on_fault: Callable[[OSError | StorageError], None] | None = None) -> Iterator[Source]:
         """All files that requests reach: those that the configuration names, and those found below its prefixes.
 
-        Where a storage cannot be listed `on_fault` gets the error, and the others go on; without it the error
-        propagates.
+        `on_fault` is called with the error of a storage that cannot be listed; without it the error propagates.
         """
         for entry, source in self._existing(on_fault):
             if self._entry(source.id) is entry and entry.preferred_key(source) is None:
                 yield source
 
     def unreachable(self, *, on_fault: Callable[[OSError | StorageError], None]) -> Iterator[tuple[Source, str]]:
-        """The files of datasets that no request reaches, each with the reason; errors as in `sources`."""
+        """The files of datasets that no request reaches, each with the reason; errors are handled as by `sources`."""
         for entry, source in self._existing(on_fault):
             first = self._entry(source.id)
             preferred = entry.preferred_key(source)
             if first is not None and first is not entry:
                 # The first entry may serve the same file.
-                reached = {(one.storage_name, one.key) for one in first.sources(source.id, source.format.endpoint)}
-                if (source.storage_name, source.key) not in reached:
+                served = first.sources(source.id, source.format.endpoint)
+                if (source.storage_name, source.key) not in {(other.storage_name, other.key) for other in served}:
                     reason = f"the entry of {first} comes first and has the id {source.id!r}"
                     yield source, f"no request reaches it: {reason}; name the file in that entry, or rename it"
             elif preferred is not None:
@@ -246,62 +176,62 @@ class Catalog:
                 on_fault(error)
 
     def files(self, dataset_id: str) -> list[tuple[Source, Stat | FileFaultError]]:
-        """All files of a dataset, whatever their endpoint; an error is what is wrong with one of them.
+        """All files of a dataset, at all endpoints, each with its version or its fault.
 
         Raises:
             NotFound: when there is no such dataset.
         """
         entry = self._entry(dataset_id)
-        found: list[tuple[Source, Stat | FileFaultError]] = []
+        files: list[tuple[Source, Stat | FileFaultError]] = []
         if entry is not None:
             for endpoint in ENDPOINTS:
                 for source in entry.sources(dataset_id, endpoint):
                     try:
                         stat = _stat(source, optional=isinstance(entry, _PrefixEntry))
                     except FileFaultError as fault:
-                        found.append((source, fault))
+                        files.append((source, fault))
                     else:
                         if stat is not None:
-                            found.append((source, stat))
-        if not found:
+                            files.append((source, stat))
+        if not files:
             raise NotFound(f"there is no dataset {dataset_id[:200]!r}")
-        return found
+        return files
 
     def entry_of(self, dataset_id: str) -> PrefixConfig | DatasetConfig | None:
-        """The entry of the configuration that an id belongs to, whether or not there is such a dataset."""
+        """The entry of the configuration that an id belongs to, whether or not the dataset exists."""
         entry = self._entry(dataset_id)
         return None if entry is None else entry.config
 
     def _entry(self, dataset_id: str) -> "_PrefixEntry | _DatasetEntry | None":
         named = self._named.get(dataset_id)
-        for place, entry in self._prefixes:
-            if (named is None or place < named[0]) and entry.matches(dataset_id):
+        for position, entry in self._prefixes:
+            if (named is None or position < named[0]) and entry.matches(dataset_id):
                 return entry
         return named[1] if named else None
 
-    def _present(self, entry: "_PrefixEntry | _DatasetEntry", dataset_id: str, endpoint: str) -> Iterator[Source]:
+    def _available(self, entry: "_PrefixEntry | _DatasetEntry", dataset_id: str, endpoint: str) -> Iterator[Source]:
         for source in entry.sources(dataset_id, endpoint):
             try:
                 if _stat(source, optional=True) is None:
                     continue
             except FileFaultError:
-                # It is there, whatever is wrong with it.
+                # It exists, whatever is wrong with it.
                 pass
             yield source
 
     def _absence(self, endpoint: str, dataset_id: str, entry: "_PrefixEntry | _DatasetEntry | None") -> str:
-        """Why there is no such dataset, with what may have been meant."""
+        """The message for an absent dataset, with a suggestion."""
         message = f"there is no dataset {dataset_id[:200]!r} at /{endpoint}"
         if entry is None or not self._hints:
             return message
         other = "variants" if endpoint == "reads" else "reads"
-        if next(self._present(entry, dataset_id, other), None):
+        if next(self._available(entry, dataset_id, other), None):
             return f"{message}; it is at /{other}"
         for format_ in FORMATS.values():
             for suffix in format_.suffixes:
                 stem = dataset_id.removesuffix(suffix)
-                if stem != dataset_id and next(self._present(entry, stem, format_.endpoint), None):
-                    return f"{message}; ids are without the format's suffix: /{format_.endpoint}/{stem}"
+                if stem != dataset_id and next(self._available(entry, stem, format_.endpoint), None):
+                    return f"{message}; ids have no suffix of a format: /{format_.endpoint}/{stem}"
         return message
 
 
@@ -312,5 +242,5 @@ def _stat(source: Source, *, optional: bool, fresh: bool = False) -> Stat | None
         if optional:
             return None
         raise FileFaultError(
-            f"the {source.format.name} file that the configuration names is not there", location=source.location
+            f"the {source.format.name} file that the configuration names does not exist", location=source.location
         ) from None

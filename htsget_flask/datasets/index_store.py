@@ -1,14 +1,14 @@
-"""The index of a data file: found, and read once for these versions of data and index (the rest is a sidecar's)."""
+"""The index of a data file: found, read once for each version of data and index, and stored as arrays in a sidecar."""
 
 import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from htsget_flask import array_file as sidecar
-from htsget_flask.datasets.catalog import Source
+from htsget_flask import array_file
+from htsget_flask.datasets.source import Source
 from htsget_flask.errors import FileFaultError, NotFound
 from htsget_flask.formats.cram.crai import Crai
 from htsget_flask.formats.index import Index
@@ -16,38 +16,37 @@ from htsget_flask.formats.unpacking import check_size
 from htsget_flask.storage import Stat, VersionError
 
 log = logging.getLogger(__name__)
-IndexT = TypeVar("IndexT", Index, Crai)
 
-# A mapped index also holds pages, which all workers share.
+# In bytes; the pages of a mapped index are shared by all workers.
 _MAPPED_COST = 64 << 10
-# Part of a sidecar's version, as are the arrays' names: to be raised when the arrays change their meaning.
+# Part of a sidecar's version, as are the arrays' names: to be raised when the meaning of an array changes.
 _SIDECAR_VERSION = 1
 
 
-class FoundIndex(NamedTuple):
-    """An index file that exists, in its present version."""
+class IndexFile(NamedTuple):
+    """One version of an index file that exists."""
 
     key: str
     stat: Stat
 
 
-def find_index(source: Source, stat: Stat, *, fresh: bool) -> FoundIndex:
-    """The first index under a usual name that is not older than its data, where the storage tells ages.
+def find_index(source: Source, stat: Stat, *, fresh: bool) -> IndexFile:
+    """The first index under a usual name that is not older than its data, where the storage knows their ages.
 
-    They count in whole seconds, as for htslib: tools write data and index within one.
+    Ages are compared in whole seconds, as by htslib: tools write data and index within one second.
 
     Raises:
-        FileFaultError: when there is none; VersionError when that has to be looked at freshly.
+        FileFaultError: when there is none; VersionError unless `fresh`, as the remembered versions may be old.
     """
     older = None
     storage = source.storage
     for key in source.index_keys:
         try:
-            found = source.stat(key, fresh=fresh)
+            index_stat = source.stat(key, fresh=fresh)
         except NotFound:
             continue
-        if storage.is_remote or int(found.modified) >= int(stat.modified):
-            return FoundIndex(key, found)
+        if not storage.mtime_is_meaningful or int(index_stat.modified) >= int(stat.modified):
+            return IndexFile(key, index_stat)
         older = older or key
     if not fresh:
         raise VersionError(source.key)
@@ -61,52 +60,48 @@ def find_index(source: Source, stat: Stat, *, fresh: bool) -> FoundIndex:
 def load_index(
     source: Source,
     stat: Stat,
-    found: FoundIndex,
+    index_file: IndexFile,
     sidecars: Path | None,
-    kind: type[IndexT],
-    read: Callable[[bytes], IndexT],
-    check: Callable[[IndexT], None],
-) -> IndexT:
-    """The index, of its sidecar or read; `check` looks at it once for these versions of data and index.
+    check: Callable[[Index | Crai], None],
+) -> Index | Crai:
+    """The index from its sidecar, or read; `check` is called once for each version of data and index.
 
-    Without a folder for sidecars it is in this process's memory alone.
+    Without a folder for sidecars the index is in the memory of this process alone.
 
     Raises:
-        FormatError: when it is damaged or too large, or is refused by `check`.
+        FormatError: when the index is damaged or too large, or `check` refuses it.
     """
     if sidecars is None:
-        return _read(source, found, read, check)
-    location = source.storage.location(found.key)
+        return _read(source, index_file, check)
+    kind, location = source.format.index_type, source.storage.location(index_file.key)
     path = sidecars / hashlib.sha256(location.encode("utf-8", "surrogateescape")).hexdigest()[:40]
     names = ",".join(field.name for field in fields(kind))
-    version = f"{_SIDECAR_VERSION} {names} {stat.etag} {found.stat.etag}"
-    arrays = sidecar.load(path, version)
+    version = f"{_SIDECAR_VERSION} {names} {stat.etag} {index_file.stat.etag}"
+    arrays = array_file.load(path, version)
     if arrays is None:
-        index = _read(source, found, read, check)
+        index = _read(source, index_file, check)
         try:
-            sidecar.store(path, version, index.arrays())
+            array_file.store(path, version, index.arrays())
         except OSError as error:
-            log.warning("indexes are not kept between runs: the cache folder cannot be written: %s", error)
+            log.warning("indexes are not cached between runs: the cache folder cannot be written: %s", error)
             return index
-        arrays = sidecar.load(path, version)
+        arrays = array_file.load(path, version)
         if arrays is None:
             return index
     return kind.from_arrays(arrays)
 
 
-def _read(
-    source: Source, found: FoundIndex, read: Callable[[bytes], IndexT], check: Callable[[IndexT], None]
-) -> IndexT:
-    check_size(found.stat.size, "the index")
-    with source.open(found.key, etag=found.stat.etag) as file:
-        # It may grow meanwhile.
-        index = read(file.read(found.stat.size))
+def _read(source: Source, index_file: IndexFile, check: Callable[[Index | Crai], None]) -> Index | Crai:
+    check_size(index_file.stat.size, "the index")
+    with source.open(index_file.key, etag=index_file.stat.etag) as file:
+        # The file may grow while it is read.
+        index = source.format.read_index(file.read(index_file.stat.size))
     check(index)
     return index
 
 
 def private_bytes(index: Index | Crai) -> int:
-    """What an index costs in bytes of memory that no other process shares."""
+    """The memory of an index in bytes that no other process shares."""
     arrays = index.arrays().values()
     mapped = all(array.base is not None for array in arrays if array.nbytes)
     return _MAPPED_COST if mapped else sum(array.nbytes for array in arrays)

@@ -1,4 +1,4 @@
-"""Requests as values: all that a client can ask for, and all that can be wrong with how it asks (htsget 1.3.0)."""
+"""Requests as values: all parameters of htsget 1.3.0, and every fault that they can have."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ UNPLACED = "*"
 FIELDS = frozenset(("QNAME", "FLAG", "RNAME", "POS", "MAPQ", "CIGAR", "RNEXT", "PNEXT", "TLEN", "SEQ", "QUAL"))
 PARAMETERS = ("format", "class", "referenceName", "referenceMD5", "start", "end", "fields", "tags", "notags")
 
-# An extension: whether the ticket may hold data: URLs.
+# An extension: whether the ticket may contain data: URLs.
 _INLINE = "inline"
 _GET_NAMES = dict.fromkeys((*PARAMETERS, _INLINE))
 _POST_NAMES = ("format", "class", "fields", "tags", "notags", "regions", _INLINE)
@@ -26,16 +26,16 @@ _MD5 = re.compile(r"[0-9A-Fa-f]{32}", re.ASCII)
 _UNSIGNED = re.compile(r"[0-9]{1,20}", re.ASCII)
 _TAG = re.compile(r"[A-Za-z][A-Za-z0-9]", re.ASCII)
 _MAX_START = (1 << 32) - 1
-# igv.js says "to the end" with the largest number that JavaScript counts exactly.
+# For "to the end" igv.js sends the largest integer that JavaScript represents exactly.
 _MAX_END = 1 << 53
 
 
 class Query(NamedTuple):
-    """What a request wants of a ticket; `regions` None: everything.
+    """The parameters of a ticket; `regions` None: the whole file.
 
-    With `needs_header` it has one region, and only the file's header decides which reference that is
-    (`reference_names.resolve`): `md5` is the reference's checksum in lower case, and the region's name is empty where
-    the request has none.
+    With `needs_header` there is one region, and only the file's header decides which reference it is on
+    (`reference_names.resolve`): `md5` is the reference's checksum in lower case, and the region's name is empty if the
+    request has none.
     """
 
     format: str | None
@@ -50,13 +50,13 @@ def parse_get(arguments: "MultiDict[str, str]", endpoint: str, *, strict_header_
     """The query of a GET request.
 
     Raises:
-        InvalidInput, InvalidRange: as the specification words them.
+        InvalidInput, InvalidRange: as the specification defines them.
     """
     values: dict[str, str] = {}
-    for name, given in arguments.lists():
-        if name in _GET_NAMES and len(given) > 1:
-            raise InvalidInput(f"{name} is given {len(given)} times")
-        values[name] = given[0]
+    for name, texts in arguments.lists():
+        if name in _GET_NAMES and len(texts) > 1:
+            raise InvalidInput(f"{name} occurs {len(texts)} times")
+        values[name] = texts[0]
     if not _GET_NAMES.keys() >= values.keys():
         refuse_misspellings(values, _GET_NAMES)
     may_inline = _INLINE not in values or _flag(values[_INLINE])
@@ -64,7 +64,7 @@ def parse_get(arguments: "MultiDict[str, str]", endpoint: str, *, strict_header_
     if endpoint == "reads":
         fields = values.get("fields")
         _check_fields(None if fields is None else fields.split(","))
-        _check_tags(_listed(values.get("tags")), _listed(values.get("notags")))
+        _check_tags(_split(values.get("tags")), _split(values.get("notags")))
     format_name, md5 = _format(values.get("format")), values.get("referenceMD5")
     if md5 is not None and not _MD5.fullmatch(md5):
         raise InvalidInput(f"referenceMD5 must have 32 hexadecimal digits, not {md5[:40]!r}")
@@ -88,11 +88,11 @@ def refuse_arguments(arguments: "MultiDict[str, str]") -> None:
     """Refuse parameters in the URL of a POST request.
 
     Raises:
-        InvalidInput: when there are any, or misspellings of them.
+        InvalidInput: for any of them, and for misspellings.
     """
-    given = [name for name in _GET_NAMES if name in arguments]
-    if given:
-        raise InvalidInput(f"a POST request has its parameters in the body, not in the URL: {', '.join(given)}")
+    names = [name for name in _GET_NAMES if name in arguments]
+    if names:
+        raise InvalidInput(f"a POST request has its parameters in the body, not in the URL: {', '.join(names)}")
     refuse_misspellings(arguments, _GET_NAMES)
 
 
@@ -100,7 +100,7 @@ def parse_post(body: bytes, endpoint: str, *, strict_header_class: bool | None, 
     """The query of a POST request's JSON body.
 
     Raises:
-        InvalidInput, InvalidRange: as the specification words them.
+        InvalidInput, InvalidRange: as the specification defines them.
         PayloadTooLarge: for more than `max_regions` regions.
     """
     try:
@@ -112,7 +112,7 @@ def parse_post(body: bytes, endpoint: str, *, strict_header_class: bool | None, 
     values = {name: value for name, value in content.items() if value is not None or name == "regions"}
     for name in _REGION_NAMES:
         if name in values:
-            raise InvalidInput(f"{name} belongs into the objects of regions")
+            raise InvalidInput(f"{name} belongs in the objects of regions")
     refuse_misspellings(content, (*_POST_NAMES, *_REGION_NAMES))
     for name in ("format", "class"):
         if not isinstance(values.get(name, ""), str):
@@ -132,26 +132,26 @@ def parse_post(body: bytes, endpoint: str, *, strict_header_class: bool | None, 
     return Query(_format(values.get("format")), header_only, None if header_only else regions, may_inline)
 
 
-def _regions(listed: Any, endpoint: str, max_regions: int) -> tuple[Region, ...]:
-    if not isinstance(listed, list) or not listed:
+def _regions(values: Any, endpoint: str, max_regions: int) -> tuple[Region, ...]:
+    if not isinstance(values, list) or not values:
         raise InvalidInput("regions must be an array with at least one region")
-    if len(listed) > max_regions:
-        raise PayloadTooLarge(f"{len(listed)} regions are more than this server accepts at once: {max_regions}")
-    refuse_misspellings((name for region in listed if isinstance(region, dict) for name in region), _REGION_NAMES)
-    return tuple(_posted_region(region, place, endpoint) for place, region in enumerate(listed))
+    if len(values) > max_regions:
+        raise PayloadTooLarge(f"{len(values)} regions exceed this server's limit of {max_regions}")
+    refuse_misspellings((name for region in values if isinstance(region, dict) for name in region), _REGION_NAMES)
+    return tuple(_posted_region(region, number, endpoint) for number, region in enumerate(values))
 
 
-def _posted_region(region: Any, place: int, endpoint: str) -> Region:
-    where = f"regions[{place}]"
+def _posted_region(region: Any, number: int, endpoint: str) -> Region:
+    where = f"regions[{number}]"
     if not isinstance(region, dict):
         raise InvalidInput(f"{where} must be an object")
     reference_name = region.get("referenceName")
     if not isinstance(reference_name, str):
         raise InvalidInput(f"{where}.referenceName must be a string")
     positions = {}
-    for name, most in (("start", _MAX_START), ("end", _MAX_END)):
+    for name, limit in (("start", _MAX_START), ("end", _MAX_END)):
         value = region.get(name)
-        if value is not None and (type(value) is not int or not 0 <= value <= most):
+        if value is not None and (type(value) is not int or not 0 <= value <= limit):
             raise InvalidInput(f"{where}.{name} must be an unsigned 32-bit integer")
         positions[name] = value
     start, end = positions["start"], positions["end"]
@@ -192,16 +192,16 @@ def _format(value: str | None) -> str | None:
     return None if value is None else value.upper()[:40]
 
 
-def _position(value: str | None, name: str, most: int) -> int | None:
+def _position(value: str | None, name: str, limit: int) -> int | None:
     if value is None:
         return None
-    position = int(value) if _UNSIGNED.fullmatch(value) else most + 1
-    if position > most:
+    position = int(value) if _UNSIGNED.fullmatch(value) else limit + 1
+    if position > limit:
         raise InvalidInput(f"{name} must be an unsigned 32-bit integer, not {value[:40]!r}")
     return position
 
 
-def _listed(value: str | None) -> list[str] | None:
+def _split(value: str | None) -> list[str] | None:
     return None if value is None else [item for item in value.split(",") if item]
 
 

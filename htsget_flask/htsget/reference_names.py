@@ -1,17 +1,23 @@
-"""What a request calls a reference, where only the file's header can decide which one that is."""
+"""The references that requests name, as the file's header and index know them."""
+
+import difflib
+from itertools import islice
 
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import InvalidInput, NotFound
 from htsget_flask.htsget.query import Query
 
 _MAX_NAMED = 5
+_LONGEST_QUOTED = 100
+# Suggestions are names of about the same length: to find them costs little, whatever a client sends.
+_LONGEST_SUGGESTED, _MAX_COMPARED, _MAX_SEARCHED = 30, 200, 1000
 
 
 def resolve(query: Query, file: OpenFile) -> Query:
-    """The query with its region under the reference's name in the file; one for the header without the region.
+    """The query with the name that the file has for the region's reference; a header query has no region afterwards.
 
     Raises:
-        InvalidInput: for a header request with a reference that the file has; for a checksum that the header does not
+        InvalidInput: for a header query with a reference that the file has; for a checksum that the header does not
             confirm.
         NotFound: for a checksum that the header does not have.
     """
@@ -29,8 +35,28 @@ def resolve(query: Query, file: OpenFile) -> Query:
     return query._replace(regions=(region._replace(reference_name=name),))
 
 
+def reference_id_of(name: str, file: OpenFile) -> int | None:
+    """The id by which the index knows a reference; None for one that it holds nothing of.
+
+    Raises:
+        NotFound: for a reference that the file does not have; the message suggests similar names.
+    """
+    references = file.references
+    if name in references:
+        return references[name].id
+    message = f"{file.source.id!r} has no reference {name[:_LONGEST_QUOTED]!r}"
+    if len(name) <= _LONGEST_SUGGESTED:
+        twin = name.removeprefix("chr") if name.startswith("chr") else f"chr{name}"
+        similar = (other for other in islice(references, _MAX_SEARCHED) if abs(len(other) - len(name)) <= 3)
+        close = [twin] if twin in references else difflib.get_close_matches(name, list(islice(similar, _MAX_COMPARED)))
+        if close:
+            raise NotFound(f"{message}; did you mean {' or '.join(close)}?")
+    first = ", ".join(other[:_LONGEST_QUOTED] for other in islice(references, _MAX_NAMED))
+    raise NotFound(f"{message}; it has {first}{', ...' if len(references) > _MAX_NAMED else ''}")
+
+
 def _name_of(md5: str, name: str, file: OpenFile) -> str:
-    """The name of the reference with a checksum; `name` is what the request calls it, if it does."""
+    """The name of the reference with a checksum; `name` is the one in the request, or empty."""
     identifier = repr(file.source.id)
     references = file.header.references
     if not references.have_md5s:

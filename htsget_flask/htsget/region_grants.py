@@ -1,95 +1,102 @@
-"""Answers to who may see regions only: exactly the records there, whatever shares a block with them."""
+"""Tickets for callers whose grant is limited to regions: overlapping records only, not the blocks that hold them."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
 from typing import BinaryIO
 
-from htsget_flask.datasets.open_file import FilePart, OpenFile
+from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, PermissionDenied
 from htsget_flask.formats.cram.recoder import Recoder
 from htsget_flask.formats.cram.region_filter import CramSource, select_recoded
+from htsget_flask.formats.references import Reference
 from htsget_flask.formats.region_filter import RecordFilter, filter_records
-from htsget_flask.htsget.data_blocks import Piece, Records
-from htsget_flask.htsget.plan import container_ranges, reference_id_of
+from htsget_flask.htsget.data_blocks import FilePart, Records
+from htsget_flask.htsget.plan import Span
 from htsget_flask.htsget.query import UNPLACED, Query
+from htsget_flask.htsget.reference_names import reference_id_of
 from htsget_flask.regions import Region, RegionSet
 from htsget_flask.sequences.open_sequence import LibraryBases
 
 
-def plan_records(query: Query, granted: RegionSet, file: OpenFile, bases: LibraryBases) -> Iterator[Piece]:
-    """The pieces that answer a query as far as it lies in the granted regions, behind the header.
+def plan_records(query: Query, granted: RegionSet, file: OpenFile) -> Sequence[Span]:
+    """The records that answer a query as far as it lies in the granted regions, in file order, and the end of file.
 
     Raises:
-        PermissionDenied: for CRAM whose references are not at hand: it cannot be cut at records without them.
-        NotFound: for a reference that the file does not know.
+        NotFound: for a reference that the file does not have.
     """
     if query.header_only:
-        return
-    asked = query.regions
-    for region in asked or ():
-        # Outside of a grant there may be a request for the reads without a position, which is answered with none.
+        return ()
+    for region in query.regions or ():
+        # Outside of a grant, a request for the reads without a position is answered with no records.
         if region.reference_name != UNPLACED or granted.opens(region):
             reference_id_of(region.reference_name, file)
-    # Where the records of each reference begin in the file: references may have any numbers.
-    found: dict[int, list[Records]] = {}
-    begins: dict[int, int] = {}
-    before = Region("")
-    for region in granted if asked is None else granted.restrict(asked):
+    # By reference, of which the numbers may be in another order than the records.
+    records: dict[int, list[Records]] = {}
+    offsets: dict[int, int] = {}
+    previous = Region("")
+    for region in granted if query.regions is None else granted.restrict(query.regions):
         name, start, end = region
-        after = (before.end or 0) if name == before.reference_name else 0
-        before = region
+        after = (previous.end or 0) if name == previous.reference_name else 0
+        previous = region
         reference = file.references.get(name)
         reference_id = None if reference is None else reference.id
-        begin = None if reference_id is None else _begin(file, reference_id, region, bases)
-        if reference_id is not None and begin is not None:
-            begins.setdefault(reference_id, begin)
-            found.setdefault(reference_id, []).append(Records(reference_id, start, end, after))
-    for reference_id in sorted(found, key=lambda one: begins[one]):
-        yield from found[reference_id]
-    yield FilePart.EOF
+        offset = None if reference_id is None else _first_offset(file, reference_id, region)
+        if reference_id is not None and offset is not None:
+            offsets.setdefault(reference_id, offset)
+            records.setdefault(reference_id, []).append(Records(reference_id, start, end, after))
+    ordered = sorted(records, key=lambda reference_id: offsets[reference_id])
+    return (*(block for reference_id in ordered for block in records[reference_id]), FilePart.EOF)
 
 
-def _begin(file: OpenFile, reference_id: int, region: Region, bases: LibraryBases) -> int | None:
+def _first_offset(file: OpenFile, reference_id: int, region: Region) -> int | None:
     """What orders the records of a region among those of other references; None where there are none."""
     if file.source.format.is_bgzf:
         chunks = file.index.chunks(reference_id, region.start, region.end)
         return chunks[0].begin if chunks else None
-    index = file.crai
-    places = index.overlapping(reference_id, region.start, region.end)
-    if not places:
-        return None
-    if not _is_at_hand(file, reference_id, bases) and file.needs_reference(int(index.containers[places[0]])):
-        raise PermissionDenied(
-            f"this token opens regions only, and the reference {region.reference_name!r} of this CRAM file, without "
-            "which it cannot be cut, is not at hand here"
-        )
-    # Containers may hold records of several references, which are in the order of their numbers.
-    return reference_id
+    # Containers may hold records of several references, which are in the order of their ids.
+    return reference_id if file.crai.overlapping(reference_id, region.start, region.end) else None
 
 
-def _is_at_hand(file: OpenFile, reference_id: int, bases: LibraryBases) -> bool:
-    md5 = file.checksum(reference_id)
-    return md5 is not None and bases.has(md5)
+def require_references(spans: Iterable[Span], file: OpenFile, bases: LibraryBases) -> None:
+    """Check that the records of spans can be decoded: those of CRAM need their references.
+
+    Raises:
+        PermissionDenied: when a reference is neither in the file nor in the library.
+    """
+    if file.source.format.is_bgzf:
+        return
+    for block in spans:
+        if isinstance(block, Records):
+            reference = file.references.with_id(block.reference_id)
+            if reference is None or (reference.md5 is not None and bases.has(reference.md5)):
+                continue
+            index = file.crai
+            first = index.overlapping(block.reference_id, block.start, block.end)[0]
+            if file.needs_reference(int(index.containers[first])):
+                raise PermissionDenied(
+                    f"this token opens regions only, and the reference {reference.name!r} of this CRAM file, which is "
+                    "needed to separate its records, is not available here"
+                )
 
 
-def record_blocks(file: OpenFile, piece: Records, bases: LibraryBases, recoder: Recoder) -> Generator[bytes]:
-    """The BGZF blocks or CRAM containers with a piece's records, made as they are asked for.
+def record_blocks(file: OpenFile, block: Records, bases: LibraryBases, recoder: Recoder) -> Generator[bytes]:
+    """The BGZF blocks or CRAM containers with the records of a data block, made as they are read.
 
     Closes the file's bytes when it ends.
 
     Raises:
-        NotFound: when there is no such piece.
+        NotFound: when there is no such data block.
         ServiceUnavailable: when CRAM cannot be decoded now, before anything is yielded.
     """
-    format_, reference_id, start, end, after = file.source.format, *piece
-    reference = file.references.with_id(reference_id)
+    format_, reference = file.source.format, file.references.with_id(block.reference_id)
     if reference is None:
         raise NotFound("there is no such data block")
-    wanted = RecordFilter(reference.name.encode() if format_.names_references else reference_id, start, end, after)
+    key = reference.name.encode() if format_.names_references else block.reference_id
+    record_filter = RecordFilter(key, block.start, block.end, block.after)
     if format_.records is None:
-        return _closing(file, partial(_recoded, file, wanted, bases, recoder))
-    chunks = file.index.chunks(reference_id, start, end)
-    return _closing(file, partial(filter_records, format_.records, chunks=chunks, record_filter=wanted))
+        return _closing(file, partial(_recoded, file, reference, record_filter, bases, recoder))
+    chunks = file.index.chunks(block.reference_id, block.start, block.end)
+    return _closing(file, partial(filter_records, format_.records, chunks=chunks, record_filter=record_filter))
 
 
 def _closing(file: OpenFile, make: Callable[[BinaryIO], Iterator[bytes]]) -> Generator[bytes]:
@@ -101,24 +108,29 @@ def _closing(file: OpenFile, make: Callable[[BinaryIO], Iterator[bytes]]) -> Gen
 
 
 def _recoded(
-    file: OpenFile, wanted: RecordFilter, bases: LibraryBases, recoder: Recoder, content: BinaryIO
+    file: OpenFile,
+    reference: Reference,
+    record_filter: RecordFilter,
+    bases: LibraryBases,
+    recoder: Recoder,
+    content: BinaryIO,
 ) -> Iterator[bytes]:
-    assert isinstance(wanted.reference, int)
-    index, md5 = file.crai, file.checksum(wanted.reference)
-    places = index.overlapping(wanted.reference, wanted.start, wanted.end)
-    if not places:
+    assert reference.id is not None
+    index = file.crai
+    positions = index.overlapping(reference.id, record_filter.start, record_filter.end)
+    if not positions:
         return iter(())
 
     def letters(start: int, end: int) -> Iterator[bytes]:
-        if md5 is None:
-            raise FormatError("its header has no checksum of a reference that it needs")
-        return bases.letters(md5, start, end)
+        if reference.md5 is None:
+            raise FormatError("the header has no checksum of a reference that its records need")
+        return bases.letters(reference.md5, start, end)
 
     return select_recoded(
         CramSource(content, file.header, file.source.key.rpartition("/")[2]),
-        container_ranges(file, places),
-        wanted,
+        index.byte_ranges(positions, file.block_end(int(index.containers[-1]))),
+        record_filter,
         letters,
-        partial(index.bounds, wanted.reference),
+        partial(index.bounds, reference.id),
         recoder,
     )

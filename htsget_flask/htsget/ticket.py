@@ -1,15 +1,59 @@
-"""From data blocks to the ticket: what is small goes inline, the rest gets a URL."""
+"""From the planned spans to the ticket: what is small goes inline, the rest gets a URL."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeGuard
 
 import orjson
 import pybase64
 
-from htsget_flask.datasets.open_file import FilePart, InlineBlock, OpenFile
+from htsget_flask.datasets.edges import (
+    Containers,
+    is_cut_later,
+    prefetch_edges,
+    split_chunk,
+    split_range,
+    verify_block_start,
+    verify_containers,
+)
+from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.formats.bgzf import MAX_BLOCK_SIZE
 from htsget_flask.formats.binning import Chunk
-from htsget_flask.htsget.data_blocks import BlockUrl, Class, Piece
+from htsget_flask.htsget.data_blocks import BlockUrl, Class, DataBlock, FilePart, InlineBlock, read_inline
+from htsget_flask.htsget.plan import Span
+from htsget_flask.ranges import ByteRange
+
+# In bytes: up to this length a chunk is one data block, cut at its edges when it is fetched: one request, and its
+# ticket costs nearly nothing. Beyond, only the edges are cut, and the kernel sends what lies between.
+_LONGEST_CUT = 4 << 20
+# How many spans have their edges prefetched together: at most 16 requests of one ticket are under way at once.
+_SPANS_AHEAD = 8
+
+
+class TicketKey(NamedTuple):
+    """All that decides over the entries after the header, besides the versions of data and index.
+
+    `base_url` only where clients choose it by their Host; `expires` is when signed URLs end.
+    """
+
+    windows: tuple[str, int, int | None]
+    inline_limit: int
+    base_url: str | None
+    path: str
+    signed_url: str | None
+    expires: int | None
+
+
+class Limits(NamedTuple):
+    """Sizes in bytes: of all inline data, of a data block; with `is_signed`, clients fetch plain ranges elsewhere."""
+
+    inline: int
+    block: int
+    is_signed: bool = False
+
+    @property
+    def longest_cut(self) -> int:
+        """Where clients fetch ranges from elsewhere, as much as possible is plain ranges of the file."""
+        return MAX_BLOCK_SIZE if self.is_signed else _LONGEST_CUT
 
 
 class _Inline(NamedTuple):
@@ -19,73 +63,95 @@ class _Inline(NamedTuple):
     size: int
 
 
-def ticket(
+def render(
     file: OpenFile,
-    body: Callable[[], Iterable[Piece]],
-    *,
-    inline_limit: int,
-    locate: Callable[[Piece], BlockUrl],
-    ticket_key: Hashable = None,
+    plan: Callable[[], Sequence[Span]],
+    limits: Limits,
+    locate: Callable[[DataBlock], BlockUrl],
+    key: TicketKey | None = None,
 ) -> bytes:
-    """The ticket as JSON: the header, and what `body` makes; `locate` tells where to fetch what is not inline.
+    """The ticket as JSON: the header, and what `plan` returns; `locate` gives the URL of a block that is not inline.
 
-    Header, end of file and chunks of some BGZF blocks are inline as long as their sum is at most `inline_limit` bytes;
-    the end of file does not count, unless the limit is 0. What follows the header is cached by
-    `ticket_key`, if there is one.
+    Header, end of file and chunks of a few BGZF blocks are inline as long as their sum is within `limits.inline`; the
+    end of file does not count, unless the limit is 0. With a `key`, the entries after the header are cached.
     """
-    header, room = _header(file, inline_limit, locate)
+    header, size = _inline(file, FilePart.HEADER, "header")
+    room = limits.inline - size
+    if room < 0:
+        header, room = _located(locate(FilePart.HEADER), "header"), limits.inline
 
     def entries() -> bytes:
-        return b"".join(_body(file, body(), room, inline_limit, locate))
+        return b"".join(_entries(file, plan(), room, limits, locate))
 
-    rest = entries() if ticket_key is None else file.cached_answer(ticket_key, entries)
+    rest = entries() if key is None else file.cached(("entries", file.index_file, key), entries, len)
     return b'{"htsget":{"format":"%s","urls":[%s%s]}}' % (file.source.format.name.encode(), header, rest)
 
 
-def _header(file: OpenFile, inline_limit: int, locate: Callable[[Piece], BlockUrl]) -> tuple[bytes, int]:
-    """The header's entry, and how many bytes inline there is room for behind it."""
-    entry, size = file.cached(FilePart.HEADER, _inline_header, _size)
-    if size <= inline_limit:
-        return entry, inline_limit - size
-    return _located(locate(FilePart.HEADER), "header"), inline_limit
-
-
-def _body(
-    file: OpenFile, pieces: Iterable[Piece], room: int, inline_limit: int, locate: Callable[[Piece], BlockUrl]
+def _entries(
+    file: OpenFile, spans: Sequence[Span], room: int, limits: Limits, locate: Callable[[DataBlock], BlockUrl]
 ) -> Iterator[bytes]:
-    """The entries behind the header, each with the comma before it."""
-    for piece in pieces:
-        # Once a piece did not fit the rest is not even made: a request for many regions has hundreds of edges.
-        if _is_short(piece) and (room or (inline_limit and piece is FilePart.EOF)):
-            entry, size = file.cached(piece, _inline_body, _size)
-            if not size:
-                continue
-            if size <= room or piece is FilePart.EOF:
-                room -= min(room, size)
-                yield b"," + entry
-                continue
-            room = 0
-        yield b"," + _located(locate(piece), "body")
+    """The entries after the header, each with the comma before it."""
+    first = spans[0] if spans else None
+    if isinstance(first, Chunk) and first.begin > file.header.end and not limits.is_signed:
+        # An index decides where it begins. With signed URLs, each chunk is verified where it is cut.
+        verify_block_start(file, first.begin >> 16)
+    for start in range(0, len(spans), _SPANS_AHEAD):
+        batch = spans[start : start + _SPANS_AHEAD]
+        prefetch_edges(file, [span for span in batch if _reads_edges(span, limits, has_room=room > 0)])
+        for block in _blocks(file, batch, limits):
+            # Once a block did not fit, no more are read: a request for many regions has hundreds of edges.
+            if _is_short(block) and (room or (limits.inline and block is FilePart.EOF)):
+                entry, size = _inline(file, block, "body")
+                if not size:
+                    continue
+                if size <= room or block is FilePart.EOF:
+                    room -= min(room, size)
+                    yield b"," + entry
+                    continue
+                room = 0
+            yield b"," + _located(locate(block), "body")
 
 
-def _is_short(piece: Piece) -> TypeGuard[InlineBlock]:
-    """Whether the piece is not worth a request of its own, if there is room."""
-    if isinstance(piece, Chunk):
-        return (piece.end >> 16) - (piece.begin >> 16) <= MAX_BLOCK_SIZE
-    return isinstance(piece, FilePart)
+def _blocks(file: OpenFile, spans: Iterable[Span], limits: Limits) -> Iterator[DataBlock]:
+    """The data blocks of spans: edges verified and cut where they have to be, long ranges split."""
+    for span in spans:
+        blocks: Iterable[DataBlock]
+        match span:
+            case Chunk():
+                blocks = split_chunk(file, span, limits.longest_cut)
+            case Containers():
+                blocks = (verify_containers(file, span),)
+            case _:
+                blocks = (span,)
+        for block in blocks:
+            if isinstance(block, ByteRange) and block.end // limits.block > block.start // limits.block:
+                yield from split_range(file, block, limits.block)
+            else:
+                yield block
+
+
+def _reads_edges(span: Span, limits: Limits, *, has_room: bool) -> TypeGuard[Chunk | Containers]:
+    """Whether the edges of a span are read for the ticket."""
+    if isinstance(span, Chunk):
+        return (has_room and _is_short(span)) or not is_cut_later(span, limits.longest_cut)
+    return isinstance(span, Containers)
+
+
+def _is_short(block: DataBlock) -> TypeGuard[InlineBlock]:
+    """Whether the data block is not worth its own request, if there is room."""
+    if isinstance(block, Chunk):
+        return (block.end >> 16) - (block.begin >> 16) <= MAX_BLOCK_SIZE
+    return isinstance(block, FilePart)
+
+
+def _inline(file: OpenFile, block: InlineBlock, class_: Class) -> _Inline:
+    def make() -> _Inline:
+        data = read_inline(file, block)
+        url = b'{"url":"data:;base64,%s","class":"%s"}' % (pybase64.b64encode(data), class_.encode())
+        return _Inline(url, len(data))
+
+    return file.cached(("inline", block), make, lambda inline: len(inline.entry))
 
 
 def _located(block: BlockUrl, class_: Class) -> bytes:
     return orjson.dumps({"url": block.url, "headers": block.headers, "class": class_})
-
-
-def _inline_header(data: bytes) -> _Inline:
-    return _Inline(b'{"url":"data:;base64,%s","class":"header"}' % pybase64.b64encode(data), len(data))
-
-
-def _inline_body(data: bytes) -> _Inline:
-    return _Inline(b'{"url":"data:;base64,%s","class":"body"}' % pybase64.b64encode(data), len(data))
-
-
-def _size(inline: _Inline) -> int:
-    return len(inline.entry)

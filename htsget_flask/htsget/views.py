@@ -1,54 +1,70 @@
-"""The endpoints that make tickets, and what GA4GH service-info and service-registry tell of them."""
+"""The endpoints that make tickets, send data blocks and describe themselves."""
 
+import json
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from flask import Blueprint, Request, Response, jsonify, request
+from flask import Blueprint
 from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.wrappers import Request
 
 from htsget_flask.auth.access import Access, access_of
-from htsget_flask.auth.signed_urls import block_parts
-from htsget_flask.datasets.catalog import DataFile
-from htsget_flask.datasets.open_file import FilePart, OpenFile
+from htsget_flask.auth.signed_urls import BlockName
+from htsget_flask.datasets.edges import chunk_parts
+from htsget_flask.datasets.open_file import OpenFile
+from htsget_flask.datasets.source import DataFile
 from htsget_flask.errors import Gone, NotFound, PermissionDenied, ServiceUnavailable
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.formats.table import ENDPOINTS, FORMATS
-from htsget_flask.htsget.data_blocks import BlockUrl, Piece, Records, from_path_segment, to_path_segment
-from htsget_flask.htsget.plan import plan, ticket_key
+from htsget_flask.htsget.data_blocks import (
+    BlockUrl,
+    DataBlock,
+    FilePart,
+    Records,
+    from_path_segment,
+    least_file_size,
+    read_inline,
+    to_path_segment,
+)
+from htsget_flask.htsget.plan import plan, windows_of
 from htsget_flask.htsget.query import Query, parse_get, parse_post, refuse_arguments
 from htsget_flask.htsget.reference_names import resolve
-from htsget_flask.htsget.region_grants import plan_records, record_blocks
-from htsget_flask.htsget.ticket import ticket
+from htsget_flask.htsget.region_grants import plan_records, record_blocks, require_references
+from htsget_flask.htsget.service_info import (
+    describe_endpoint,
+    describe_registry,
+    registered_service,
+    registered_services,
+    service_types,
+)
+from htsget_flask.htsget.ticket import Limits, TicketKey, render
 from htsget_flask.ranges import ByteRange
 from htsget_flask.regions import RegionSet
-from htsget_flask.services import Services, current_services
+from htsget_flask.services import Services
 from htsget_flask.storage import SignedUrl, VersionError
 from htsget_flask.web.answer import Answer, answer_with
 from htsget_flask.web.delivery import send_bytes, send_range, send_stream
+from htsget_flask.web.errors import media_type
 from htsget_flask.web.request_body import read_body
-from htsget_flask.web.views import View, base_url, describe_service, media_type
+from htsget_flask.web.views import View, base_url
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-HTSGET_VERSION = "1.3.0"
-
 blueprint = Blueprint("htsget", __name__)
 
-# The URL of a data block names all that decides over its bytes: they may be kept for as long as a view is looked at.
+# The URL of a data block names all that decides over its bytes: browsers may keep them for as long as a session lasts.
 _BLOCK_HEADERS = {"Cache-Control": "private, max-age=3600, immutable", "Vary": "Origin"}
 
-ViewFunction = TypeVar("ViewFunction", bound=Callable[..., Response])
 
-
-def _for_each_endpoint(rule: str, methods: list[str]) -> Callable[[ViewFunction], ViewFunction]:
+def _for_each_endpoint(rule: str, methods: list[str]) -> Callable[[View], View]:
     """Route a path to the view once for each endpoint; as part of the path they match faster than as a parameter."""
 
-    def register(view: ViewFunction) -> ViewFunction:
+    def register(view: View) -> View:
         for endpoint in ENDPOINTS:
-            name = f"{view.__name__}_{endpoint}"
+            name = f"{view.answer.__name__}_{endpoint}"
             blueprint.add_url_rule(rule.format(endpoint), name, view, defaults={"endpoint": endpoint}, methods=methods)
         return view
 
@@ -56,215 +72,189 @@ def _for_each_endpoint(rule: str, methods: list[str]) -> Callable[[ViewFunction]
 
 
 @_for_each_endpoint("/{}/<path:dataset_id>", methods=["GET"])
-@partial(View, needs_public_url=True)
-def get_ticket(services: Services, environ: "WSGIEnvironment", endpoint: str, dataset_id: str) -> Answer:
-    """The ticket that a GET request asks for."""
-    asked = Request(environ)
-    strict = services.config.htsget.strict_header_class
-    query = parse_get(asked.args, endpoint, strict_header_class=strict)
-    return _ticket(services, asked, endpoint, dataset_id, query)
+@View
+def get_ticket(services: Services, request: Request, endpoint: str, dataset_id: str) -> Answer:
+    """The ticket for a GET request."""
+    query = parse_get(request.args, endpoint, strict_header_class=services.config.htsget.strict_header_class)
+    return _ticket(services, request, endpoint, dataset_id, query)
 
 
 @_for_each_endpoint("/{}/<path:dataset_id>", methods=["POST"])
-@partial(View, needs_public_url=True)
-def post_ticket(services: Services, environ: "WSGIEnvironment", endpoint: str, dataset_id: str) -> Answer:
-    """The ticket that a POST request asks for."""
-    asked, options = Request(environ), services.config.htsget
+@View
+def post_ticket(services: Services, request: Request, endpoint: str, dataset_id: str) -> Answer:
+    """The ticket for a POST request."""
+    options = services.config.htsget
     # Clients that probe with a form's type have to fall back to GET: a ticket would mislead them.
-    if asked.mimetype != "application/json":
+    if request.mimetype != "application/json":
         raise UnsupportedMediaType("the body's Content-Type must be application/json")
-    refuse_arguments(asked.args)
+    refuse_arguments(request.args)
     query = parse_post(
-        read_body(environ, options.max_post_bytes),
+        read_body(request.environ, options.max_post_bytes),
         endpoint,
         strict_header_class=options.strict_header_class,
         max_regions=options.max_regions,
     )
-    return _ticket(services, asked, endpoint, dataset_id, query)
+    return _ticket(services, request, endpoint, dataset_id, query)
 
 
-@_for_each_endpoint("/blocks/<etag>/<piece>/{}/<format_name>/<path:dataset_id>", methods=["GET"])
-@View
+@_for_each_endpoint("/blocks/<etag>/<block>/{}/<format_name>/<path:dataset_id>", methods=["GET"])
+@partial(View, needs_public_url=False)
 def get_block(
     services: Services,
-    environ: "WSGIEnvironment",
+    request: Request,
     etag: str,
-    piece: str,
+    block: str,
     endpoint: str,
     format_name: str,
     dataset_id: str,
 ) -> Answer:
     """Exactly the bytes of one data block, of the version of the file that its ticket was made for."""
-    wanted = from_path_segment(piece)
-    # Records are cut only for who may see no more: to do it for everybody would be work for nothing.
-    if wanted is None or format_name not in FORMATS or (isinstance(wanted, Records) and services.gate is None):
+    environ, parsed = request.environ, from_path_segment(block)
+    # Records are separated only for callers that may see no more: to do it for everybody would be needless work.
+    if parsed is None or format_name not in FORMATS or (isinstance(parsed, Records) and services.gate is None):
         raise NotFound("there is no such data block")
-    # What is read from the file is proven to be of this version; what is kept of it is not.
-    file = services.catalog.locate(endpoint, dataset_id, format_name, fresh=isinstance(wanted, FilePart))
+    # Bytes read from the file are verified to be of this version; cached parts are not.
+    file = services.catalog.locate(endpoint, dataset_id, format_name, fresh=isinstance(parsed, FilePart))
     try:
         if file.stat.etag != etag:
             file = services.catalog.locate(endpoint, dataset_id, format_name)
         if file.stat.etag != etag:
             raise VersionError
-        if _end(wanted) > file.stat.size:
-            raise NotFound("there is no such data block")
-        if isinstance(wanted, ByteRange):
-            content = file.source.open(file.source.key, etag=etag)
-            return send_range(environ, content, wanted, etag=etag, headers=_BLOCK_HEADERS)
-        with OpenFile(file, services.cache, services.sidecars) as opened:
-            if isinstance(wanted, Chunk):
-                before, middle, after = opened.parts(wanted)
-                content = opened.detach_file()
-                return send_range(
-                    environ, content, middle, etag=etag, headers=_BLOCK_HEADERS, before=before, after=after
-                )
-            if isinstance(wanted, Records):
-                records = record_blocks(opened, wanted, services.bases, services.recoder)
-                return send_stream(environ, records, headers=_BLOCK_HEADERS)
-            return send_bytes(environ, opened.literal(wanted), etag=etag, headers=_BLOCK_HEADERS)
+        return _send_block(services, environ, file, parsed)
     except VersionError:
-        raise Gone("the file was replaced after this ticket was made; ask for a new ticket") from None
+        raise Gone("the file was replaced after this ticket was made; request a new ticket") from None
 
 
 @_for_each_endpoint("/{}/service-info", methods=["GET"])
-def service_info(endpoint: str) -> Response:
-    """What GA4GH service-info tells of an endpoint."""
-    return jsonify(
-        {
-            **_service(endpoint),
-            "htsget": {
-                "datatype": endpoint,
-                "formats": [format_.name for format_ in FORMATS.values() if format_.endpoint == endpoint],
-                "fieldsParameterEffective": False,
-                "tagsParametersEffective": False,
-            },
-        }
-    )
+@View
+def service_info(services: Services, request: Request, endpoint: str) -> Answer:
+    """The GA4GH service-info of an endpoint."""
+    return _json(describe_endpoint(services.config, endpoint))
 
 
 @blueprint.get("/service-info")
-def registry_info() -> Response:
-    """What GA4GH service-info tells of the registry that lists the endpoints."""
-    registry = {"group": "org.ga4gh", "artifact": "service-registry", "version": "1.0.0"}
-    return jsonify({**describe_service(current_services().config, "registry"), "type": registry})
+@View
+def registry_info(services: Services, request: Request) -> Answer:
+    """The GA4GH service-info of the registry that lists the endpoints."""
+    return _json(describe_registry(services.config))
 
 
 @blueprint.get("/services")
-def registry() -> Response:
-    """The endpoints that are on (GA4GH service-registry)."""
-    return jsonify([_registered(endpoint) for endpoint in ENDPOINTS])
+@View
+def registry(services: Services, request: Request) -> Answer:
+    """The endpoints (GA4GH service-registry)."""
+    config = services.config
+    return _json(registered_services(config, base_url(config, request)))
 
 
 @blueprint.get("/services/types")
-def registry_types() -> Response:
-    """The types of the endpoints that are on."""
-    return jsonify([_service(ENDPOINTS[0])["type"]])
+@View
+def registry_types(services: Services, request: Request) -> Answer:
+    """The types of the endpoints."""
+    return _json(service_types(services.config))
 
 
 @blueprint.get("/services/<service_id>")
-def registry_entry(service_id: str) -> Response:
-    """One of the endpoints that are on."""
-    for endpoint in ENDPOINTS:
-        if _registered(endpoint)["id"] == service_id:
-            return jsonify(_registered(endpoint))
-    raise NotFound(f"there is no service {service_id[:200]!r}")
+@View
+def registry_entry(services: Services, request: Request, service_id: str) -> Answer:
+    """One of the endpoints."""
+    config = services.config
+    return _json(registered_service(config, base_url(config, request), service_id))
 
 
-def _ticket(services: Services, asked: Request, endpoint: str, dataset_id: str, query: Query) -> Answer:
-    access = access_of(asked.environ)
-    # A region whose reference is not known yet takes two decisions: the first is that over the file's header.
+def _ticket(services: Services, request: Request, endpoint: str, dataset_id: str, query: Query) -> Answer:
+    """Authorize, locate, open, plan and render."""
+    access = access_of(request.environ)
+    # A region whose reference only the header decides takes two decisions; the first is that over the header.
     granted = access.require(endpoint, dataset_id, None if query.needs_header else query.regions)
     # For a while tickets may be made for a file that was replaced: their blocks then answer that it is gone.
     for fresh in (False, True):
         try:
             file = services.catalog.locate(endpoint, dataset_id, query.format, fresh=fresh)
-            body = _ticket_of(services, asked, file, query, access, granted, fresh=fresh)
-            content_type = media_type(asked.environ.get("HTTP_ACCEPT", ""))
-            return answer_with(body, {"Content-Type": content_type, "Cache-Control": "no-store"})
+            with OpenFile(file, services.cache, services.sidecars, fresh=fresh) as opened:
+                body = _render(services, request, opened, query, access, granted)
         except VersionError:
             continue
-    raise ServiceUnavailable(f"{dataset_id!r} is being replaced; ask again")
+        content_type = media_type(request.environ.get("HTTP_ACCEPT", ""))
+        return answer_with(body, {"Content-Type": content_type, "Cache-Control": "no-store"})
+    raise ServiceUnavailable(f"{dataset_id!r} is being replaced; try again")
 
 
-def _ticket_of(
-    services: Services,
-    asked: Request,
-    file: DataFile,
-    query: Query,
-    access: Access,
-    granted: RegionSet | None,
-    *,
-    fresh: bool,
+def _render(
+    services: Services, request: Request, file: OpenFile, query: Query, access: Access, granted: RegionSet | None
 ) -> bytes:
-    options = services.config.htsget
-    base = base_url(services.config, asked)
-    before = f"{base}blocks/{file.stat.etag}/"
-    after = f"/{file.source.format.endpoint}/{file.source.format.name}/{quote(file.source.id)}"
-    never_inline = options.never_inline if file.source.never_inline is None else file.source.never_inline
+    """Plan and render; callers whose grant is limited to regions have another planner, and no cached answers."""
+    source, options = file.source, services.config.htsget
+    if query.needs_header:
+        query = resolve(query, file)
+        if query.regions is not None:
+            granted = access.require(source.format.endpoint, source.id, query.regions)
+    base = base_url(services.config, request)
+    path = f"/{source.format.endpoint}/{source.format.name}/{quote(source.id)}"
+    never_inline = options.never_inline if source.never_inline is None else source.never_inline
     inline_limit = 0 if never_inline or not query.may_inline else options.inline_limit
-    with OpenFile(file, services.cache, services.sidecars, fresh=fresh) as opened:
-        if query.needs_header:
-            query = resolve(query, opened)
-            if query.regions is not None:
-                granted = access.require(file.source.format.endpoint, file.source.id, query.regions)
-        if granted is not None:
-            locate = partial(_block_url, None, before, after, access, file)
-            body = partial(plan_records, query, granted, opened, services.bases)
-            try:
-                return ticket(opened, body, inline_limit=inline_limit, locate=locate)
-            except PermissionDenied as error:
-                access.record_denial(file.source.format.endpoint, file.source.id, query.regions, error.message)
-                raise
-        # Before a URL is signed: who reads an object learns the id of its version.
-        opened.header  # noqa: B018
-        signed = file.source.storage.signed_url(file.source.key, file.stat)
-        key = ticket_key(query, opened)
-        # Only where clients choose it by their Host.
+    if granted is not None:
+        spans = plan_records(query, granted, file)
+        try:
+            require_references(spans, file, services.bases)
+        except PermissionDenied as error:
+            access.record_denial(source.format.endpoint, source.id, query.regions, error.message)
+            raise
+        limits = Limits(inline_limit, options.block_size)
+        return render(file, lambda: spans, limits, partial(_block_url, None, base, path, access, file))
+    # Reading an object reports the id of its version: signing then makes no request for it.
+    file.header  # noqa: B018
+    signed = source.storage.signed_url(source.key, file.stat)
+    key = None
+    if not (query.header_only or not source.format.is_bgzf or query.regions is None or len(query.regions) > 1):
+        # Only where clients choose the URL by their Host.
         chosen = base if services.config.public_url is None else None
-        return ticket(
-            opened,
-            partial(plan, query, opened, block_size=options.block_size, is_signed=signed is not None),
-            inline_limit=inline_limit,
-            locate=partial(_block_url, signed, before, after, access, file),
-            ticket_key=key and (key, inline_limit, chosen, after, signed and signed.url, access.expires),
-        )
-
-
-def _end(piece: Piece) -> int:
-    """The size in bytes that a file has at least, to have the piece."""
-    match piece:
-        case ByteRange(_, end):
-            return end
-        case Chunk(_, end):
-            return (end + 0xFFFF) >> 16
-        case FilePart() | Records():
-            return 0
+        windows = windows_of(query.regions[0], file)
+        key = TicketKey(windows, inline_limit, chosen, path, signed and signed.url, access.expires)
+    limits = Limits(inline_limit, options.block_size, is_signed=signed is not None)
+    return render(file, partial(plan, query, file), limits, partial(_block_url, signed, base, path, access, file), key)
 
 
 def _block_url(
-    signed: SignedUrl | None, before: str, after: str, access: Access, file: DataFile, piece: Piece
+    signed: SignedUrl | None, base: str, path: str, access: Access, file: OpenFile, block: DataBlock
 ) -> BlockUrl:
-    if signed is not None and isinstance(piece, ByteRange):
-        return BlockUrl(signed.url, {**signed.headers, "Range": f"bytes={piece.start}-{piece.end - 1}"})
-    spelled, source = to_path_segment(piece), file.source
-    parts = block_parts(
-        source.storage_name,
-        source.key,
-        file.stat.etag,
-        spelled,
-        source.format.endpoint,
-        source.format.name,
-        source.id,
+    if signed is not None and isinstance(block, ByteRange):
+        return BlockUrl(signed.url, {**signed.headers, "Range": f"bytes={block.start}-{block.end - 1}"})
+    source, segment = file.source, to_path_segment(block)
+    name = BlockName(
+        storage=source.storage_name,
+        key=source.key,
+        etag=file.stat.etag,
+        block=segment,
+        endpoint=source.format.endpoint,
+        format_name=source.format.name,
+        dataset_id=source.id,
     )
-    return BlockUrl(f"{before}{spelled}{after}{access.signature_query(*parts)}", {})
+    return BlockUrl(f"{base}blocks/{name.etag}/{segment}{path}{access.signature_query(*name.parts)}", {})
 
 
-def _service(endpoint: str) -> dict[str, object]:
-    return {
-        **describe_service(current_services().config, endpoint),
-        "type": {"group": "org.ga4gh", "artifact": "htsget", "version": HTSGET_VERSION},
-    }
+def _send_block(services: Services, environ: "WSGIEnvironment", file: DataFile, block: DataBlock) -> Answer:
+    etag = file.stat.etag
+    if least_file_size(block) > file.stat.size:
+        raise NotFound("there is no such data block")
+    if isinstance(block, ByteRange):
+        content = file.source.open(file.source.key, etag=etag)
+        return send_range(environ, content, block, etag=etag, headers=_BLOCK_HEADERS)
+    with OpenFile(file, services.cache, services.sidecars) as opened:
+        match block:
+            case Chunk():
+                before, middle, after = chunk_parts(opened, block)
+                content = opened.detach_file()
+                return send_range(
+                    environ, content, middle, etag=etag, headers=_BLOCK_HEADERS, before=before, after=after
+                )
+            case Records():
+                records = record_blocks(opened, block, services.bases, services.recoder)
+                return send_stream(environ, records, headers=_BLOCK_HEADERS)
+            case FilePart():
+                return send_bytes(environ, read_inline(opened, block), etag=etag, headers=_BLOCK_HEADERS)
 
 
-def _registered(endpoint: str) -> dict[str, object]:
-    return {**_service(endpoint), "url": f"{base_url(current_services().config, request)}{endpoint}"}
+def _json(content: object) -> Answer:
+    text = json.dumps(content, separators=(",", ":"))
+    return answer_with(f"{text}\n".encode("ascii"), {"Content-Type": "application/json"})

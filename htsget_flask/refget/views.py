@@ -1,11 +1,13 @@
 """The endpoints of sequences, their metadata, and what service-info tells of them."""
 
 import json
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Literal, cast
 
 from flask import Blueprint
 from werkzeug.exceptions import BadRequest, PreconditionFailed
+from werkzeug.wrappers import Request
 
 from htsget_flask.auth.access import access_of
 from htsget_flask.config import RefgetConfig
@@ -29,14 +31,15 @@ from htsget_flask.services import Services
 from htsget_flask.storage import VersionError
 from htsget_flask.web.answer import Answer, answer_with
 from htsget_flask.web.delivery import Streamed, attach
+from htsget_flask.web.errors import REFGET_PATH
 from htsget_flask.web.preconditions import failed_precondition, if_range_holds
-from htsget_flask.web.views import SEQUENCES, View, describe_service
+from htsget_flask.web.views import View, describe_service
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 
-blueprint = Blueprint("refget", __name__, url_prefix=SEQUENCES.rstrip("/"))
+blueprint = Blueprint("refget", __name__, url_prefix=REFGET_PATH.rstrip("/"))
 
 # A digest names its sequence for good; what a CURIE names is the configuration's choice.
 _FOR_GOOD = "public, max-age=31536000, immutable"
@@ -54,10 +57,10 @@ Form = Literal["whole", "range", "bounds"]
 
 
 @blueprint.get("/service-info", strict_slashes=False)
-@View
-def service_info(services: Services, environ: "WSGIEnvironment") -> Answer:
+@partial(View, needs_public_url=False)
+def service_info(services: Services, request: Request) -> Answer:
     """What GA4GH service-info tells of refget: `refget` is of its version 2, `service` of its version 1."""
-    media_type = choose_type(environ.get("HTTP_ACCEPT"), JSON_TYPES)
+    media_type = choose_type(request.environ.get("HTTP_ACCEPT"), JSON_TYPES)
     config = services.config.refget
     common = {
         "circular_supported": config.circular_supported,
@@ -77,11 +80,11 @@ def service_info(services: Services, environ: "WSGIEnvironment") -> Answer:
 
 
 @blueprint.get("/<sequence_id>/metadata", strict_slashes=False)
-@View
-def get_metadata(services: Services, environ: "WSGIEnvironment", sequence_id: str) -> Answer:
+@partial(View, needs_public_url=False)
+def get_metadata(services: Services, request: Request, sequence_id: str) -> Answer:
     """What is known of a sequence."""
     found = services.sequences.find(sequence_id)
-    media_type = choose_type(environ.get("HTTP_ACCEPT"), JSON_TYPES)
+    media_type = choose_type(request.environ.get("HTTP_ACCEPT"), JSON_TYPES)
     parts = [alias.partition(":") for alias in found.aliases]
     metadata = {
         "id": found.md5,
@@ -93,14 +96,14 @@ def get_metadata(services: Services, environ: "WSGIEnvironment", sequence_id: st
 
 
 @blueprint.get("/<sequence_id>", strict_slashes=False)
-@View
-def get_sequence(services: Services, environ: "WSGIEnvironment", sequence_id: str) -> Answer:
+@partial(View, needs_public_url=False)
+def get_sequence(services: Services, request: Request, sequence_id: str) -> Answer:
     """The letters of a sequence, all or a part of them."""
     sequences = services.sequences
     for attempt in range(_ATTEMPTS):
         found = sequences.find(sequence_id)
         try:
-            return _sequence(services.config.refget, environ, sequence_id, found, is_fresh=attempt > 0)
+            return _sequence(services.config.refget, request.environ, sequence_id, found, is_fresh=attempt > 0)
         except VersionError:
             if isinstance(found.source, Stored):
                 continue
@@ -197,9 +200,11 @@ def _filled(
 def _direct_url(store: Stored, found: Found) -> str | None:
     """Where a client may fetch the whole sequence itself."""
     storage = store.storage
-    if not storage.is_remote:
+    if not storage.reads_are_requests:
         return None
-    return storage.redirect_url(store.key(found.md5), look_at_stored(store, found, max_age=storage.max_age))
+    stat = look_at_stored(store, found, max_age=storage.max_age)
+    signed = storage.signed_url(store.key(found.md5), stat, pinned=False)
+    return None if signed is None else signed.url
 
 
 def _json(content: dict[str, object], media_type: str) -> Answer:

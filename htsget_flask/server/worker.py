@@ -20,7 +20,8 @@ from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 from htsget_flask.server.connections import Limits, Patience, PlainSocket
 from htsget_flask.services import EXTENSION
 from htsget_flask.web.answer import common_fields
-from htsget_flask.web.views import allowed_origins, error_answer, error_name
+from htsget_flask.web.cors import allowed_origins
+from htsget_flask.web.errors import error_answer, error_name
 
 # Milliseconds; a client that is near asks for the next range sooner.
 _LINGER = 2

@@ -1,40 +1,39 @@
-"""Answers as values: what a view makes of a request, before a framework or a server has it."""
+"""Answers as values: what a view makes of a request, independent of any framework or server."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING
-
-from werkzeug.http import HTTP_STATUS_CODES
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-# No browser is to take data for something else: what is in a file may be a script.
-_ANSWERS = (("X-Content-Type-Options", "nosniff"),)
-# HSTS (RFC 6797): for a year browsers use https alone.
-_SECURE_ANSWERS = (*_ANSWERS, ("Strict-Transport-Security", "max-age=31536000"))
+_STATUS_LINES = {int(status): f"{int(status)} {status.phrase.upper()}" for status in HTTPStatus}
+# Browsers must not guess a content type: a data file may contain a script.
+_COMMON_FIELDS = (("X-Content-Type-Options", "nosniff"),)
+# HSTS (RFC 6797): browsers use https alone for a year.
+_COMMON_HTTPS_FIELDS = (*_COMMON_FIELDS, ("Strict-Transport-Security", "max-age=31536000"))
 
 
 @dataclass(slots=True)
 class Answer:
-    """A status, header fields by their names, and a body, which is closed by who sends it; a WSGI application."""
+    """A status, header fields by name, and a body, which the server closes; itself a WSGI application."""
 
     status: int
     fields: dict[str, str]
     body: Iterable[bytes] = ()
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        """Give the answer to a WSGI server."""
-        line = f"{self.status} {HTTP_STATUS_CODES[self.status].upper()}"
-        start_response(line, [*self.fields.items(), *common_fields(environ)])
+        """Send the answer through a WSGI server."""
+        start_response(_STATUS_LINES[self.status], [*self.fields.items(), *common_fields(environ)])
         return () if environ["REQUEST_METHOD"] == "HEAD" else self.body
 
 
 def common_fields(environ: "WSGIEnvironment") -> Sequence[tuple[str, str]]:
-    """The header fields of every answer to a request that came as this one did."""
-    return _SECURE_ANSWERS if environ["wsgi.url_scheme"] == "https" else _ANSWERS
+    """The header fields of every answer over the request's scheme."""
+    return _COMMON_HTTPS_FIELDS if environ["wsgi.url_scheme"] == "https" else _COMMON_FIELDS
 
 
 def answer_with(data: bytes, fields: Mapping[str, str], *, status: int = 200) -> Answer:
-    """An answer whose body is at hand; `fields` lack only its length."""
+    """An answer with a body in memory; adds Content-Length to `fields`."""
     return Answer(status, {**fields, "Content-Length": str(len(data))}, (data,))

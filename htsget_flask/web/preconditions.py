@@ -1,15 +1,16 @@
-"""Conditional requests: what RFC 9110 section 13 makes of the validators of a resource."""
+"""Conditional requests (RFC 9110 section 13): preconditions, evaluated against the validators of a resource."""
 
 import re
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from werkzeug.http import parse_date, parse_etags
+from werkzeug.http import parse_date
+from werkzeug.wrappers import Request
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-# As WSGI calls the header fields of a request.
+# The header fields of preconditions, as WSGI names them.
 CONDITIONS = (
     "HTTP_IF_MATCH",
     "HTTP_IF_NONE_MATCH",
@@ -18,7 +19,7 @@ CONDITIONS = (
     "HTTP_IF_RANGE",
 )
 
-# RFC 9110 5.6.7, all three forms; werkzeug takes whatever mail programs write, and fails on years of many digits.
+# The three forms of RFC 9110 5.6.7: werkzeug also accepts dates of mail, and raises OverflowError for long years.
 _HTTP_DATE = re.compile(
     r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
     r"|[A-Z][a-z]{5,8}, [0-9]{2}-[A-Z][a-z]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
@@ -27,22 +28,21 @@ _HTTP_DATE = re.compile(
 
 
 def failed_precondition(environ: "WSGIEnvironment", *, etag: str, last_modified: str | None) -> int | None:
-    """The status that a GET or HEAD request ends with by its own conditions: 412, 304, or None to go on.
+    """The status with which the preconditions of a GET or HEAD request end it: 412, 304, or None to go on.
 
-    `etag` is without quotes and strong; `last_modified` is the header's value, None where the resource has none:
-    conditions on a date are then not heeded. The order is that of section 13.2.2.
+    `etag` is strong, without quotes; `last_modified` is the header's value, None where the resource has none:
+    conditions on a date are ignored then. The order is that of section 13.2.2; werkzeug's own evaluates Range before
+    If-Match.
     """
-    if_match = environ.get("HTTP_IF_MATCH")
-    if if_match is not None:
-        if not parse_etags(if_match).contains(etag):
+    if "HTTP_IF_MATCH" in environ:
+        if not Request(environ).if_match.contains(etag):
             return 412
     else:
         unmodified_since = http_date(environ.get("HTTP_IF_UNMODIFIED_SINCE"))
         if unmodified_since is not None and _is_later(last_modified, unmodified_since):
             return 412
-    if_none_match = environ.get("HTTP_IF_NONE_MATCH")
-    if if_none_match is not None:
-        if parse_etags(if_none_match).contains_weak(etag):
+    if "HTTP_IF_NONE_MATCH" in environ:
+        if Request(environ).if_none_match.contains_weak(etag):
             return 304
     else:
         modified_since = http_date(environ.get("HTTP_IF_MODIFIED_SINCE"))
@@ -52,7 +52,11 @@ def failed_precondition(environ: "WSGIEnvironment", *, etag: str, last_modified:
 
 
 def if_range_holds(environ: "WSGIEnvironment", *, etag: str, last_modified: str | None) -> bool:
-    """Whether If-Range, where it is given, holds: only the very same strong etag or date does (section 13.1.5)."""
+    """Whether If-Range is absent or holds: only the identical strong ETag or date does (section 13.1.5).
+
+    Compared as text: werkzeug's IfRange drops the weakness of an ETag before its version 3.2, and takes any text for
+    one.
+    """
     condition: str | None = environ.get("HTTP_IF_RANGE")
     if condition is None:
         return True
@@ -63,7 +67,7 @@ def if_range_holds(environ: "WSGIEnvironment", *, etag: str, last_modified: str 
 
 
 def _is_later(last_modified: str | None, date: datetime) -> bool | None:
-    """Whether the resource was modified after a date; None where that is not known."""
+    """Whether the resource was modified after a date; None where that is unknown."""
     modified = http_date(last_modified)
     return None if modified is None else modified > date
 
@@ -71,7 +75,7 @@ def _is_later(last_modified: str | None, date: datetime) -> bool | None:
 def drop_odd_dates(environ: "WSGIEnvironment") -> None:
     """Remove conditions whose date is not an HTTP-date: section 13.1 ignores them, and werkzeug may fail on them.
 
-    A Range goes with its If-Range, which then does not hold (13.1.5).
+    Range is removed together with its If-Range, which does not hold then (13.1.5).
     """
     for name in ("HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE"):
         if name in environ and http_date(environ[name]) is None:
@@ -83,7 +87,7 @@ def drop_odd_dates(environ: "WSGIEnvironment") -> None:
 
 
 def http_date(value: str | None) -> datetime | None:
-    """The time that a header names; None where it is absent or no HTTP-date, which is to be ignored."""
+    """The time of a header's value; None where it is absent or not an HTTP-date, which is to be ignored."""
     if value is None or not _HTTP_DATE.fullmatch(value.strip()):
         return None
     return parse_date(value)

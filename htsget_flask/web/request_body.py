@@ -1,5 +1,6 @@
 """The bodies of requests: read up to a limit, whatever the client or its connection does."""
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from gunicorn.http.errors import ParseException
@@ -11,44 +12,43 @@ from htsget_flask.errors import InvalidInput
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-_PIECE = 64 << 10
+_BUFFER_SIZE = 64 << 10
 _MAX_DISCARDED = 16 << 20
 
 
-def read_body(environ: "WSGIEnvironment", most: int) -> bytes:
+def read_body(environ: "WSGIEnvironment", limit: int) -> bytes:
     """The whole body of a request.
 
     Raises:
-        RequestEntityTooLarge: when it is longer than `most` bytes (werkzeug's).
-        RequestTimeout: when it does not come in time (werkzeug's).
-        InvalidInput: when it ends early, or its chunks are not what RFC 9112 7.1 says.
+        RequestEntityTooLarge: if it is longer than `limit` bytes (werkzeug's).
+        RequestTimeout: if it does not arrive in time (werkzeug's).
+        InvalidInput: if it ends early, or its chunks violate RFC 9112 7.1.
     """
-    told = get_content_length(environ)
-    if told is not None and told > most:
-        raise RequestEntityTooLarge
-    # werkzeug's own limit cuts a body in chunks, and says nothing.
+    length = get_content_length(environ)
+    if length is not None and length > limit:
+        raise _too_large(environ, limit)
+    # werkzeug's own limit silently truncates a chunked body.
     stream, body = get_input_stream(environ), bytearray()
     try:
-        while data := stream.read(_PIECE):
+        while data := stream.read(_BUFFER_SIZE):
             body += data
-            if len(body) > most:
-                raise RequestEntityTooLarge
+            if len(body) > limit:
+                raise _too_large(environ, limit)
     except ParseException as error:
-        raise InvalidInput(f"the body is not what its header says: {error}") from None
+        raise InvalidInput(f"the body does not match its header: {error}") from None
     except TimeoutError:
-        raise RequestTimeout("the body did not come in time") from None
+        raise RequestTimeout("the body did not arrive in time") from None
     except OSError:
         raise InvalidInput("the body ends early") from None
-    if told is not None and len(body) < told:
+    if length is not None and len(body) < length:
         raise InvalidInput("the body ends early")
     return bytes(body)
 
 
-def discard_body(environ: "WSGIEnvironment") -> None:
-    """Take in what the client sends: most clients, and proxies, only then look for an answer."""
+def _too_large(environ: "WSGIEnvironment", limit: int) -> RequestEntityTooLarge:
+    """The error for a body over the limit; discards the rest, as most clients and proxies only then read an answer."""
     stream, left = get_input_stream(environ), _MAX_DISCARDED
-    try:
-        while left > 0 and (data := stream.read(_PIECE)):
+    with contextlib.suppress(ParseException, OSError):
+        while left > 0 and (data := stream.read(_BUFFER_SIZE)):
             left -= len(data)
-    except (ParseException, OSError):
-        return
+    return RequestEntityTooLarge(f"the body is longer than this server accepts: {limit} bytes")

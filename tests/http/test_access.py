@@ -15,14 +15,16 @@ import pysam
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from werkzeug.wrappers import Request
 
 from htsget_flask.app import create_app
 from htsget_flask.auth.policy_service import PolicyAuthorizer
 from htsget_flask.config import read_config
 from htsget_flask.guard import GUARDS, guard
-from htsget_flask.services import EXTENSION
-from htsget_flask.storage import Stat
+from htsget_flask.services import EXTENSION, Services
+from htsget_flask.storage import SignedUrl, Stat
 from htsget_flask.storage.local import LocalStorage
+from htsget_flask.web.answer import Answer, answer_with
 from htsget_flask.web.views import View
 from tests.support.client import FlaskHttp, Response, fetch, fetch_ticket, records, truth
 from tests.support.guarded import Caller, audit, guarded
@@ -187,31 +189,25 @@ class TestEveryRouteHasAGuard:
         with pytest.raises(LookupError, match="new"):
             guard(app, app.extensions[EXTENSION])
 
-    def test_the_answer_of_a_view_without_a_decision_is_not_sent(
-        self, folder: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        path = self.config(folder, issuer)
-        app = create_app(read_config(path))
+    def test_a_view_without_a_decision_gives_no_answer(self, folder: Path, issuer: Issuer) -> None:
+        app = create_app(read_config(self.config(folder, issuer)))
         calls = []
-        for name in ("htsget.get_ticket_reads", "page.get_datasets"):
-            assert name in app.view_functions
-        services = app.extensions[EXTENSION]
-        app.view_functions.clear()
 
-        def careless(services: Any, environ: Any, **arguments: Any) -> Any:
-            from htsget_flask.web.answer import answer_with
-
+        def undecided(services: Services, request: Request, **arguments: Any) -> Answer:
             calls.append(arguments)
             return answer_with(b"secret", {})
 
-        app.view_functions["htsget.get_ticket_reads"] = View(careless)
-        app.view_functions["page.get_datasets"] = lambda: "secret"
-        guard(app, services)
+        names = ("htsget.get_ticket_reads", "page.get_datasets")
+        assert set(names) <= set(app.view_functions)
+        app.view_functions.clear()
+        for name in names:
+            app.view_functions[name] = View(undecided)
+        guard(app, app.extensions[EXTENSION])
         for url in (READS, "/page/datasets"):
             with app.test_client().get(url, headers={"Authorization": f"Bearer {issuer.token()}"}) as answer:
                 assert answer.status_code == 500
                 assert b"secret" not in answer.get_data()
-        assert calls
+        assert len(calls) == 2
 
     def test_head_has_the_guards_of_get(self, folder: Path, issuer: Issuer) -> None:
         app = create_app(read_config(self.config(folder, issuer)))
@@ -317,11 +313,11 @@ class TestPlainFiles:
     ) -> None:
         keys = []
 
-        def redirect_url(storage: LocalStorage, key: str, version: Stat) -> str:
+        def signed_url(storage: LocalStorage, key: str, version: Stat, *, pinned: bool) -> SignedUrl:
             keys.append(key)
-            return f"https://bucket.example.org/{key}?X-Amz-Signature=1"
+            return SignedUrl(f"https://bucket.example.org/{key}?X-Amz-Signature=1", {})
 
-        monkeypatch.setattr(LocalStorage, "redirect_url", redirect_url)
+        monkeypatch.setattr(LocalStorage, "signed_url", signed_url)
         http = guarded(folder, issuer, RULES, files=FILES)
         path = "/files/data/NA00001.bam"
         assert http.get(path).status == 401

@@ -302,7 +302,7 @@ class TestAFailureIsNotAMiss:
         http = http_for(served.folder, datasets=[dataset])
         answer = http.get("/reads/sample")
         assert answer.status == 500
-        assert b"is not there" in answer.body
+        assert b"does not exist" in answer.body
         assert str(served.file) in caplog.text
 
     def test_a_cache_folder_that_cannot_be_written(self, served: Served, tmp_path: Path) -> None:

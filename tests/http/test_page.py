@@ -199,7 +199,7 @@ class TestDatasetsAreListed:
         http = http_for(demo_folder, datasets=[{"id": "one", "reads": reads}])
         (one,) = ask(http, "/page/datasets")["datasets"]
         assert one["files"] == [{"format": "BAM", "size": None}]
-        assert "is not there" in told(http, "one")["files"]["BAM"]["problem"]
+        assert "does not exist" in told(http, "one")["files"]["BAM"]["problem"]
         assert not told(http, "one")["files"]["BAM"]["isReadable"]
 
     def test_a_new_one_soon(self, folder: Path) -> None:

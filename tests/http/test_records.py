@@ -244,7 +244,7 @@ class TestNothingElseIsDelivered:
                 if place % 5 == 0:
                     # As chunks of many megabytes are delivered: their edges apart from what lies between.
                     with monkeypatch.context() as patch:
-                        patch.setattr("htsget_flask.htsget.plan._LONGEST_CUT", 1 << 16)
+                        patch.setattr("htsget_flask.htsget.ticket._LONGEST_CUT", 1 << 16)
                         assert data_of(case.fetch(apart, group, post=len(group) > 1)) == expected, group
 
 

@@ -1,4 +1,4 @@
-"""URLs of tickets that point at nginx's own location: what they hold, and who may fetch it."""
+"""Direct URLs of tickets, which nginx serves itself: their bytes, and access to them."""
 
 import base64
 import hashlib
@@ -77,7 +77,7 @@ def direct_urls(front: Front, path: str) -> list[tuple[str, dict[str, str]]]:
 
 
 def signed(path: str, expires: int, secret: str = SECRET) -> str:
-    """A path with its signature, by nginx's manual."""
+    """A path with its signature, as nginx's manual defines it."""
     digest = hashlib.md5(f"{expires}{unquote(path)} {secret}".encode()).digest()
     return f"{path}?md5={base64.urlsafe_b64encode(digest).decode().rstrip('=')}&expires={expires}"
 
@@ -95,7 +95,7 @@ class TestTicketsPointAtNginx:
         for url, _ in direct_urls(front, "/reads/big"):
             assert 50 < int(parse_qs(urlsplit(url).query)["expires"][0]) - time.time() <= 60
 
-    def test_but_not_for_what_is_no_part_of_the_file(self, front: Front) -> None:
+    def test_but_not_for_bytes_that_the_file_does_not_have(self, front: Front) -> None:
         ticket = fetch_ticket(front, "/reads/NA00001", referenceName="chr1", start=100_000, end=200_000)
         _, first, whole, last, _ = (entry["url"] for entry in ticket["htsget"]["urls"])
         assert "/raw/" in whole
@@ -120,8 +120,8 @@ class TestClientsReadThem:
         region = "referenceName=chr1&start=10000000&end=90000000"
         assert direct_urls(front, f"/reads/big?{region}")
         answer = run("samtools", "view", f"{front.url}/reads/big?{region}", cwd=tmp_path).splitlines()
-        wanted = run("samtools", "view", data / "big.bam", "chr1:10000001-90000000", cwd=tmp_path).splitlines()
-        assert set(wanted) <= set(answer) and wanted
+        expected = run("samtools", "view", data / "big.bam", "chr1:10000001-90000000", cwd=tmp_path).splitlines()
+        assert set(expected) <= set(answer) and expected
 
     def test_bcftools(self, front: Front, data: Path, tmp_path: Path) -> None:
         answer = run("bcftools", "view", "-H", f"{front.url}/variants/cohort", cwd=tmp_path)
@@ -184,7 +184,7 @@ class TestOnlyWhatIsSignedIsServed:
 
 
 class TestRangesOfTheFile:
-    def test_are_those_asked_for(self, front: Front, data: Path) -> None:
+    def test_are_the_requested_ones(self, front: Front, data: Path) -> None:
         content = (data / "big.bam").read_bytes()
         target = signed("/raw/lab/big.bam", 4_000_000_000)
         for start, end in ((0, 1), (0, len(content)), (1_234_567, 1_234_568), (5, 20_000_001)):
@@ -199,7 +199,7 @@ class TestRangesOfTheFile:
         assert is_equal
         assert front.ask("GET", target, Range="bytes=0-0,5-6").status == 200
 
-    def test_behind_the_end_there_are_none(self, front: Front, data: Path) -> None:
+    def test_there_are_none_past_the_end(self, front: Front, data: Path) -> None:
         size = (data / "big.bam").stat().st_size
         answer = front.ask("GET", signed("/raw/lab/big.bam", 4_000_000_000), Range=f"bytes={size}-", Origin=ORIGIN)
         assert (answer.status, answer.headers["content-range"]) == (416, f"bytes */{size}")
@@ -224,7 +224,7 @@ class TestAReplacedFile:
         assert {front.get(url, headers).status for url, headers in urls} == {404}
 
 
-class TestALinkInAFilesPlace:
+class TestALinkInPlaceOfAFile:
     """Whoever may write in the folder can put one there, which has to open nothing that lies elsewhere."""
 
     @pytest.mark.parametrize("name", ["exchanged", "exchanged folder/below"])
@@ -261,18 +261,18 @@ class TestNoSignatureIsInTheErrorLog:
 class TestPagesOfOtherOrigins:
     def test_may_send_the_headers(self, front: Front) -> None:
         url, headers = direct_urls(front, "/reads/big")[0]
-        asked = ",".join(name.lower() for name in headers)
-        assert asked == "if-match,range"
+        names = ",".join(name.lower() for name in headers)
+        assert names == "if-match,range"
         answer = front.ask(
             "OPTIONS",
             url,
             Origin=ORIGIN,
             Access_Control_Request_Method="GET",
-            Access_Control_Request_Headers=asked,
+            Access_Control_Request_Headers=names,
         )
         assert (answer.status, answer.body) == (204, b"")
         assert answer.headers["access-control-allow-origin"] == ORIGIN
-        assert answer.headers["access-control-allow-headers"] == asked
+        assert answer.headers["access-control-allow-headers"] == names
         assert "GET" in answer.headers["access-control-allow-methods"]
         assert answer.headers["access-control-max-age"] == "2592000"
 
@@ -311,11 +311,11 @@ class TestIgvReadsThem:
         with (
             chromium() as browser,
             static_site(tmp_path) as url,
-            # The browser is not told of the certificate.
-            visit(browser, f"{url}/", ignore_https_errors=True) as present,
+            # The browser does not know the certificate.
+            visit(browser, f"{url}/", ignore_https_errors=True) as page,
         ):
-            found = present.tracks("alignment")["direct"]
-            assert present.errors == present.alerts() == []
-            assert any("/raw/lab/NA00001.bam" in asked for asked in present.requests)
+            found = page.tracks("alignment")["direct"]
+            assert page.errors == page.alerts() == []
+            assert any("/raw/lab/NA00001.bam" in request for request in page.requests)
         assert found["count"] == reads(data / "NA00001.bam", "chr1", found["start"], found["end"]) > 1000
         assert found["ink"] > 100

@@ -24,8 +24,8 @@ def refuse(*arguments):
 
 os.sendfile = refuse
 """
-# How the bytes are sent: in the first way by the kernel, as a check of the tests.
-WAYS = {
+# How the bytes are sent; the first one, by the kernel, checks the tests themselves.
+METHODS = {
     "sendfile": "",
     "refused by the kernel": _REFUSE.format(error="errno.ENOSYS"),
     "refused by the file system": _REFUSE.format(error="errno.EINVAL"),
@@ -35,7 +35,7 @@ WAYS = {
 
 
 class Data(NamedTuple):
-    """What is served, and by which configuration."""
+    """The served data, and the configuration."""
 
     config: Path
     bam: bytes
@@ -68,10 +68,10 @@ def data(big_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Data:
     return Data(top / "config.yaml", bam, expected(in_fasta), expected(in_store))
 
 
-@pytest.fixture(scope="module", params=WAYS)
+@pytest.fixture(scope="module", params=METHODS)
 def server(request: pytest.FixtureRequest, data: Data, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that sends files in one of the ways."""
-    with configured(WAYS[request.param], data.config, folder=tmp_path_factory.mktemp("server")) as server:
+    """A server that sends files by one of the methods."""
+    with configured(METHODS[request.param], data.config, folder=tmp_path_factory.mktemp("server")) as server:
         yield server
 
 
@@ -89,7 +89,7 @@ def assert_ranges(server: Server, target: str, whole: bytes) -> None:
 
 
 def assert_blocks(server: Server, target: str) -> bytes:
-    """What the URLs of a ticket hold, of which the larger ones are checked in ranges too."""
+    """The bytes of a ticket's URLs; the larger ones are checked in ranges too."""
     blocks = []
     for url in urls(ask(server, "GET", target)):
         blocks.append(ask(server, "GET", url).body)
@@ -121,7 +121,7 @@ class TestTheBytesAreTheSame:
 
     @staticmethod
     def is_served(server: Server, target: str) -> bool:
-        """Whether a sequence is known already."""
+        """Whether a sequence is indexed already."""
         return ask(server, "HEAD", target).status == 200
 
     def test_of_sequences(self, server: Server, data: Data) -> None:
@@ -134,7 +134,7 @@ class TestTheBytesAreTheSame:
             assert is_equal
 
 
-# The client is there for the headers, and gone when the kernel begins to send.
+# The client receives the headers, and is gone when the kernel begins to send.
 GONE = """
 import errno, os, socket
 

@@ -1,4 +1,4 @@
-"""What every storage keeps to; each backend's tests subclass `StorageContract`."""
+"""The contract of all storages; the tests of each backend subclass `StorageContract`."""
 
 import io
 from collections.abc import Callable
@@ -34,12 +34,12 @@ BAD_KEYS = [
 
 
 def keys(storage: Storage, prefix: str = "", *, after: str = "") -> list[str]:
-    """The keys that are listed."""
+    """The listed keys."""
     return [key for key, _ in storage.entries(prefix, after=after)]
 
 
 class StorageContract:
-    """The subclass gives `storage`, and `put`, which writes a file into it."""
+    """Subclasses provide `storage`, and `put`, which writes a file into it."""
 
     @pytest.fixture
     def storage(self) -> Storage:
@@ -69,7 +69,7 @@ class StorageContract:
             assert file.read() == content[-5:]
             assert file.read(1) == b""
 
-    def test_a_version_is_what_was_asked_for(self, storage: Storage, put: Callable[[str, bytes], None]) -> None:
+    def test_open_takes_the_version_to_open(self, storage: Storage, put: Callable[[str, bytes], None]) -> None:
         put("a.bam", b"old")
         old = storage.stat("a.bam").etag
         with storage.open("a.bam", etag=old) as file:
@@ -121,8 +121,8 @@ class StorageContract:
         for key in ("a0", "b", "a/b0", "\U0001f600", "a-", "é", "a/b/c", "-", "a.bam", "a b", "a/\uffee"):
             put(key, b"1")
         assert keys(storage, prefix) == expected
-        for place, key in enumerate(expected):
-            assert keys(storage, prefix, after=key) == expected[place + 1 :]
+        for position, key in enumerate(expected):
+            assert keys(storage, prefix, after=key) == expected[position + 1 :]
         for after in ("\0", "A", "a", "a/", "a/b", "a/b/", "a/b/zzz", "a/zzz", "b/x", "\U0010ffff"):
             assert keys(storage, prefix, after=after) == [key for key in expected if key > after]
 
@@ -159,7 +159,7 @@ class StorageContract:
             assert [child.key for child in storage.children(listed, after=key)] == expected[position + 1 :]
         for after in ("\0", "A", "a", "a/a", "a/b", "a/b/zzz", "a/zzz", "b/x", "é\uffee/a", "\U0010ffff"):
             found = [child.key for child in storage.children(listed, after=after)]
-            # A folder that `after` lies in comes too, even if nothing follows in it.
+            # A folder that contains `after` is included, even if nothing follows in it.
             name, slash, _ = after.removeprefix(listed).partition("/")
             inside = f"{listed}{name}/" if slash and after.startswith(listed) else None
             assert [key for key in found if key != inside] == [key for key in expected if key > after]
@@ -174,7 +174,7 @@ class StorageContract:
         with pytest.raises(NotFound):
             list(storage.children(listed))
 
-    def test_what_is_hidden_is_not_listed(self, storage: Storage, put: Callable[[str, bytes], None]) -> None:
+    def test_hidden_files_are_not_listed(self, storage: Storage, put: Callable[[str, bytes], None]) -> None:
         for key in (".a.bam", ".git/config", "folder/.snapshot/b.bam", "folder/..c", "folder/d."):
             put(key, b"1")
         assert keys(storage) == ["folder/d."]
@@ -185,7 +185,7 @@ class StorageContract:
         for hidden in (".git/", "folder/.snapshot/"):
             with pytest.raises(NotFound):
                 list(storage.children(hidden))
-        # It can be read by those who name it.
+        # Its key still opens it.
         assert storage.stat(".git/config").size == 1
 
     def test_a_location_names_the_file(self, storage: Storage) -> None:

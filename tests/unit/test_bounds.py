@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 
-from htsget_flask.datasets.index_store import FoundIndex, load_index
+from htsget_flask.datasets.index_store import IndexFile, load_index
 from htsget_flask.formats.cram import container as cram
 from htsget_flask.formats.cram.container import read_cram_header
 from htsget_flask.formats.cram.crai import read_crai
 from htsget_flask.formats.fasta import read_lengths
 from htsget_flask.formats.headers import read_bam_header, read_bcf_header, read_vcf_header
-from htsget_flask.formats.index import Index
 from htsget_flask.formats.index_reader import read_index
 from htsget_flask.storage import Stat
 from tests.support.bounded import outcome
@@ -166,10 +165,10 @@ class TestMemoryIsBounded:
         line = b"one\t5\t1\t1\t2\n"
         assert read_lengths(io.BytesIO(line + LETTERS), len(line)) == {"one": 5}
         stat = Stat(10, 0, "version")
-        source: Any = SimpleNamespace(open=lambda *_, **__: io.BytesIO(LETTERS))
         sizes: list[int] = []
-        read: Any = lambda data: sizes.append(len(data))  # noqa: E731
-        load_index(source, stat, FoundIndex("x.bai", stat), None, Index, read, lambda _: None)
+        format_ = SimpleNamespace(read_index=lambda data: sizes.append(len(data)))
+        source: Any = SimpleNamespace(open=lambda *_, **__: io.BytesIO(LETTERS), format=format_)
+        load_index(source, stat, IndexFile("x.bai", stat), None, lambda _: None)
         assert sizes == [10]
 
     def test_for_numbers_of_thousands_of_digits(self, tmp_path: Path) -> None:

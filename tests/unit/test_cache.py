@@ -11,14 +11,14 @@ from htsget_flask.cache import ByteCache, ExpiringCache, bytes_of
 
 class TestTheCacheIsBounded:
     @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 40))), st.integers(0, 100))
-    def test_in_bytes(self, requests: list[tuple[int, int]], most: int) -> None:
-        cache = ByteCache(most)
+    def test_in_bytes(self, requests: list[tuple[int, int]], limit: int) -> None:
+        cache = ByteCache(limit)
         for key, size in requests:
             value = cache.fetch(key, lambda key=key, size=size: (key, size), lambda value: value[1])  # type: ignore[misc]
             assert value[0] == key
-            assert cache.size <= most
+            assert cache.size <= limit
 
-    def test_what_was_used_last_stays(self) -> None:
+    def test_recently_used_values_stay(self) -> None:
         cache = ByteCache(3 * (1 + bytes_of("a")))
         made = []
 
@@ -29,7 +29,7 @@ class TestTheCacheIsBounded:
             fetch(key)
         assert made == ["a", "b", "c", "d", "b"]
 
-    def test_what_is_used_again_and_again_outlives_a_flood(self) -> None:
+    def test_a_value_in_constant_use_outlives_a_flood(self) -> None:
         cache = ByteCache(10 * (1 + bytes_of("often")))
         made = []
         for number in range(1000):
@@ -45,7 +45,7 @@ class TestTheCacheIsBounded:
         assert len(made) == 1
 
 
-class TestKeysCount:
+class TestKeysAreCounted:
     def test_those_that_clients_choose(self) -> None:
         cache = ByteCache(1 << 20)
         tracemalloc.start()
@@ -58,7 +58,7 @@ class TestKeysCount:
         assert (1 << 19) < cache.size <= 1 << 20
         assert held < 1.2 * (1 << 20)
 
-    def test_nor_are_absurd_ones_kept(self) -> None:
+    def test_values_with_long_keys_are_not_cached(self) -> None:
         cache = ByteCache(1 << 20)
         for key in ("x" * 8000, "x" * 8500, ("x", ("x" * 5000, "y" * 5000)), chr(0x10000) * 2100):
             cache.fetch(key, lambda: b"", len)
@@ -104,7 +104,7 @@ class TestAValueIsMadeOnce:
         go.set()
         thread.join()
 
-    def test_a_failure_is_not_kept(self) -> None:
+    def test_a_failure_is_not_cached(self) -> None:
         cache = ByteCache(1000)
 
         def fail() -> int:
@@ -114,23 +114,23 @@ class TestAValueIsMadeOnce:
             with pytest.raises(OSError, match="broken"):
                 cache.fetch("key", fail, lambda _: 1)
         assert cache.fetch("key", lambda: 3, lambda _: 1) == 3
-        assert not cache._making
+        assert not cache._computations
 
 
-class TestWhatIsOverDoesNotStay:
-    def test_however_long_its_time_was(self) -> None:
+class TestExpiredValuesAreRemoved:
+    def test_whatever_their_lifetime(self) -> None:
         now = 0.0
         cache: ExpiringCache[int, int] = ExpiringCache(10_000, lambda: now)
         for key in range(5000):
             now += 1
             cache.keep(key, key, now + (1000 if key % 100 == 0 else 10))
-            # 10 that end soon and 10 that do not, and what may stay.
+            # 10 that expire soon, 10 that do not, and the expired ones that may stay.
             assert len(cache) <= 20 + 33
             assert cache.get(key) == key
             assert (cache.get(key - 10) is None) == ((key - 10) % 100 != 0 or key < 10)
         assert cache.get(4500) == 4500
 
-    def test_nothing_else_goes(self) -> None:
+    def test_and_no_others(self) -> None:
         now = 0.0
         cache: ExpiringCache[int, int] = ExpiringCache(1000, lambda: now)
         for key in range(1000):
@@ -143,7 +143,7 @@ class TestWhatIsOverDoesNotStay:
             cache.keep(key, key, 20)
         assert len(cache) == 600
 
-    def test_nor_what_exceeds_the_bytes(self) -> None:
+    def test_so_is_what_exceeds_the_bytes(self) -> None:
         now = 0.0
         cache: ExpiringCache[int, bytes] = ExpiringCache(1000, lambda: now, max_bytes=100)
         for key in range(10):
@@ -157,15 +157,15 @@ class TestWhatIsOverDoesNotStay:
         cache.keep(12, b"", 10, size=100)
         assert (len(cache), cache.get(12)) == (1, b"")
 
-    def test_looking_for_it_is_cheap(self) -> None:
-        asked = 0
+    def test_the_search_for_them_is_cheap(self) -> None:
+        calls = 0
 
         def clock() -> float:
-            nonlocal asked
-            asked += 1
+            nonlocal calls
+            calls += 1
             return 0
 
         cache: ExpiringCache[int, int] = ExpiringCache(100_000, clock)
         for key in range(50_000):
             cache.keep(key, key, 1)
-        assert (len(cache), asked < 50) == (50_000, True)
+        assert (len(cache), calls < 50) == (50_000, True)

@@ -18,14 +18,14 @@ regions = st.builds(
 
 def positions(*given_regions: Region) -> set[tuple[str, int]]:
     return {
-        (name, place)
+        (name, position)
         for name, start, end in given_regions
-        for place in range(start, LENGTH if end is None else min(end, LENGTH))
+        for position in range(start, LENGTH if end is None else min(end, LENGTH))
     }
 
 
 def overlap(one: Region, other: Region) -> Region | None:
-    """What two regions have in common, found without any order."""
+    """The intersection of two regions, without any order."""
     if one.reference_name != other.reference_name:
         return None
     start = max(one.start, other.start)
@@ -35,14 +35,14 @@ def overlap(one: Region, other: Region) -> Region | None:
 
 
 def is_open(requested: Region, granted: Region) -> bool:
-    """Whether one granted region opens a part of a region; or all of it, of one without a position."""
+    """Whether a granted region overlaps a region, or touches an empty one."""
     if requested.start != requested.end:
         return overlap(requested, granted) is not None
     is_below = granted.end is None or requested.start <= granted.end
     return requested.reference_name == granted.reference_name and granted.start <= requested.start and is_below
 
 
-# A policy service may grant what holds no position, or ends before it starts.
+# A policy service may grant empty regions, and ones that end before they start.
 odd_regions = st.builds(Region, st.sampled_from("ab"), st.integers(0, LENGTH), st.none() | st.integers(-1, LENGTH + 5))
 requests = st.builds(
     lambda name, start, size: Region(name, start, None if size is None else start + size),
@@ -53,7 +53,7 @@ requests = st.builds(
 
 
 class TestASetOfRegionsIsEachOfThem:
-    """By comparing each region with each other one."""
+    """Compared region by region."""
 
     @given(st.lists(requests), st.lists(odd_regions))
     def test_restricted(self, requested: list[Region], granted: list[Region]) -> None:
@@ -92,7 +92,7 @@ class TestRegionsAreSetsOfPositions:
         assert positions(*RegionSet(granted).restrict(some)) == positions(*some) & positions(*granted)
 
 
-class TestRegionsAreWrittenAsForSamtools:
+class TestParseRegion:
     @pytest.mark.parametrize(
         ("text", "region"),
         [
@@ -105,10 +105,10 @@ class TestRegionsAreWrittenAsForSamtools:
             ("HLA:x", Region("HLA:x")),
         ],
     )
-    def test_from_one_with_their_ends(self, text: str, region: Region) -> None:
+    def test_one_based_with_both_ends(self, text: str, region: Region) -> None:
         assert parse_region(text) == region
 
     @pytest.mark.parametrize("text", ["chr1:0-5", "chr1:5-4", "chr1:,"])
-    def test_others_are_none(self, text: str) -> None:
-        with pytest.raises(ValueError, match="is no region"):
+    def test_other_texts_are_invalid(self, text: str) -> None:
+        with pytest.raises(ValueError, match="is not a valid region"):
             parse_region(text)

@@ -5,8 +5,8 @@ from contextlib import suppress
 import numpy as np
 
 from htsget_flask.commands.check.findings import Findings
-from htsget_flask.datasets.catalog import DataFile
 from htsget_flask.datasets.open_file import OpenFile
+from htsget_flask.datasets.source import DataFile
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.sequences.library import Known, Library
 from htsget_flask.services import Services

@@ -20,17 +20,17 @@ _NEEDED = ("mpm_event", "authz_core", "env", "ssl", "socache_shmcb", "headers", 
 
 @dataclass(frozen=True)
 class Front:
-    """A web server with TLS, and gunicorn behind it, which also answers by itself; both write to `folder`."""
+    """A web server with TLS and its backend, gunicorn, which also answers directly; both write to `folder`."""
 
     url: str
     plain_port: int
     certificate: Path
-    behind: Server
+    backend: Server
     folder: Path
-    has_parts: bool
+    has_direct_urls: bool
 
     def environment(self) -> dict[str, str]:
-        """What makes clients trust the certificate."""
+        """The variables that make clients trust the certificate."""
         names = ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
         return dict.fromkeys(names, str(self.certificate))
 
@@ -40,7 +40,7 @@ class Front:
         return HTTPSConnection(urlsplit(self.url).netloc, timeout=30, context=context)
 
     def ask(self, method: str, target: str, **headers: str) -> Response:
-        """Ask the web server, over a connection of its own; `_` in the headers' names stands for `-`."""
+        """Send a request to the web server over a new connection; `_` in the headers' names stands for `-`."""
         return self._send(method, target, None, {name.replace("_", "-"): value for name, value in headers.items()})
 
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -59,14 +59,14 @@ class Front:
         finally:
             connection.close()
 
-    def was_handed_over(self, path: str) -> bool:
-        """Whether gunicorn left the body of its last answer for a path to the web server."""
+    def was_sent_by_front(self, path: str) -> bool:
+        """Whether the web server sent the body of gunicorn's last answer for a path."""
         lines = (self.folder / "access").read_text(encoding="utf-8").splitlines()
         return [line for line in lines if line.startswith(f"{path} ")][-1] != f"{path} - -"
 
 
 def _read(response: HTTPResponse) -> Response:
-    """The answer, in which no header that counts may come twice."""
+    """The answer, in which no header but Vary may occur twice."""
     fields = [(name.lower(), value) for name, value in response.getheaders()]
     names = [name for name, _ in fields if name != "vary"]
     assert len(names) == len(set(names)), fields
@@ -100,9 +100,9 @@ def nginx(
     secret: str | None = None,
     level: str = "emerg",
 ) -> Iterator[Front]:
-    """nginx as in `config/nginx.conf` in front of gunicorn with a configuration; `roots` are the storages' folders.
+    """nginx with `config/nginx.conf` in front of gunicorn with a configuration; `roots` are the storages' folders.
 
-    `level` is that of errors that come into the log for requests that may be signed.
+    `level` is the least level of logged errors for requests that may be signed.
     """
     tool("nginx")
     certificate, key = make_certificate(folder)
@@ -110,12 +110,11 @@ def nginx(
     if secret is not None:
         (folder / "secret.conf").write_text(f'default "{secret}";', encoding="utf-8")
     with open_folder() as sockets:
-        socket, parts = sockets / "htsget", sockets / "parts"
+        socket = sockets / "htsget"
         site = _fitted(
             "nginx.conf",
             {
                 "unix:/run/htsget/htsget.sock": f"unix:{socket}",
-                "unix:/run/htsget_parts/htsget_parts.sock": f"unix:{parts}",
                 "lab /srv/htsget;": " ".join(f"{name} {root};" for name, root in roots.items()),
                 "/etc/nginx/htsget_secret*": f"{folder}/secret*",
                 "/etc/ssl/certs/htsget.pem": str(certificate),
@@ -140,8 +139,8 @@ def nginx(
             encoding="utf-8",
         )
         command = [tool("nginx"), "-p", folder, "-c", folder / "main.conf", "-e", folder / "errors"]
-        with gunicorn(folder, socket, config) as behind:
-            front = Front(f"https://127.0.0.1:{port}", plain_port, certificate, behind, folder, has_parts=True)
+        with gunicorn(folder, socket, config) as backend:
+            front = Front(f"https://127.0.0.1:{port}", plain_port, certificate, backend, folder, has_direct_urls=True)
             with _started(command, front):
                 yield front
 
@@ -179,22 +178,22 @@ def apache(folder: Path, config: Path, roots: Mapping[str, Path]) -> Iterator[Fr
             encoding="utf-8",
         )
         command = [tool("apache2"), "-f", folder / "main.conf", "-DFOREGROUND"]
-        with gunicorn(folder, socket, config) as behind:
-            front = Front(f"https://127.0.0.1:{port}", 0, certificate, behind, folder, has_parts=False)
+        with gunicorn(folder, socket, config) as backend:
+            front = Front(f"https://127.0.0.1:{port}", 0, certificate, backend, folder, has_direct_urls=False)
             with _started(command, front):
                 yield front
 
 
 @contextmanager
 def open_folder() -> Iterator[Path]:
-    """A folder that everybody may read; its path is short enough for sockets."""
+    """A folder that all users may read; its path is short enough for sockets."""
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o755)
         yield Path(name)
 
 
 def _user() -> str:
-    """Whose rights workers take that root starts: those of Debian's web servers."""
+    """The user of workers that root starts: that of Debian's web servers."""
     return "www-data" if os.geteuid() == 0 else ""
 
 
@@ -208,7 +207,7 @@ def _fitted(name: str, replacements: Mapping[str, str]) -> str:
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate that signs itself, and its key."""
+    """A self-signed certificate and its key."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
     names = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")

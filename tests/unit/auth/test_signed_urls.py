@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htsget_flask.auth.signed_urls import UrlSigner, has_signature
+from htsget_flask.auth.signed_urls import BlockName, UrlSigner, has_signature
 
 SECRET, OTHER = "first-secret-0123456789", "second-secret-0123456789"
 NOW = 1_800_000_000
@@ -55,6 +55,23 @@ class TestASignedUrlIsValid:
     @given(st.lists(texts), st.integers(NOW, NOW + 10**6))
     def test_for_any_parts(self, parts: list[str], expires: int) -> None:
         assert signer().is_signed(signer().sign(*parts, expires=expires), *parts)
+
+
+class TestTheNameOfADataBlock:
+    def test_is_signed_as_these_texts(self) -> None:
+        name = BlockName(
+            storage="store",
+            key="a/b.bam",
+            etag="18f-2a",
+            block="0-100",
+            endpoint="reads",
+            format_name="BAM",
+            dataset_id="lab/a",
+        )
+        assert name.parts == PARTS
+
+    def test_has_the_same_signature_in_all_versions_of_the_service(self) -> None:
+        assert SIGNED == "expires=1800003600&signature=nse2QmsMap4_5tu1_MFnCPQGtraC9OR7ZWgzCttyHsc"
 
 
 class TestAnyChangedByteIsRefused:

@@ -32,7 +32,7 @@ class TestLocalStorage(StorageContract):
 
 
 class TestLinks:
-    def test_none_leads_out(self, tmp_path: Path) -> None:
+    def test_are_never_followed_out_of_the_root(self, tmp_path: Path) -> None:
         root = tmp_path / "root"
         (root / "in").mkdir(parents=True)
         (tmp_path / "root-not").mkdir()
@@ -55,7 +55,7 @@ class TestLinks:
             assert storage.stat(key).size == 1
             storage.open(key).close()
 
-    def test_a_root_may_be_one(self, tmp_path: Path) -> None:
+    def test_the_root_may_be_a_link(self, tmp_path: Path) -> None:
         (tmp_path / "real").mkdir()
         (tmp_path / "real" / "a").write_bytes(b"x")
         (tmp_path / "link").symlink_to("real")
@@ -68,7 +68,7 @@ class TestLinks:
 
 @pytest.mark.slow
 class TestAFolderThatBecomesALink:
-    """Another process exchanges a folder for a link out of the root, again and again."""
+    """Another process repeatedly exchanges a folder for a link out of the root."""
 
     TRIES = 2_000
     EXCHANGE = """
@@ -101,8 +101,8 @@ while os.getppid() == int(os.environ["PARENT"]):
             finally:
                 process.kill()
 
-    def test_is_exchanged_between_look_and_open(self, root: Path) -> None:
-        """What the other tests claim would mean nothing if the exchange never came at the wrong time."""
+    def test_is_exchanged_between_check_and_open(self, root: Path) -> None:
+        """The other tests mean something only if the exchange can come at the wrong time."""
         path, leaked = root / "drop" / "d" / "deep" / "file", 0
         for _ in range(100 * self.TRIES):
             try:
@@ -112,11 +112,11 @@ while os.getppid() == int(os.environ["PARENT"]):
                 continue
             if leaked:
                 return
-        raise AssertionError("the exchange never came between look and open")
+        raise AssertionError("the exchange never came between check and open")
 
     @pytest.mark.parametrize("key", ["drop/d/deep/file", "in/file"])
-    def test_is_not_left_by_what_is_opened(self, root: Path, key: str) -> None:
-        # A link that stays inside, on whose way the folder lies.
+    def test_does_not_open_files_outside(self, root: Path, key: str) -> None:
+        # A link that stays inside the root, through the folder.
         (root / "in").symlink_to("drop/d/deep")
         storage = LocalStorage(root)
 
@@ -126,12 +126,12 @@ while os.getppid() == int(os.environ["PARENT"]):
 
         assert self.outcomes(read) == {None, b"root"}
 
-    def test_nor_by_the_status_of_a_file(self, root: Path) -> None:
+    def test_does_not_report_the_status_of_files_outside(self, root: Path) -> None:
         storage = LocalStorage(root)
         assert self.outcomes(lambda: storage.stat("drop/d/deep/file").size) == {None, len("root")}
 
     def outcomes(self, act: Callable[[], object]) -> set[object]:
-        """What comes of many tries, None where there was no such file, and of more until both were seen."""
+        """The results of many tries, None for an absent file; of more tries until both have occurred."""
         found: set[object] = set()
         for tries in range(100 * self.TRIES):
             if tries >= self.TRIES and len(found) > 1:
@@ -144,8 +144,8 @@ while os.getppid() == int(os.environ["PARENT"]):
 
 
 class TestAFolderThatBecomesALinkWhileItIsListed:
-    def test_does_not_show_what_is_outside(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A name would be there twice, outside when the folder is read and inside when its file is."""
+    def test_does_not_list_names_outside(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The name exists outside when the folder is read, and inside when the file is checked."""
         root, outside = tmp_path / "root", tmp_path / "outside"
         (root / "d").mkdir(parents=True)
         outside.mkdir()
@@ -168,8 +168,8 @@ class TestAFolderThatBecomesALinkWhileItIsListed:
         assert keys(storage, "d/") == ["d/file"]
 
 
-class TestWhatIsNoFile:
-    def test_is_not_found_and_blocks_nobody(self, tmp_path: Path) -> None:
+class TestOtherKindsOfFiles:
+    def test_are_not_found_and_do_not_block(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe")
         (tmp_path / "folder").mkdir()
         storage = LocalStorage(tmp_path)
@@ -196,7 +196,7 @@ class TestWhatIsNoFile:
         assert len(os.listdir("/proc/self/fd")) == before
 
 
-class TestOnlyWhatIsServedIsListed:
+class TestOnlyRegularFilesAreListed:
     def test_no_links_out_no_folders_no_pipes(self, tmp_path: Path) -> None:
         root = tmp_path / "root"
         (root / "in" / "empty").mkdir(parents=True)

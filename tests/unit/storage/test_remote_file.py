@@ -13,8 +13,8 @@ from htsget_flask.storage.remote_file import EDGE, RemoteFile
 CONTENT = random.Random(4).randbytes(5 * EDGE)
 
 
-class Fetched:
-    """Serves ranges of the content, and remembers which."""
+class Fetches:
+    """Serves ranges of the content, and records them."""
 
     def __init__(self, content: bytes = CONTENT) -> None:
         self.content = content
@@ -38,13 +38,13 @@ def offsets() -> st.SearchStrategy[int]:
     return st.integers(0, len(CONTENT) + 10)
 
 
-class TestItReadsAsAnyFile:
+class TestReadsAsAnyFile:
     @given(st.lists(st.tuples(st.sampled_from(["seek", "end", "read", "prefetch"]), offsets(), offsets()), max_size=20))
-    def test_whatever_is_done_with_it(self, executor: Executor, steps: list[tuple[str, int, int]]) -> None:
+    def test_after_any_operations(self, executor: Executor, steps: list[tuple[str, int, int]]) -> None:
         model = io.BytesIO(CONTENT)
-        with RemoteFile(len(CONTENT), Fetched(), executor) as file:
-            for what, first, second in steps:
-                match what:
+        with RemoteFile(len(CONTENT), Fetches(), executor) as file:
+            for operation, first, second in steps:
+                match operation:
                     case "seek":
                         assert file.seek(first) == model.seek(first)
                     case "end":
@@ -59,38 +59,38 @@ class TestItReadsAsAnyFile:
             assert file.readall() == model.read()
 
     def test_of_no_bytes(self, executor: Executor) -> None:
-        fetched = Fetched(b"")
+        fetched = Fetches(b"")
         with RemoteFile(0, fetched, executor) as file:
             assert file.read(5) == file.read() == b""
         assert not fetched.spans
 
     def test_into_a_buffer(self, executor: Executor) -> None:
-        with io.BufferedReader(RemoteFile(len(CONTENT), Fetched(), executor)) as file:
+        with io.BufferedReader(RemoteFile(len(CONTENT), Fetches(), executor)) as file:
             assert file.read(1000) == CONTENT[:1000]
 
     def test_not_when_it_is_closed(self, executor: Executor) -> None:
-        file = RemoteFile(len(CONTENT), Fetched(), executor)
+        file = RemoteFile(len(CONTENT), Fetches(), executor)
         file.close()
         with pytest.raises(ValueError, match="closed"):
             file.read(1)
 
 
-class TestItAsksForLittle:
+class TestMakesFewRequests:
     def test_one_request_for_a_whole_file(self, executor: Executor) -> None:
-        fetched = Fetched()
+        fetched = Fetches()
         with RemoteFile(len(CONTENT), fetched, executor) as file:
             assert file.read() == CONTENT
         assert fetched.spans == [ByteRange(0, len(CONTENT))]
 
-    def test_longer_and_longer_ranges_for_who_reads_on(self, executor: Executor) -> None:
-        fetched = Fetched()
+    def test_longer_and_longer_ranges_for_sequential_reads(self, executor: Executor) -> None:
+        fetched = Fetches()
         with RemoteFile(len(CONTENT), fetched, executor) as file:
             while file.read(1000):
                 pass
         assert fetched.spans == [ByteRange(0, EDGE), ByteRange(EDGE, len(CONTENT))]
 
     def test_one_request_for_the_end(self, executor: Executor) -> None:
-        fetched = Fetched()
+        fetched = Fetches()
         with RemoteFile(len(CONTENT), fetched, executor) as file:
             for back in (28, 56, EDGE):
                 file.seek(-back, io.SEEK_END)
@@ -98,7 +98,7 @@ class TestItAsksForLittle:
         assert fetched.spans == [ByteRange(len(CONTENT) - EDGE, len(CONTENT))]
 
     def test_none_for_what_was_prefetched(self, executor: Executor) -> None:
-        fetched = Fetched()
+        fetched = Fetches()
         with RemoteFile(len(CONTENT), fetched, executor) as file:
             file.prefetch([ByteRange(start, start + 100) for start in (5, 1000, 2000)])
             for start in (5, 1000, 2000):
@@ -106,8 +106,8 @@ class TestItAsksForLittle:
                 assert file.read(100) == CONTENT[start : start + 100]
         assert len(fetched.spans) == 3
 
-    def test_one_for_what_lies_together(self, executor: Executor) -> None:
-        fetched = Fetched()
+    def test_one_for_adjacent_ranges(self, executor: Executor) -> None:
+        fetched = Fetches()
         with RemoteFile(len(CONTENT), fetched, executor) as file:
             assert file.read(10) == CONTENT[:10]
             file.prefetch([ByteRange(start, start + EDGE) for start in (EDGE - 5, EDGE + 5, 2 * EDGE, 4 * EDGE)])
@@ -120,7 +120,7 @@ class TestItAsksForLittle:
             ByteRange(4 * EDGE, 5 * EDGE),
         ]
 
-    def test_a_failure_is_told_where_it_is_read(self, executor: Executor) -> None:
+    def test_a_failure_is_raised_by_the_read(self, executor: Executor) -> None:
         def fail(span: ByteRange) -> Iterator[bytes]:
             raise ConnectionError("gone")
 

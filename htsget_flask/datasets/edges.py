@@ -1,0 +1,169 @@
+"""The blocks at the ends of chunks and of runs of containers: found, verified, cut and compressed again."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from htsget_flask.datasets.open_file import OpenFile
+from htsget_flask.errors import FileFaultError, FormatError
+from htsget_flask.formats import bgzf
+from htsget_flask.formats.binning import Chunk
+from htsget_flask.ranges import ByteRange
+from htsget_flask.storage.remote_file import EDGE
+
+_OTHER_FILE = "the index does not fit the data: it is of another file"
+
+
+class Containers(NamedTuple):
+    """CRAM containers one after the other, in bytes, as the index names them: 0-based, half-open."""
+
+    start: int
+    end: int
+
+
+class ChunkParts(NamedTuple):
+    """A chunk's bytes: BGZF blocks made of its first edge, a range of the file, BGZF blocks made of its last edge."""
+
+    before: bytes
+    middle: ByteRange
+    after: bytes
+
+
+def edges_of(span: Chunk | Containers, size: int) -> list[int]:
+    """The byte offsets of the blocks or containers that are read to verify and cut a span of a file of `size` bytes."""
+    if isinstance(span, Containers):
+        return [span.start]
+    (first, _), (last, last_cut) = bgzf.split_offset(span.begin), bgzf.split_offset(span.end)
+    return [first, last] if last > first and (last_cut or last < size) else [first]
+
+
+def prefetch_edges(file: OpenFile, spans: list[Chunk | Containers]) -> None:
+    """Begin to read the edges of these spans, all at once, where each read is a request."""
+    if file.source.storage.reads_are_requests:
+        offsets = [offset for span in spans for offset in edges_of(span, file.stat.size)]
+        unknown = [offset for offset in offsets if not file.is_cached(("block end", offset))]
+        if unknown:
+            file.content.prefetch([ByteRange(offset, offset + EDGE) for offset in unknown])
+
+
+def verify_block_start(file: OpenFile, coffset: int) -> None:
+    """Verify, once for each version of data and index, that a BGZF block starts where the index says.
+
+    Raises:
+        FileFaultError: when none does.
+    """
+    file.cached(("verified", file.index_file), lambda: file.block_end(coffset))
+
+
+def split_chunk(file: OpenFile, chunk: Chunk, longest: int) -> Iterator[Chunk | ByteRange]:
+    """A chunk as its two edges and the plain range between them.
+
+    It stays one where it `is_cut_later`: to open the file for each ticket would take as long as all the rest. `longest`
+    is at least the size of a BGZF block, so that there is a block between two edges.
+
+    Raises:
+        FileFaultError: when no BGZF blocks start at its edges.
+    """
+    if is_cut_later(chunk, longest):
+        yield chunk
+        return
+    (first, first_cut), (last, last_cut) = bgzf.split_offset(chunk.begin), bgzf.split_offset(chunk.end)
+    if first_cut:
+        first = file.block_end(first)
+        yield Chunk(chunk.begin, bgzf.virtual_offset(first, 0))
+    if file.block_end(first) > last:
+        raise FileFaultError(_OTHER_FILE, location=file.source.location)
+    if last < file.stat.size:
+        file.block_end(last)
+    yield ByteRange(first, last)
+    if last_cut:
+        yield Chunk(bgzf.virtual_offset(last, 0), chunk.end)
+
+
+def is_cut_later(chunk: Chunk, longest: int) -> bool:
+    """Whether a chunk is one data block, cut when it is fetched: it is at most about `longest` bytes, and not whole."""
+    return bool((chunk.begin | chunk.end) & 0xFFFF) and (chunk.end >> 16) - (chunk.begin >> 16) <= longest
+
+
+def verify_containers(file: OpenFile, containers: Containers) -> ByteRange:
+    """The bytes of containers, of which the first has to start and end where the index says.
+
+    Raises:
+        FileFaultError: when it does not.
+    """
+    start, end = containers
+    if file.block_end(start) > end or end > file.stat.size:
+        raise FileFaultError(_OTHER_FILE, location=file.source.location)
+    return ByteRange(start, end)
+
+
+def split_range(file: OpenFile, span: ByteRange, size: int) -> Iterator[ByteRange]:
+    """A range of whole blocks in parts of about `size` bytes, split where BGZF blocks start.
+
+    In CRAM, and where each look for a block is a request, it is split anywhere. The splits of a file are the same for
+    all ranges: each is looked up once.
+    """
+    is_looked_up = file.source.format.is_bgzf and not file.source.storage.reads_are_requests
+    start = span.start
+    target = start - start % size + size
+    while target < span.end:
+        split = _block_start(file, target) if is_looked_up else target
+        if start < split < span.end:
+            yield ByteRange(start, split)
+            start = split
+        target += size
+    yield ByteRange(start, span.end)
+
+
+def chunk_parts(file: OpenFile, chunk: Chunk) -> ChunkParts:
+    """The parts of a chunk; its edges are cut once and cached."""
+    return file.cached(
+        ("parts", chunk), lambda: _cut_chunk(file, chunk), lambda parts: len(parts.before) + len(parts.after)
+    )
+
+
+def read_chunk(file: OpenFile, chunk: Chunk) -> bytes:
+    """The bytes of a chunk.
+
+    Raises:
+        FormatError: when the index does not fit the data.
+    """
+    before, middle, after = _cut_chunk(file, chunk)
+    file.content.seek(middle.start)
+    blocks = file.content.read(len(middle))
+    if len(blocks) < len(middle):
+        raise FormatError("the file was cut short while it was read")
+    return before + blocks + after
+
+
+def _cut_chunk(file: OpenFile, chunk: Chunk) -> ChunkParts:
+    (first, first_cut), (last, last_cut) = bgzf.split_offset(chunk.begin), bgzf.split_offset(chunk.end)
+    if first == last:
+        return ChunkParts(_cut_block(file, first, first_cut, last_cut)[0], ByteRange(first, first), b"")
+    before, after = b"", b""
+    if first_cut:
+        before, first = _cut_block(file, first, first_cut, None)
+    if (first if first_cut else file.block_end(first)) > last:
+        raise FormatError(_OTHER_FILE)
+    if last_cut:
+        after, _ = _cut_block(file, last, 0, last_cut)
+    elif last < file.stat.size:
+        file.block_end(last)
+    return ChunkParts(before, ByteRange(first, last), after)
+
+
+def _cut_block(file: OpenFile, coffset: int, start: int, end: int | None) -> tuple[bytes, int]:
+    """Bytes `start` to `end` of a BGZF block's data, compressed again, and where the next block starts."""
+    data, size = bgzf.read_block(file.content, coffset)
+    file.cached(("block end", coffset), lambda: coffset + size)
+    end = len(data) if end is None else end
+    limit, records = file.header.references.id_limit, file.source.format.records
+    assert records is not None
+    for edge in (start, end):
+        if edge > len(data) or (0 < edge < len(data) and not records.may_start(data, edge, limit)):
+            raise FormatError("the index does not fit the data: no record starts where it points")
+    return bgzf.deflate(data[start:end]), coffset + size
+
+
+def _block_start(file: OpenFile, target: int) -> int:
+    """The byte offset of the first BGZF block at or after byte `target`; the tail when none follows."""
+    return file.cached(("block start", target), lambda: bgzf.find_block(file.content, target, file.tail))
