@@ -66,6 +66,7 @@ class TestAGoodTokenIdentifiesTheCaller:
 
 
 class TestCachedCallers:
+    @pytest.mark.slow
     def test_are_bounded_in_bytes(self, issuer: Issuer) -> None:
         authenticator = trusting(issuer)
         # 11 kB of token become 160 kB of lists, of which 32 MiB hold about 200.
