@@ -46,6 +46,7 @@ class TestDataIsBlockedAnew:
         assert all(len(block) <= 65536 for block in blocks)
         assert bgzf.EOF_BLOCK not in blocks
 
+    @pytest.mark.slow
     def test_any_process_makes_the_same_of_it(self, tmp_path: Path) -> None:
         data = bgzf_data(bam_tiny_blocks(tmp_path))
         (tmp_path / "data").write_bytes(data)

@@ -102,6 +102,7 @@ WITH_EOF = [name for name in sorted(GOOD) if not name.endswith("_no_eof")]
 
 
 class TestLengthsAreThoseOfTheHeader:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", WITH_EOF)
     def test_of_every_layout(self, name: str, tmp_path: Path) -> None:
         path = GOOD[name](tmp_path)
@@ -121,6 +122,7 @@ def expected_lengths(path: Path) -> dict[str, int | None]:
 
 
 class TestChecksumsAreThoseOfTheHeader:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "name", ["bam_odd_names", "cram_2_1", "cram_3_1", "vcf_odd_names", "vcf_no_contig_lines", "bcf_sparse_idx"]
     )
@@ -173,12 +175,14 @@ def container_ends(content: bytes, major: int) -> list[int]:
 
 
 class TestContainersOfCram:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", sorted(name for name in GOOD if FORMATS[name] == "CRAM"))
     def test_follow_each_other_to_the_end_of_the_file(self, name: str, tmp_path: Path) -> None:
         content = GOOD[name](tmp_path).read_bytes()
         major = cram.read_version(io.BytesIO(content))
         assert container_ends(content, major)[-1:] in ([len(content)], [])
 
+    @pytest.mark.slow
     def test_start_nowhere_else(self, tmp_path: Path) -> None:
         content = files.cram_3_0(tmp_path).read_bytes()
         ends = {len(cram.read_cram_header(io.BytesIO(content)).raw), *container_ends(content, 3)}

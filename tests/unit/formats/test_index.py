@@ -123,6 +123,7 @@ class TestChunksAreMerged:
 
 
 class TestARegionsChunks:
+    @pytest.mark.slow
     @settings(deadline=None, max_examples=150)
     @given(st.lists(record_lists, min_size=1, max_size=3), positions, lengths, st.booleans(), st.booleans(), st.data())
     def test_hold_its_records(
@@ -143,6 +144,7 @@ class TestARegionsChunks:
             if record_start < end and start < record_end:
                 assert any(chunk.begin <= offset < chunk.end for chunk in chunks)
 
+    @pytest.mark.slow
     @settings(deadline=None, max_examples=150)
     @given(record_lists.filter(bool), st.booleans(), st.lists(st.tuples(positions, lengths), min_size=1, max_size=20))
     def test_are_those_of_htslib(
@@ -161,6 +163,7 @@ class TestARegionsChunks:
                 for end in (start + length, LIMIT, 1 << 60):
                     assert index.chunks(0, start, end) == oracle.chunks(0, start, end)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", sorted(GOOD_BGZF))
     def test_are_those_of_htslib_for_real_files(self, name: str, tmp_path: Path) -> None:
         path = GOOD_BGZF[name](tmp_path)
@@ -222,6 +225,7 @@ class TestADamagedIndexIsRefused:
             # The number of records without coordinates may be missing: old writers leave it out.
             assert (read_index(content[:-8]).bins == complete.bins).all()
 
+    @pytest.mark.slow
     def test_changed_bytes_raise_nothing_else(self, contents: list[bytes]) -> None:
         rng = random.Random(9)
         for content in contents:
@@ -267,6 +271,7 @@ class TestSidecars:
         assert sidecar.load(tmp_path / "file", "version 2") is None
         assert sidecar.load(tmp_path / "none", "version 1") is None
 
+    @pytest.mark.slow
     def test_damaged_anywhere_are_not_read(self, index: Index, tmp_path: Path) -> None:
         path = tmp_path / "file"
         sidecar.store(path, "v", index.arrays())

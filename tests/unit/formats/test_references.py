@@ -65,6 +65,7 @@ def three_million(_: Path) -> int:
     return collected.memory
 
 
+@pytest.mark.slow
 class TestManyReferencesTakeLittleMemory:
     def test_three_million(self, tmp_path: Path) -> None:
         result = outcome(three_million, tmp_path)

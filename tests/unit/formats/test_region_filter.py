@@ -31,6 +31,7 @@ def write(folder: Path, count: int) -> tuple[Path, list[Chunk]]:
 
 
 class TestRecordsAreReadAsTheyAreSent:
+    @pytest.mark.slow
     def test_in_bounded_memory(self, tmp_path: Path) -> None:
         path, chunks = write(tmp_path, 40_000)
         with path.open("rb", buffering=0) as file:
@@ -182,6 +183,7 @@ def length_of_record(path: Path) -> int:
 
 
 class TestALongRecord:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", LONG_RECORDS)
     def test_of_many_parts_takes_memory_of_its_size(self, name: str, tmp_path: Path) -> None:
         path = tmp_path / "long.vcf.gz"
@@ -198,6 +200,7 @@ class TestALongRecord:
         with pytest.raises(FormatError, match="damaged"):
             length_of_record(path)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("mib", "expected"), [(32, "33554"), (65, "a record exceeds 64 MiB")])
     def test_takes_linear_time(self, mib: int, expected: str, tmp_path: Path) -> None:
         path = tmp_path / "long.vcf.gz"

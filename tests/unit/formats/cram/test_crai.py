@@ -21,6 +21,7 @@ def text(rows: list[tuple[int, int, int, int]]) -> bytes:
 
 
 class TestContainersAreFound:
+    @pytest.mark.slow
     @settings(deadline=None)
     @given(entries, st.integers(0, 4), st.integers(0, 600), st.one_of(st.none(), st.integers(0, 900)), st.booleans())
     def test_as_by_reading_every_line(
