@@ -3,11 +3,19 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from htsget_flask.browser.content_security import igv_js
+from htsget_flask.config import folder_config
+from tests.support.live.browser import igv_js_file, static_site, visit
 from tests.support.live.documents import Block, DocumentReader, sections
 from tests.support.live.server import Server
+from tests.support.live.tools import ROOT
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 pytestmark = pytest.mark.live
 
@@ -46,9 +54,25 @@ def test_the_readme(reader: DocumentReader, title: str) -> None:
     assert reader.follow(Block("sh", f"curl {reader.url}/reads/NA00001"))
 
 
+def test_the_page_for_igv_js(browser: "Browser", demo_server: Server, tmp_path: Path) -> None:
+    (page,) = (block for block in sections(CLIENTS)["igv.js"] if block.language == "html")
+    cdn = igv_js(folder_config(ROOT)).url
+    assert cdn in page.text
+    with DocumentReader(tmp_path, demo_server) as reader:
+        reader.follow(page)
+    with static_site(tmp_path) as url:
+        answers = {cdn: igv_js_file().read_bytes(), f"{url}/favicon.ico": b""}
+        with visit(browser, f"{url}/{page.file_name}", answers=answers) as visited:
+            tracks = visited.tracks("alignment", "variant")
+            assert visited.errors == []
+            assert visited.alerts() == []
+    assert tracks["reads"]["count"] == tracks["CRAM"]["count"] > 100
+    assert tracks["variants"]["count"] > 3
+
+
 def test_a_block_without_a_prompt_is_run() -> None:
     # A typing error in a language's name would take its commands out of these tests.
-    known = {"sh", "console", "python", "pycon", "js", "json", "yaml", "html", "text", "ini", "nginx", "apache"}
+    known = {"sh", "console", "python", "pycon", "js", "json", "yaml", "html", "text", "java", "r"}
     for name in (README, CLIENTS):
         for title, blocks in sections(name).items():
             assert {block.language for block in blocks} <= known, (name, title)
