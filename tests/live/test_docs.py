@@ -54,6 +54,13 @@ def test_the_readme(reader: DocumentReader, title: str) -> None:
     assert reader.follow(Block("sh", f"curl {reader.url}/reads/NA00001"))
 
 
+@pytest.mark.parametrize("title", sections(TUTORIAL))
+def test_the_tutorial(title: str, tmp_path: Path) -> None:
+    with DocumentReader(tmp_path) as reader:
+        for block in sections(TUTORIAL)[title]:
+            reader.follow(block)
+
+
 def test_the_page_for_igv_js(browser: "Browser", demo_server: Server, tmp_path: Path) -> None:
     (page,) = (block for block in sections(CLIENTS)["igv.js"] if block.language == "html")
     cdn = igv_js(folder_config(ROOT)).url
@@ -73,6 +80,6 @@ def test_the_page_for_igv_js(browser: "Browser", demo_server: Server, tmp_path: 
 def test_a_block_without_a_prompt_is_run() -> None:
     # A typing error in a language's name would take its commands out of these tests.
     known = {"sh", "console", "python", "pycon", "js", "json", "yaml", "html", "text", "java", "r"}
-    for name in (README, CLIENTS):
+    for name in (README, CLIENTS, TUTORIAL):
         for title, blocks in sections(name).items():
             assert {block.language for block in blocks} <= known, (name, title)

@@ -1,8 +1,8 @@
 """The commands of a document, run as its reader would run them.
 
-A fenced block of `sh` or `python` is run as it stands, apart from the port; `yaml`, `json` and `html` whose first line is
-a comment with a file name become that file. What needs root, Docker or the internet has a prompt (`console`, `pycon`) and
-is not run.
+A fenced block of `sh` or `python` is run as it stands, apart from the port; `yaml`, `json` and `html` whose first line
+is a comment with a file name become that file. What needs root, Docker or the internet has a prompt (`console`, `pycon`)
+and is not run. A line with the comment `# refused` or `# fails` has to fail.
 """
 
 import os
@@ -23,6 +23,8 @@ _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 _FILE_NAME = re.compile(r"(?:#|<!--) (\S+\.(?:yaml|json|html))\b")
 _SERVER = re.compile(r"make serve\b|htsget-flask serve\b")
+_FAILURE = re.compile(r"^(.+?) +# (?:refused|fails)\b.*$", re.MULTILINE)
+_STAMP = re.compile(r"\$\(VENV\)/([\w-]+\.stamp)")
 _PROGRAM = re.compile(r"^(?:[A-Z_]+=\S+ )*(samtools|bcftools|curl|htsget|rclone|wget|openssl)\b", re.MULTILINE)
 
 
@@ -88,12 +90,12 @@ class DocumentReader:
             (self._folder / block.file_name).write_text(self.text(block), encoding="utf-8")
         elif block.is_server:
             *lines, last = self.text(block).splitlines(keepends=True)
-            self._run("/bin/bash", "-euo", "pipefail", "-c", "".join(lines))
+            self._run_shell("".join(lines))
             self._start(last)
         elif block.language == "sh":
             for program in _PROGRAM.findall(block.text):
                 tool(program)
-            return self._run("/bin/bash", "-euo", "pipefail", "-c", self.text(block))
+            return self._run_shell(self.text(block))
         elif block.language == "python":
             return self._run(sys.executable, "-c", self.text(block))
         return ""
@@ -113,6 +115,10 @@ class DocumentReader:
         self._server = self._stack.enter_context(
             running(arguments, folder=folder, port=self._port, cwd=cwd, environment=environment)
         )
+
+    def _run_shell(self, text: str) -> str:
+        # With `!` alone the shell would go on where a command does not fail.
+        return self._run("/bin/bash", "-euo", "pipefail", "-c", _FAILURE.sub(r"if \1; then exit 99; fi", text))
 
     def _run(self, *command: str) -> str:
         ended = subprocess.run(
@@ -137,11 +143,13 @@ class DocumentReader:
         }
 
     def _installed(self) -> Path:
-        """A folder that `make` takes for its environment: it has the programs of this one, and is up to date."""
+        """A folder that `make` takes for its environment: this one, and up to date."""
         folder = self._folder / "venv"
         if not folder.is_dir():
             folder.mkdir()
-            (folder / "bin").symlink_to(os.path.dirname(sys.executable))
-            for name in ("serve", "rclone"):
-                (folder / f"{name}.stamp").touch()
+            for path in Path(sys.prefix).iterdir():
+                if path.suffix != ".stamp":
+                    (folder / path.name).symlink_to(path)
+            for name in _STAMP.findall((self._checkout / "Makefile").read_text(encoding="utf-8")):
+                (folder / name).touch()
         return folder
