@@ -1,8 +1,8 @@
 """The commands of a document, run as its reader would run them.
 
 A fenced block of `sh` or `python` is run as it stands, apart from the port; `yaml`, `json` and `html` whose first line
-is a comment with a file name become that file. What needs root, Docker or the internet has a prompt (`console`, `pycon`)
-and is not run. A line with the comment `# refused` or `# fails` has to fail.
+is a comment with a file name become that file. What needs root, Docker or the internet has a prompt (`console`,
+`pycon`) and is not run. A line with the comment `# refused` or `# fails` has to fail.
 """
 
 import os
