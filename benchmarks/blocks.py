@@ -225,16 +225,17 @@ def _cpu(rounds: Sequence[Sequence[Usage]], place: int) -> float:
 def compare_fronts(
     report: Report, sizes: Sizes, sample: Sample, alone: Sequence[Side], peer: Side, before: Process, empty: Process
 ) -> None:
-    """Throughput of what nginx sends, told by the server or by a direct URL, against the server alone and the peer.
+    """Throughput of plain files by X-Accel-Redirect and of direct URLs, against the server alone and the peer.
 
     The parts are fetched one after the other; those of 1 MiB by several clients at once too. `empty` is nginx before an
-    application that does nothing: what handing over costs at least.
+    application that does nothing: the least that X-Accel-Redirect costs.
     """
     target, fields = direct_target(alone[0].process)
-    handed_over = [Side(f"{side.name} by x-accel", before, side.request) for side in alone]
-    floor = Side("an empty application by x-accel", empty, alone[-1].request)
+    files = alone[-1]
+    x_accel = Side(f"{files.name} by x-accel", before, files.request)
+    floor = Side("an empty application by x-accel", empty, files.request)
     direct = Side("direct", before, range_request(target, fields))
-    sides = [*alone, *handed_over, floor, direct, peer]
+    sides = [*alone, x_accel, floor, direct, peer]
     for size in [size for size in sizes.blocks if size != 16 * MIB]:
         count = max(1, min(sizes.requests, sizes.volume // size))
         wanted = spans(sample, size, count)
@@ -248,15 +249,14 @@ def compare_fronts(
             for _ in range(max(2, sizes.rounds // 3)):
                 for side in compared:
                     taken[side.name].append(measure(side, wanted).seconds)
-            for side in (*alone, *handed_over, direct):
+            for side in (*alone, x_accel, direct):
                 share = _share(taken[peer.name], taken[side.name])
                 name = f"{_spelled(size)}{ways}: {side.name}, throughput / nginx"
                 report.add(Measure(name, share, at_least=_LEAST_OF_DIRECT if side is direct else None))
-            pairs = [*zip(alone, handed_over, strict=True), *([(alone[-1], floor)] if floor in compared else [])]
-            for side, told in pairs:
-                share = _share(taken[side.name], taken[told.name])
-                name = f"{_spelled(size)}{ways}: {told.name}, throughput / alone"
-                is_ours = size == MIB and told is not floor
+            for side in [x_accel, floor] if floor in compared else [x_accel]:
+                share = _share(taken[files.name], taken[side.name])
+                name = f"{_spelled(size)}{ways}: {side.name}, throughput / alone"
+                is_ours = size == MIB and side is not floor
                 report.add(Measure(name, share, at_least=_LEAST_HANDED_OVER if is_ours else None))
 
 

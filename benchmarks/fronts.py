@@ -41,7 +41,6 @@ def front(folder: Path, server: Process, port: int) -> Iterator[Process]:
     # From longer to shorter ones: what is put in has to stay.
     replacements = {
         "unix:/run/htsget/htsget.sock": f"127.0.0.1:{server.port}",
-        "unix:/run/htsget_parts/htsget_parts.sock": f"unix:{own}/parts",
         "lab /srv/htsget;": f"data {folder}/data; direct {folder}/data;",
         "/etc/nginx/htsget_secret*": f"{own}/secret",
         "listen 80;": f"listen unix:{own}/plain;",

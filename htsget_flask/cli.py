@@ -203,7 +203,7 @@ def index(folder: Path | None, config_path: Path | None) -> None:
         faults.append(str(error))
 
     sources = list(unindexed(services.catalog.sources(on_fault=add_fault), add_fault))
-    fastas = [fasta for fasta in unindexed_fastas(services) if not fasta.storage.is_remote]
+    fastas = [fasta for fasta in unindexed_fastas(services) if fasta.storage.local_path(fasta.key) is not None]
     jobs: list[tuple[Storage, str, Callable[[], object], list[str]]] = []
     jobs += [(source.storage, source.key, partial(build_index, source), faults) for source in sources]
     jobs += [(fasta.storage, fasta.key, partial(build_fasta_indexes, fasta), remarks) for fasta in fastas]

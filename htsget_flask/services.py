@@ -84,9 +84,9 @@ def _storage(name: str, config: StorageConfig) -> Storage:
     if isinstance(config, LocalStorageConfig):
         return _local(name, config)
     # boto3 takes long to import, and much memory.
-    from htsget_flask.storage.s3.client import connect  # noqa: PLC0415
+    from htsget_flask.storage.s3.client import S3Settings, connect  # noqa: PLC0415
 
-    return connect(name, **config.model_dump(exclude={"type"}))
+    return connect(name, S3Settings(**config.model_dump(exclude={"type"})))
 
 
 def _local(name: str, config: LocalStorageConfig) -> LocalStorage:
@@ -95,4 +95,4 @@ def _local(name: str, config: LocalStorageConfig) -> LocalStorage:
     signer = None
     if config.url is not None and config.secret is not None:
         signer = SecureLinkSigner(config.url, secret=config.secret.get_secret_value(), lifetime=config.expires)
-    return LocalStorage(config.root, handover=methods[config.sendfile], signer=signer)
+    return LocalStorage(config.root, sendfile_method=methods[config.sendfile], signer=signer)

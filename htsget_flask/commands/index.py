@@ -20,7 +20,6 @@ from htsget_flask.formats.fasta import COMPRESSED, is_fasta
 from htsget_flask.replacement import default_mode, replacement
 from htsget_flask.services import Services
 from htsget_flask.storage import Storage
-from htsget_flask.storage.local import LocalStorage
 
 # Beyond this position BAI and TBI have no bins (SAMv1 5.1.1).
 _BAI_LIMIT = 1 << 29
@@ -31,7 +30,8 @@ def unindexed(sources: Iterable[Source], on_fault: Callable[[FileFaultError], No
     for source in sources:
         try:
             # Times of uploads say nothing about age.
-            modified = 0 if source.storage.is_remote else int(source.stat(source.key, fresh=True).modified)
+            is_dated = source.storage.mtime_is_meaningful
+            modified = int(source.stat(source.key, fresh=True).modified) if is_dated else 0
             if not any(_modified(source, key) >= modified for key in source.index_keys):
                 yield source
         except NotFound:
@@ -79,7 +79,7 @@ def _fastas(services: Services) -> Iterator[tuple[Storage, str]]:
 
 def _is_there(storage: Storage, key: str, suffix: str) -> bool:
     try:
-        storage.stat(key + suffix, max_age=storage.max_age, family=key)
+        storage.stat(key + suffix, max_age=storage.max_age, sibling_prefix=key)
     except NotFound:
         return False
     return True
@@ -121,7 +121,7 @@ def build_index(source: Source) -> Path:
         FileFaultError: when the file cannot be read, its folder cannot be written, or it is damaged, unsorted or not
             compressed as it has to be.
     """
-    if not isinstance(source.storage, LocalStorage):
+    if source.storage.local_path(source.key) is None:
         raise FileFaultError("indexes can be built in local storages only", location=source.location)
     data = source.location
     format_name = source.format.name

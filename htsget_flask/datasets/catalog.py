@@ -1,12 +1,12 @@
 """From the ids that clients say to the files that storages hold; the first matching entry of the configuration wins."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from htsget_flask.config import DatasetConfig, PrefixConfig
 from htsget_flask.errors import FileFaultError, NotFound, StorageError, UnsupportedFormat
 from htsget_flask.formats import ENDPOINTS, FORMATS, Format
-from htsget_flask.storage import Stat, Storage, is_hidden
+from htsget_flask.storage import Stat, Storage, StoredFile, is_hidden
 
 
 class Source(NamedTuple):
@@ -34,11 +34,11 @@ class Source(NamedTuple):
         """
         storage = self.storage
         try:
-            return storage.stat(key, max_age=0 if fresh else storage.max_age, family=self._family)
+            return storage.stat(key, max_age=0 if fresh else storage.max_age, sibling_prefix=self._sibling_prefix)
         except OSError as error:
             raise self._unreadable(key, error) from error
 
-    def open(self, key: str, *, etag: str) -> BinaryIO:
+    def open(self, key: str, *, etag: str) -> StoredFile:
         """One version of the dataset's data or of an index.
 
         Raises:
@@ -55,9 +55,9 @@ class Source(NamedTuple):
         return FileFaultError(f"{what} cannot be read: {error.strerror}", location=self.storage.location(key))
 
     @property
-    def _family(self) -> str | None:
+    def _sibling_prefix(self) -> str | None:
         """What the usual keys of the dataset's data and indexes start with: elsewhere they are looked for together."""
-        if not self.storage.is_remote:
+        if not self.storage.reads_are_requests:
             return None
         suffix = next((suffix for suffix in self.format.suffixes if self.key.endswith(suffix)), None)
         return self.key if suffix is None else self.key.removesuffix(suffix) + "."

@@ -46,7 +46,7 @@ def find_index(source: Source, stat: Stat, *, fresh: bool) -> FoundIndex:
             found = source.stat(key, fresh=fresh)
         except NotFound:
             continue
-        if storage.is_remote or int(found.modified) >= int(stat.modified):
+        if not storage.mtime_is_meaningful or int(found.modified) >= int(stat.modified):
             return FoundIndex(key, found)
         older = older or key
     if not fresh:

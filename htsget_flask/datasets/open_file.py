@@ -24,7 +24,8 @@ from htsget_flask.formats.lengths import reference_lengths
 from htsget_flask.formats.records import PLACE_SIZE, is_unplaced, may_start
 from htsget_flask.formats.reference_numbers import memory_of, number_references
 from htsget_flask.ranges import ByteRange
-from htsget_flask.storage.remote_file import EDGE, RemoteFile
+from htsget_flask.storage import StoredFile
+from htsget_flask.storage.remote_file import EDGE
 
 V = TypeVar("V")
 
@@ -101,7 +102,7 @@ class OpenFile:
         self._cache = cache
         self._sidecars = sidecars
         self._version = (file.source.storage_name, file.source.key, file.stat.etag)
-        self._bytes: BinaryIO | None = None
+        self._bytes: StoredFile | None = None
         self._expected: list[int] = []
         self._header: Header | None = None
         self._found_index: FoundIndex | None = None
@@ -179,7 +180,7 @@ class OpenFile:
 
         Where each read is a request the first that has to be made takes others with it.
         """
-        if self.source.storage.is_remote:
+        if self.source.storage.reads_are_requests:
             self._expected = [offset for offset in offsets if (self._version, (_END_BEHIND, offset)) not in self._cache]
 
     def block_end(self, coffset: int) -> int:
@@ -255,7 +256,7 @@ class OpenFile:
         """What `make` makes of the bytes that a piece stands for, made once."""
         return self._fetch((make, piece), lambda: make(self.literal(piece)), size_of)
 
-    def detach_file(self) -> BinaryIO:
+    def detach_file(self) -> StoredFile:
         """The bytes of this version of the file, for the caller to close."""
         file, self._bytes = self._open(), None
         return file
@@ -277,15 +278,15 @@ class OpenFile:
             raise FileFaultError(value.reason, location=value.location)
         return cast(V, value)
 
-    def _open(self) -> BinaryIO:
+    def _open(self) -> StoredFile:
         if self._bytes is None:
             self._bytes = self.source.open(self.source.key, etag=self.stat.etag)
         return self._bytes
 
-    def _prefetched(self, offset: int) -> BinaryIO:
+    def _prefetched(self, offset: int) -> StoredFile:
         """The file, in which what is at the offset, and what is expected behind it, is under way."""
         file = self._open()
-        if offset in self._expected and isinstance(file, RemoteFile):
+        if offset in self._expected:
             place = self._expected.index(offset)
             ahead = self._expected[place : place + _MAX_AHEAD]
             del self._expected[: place + _MAX_AHEAD]

@@ -71,9 +71,9 @@ def get_file(services: Services, environ: "WSGIEnvironment", storage_name: str, 
     for max_age in (storage.max_age, 0, 0):
         try:
             stat = storage.stat(key, max_age=max_age)
-            elsewhere = storage.redirect_url(key, stat) if environ["REQUEST_METHOD"] == "GET" else None
-            if elsewhere is not None:
-                return Answer(307, {"Location": elsewhere, **_REDIRECT_HEADERS})
+            signed = storage.signed_url(key, stat, pinned=False) if environ["REQUEST_METHOD"] == "GET" else None
+            if signed is not None:
+                return Answer(307, {"Location": signed.url, **_REDIRECT_HEADERS})
             file = storage.open(key, etag=stat.etag)
             return send_range(environ, file, ByteRange(0, stat.size), etag=stat.etag, headers=_headers(key, stat))
         except VersionError:

@@ -179,7 +179,7 @@ def _split(span: ByteRange, file: OpenFile, block_size: int) -> Iterator[ByteRan
     start = span.start
     target = start - start % block_size + block_size
     while target < span.end:
-        cut = target if file.is_cram or file.source.storage.is_remote else file.block_start(target)
+        cut = target if file.is_cram or file.source.storage.reads_are_requests else file.block_start(target)
         if start < cut < span.end:
             yield ByteRange(start, cut)
             start = cut

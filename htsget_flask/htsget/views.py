@@ -215,7 +215,7 @@ def _ticket_of(
             except PermissionDenied as error:
                 access.record_denial(file.source.format.endpoint, file.source.id, query.regions, error.message)
                 raise
-        # Before a URL is signed: who reads an object learns the id of its version.
+        # Reading an object reports the id of its version: signing then makes no request for it.
         opened.header  # noqa: B018
         signed = file.source.storage.signed_url(file.source.key, file.stat)
         key = ticket_key(query, opened)

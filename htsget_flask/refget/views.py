@@ -197,9 +197,11 @@ def _filled(
 def _direct_url(store: Stored, found: Found) -> str | None:
     """Where a client may fetch the whole sequence itself."""
     storage = store.storage
-    if not storage.is_remote:
+    if not storage.reads_are_requests:
         return None
-    return storage.redirect_url(store.key(found.md5), look_at_stored(store, found, max_age=storage.max_age))
+    stat = look_at_stored(store, found, max_age=storage.max_age)
+    signed = storage.signed_url(store.key(found.md5), stat, pinned=False)
+    return None if signed is None else signed.url
 
 
 def _json(content: dict[str, object], media_type: str) -> Answer:

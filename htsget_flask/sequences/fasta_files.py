@@ -18,7 +18,6 @@ from htsget_flask.sequences.fasta_scan import scan
 from htsget_flask.sequences.fasta_text import Blocks, bgzf_pieces, plain_pieces
 from htsget_flask.sequences.lookup import Fasta
 from htsget_flask.storage import Stat, Storage, VersionError
-from htsget_flask.storage.local import LocalStorage
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +32,7 @@ def known_table(storage: Storage, key: str, stat: Stat, folder: Path | None) -> 
     """The table of this version of a FASTA file, if this user or root kept it: next to it, or in the cache folder."""
     location = storage.location(key)
     table = None
-    if isinstance(storage, LocalStorage):
+    if storage.local_path(key) is not None:
         table = load_table(Path(location + BESIDE), stat)
     if table is None and folder is not None:
         table = load_table(kept_path(folder, location), stat)
@@ -45,7 +44,7 @@ def keep_table(
 ) -> Path | None:
     """Keep a table, beside the file where that is wanted and possible, else in the cache folder; where it is now."""
     location = storage.location(key)
-    if beside and isinstance(storage, LocalStorage):
+    if beside and storage.local_path(key) is not None:
         path = Path(location + BESIDE)
         with contextlib.suppress(OSError):
             # The server may be another user.
@@ -98,7 +97,7 @@ def oddities(fasta: Fasta) -> Iterator[str]:
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
         yield f"has several sequences of the same name: {some(twice)}"
-    if isinstance(fasta.storage, LocalStorage):
+    if fasta.storage.local_path(fasta.key) is not None:
         with contextlib.suppress(OSError):
             if not is_private(Path(fasta.location() + BESIDE).lstat()):
                 yield f"its {BESIDE} is not believed: another user can have written it"

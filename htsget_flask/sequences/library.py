@@ -121,7 +121,7 @@ class Library:
         if stored is not None and len(stored.lengths):
             return str(stored.md5[0].tobytes().hex())
         for version in islice(self._versions([]), _MAX_TRIED):
-            is_quick = version.stat.size <= _QUICK and not self._storage(version).is_remote
+            is_quick = version.stat.size <= _QUICK and not self._storage(version).reads_are_requests
             try:
                 known = self._kept(version) or (self._digested(version) if is_quick else None)
             except _UNREADABLE:

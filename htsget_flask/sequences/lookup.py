@@ -11,7 +11,7 @@ from htsget_flask.sequences.digests import Digests, Identifier, head, heads, par
 from htsget_flask.sequences.fasta_index import Layout, Table, one_line
 from htsget_flask.sequences.fasta_text import BgzfText, PlainText, Text
 from htsget_flask.sequences.subsequence import letters
-from htsget_flask.storage import Stat, Storage
+from htsget_flask.storage import Stat, Storage, StoredFile
 
 # So many found sequences are remembered, by the text that asked for them.
 _MAX_REMEMBERED = 10_000
@@ -38,7 +38,7 @@ class Fasta(NamedTuple):
         """The file, for logs."""
         return self.storage.location(self.key)
 
-    def open(self) -> BinaryIO:
+    def open(self) -> StoredFile:
         """The file's bytes; VersionError or NotFound when it was replaced or removed."""
         return self.storage.open(self.key, etag=self.stat.etag)
 

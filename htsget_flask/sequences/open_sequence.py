@@ -8,7 +8,7 @@ from typing import BinaryIO
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, ServiceUnavailable
 from htsget_flask.sequences.library import Library
 from htsget_flask.sequences.lookup import Fasta, Found, Stored
-from htsget_flask.storage import Stat, VersionError
+from htsget_flask.storage import Stat, StoredFile, VersionError
 
 _MD5 = re.compile(r"[0-9A-Fa-f]{32}", re.ASCII)
 
@@ -60,7 +60,7 @@ def look_at_stored(store: Stored, found: Found, *, max_age: float = 0) -> Stat:
     return stat
 
 
-def open_found(found: Found, *, is_fresh: bool = True) -> BinaryIO:
+def open_found(found: Found, *, is_fresh: bool = True) -> StoredFile:
     """The file that the sequence is in; unless `is_fresh`, of the version that the store's storage remembers.
 
     Raises:

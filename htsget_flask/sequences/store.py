@@ -45,7 +45,7 @@ def faulty(stored: Stored) -> Iterator[str]:
     """
     storage = stored.storage
     sizes: dict[str, int] | None = None
-    if storage.is_remote and not is_hidden(stored.prefix):
+    if storage.reads_are_requests and not is_hidden(stored.prefix):
         # One request for a thousand of them.
         sizes = {key: stat.size for key, stat in storage.entries(stored.prefix)}
     for row, length in zip(stored.md5, stored.lengths.tolist(), strict=True):

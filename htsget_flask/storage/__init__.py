@@ -1,10 +1,14 @@
-"""Where files lie: the storage protocol and the grammar of keys."""
+"""Storages of files: the protocol that each kind implements, and the grammar of keys."""
 
+import io
 import re
-from collections.abc import Iterator, Mapping
-from typing import BinaryIO, NamedTuple, Protocol
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from htsget_flask.errors import NotFound
+from htsget_flask.ranges import ByteRange
 
 MAX_KEY_LENGTH = 1024
 
@@ -21,84 +25,128 @@ class Stat(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A file in a storage."""
+    """A file of a storage."""
 
     key: str
     stat: Stat
 
 
 class Child(NamedTuple):
-    """A file or a folder that lies directly in a folder; a folder's key ends with `/`, and its `stat` is None."""
+    """A file or a folder directly in a folder; a folder's key ends with `/`, and its `stat` is None."""
 
     key: str
     stat: Stat | None
 
 
 class SignedUrl(NamedTuple):
-    """A URL of one version of a file for a limited time; `headers` go with each request for it, besides a Range."""
+    """A URL that is good for a limited time; clients send `headers` with each request for it, besides a Range."""
 
     url: str
     headers: Mapping[str, str]
 
 
+class SendfileHeaders(NamedTuple):
+    """How an answer makes the web server in front send a file.
+
+    `method`: the X-Sendfile-Type of requests from a web server that follows `fields`. `renamed`: fields of the answer
+    that it needs under another name, or not at all (None).
+    """
+
+    method: str
+    fields: Mapping[str, str]
+    renamed: Mapping[str, str | None]
+
+
 class VersionError(Exception):
-    """The file was replaced: the version asked for does not exist any more."""
+    """The file was replaced: the requested version does not exist any more."""
+
+
+class StoredFile(BinaryIO):
+    """The bytes of one version of a file: seekable, unbuffered, read-only. Reading may raise VersionError."""
+
+    # typing.BinaryIO declares these three; nothing uses them.
+    name: Any = ""
+    mode = "rb"
+
+    def write(self, data: object) -> int:
+        raise io.UnsupportedOperation("write")
+
+    @abstractmethod
+    def stream(self, span: ByteRange) -> Iterator[bytes]:
+        """The bytes of a range, in order. A fault of the storage is raised here, before the first bytes are used.
+
+        Raises:
+            OSError: during iteration, when the file ends early.
+        """
+
+    def prefetch(self, spans: Sequence[ByteRange]) -> None:
+        """Start to read these ranges at once, in place of those that were announced before.
+
+        Does nothing where a read costs no request.
+        """
+
+    def sendfile_headers(self, span: ByteRange) -> SendfileHeaders | None:
+        """How the web server in front sends these bytes; None where it cannot."""
+        return None
 
 
 class Storage(Protocol):
     """Files by key, a relative path with `/` between its segments.
 
-    An absent key raises NotFound, a storage elsewhere that does not answer StorageError; every other fault (a broken
-    disk, a denied permission) propagates as what it is. `max_age`: so many seconds old what is remembered of a file's
-    version may be, where that does no harm. `is_remote`: whether each read is a request to somewhere else, and
-    `Stat.modified` the time of an upload, which tells nothing of the age of the content.
+    An absent key raises NotFound, a remote storage that does not answer StorageError; every other fault (a broken
+    disk, a denied permission) propagates unchanged. `max_age`: how stale, in seconds, a remembered version may be for
+    callers that tolerate it. `mtime_is_meaningful`: whether `Stat.modified` is when the content was written; else it is
+    the time of an upload. `reads_are_requests`: whether each read is a request over a network.
     """
 
     max_age: float
-    is_remote: bool
+    mtime_is_meaningful: bool
+    reads_are_requests: bool
 
     @property
     def origin(self) -> str | None:
         """The origin (RFC 6454) of signed URLs; None where there are none."""
 
-    def stat(self, key: str, *, max_age: float = 0, family: str | None = None) -> Stat:
-        """The present version of a file, or the one that was present at most `max_age` seconds ago.
+    def stat(self, key: str, *, max_age: float = 0, sibling_prefix: str | None = None) -> Stat:
+        """The current version of a file, or the one that was current at most `max_age` seconds ago.
 
-        `family` is a prefix of this key and of those that will be asked for next: one look may do for all.
+        `sibling_prefix`: a prefix of this key and of the keys that are looked up next, so that one request may do for
+        all.
         """
 
-    def open(self, key: str, *, etag: str | None = None) -> BinaryIO:
-        """The file's bytes, seekable and unbuffered; VersionError when `etag` is given and is not the present one.
+    def open(self, key: str, *, etag: str | None = None) -> StoredFile:
+        """The file's bytes; VersionError when `etag` is given and is not that of the current version."""
 
-        Of a remote storage it is a `remote.RemoteFile`, and VersionError may come from reading it.
+    def signed_url(self, key: str, version: Stat, *, pinned: bool = True) -> SignedUrl | None:
+        """The URL at which clients may fetch this version of the file; None: this server delivers the bytes.
+
+        `pinned`: the URL delivers this version or an error, which may take its header fields. Otherwise it has none,
+        for clients that send no field but Range, and may deliver a version that has replaced this one.
         """
-
-    def signed_url(self, key: str, version: Stat) -> SignedUrl | None:
-        """Where clients may fetch this version of the file themselves; None: this server delivers the bytes."""
-
-    def redirect_url(self, key: str, version: Stat) -> str | None:
-        """The like for clients that send no header fields but a Range; another version may have taken its place."""
 
     def entries(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
-        """The files whose keys start with `prefix` and come behind `after`, in the order of their keys' code points.
+        """The files whose keys start with `prefix` and sort after `after`, in the order of their keys' code points.
 
-        Hidden ones are not among them. They are found as they are asked for: the first ones of very many cost little.
+        Hidden files are left out. The files are found lazily: the first ones of many cost little.
         """
 
     def children(self, folder: str = "", *, after: str = "") -> Iterator[Child]:
-        """What lies directly in a folder and comes after `after`, in the order of the keys' code points.
+        """The files and folders directly in a folder that sort after `after`, in the order of the keys' code points.
 
-        `folder` ends with `/`, or is empty for the top. Hidden files and folders are left out. A folder that `after`
-        lies in is included, as more may follow in it. The iterator raises NotFound if there is no such folder, and
+        `folder` ends with `/`, or is empty for the top. Hidden files and folders are left out. A folder that contains
+        `after` is included, as more may follow in it. The iterator raises NotFound if there is no such folder, and
         may be empty for it where `after` is given.
         """
 
     def location(self, key: str) -> str:
-        """The file as its keeper knows it (a path, a bucket's URL), for logs and for commands, never for clients."""
+        """The file as its operator knows it (a path, a bucket's URL), for logs and for commands, never for clients."""
+
+    def local_path(self, key: str) -> Path | None:
+        """The file's path, for other programs and for files next to it; None where it is not on this machine."""
 
 
 def is_key(key: str) -> bool:
-    """Whether the key obeys the grammar: nothing else can name a file.
+    """Whether the key obeys the grammar of all keys.
 
     Segments joined by `/`, none of them empty, `.` or `..`; no control characters, at most 1,024 bytes of UTF-8.
     """
@@ -111,7 +159,7 @@ def is_key(key: str) -> bool:
 
 
 def is_hidden(key: str) -> bool:
-    """Whether a file was put aside: its name or that of a folder above it starts with a dot."""
+    """Whether the name of a file, or of a folder above it, starts with a dot."""
     return key.startswith(".") or "/." in key
 
 

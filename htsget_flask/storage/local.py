@@ -3,30 +3,40 @@
 import contextlib
 import errno
 import heapq
-import io
 import os
 import stat as modes
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, TypeVar, cast
+from typing import TypeVar
 
 from htsget_flask.errors import NotFound
-from htsget_flask.storage import Child, Entry, SignedUrl, Stat, VersionError, is_hidden, is_key, validate_key
+from htsget_flask.storage import (
+    Child,
+    Entry,
+    SignedUrl,
+    Stat,
+    StoredFile,
+    VersionError,
+    is_hidden,
+    is_key,
+    validate_key,
+)
+from htsget_flask.storage.local_file import LocalFile
 from htsget_flask.storage.secure_link import SecureLinkSigner
-from htsget_flask.storage.sendfile import SendableFile, SendfileMethod, static_etag
+from htsget_flask.storage.sendfile import SendfileMethod, static_etag
 
-_MAX_SEEN = 10_000
-# In letters: ten thousand longer keys would take 40 MB. Clients choose them, where links lead to one file in many ways.
-_LONGEST_SEEN = 256
-# So many names of a folder are in memory at once; the folder is read again for more.
+_MAX_REMEMBERED = 10_000
+# In characters: 10,000 longer keys would take 40 MB. Clients choose them, where links give one file many keys.
+_MAX_REMEMBERED_KEY = 256
+# How many names of a folder are in memory at once; for more the folder is read again.
 _FIRST_BATCH = 2_000
-# What the system says of a link where none may be: ENOTDIR in a folder's place, ELOOP in the file's.
+# The errors for a link where none may be: ENOTDIR in place of a folder, ELOOP in place of the file.
 _LINKED = {errno.ENOTDIR, errno.ELOOP}
 _ABSENT = {errno.ENOENT, errno.ENAMETOOLONG, *_LINKED}
 _CLOSED = {errno.EACCES, errno.EPERM}
 # Linux opens a folder with O_PATH to pass through it; other systems have to open it for reading.
-_PASSAGE = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
+_PATH_ONLY = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 
 T = TypeVar("T")
 
@@ -34,62 +44,58 @@ T = TypeVar("T")
 class LocalStorage:
     """Regular files below `root`; a symbolic link may point elsewhere below it, never out of it.
 
-    With a `handover` a web server in front can send the files that `open` returns; with a `signer` clients can fetch
-    them from one.
+    With a `sendfile_method` a web server in front can send the files that `open` returns; with a `signer` clients can
+    fetch them from one.
     """
 
-    # Not the system call is dear but that it hands the interpreter to another thread.
+    # The system call is cheap, but it releases the interpreter to another thread.
     max_age = 1.0
-    is_remote = False
+    mtime_is_meaningful = True
+    reads_are_requests = False
 
     def __init__(
-        self, root: Path, *, handover: SendfileMethod | None = None, signer: SecureLinkSigner | None = None
+        self, root: Path, *, sendfile_method: SendfileMethod | None = None, signer: SecureLinkSigner | None = None
     ) -> None:
-        # Empty where the root is that of the machine.
+        # Empty where the root is the file system's.
         self._root = os.path.realpath(root).rstrip("/")
-        self._handover = handover
+        self._sendfile_method = sendfile_method
         self._signer = signer
-        self._seen: dict[str, tuple[float, Stat]] = {}
+        self._remembered: dict[str, tuple[float, Stat]] = {}
 
     @property
     def origin(self) -> str | None:
         return None if self._signer is None else self._signer.origin
 
-    def stat(self, key: str, *, max_age: float = 0, family: str | None = None) -> Stat:
+    def stat(self, key: str, *, max_age: float = 0, sibling_prefix: str | None = None) -> Stat:
         if max_age:
-            seen = self._seen.get(key)
-            if seen is not None and time.monotonic() - seen[0] <= max_age:
-                return seen[1]
-        present = _stat(self._reach(key, _status)[1])
-        if len(self._seen) >= _MAX_SEEN:
-            self._seen.clear()
-        if len(key) <= _LONGEST_SEEN:
-            self._seen[key] = (time.monotonic(), present)
-        return present
+            remembered = self._remembered.get(key)
+            if remembered is not None and time.monotonic() - remembered[0] <= max_age:
+                return remembered[1]
+        current = _stat(self._resolve(key, _status)[1])
+        if len(self._remembered) >= _MAX_REMEMBERED:
+            self._remembered.clear()
+        if len(key) <= _MAX_REMEMBERED_KEY:
+            self._remembered[key] = (time.monotonic(), current)
+        return current
 
-    def open(self, key: str, *, etag: str | None = None) -> BinaryIO:
-        path, descriptor = self._reach(key, _open)
+    def open(self, key: str, *, etag: str | None = None) -> StoredFile:
+        path, descriptor = self._resolve(key, _open)
         try:
             status = os.fstat(descriptor)
-            present = _stat(status)
-            if etag is not None and present.etag != etag:
+            current = _stat(status)
+            if etag is not None and current.etag != etag:
                 raise VersionError(key)
-            if self._handover is not None:
-                return cast(BinaryIO, SendableFile(descriptor, f"{self._root}/{path}", status, self._handover))
-            return cast(BinaryIO, io.FileIO(descriptor))
+            return LocalFile(descriptor, f"{self._root}/{path}", status, self._sendfile_method)
         except BaseException:
             os.close(descriptor)
             raise
 
-    def signed_url(self, key: str, version: Stat) -> SignedUrl | None:
-        if self._signer is None:
+    def signed_url(self, key: str, version: Stat, *, pinned: bool = True) -> SignedUrl | None:
+        if self._signer is None or not pinned:
             return None
-        path, _ = self._reach(key, _status)
+        path, _ = self._resolve(key, _status)
         modified = int(version.etag.partition("-")[0], 16)
         return self._signer.sign(os.fsencode(path), etag=static_etag(modified, version.size))
-
-    def redirect_url(self, key: str, version: Stat) -> str | None:
-        return None
 
     def entries(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
         folder = prefix[: prefix.rfind("/") + 1]
@@ -108,21 +114,21 @@ class LocalStorage:
                 yield Child(child, None)
 
     def _walk(self, folder: str, prefix: str, after: str) -> Iterator[Entry]:
-        """The entries in a folder, which is named with a slash at its end, and in those below it."""
+        """The entries in a folder, whose name ends with a slash, and in the folders below it."""
         for child in self._sorted_children(folder, prefix, after):
             if child.endswith("/"):
                 if is_key(child[:-1]):
                     yield from self._walk(child, prefix, after)
                 continue
-            # It may be gone by now, or nothing that is served.
+            # It may be gone by now, or not be a regular file.
             with contextlib.suppress(NotFound, PermissionError):
-                yield Entry(child, _stat(self._reach(child, _status)[1]))
+                yield Entry(child, _stat(self._resolve(child, _status)[1]))
 
     def _sorted_children(self, folder: str, prefix: str, after: str) -> Iterator[str]:
-        """The keys of `_children`, in their order."""
+        """The keys of `_children`, sorted."""
         batch, last = _FIRST_BATCH, ""
         while True:
-            # With the slash at its end, a folder's name sorts as all keys in it do.
+            # With the slash at its end a folder's name sorts as the keys in it do.
             children = (child for child in self._children(folder, prefix, after) if child > last)
             smallest = heapq.nsmallest(batch, children)
             yield from smallest
@@ -132,7 +138,7 @@ class LocalStorage:
             batch *= 4
 
     def _children(self, folder: str, prefix: str, after: str) -> Iterator[str]:
-        """What is directly in a folder and is wanted; folders, with a slash at their ends, that may hold such."""
+        """The matching files directly in a folder, and the folders, with a slash at the end, that may hold some."""
         for entry in self._scan(folder):
             name = entry.name
             if name[0] == ".":
@@ -140,14 +146,14 @@ class LocalStorage:
             key = folder + name
             if entry.is_dir(follow_symlinks=False):
                 key += "/"
-                holds_wanted = key.startswith(prefix) or prefix.startswith(key)
-                if holds_wanted and (key > after or after.startswith(key)):
+                may_match = key.startswith(prefix) or prefix.startswith(key)
+                if may_match and (key > after or after.startswith(key)):
                     yield key
             elif key > after and key.startswith(prefix):
                 yield key
 
     def _is_folder(self, folder: str) -> bool:
-        """Whether there is a folder, and no link on the way to it."""
+        """Whether there is a folder, without a link in its path."""
         try:
             os.close(self._descend(f"{folder}.", _open_folder))
         except OSError as error:
@@ -157,27 +163,30 @@ class LocalStorage:
         return True
 
     def _scan(self, folder: str) -> Iterator["os.DirEntry[str]"]:
-        """What is directly in a folder; nothing where a link leads to it, as it may then contain itself."""
+        """The names directly in a folder; none where its path has a link, as the folder may then contain itself."""
         try:
             descriptor = self._descend(f"{folder}.", _open_folder)
         except OSError as error:
-            # What this server may not read, such as a disk's lost+found, it does not serve either.
+            # A folder that this server may not read, such as a disk's lost+found, is left out.
             if folder and error.errno in _ABSENT | _CLOSED:
                 return
             raise
         try:
-            with os.scandir(descriptor) as found:
-                yield from found
+            with os.scandir(descriptor) as entries:
+                yield from entries
         finally:
             os.close(descriptor)
 
     def location(self, key: str) -> str:
         return f"{self._root}/{key}"
 
-    def _reach(self, key: str, act: Callable[[str, int | None], T]) -> tuple[str, T]:
-        """The file's path below the root, without links, and what `act` makes of the file.
+    def local_path(self, key: str) -> Path:
+        return Path(self.location(key))
 
-        Only a path that has a link among its segments pays for realpath: this runs several times per ticket.
+    def _resolve(self, key: str, act: Callable[[str, int | None], T]) -> tuple[str, T]:
+        """The file's path below the root, without links, and the result of `act` for the file.
+
+        Only a path with a link among its segments pays for realpath: this runs several times per ticket.
         """
         validate_key(key)
         try:
@@ -186,19 +195,19 @@ class LocalStorage:
             except OSError as error:
                 if error.errno not in _LINKED:
                     raise
-            inner = self._without_links(key)
-            return inner, self._descend(inner, act)
+            path = self._without_links(key)
+            return path, self._descend(path, act)
         except OSError as error:
             if error.errno in _ABSENT:
                 raise NotFound("no such file") from None
             raise
 
     def _without_links(self, key: str) -> str:
-        """The path below the root that a path with links leads to."""
+        """The path below the root to which a path with links resolves."""
         try:
             path = os.path.realpath(f"{self._root}/{key}", strict=True)
         except OSError as error:
-            # Something else took the link's place before it was read.
+            # The link was replaced before it was read.
             if error.errno == errno.EINVAL:
                 raise NotFound("no such file") from None
             raise
@@ -207,19 +216,19 @@ class LocalStorage:
         return path[len(self._root) + 1 :]
 
     def _descend(self, path: str, act: Callable[[str, int | None], T]) -> T:
-        """What `act` makes of a name and the descriptor of the folder that holds it.
+        """The result of `act` for a name and the descriptor of the folder that holds it.
 
-        Each folder on the way is opened in the one before, and none that is a link: whoever may write there can put a
-        link in a folder's place at any time. `act` must not follow links either. Without a descriptor the name is an
-        absolute path of which only the last segment is below the root.
+        Each folder of the path is opened relative to the one before, without following links: a user who may write
+        there can replace a folder by a link at any time. `act` must not follow links either. Without a descriptor the
+        name is an absolute path of which only the last segment is below the root.
         """
         *folders, name = path.split("/")
         if not folders:
             return act(f"{self._root}/{name}", None)
-        descriptor = os.open(f"{self._root}/{folders[0]}", _PASSAGE)
+        descriptor = os.open(f"{self._root}/{folders[0]}", _PATH_ONLY)
         try:
             for folder in folders[1:]:
-                outer, descriptor = descriptor, os.open(folder, _PASSAGE, dir_fd=descriptor)
+                outer, descriptor = descriptor, os.open(folder, _PATH_ONLY, dir_fd=descriptor)
                 os.close(outer)
             return act(name, descriptor)
         finally:
@@ -234,7 +243,7 @@ def _status(name: str, folder: int | None) -> os.stat_result:
 
 
 def _open(name: str, folder: int | None) -> int:
-    # A pipe put in the file's place must not block the thread.
+    # A pipe in place of the file must not block the thread.
     return os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW, dir_fd=folder)
 
 

@@ -1,33 +1,35 @@
-"""A file that is read by requests: as few as its reader's habits allow."""
+"""A file that is read by requests, as few as the reader's access pattern allows."""
 
 import io
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
+from itertools import chain
 
 from htsget_flask.ranges import ByteRange, coalesce
+from htsget_flask.storage import StoredFile
 
-Stream = Callable[[ByteRange], Iterator[bytes]]
+Fetch = Callable[[ByteRange], Iterator[bytes]]
 
-# The longest BGZF block, and behind it the head of the next one: what it takes to cut a chunk's edge.
+# The longest BGZF block and the head of the next one: all that cutting a chunk's edge reads.
 EDGE = (64 << 10) + 512
 _GROWTH = 4
-_LONGEST_WINDOW = 8 << 20
+_MAX_WINDOW = 8 << 20
 
 
-class RemoteFile(io.RawIOBase):
-    """A file of `size` bytes, in ranges that `stream` fetches; it keeps the last ones, and those that were prefetched.
+class RemoteFile(io.RawIOBase, StoredFile):  # type: ignore[misc]  # as typeshed's own FileIO
+    """A file of `size` bytes, in ranges that `fetch` requests; the last window and prefetched ranges stay in memory.
 
-    Whoever reads on behind a range is given longer and longer ones.
+    Sequential reads get longer and longer windows.
     """
 
-    def __init__(self, size: int, stream: Stream, executor: Executor) -> None:
+    def __init__(self, size: int, fetch: Fetch, executor: Executor) -> None:
         self._size = size
-        self._stream = stream
+        self._fetch = fetch
         self._executor = executor
         self._position = 0
         self._window = (0, b"")
         self._length = EDGE
-        self._coming: dict[ByteRange, Future[bytes]] = {}
+        self._prefetched: dict[ByteRange, Future[bytes]] = {}
 
     def readable(self) -> bool:
         return True
@@ -49,7 +51,7 @@ class RemoteFile(io.RawIOBase):
         if self.closed:
             raise ValueError("I/O operation on closed file")
         end = self._size if size is None or size < 0 else min(self._size, self._position + size)
-        data = self._take(self._position, end) if end > self._position else b""
+        data = self._read(self._position, end) if end > self._position else b""
         self._position += len(data)
         return data
 
@@ -62,54 +64,51 @@ class RemoteFile(io.RawIOBase):
         return len(data)
 
     def prefetch(self, spans: Sequence[ByteRange]) -> None:
-        """Begin to read these ranges, all at once; those that were asked for before are dropped.
-
-        Nobody would wait for one that begins in what is at hand, or in another of them.
-        """
         self._cancel()
-        held, window = self._window
-        absent = [span for span in spans if not held <= span.start < held + len(window)]
+        start, window = self._window
+        # A range that starts in the window, or in another range, saves no wait.
+        absent = [span for span in spans if not start <= span.start < start + len(window)]
         for span in coalesce(ByteRange(span.start, min(span.end, self._size)) for span in absent):
-            self._coming[span] = self._executor.submit(self._fetch, span)
+            self._prefetched[span] = self._executor.submit(self._fetch_all, span)
 
     def stream(self, span: ByteRange) -> Iterator[bytes]:
-        """The bytes of a range by one request, piece by piece as they come."""
-        return self._stream(span)
+        buffers = self._fetch(span)
+        return chain((next(buffers, b""),), buffers)
 
     def close(self) -> None:
         self._cancel()
         self._window = (0, b"")
         super().close()
 
-    def _take(self, start: int, end: int) -> bytes:
-        held, window = self._window
-        if not held <= start < held + len(window):
-            self._look_at(start, end)
-            held, window = self._window
-        found = window[start - held : end - held]
-        return found if start + len(found) == end else found + self._take(start + len(found), end)
+    def _read(self, start: int, end: int) -> bytes:
+        first, window = self._window
+        if not first <= start < first + len(window):
+            self._move_window(start, end)
+            first, window = self._window
+        data = window[start - first : end - first]
+        return data if start + len(data) == end else data + self._read(start + len(data), end)
 
-    def _look_at(self, start: int, end: int) -> None:
-        """Have a window that holds byte `start`, and `end` if it comes to fetching."""
-        for span, future in self._coming.items():
+    def _move_window(self, start: int, end: int) -> None:
+        """Make the window hold byte `start`, and all up to `end` if that takes a request."""
+        for span, future in self._prefetched.items():
             if span.start <= start < span.end:
                 self._window = (span.start, future.result())
                 return
-        held, window = self._window
-        reads_on = bool(window) and start == held + len(window)
-        self._length = min(_LONGEST_WINDOW, self._length * _GROWTH) if reads_on else EDGE
-        # At its end a file is read backwards.
-        first = start if reads_on else max(0, min(start, self._size - self._length))
-        data = self._fetch(ByteRange(first, min(self._size, max(end, start + self._length))))
-        if reads_on and len(window) + len(data) <= _LONGEST_WINDOW:
-            # What was read to its end may be read again from its start, as are headers.
-            first, data = held, window + data
+        previous, window = self._window
+        is_sequential = bool(window) and start == previous + len(window)
+        self._length = min(_MAX_WINDOW, self._length * _GROWTH) if is_sequential else EDGE
+        # The end of a file is read backwards.
+        first = start if is_sequential else max(0, min(start, self._size - self._length))
+        data = self._fetch_all(ByteRange(first, min(self._size, max(end, start + self._length))))
+        if is_sequential and len(window) + len(data) <= _MAX_WINDOW:
+            # Headers are read again from their start.
+            first, data = previous, window + data
         self._window = (first, data)
 
-    def _fetch(self, span: ByteRange) -> bytes:
-        return b"".join(self._stream(span))
+    def _fetch_all(self, span: ByteRange) -> bytes:
+        return b"".join(self._fetch(span))
 
     def _cancel(self) -> None:
-        for future in self._coming.values():
+        for future in self._prefetched.values():
             future.cancel()
-        self._coming.clear()
+        self._prefetched.clear()

@@ -1,4 +1,4 @@
-"""URLs at which a web server delivers files of this machine, checked there: nginx with its module secure_link."""
+"""Signed URLs at which a web server delivers files of this machine: nginx checks them with its module secure_link."""
 
 import base64
 import hashlib
@@ -11,7 +11,7 @@ from htsget_flask.storage import SignedUrl
 class SecureLinkSigner:
     """Signs the URLs of files below `base`, which ends with a slash; they are good for `lifetime` seconds.
 
-    The signature is that of config/nginx.conf: MD5 of the time when it ends, the path, a space and the secret.
+    The signature is that of config/nginx.conf: MD5 of the expiry time, the path, a space and the secret.
     """
 
     def __init__(self, base: str, *, secret: str, lifetime: int) -> None:
@@ -23,10 +23,10 @@ class SecureLinkSigner:
         self._lifetime = lifetime
 
     def sign(self, path: bytes, *, etag: str) -> SignedUrl:
-        """The URL of the file at a path below the base; `etag` is how the web server calls this version of it."""
+        """The URL of the file at a path below the base; `etag` is the web server's ETag for this version."""
         expires = int(time.time()) + self._lifetime
         signed = b"%d%b%b %b" % (expires, self._path, path, self._secret)
-        # Not for safety: the secret and the form of what is signed are; nginx knows no other function.
+        # secure_link supports MD5 only; the secret and the fixed layout protect the URL.
         digest = hashlib.md5(signed, usedforsecurity=False).digest()
         signature = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
         return SignedUrl(f"{self._base}{quote(path)}?md5={signature}&expires={expires}", {"If-Match": etag})

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from io import UnsupportedOperation
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -13,11 +14,10 @@ from werkzeug.wsgi import wrap_file
 
 from htsget_flask.errors import FileFaultError, StorageError
 from htsget_flask.ranges import ByteRange
-from htsget_flask.storage import VersionError
-from htsget_flask.storage.remote_file import RemoteFile
+from htsget_flask.storage import StoredFile, VersionError
 from htsget_flask.web.answer import Answer
 from htsget_flask.web.preconditions import failed_precondition, if_range_holds
-from htsget_flask.web.sendfile import hand_over
+from htsget_flask.web.sendfile import let_front_send
 from htsget_flask.web.views import error_answer
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def send_bytes(
 
 def send_range(
     environ: "WSGIEnvironment",
-    file: BinaryIO,
+    file: StoredFile,
     span: ByteRange,
     *,
     etag: str,
@@ -79,10 +79,18 @@ def _is_gunicorn(environ: "WSGIEnvironment") -> bool:
     return bool(environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/"))
 
 
+def _has_descriptor(file: StoredFile) -> bool:
+    try:
+        file.fileno()
+    except UnsupportedOperation:
+        return False
+    return True
+
+
 def attach(
     environ: "WSGIEnvironment",
     answer: Answer,
-    file: BinaryIO,
+    file: StoredFile,
     span: ByteRange,
     part: ByteRange,
     *,
@@ -93,20 +101,20 @@ def attach(
 
     The answer's header fields are complete; `part` counts from the first byte of `before`.
     """
-    if len(part) > _SMALL and not (before or after) and hand_over(environ, answer, file, span):
+    if len(part) > _SMALL and not (before or after) and let_front_send(environ, answer, file, span):
         file.close()
         return
     start, end = part.start - len(before), part.end - len(before)
     before, after = before[part.start : part.end], after[max(0, start - len(span)) : max(0, end - len(span))]
     start, end = min(max(0, start), len(span)), min(max(0, end), len(span))
-    pieces = chain((before,), _read(file, ByteRange(span.start + start, span.start + end)), (after,))
+    buffers = chain((before,), file.stream(ByteRange(span.start + start, span.start + end)), (after,))
     if len(part) <= _SMALL:
         with file:
-            answer.body = (b"".join(pieces),)
-    elif not before and not after and not isinstance(file, RemoteFile) and _is_gunicorn(environ):
+            answer.body = (b"".join(buffers),)
+    elif not before and not after and _is_gunicorn(environ) and _has_descriptor(file):
         answer.body = wrap_file(environ, _Sent(file, span.start + end), _PIECE)  # type: ignore[arg-type]
     else:
-        answer.body = Streamed(pieces, file.close)
+        answer.body = Streamed(buffers, file.close)
 
 
 def send_stream(
@@ -154,25 +162,6 @@ class _Sent:
         if size < self._end:
             log.error("a file was cut short while it was sent: %d bytes are missing", self._end - size)
             raise ConnectionResetError(errno.ECONNRESET, "the file was cut short")
-
-
-def _read(file: BinaryIO, span: ByteRange) -> Iterator[bytes]:
-    """A range of a file piece by piece; the file's offset is at its start when this returns."""
-    if isinstance(file, RemoteFile):
-        stream = file.stream(span)
-        # What is wrong with the storage shows before the answer has begun.
-        return chain((next(stream, b""),), stream)
-    file.seek(span.start)
-    return _pieces(file, len(span))
-
-
-def _pieces(file: BinaryIO, left: int) -> Iterator[bytes]:
-    while left:
-        data = file.read(min(_PIECE, left))
-        if not data:
-            raise OSError(f"the file ended {left} bytes early")
-        left -= len(data)
-        yield data
 
 
 def _conditional(

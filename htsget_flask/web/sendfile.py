@@ -1,40 +1,38 @@
-"""Answers that the web server in front is left to send, as `storage.handover` spells it."""
+"""Answers whose bytes the web server in front sends."""
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from htsget_flask.ranges import ByteRange
-from htsget_flask.storage.sendfile import SendableFile
+from htsget_flask.storage import StoredFile
 from htsget_flask.web.answer import Answer
 from htsget_flask.web.preconditions import CONDITIONS
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-# What the web server tells of the file itself.
-_LEFT_OUT: Mapping[str, str | None] = {"Content-Range": None, "Content-Length": None}
+# The web server sets these itself.
+_REMOVED: Mapping[str, str | None] = {"Content-Range": None, "Content-Length": None}
 _PLAIN_RANGE = re.compile(r"bytes=([0-9]{1,18}-[0-9]{0,18}|-[0-9]{1,18})")
 
 
-def hand_over(environ: "WSGIEnvironment", answer: Answer, file: BinaryIO, span: ByteRange) -> bool:
-    """Whether the web server in front was told, by the answer, to send what it asks for of this range of the file.
+def let_front_send(environ: "WSGIEnvironment", answer: Answer, file: StoredFile, span: ByteRange) -> bool:
+    """Turn the answer into an X-Accel-Redirect or X-Sendfile if the server in front can send these bytes; True if so.
 
-    Of a whole file it makes the part itself, from the same request, which it must not understand in another way: what
-    is conditional, and a Range that is not heeded or oddly written, stay here.
+    Of a whole file it cuts the range itself, from the same request. Conditional requests, and a Range that is ignored
+    or unusually written, stay here: both servers have to understand the request in the same way.
     """
-    if not isinstance(file, SendableFile):
+    headers = file.sendfile_headers(span)
+    if headers is None or environ.get("HTTP_X_SENDFILE_TYPE") != headers.method:
         return False
-    way, ranged = file.handover, answer.status == 206
-    if environ.get("HTTP_X_SENDFILE_TYPE") != way.header or any(condition in environ for condition in CONDITIONS):
+    if any(condition in environ for condition in CONDITIONS):
         return False
-    if "HTTP_RANGE" in environ and not (ranged and _PLAIN_RANGE.fullmatch(environ["HTTP_RANGE"])):
+    if "HTTP_RANGE" in environ and not (answer.status == 206 and _PLAIN_RANGE.fullmatch(environ["HTTP_RANGE"])):
         return False
-    told = file.handed_over(span, ranged=ranged)
-    if told is None:
-        return False
-    names = {**_LEFT_OUT, **way.renamed}
-    kept = {names.get(name, name): value for name, value in answer.fields.items()}
+    names = {**_REMOVED, **headers.renamed}
+    fields = {names.get(name, name): value for name, value in answer.fields.items()}
     answer.status = 200
-    answer.fields = {name: value for name, value in kept.items() if name} | told | {"Content-Length": "0"}
+    kept = {name: value for name, value in fields.items() if name}
+    answer.fields = {**kept, **headers.fields, "Content-Length": "0"}
     return True

@@ -21,7 +21,7 @@ from htsget_flask.auth.policy_service import PolicyAuthorizer
 from htsget_flask.config import read_config
 from htsget_flask.guard import GUARDS, guard
 from htsget_flask.services import EXTENSION
-from htsget_flask.storage import Stat
+from htsget_flask.storage import SignedUrl, Stat
 from htsget_flask.storage.local import LocalStorage
 from htsget_flask.web.views import View
 from tests.support.client import FlaskHttp, Response, fetch, fetch_ticket, records, truth
@@ -317,11 +317,11 @@ class TestPlainFiles:
     ) -> None:
         asked = []
 
-        def redirect_url(storage: LocalStorage, key: str, version: Stat) -> str:
+        def signed_url(storage: LocalStorage, key: str, version: Stat, *, pinned: bool) -> SignedUrl:
             asked.append(key)
-            return f"https://bucket.example.org/{key}?X-Amz-Signature=1"
+            return SignedUrl(f"https://bucket.example.org/{key}?X-Amz-Signature=1", {})
 
-        monkeypatch.setattr(LocalStorage, "redirect_url", redirect_url)
+        monkeypatch.setattr(LocalStorage, "signed_url", signed_url)
         http = guarded(folder, issuer, RULES, files=FILES)
         path = "/files/data/NA00001.bam"
         assert http.get(path).status == 401

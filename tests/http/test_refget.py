@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from htsget_flask.commands.refget import ingest_fastas
+from htsget_flask.storage import SignedUrl
 from htsget_flask.storage.local import LocalStorage
 from tests.support.app import http_for
 from tests.support.client import FlaskHttp, Response
@@ -451,8 +452,12 @@ class TestAStoreElsewhere:
     def http(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FlaskHttp:
         http = serve(tmp_path / "data", "store")
         assert http.get(f"/sequence/{MD5}").status == 200
-        monkeypatch.setattr(LocalStorage, "is_remote", True)
-        monkeypatch.setattr(LocalStorage, "redirect_url", lambda _, key, version: f"https://s3.example/{key}?signed")
+        monkeypatch.setattr(LocalStorage, "reads_are_requests", True)
+        monkeypatch.setattr(
+            LocalStorage,
+            "signed_url",
+            lambda _, key, version, *, pinned: SignedUrl(f"https://s3.example/{key}?signed", {}),
+        )
         return http
 
     @pytest.mark.parametrize("name", [MD5, expected(LINEAR).ga4gh, "insdc:L1.2"])

@@ -288,7 +288,7 @@ class TestWhatMayPass:
             assert status == 503
             assert answer.headers["retry-after"].isdecimal()
             if meant != "head":
-                assert (name, message) == ("ServiceUnavailable", "the storage 'cohort' does not answer now")
+                assert (name, message) == ("ServiceUnavailable", "the storage 'cohort' is unavailable")
         assert 2 <= len([request for request in proxy.requests if known.is_meant(request)]) <= 8
 
 
@@ -406,7 +406,7 @@ class TestWhatDoesNotPass:
     def test_where_nobody_answers(self, versitygw: S3Server, bucket: str) -> None:
         http = application(versitygw, bucket, endpoint="http://127.0.0.1:9", storage={"max_attempts": 2})
         for path in ("/reads/a", "/files/cohort/a.bam"):
-            assert error(http.get(path)) == (503, "ServiceUnavailable", "the storage 'cohort' does not answer now")
+            assert error(http.get(path)) == (503, "ServiceUnavailable", "the storage 'cohort' is unavailable")
 
     def test_where_an_object_vanished_it_is_looked_for_again(
         self, patient: Ways, proxy: FaultyProxy, folder: str, truth: Truth
@@ -422,7 +422,7 @@ class TestWhatDoesNotPass:
     def test_where_ranges_are_not_heeded(self, patient: Ways, proxy: FaultyProxy, folder: str, truth: Truth) -> None:
         proxy.rules = [faulty.always(faulty.IgnoreRange(truth.file), when=_is_data)]
         status, _, message = error(_ticket(patient, folder)())
-        assert (status, message) == (500, "the storage 'cohort' does not answer with the range asked for")
+        assert (status, message) == (500, "the storage 'cohort' does not send the requested range")
         is_right = _is_file(patient, truth, _file(patient, folder)())
         assert is_right
 
@@ -558,7 +558,7 @@ class TestNothingSecretIsLogged:
                         assert is_discreet(answer)
         assert statuses == {200, 307, 500, 503}
         log = server.log() + server.out.read_text()
-        assert "the storage 'cohort' does not answer now" in log
+        assert "the storage 'cohort' is unavailable" in log
         assert not [secret for secret in SECRETS if secret in log]
 
     def test_of_temporary_credentials(

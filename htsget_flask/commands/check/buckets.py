@@ -16,7 +16,7 @@ from htsget_flask.commands.check.findings import Findings
 from htsget_flask.config import Config, DatasetConfig, S3StorageConfig
 from htsget_flask.errors import NotFound, StorageError
 from htsget_flask.storage.s3.bucket import Bucket, NotAllowedError, Object
-from htsget_flask.storage.s3.client import open_client
+from htsget_flask.storage.s3.client import S3Settings, open_client
 from htsget_flask.storage.s3.failures import ARCHIVED
 from htsget_flask.storage.s3.presigned import Presigner
 
@@ -56,14 +56,7 @@ def check_buckets(config: Config) -> Iterator[BucketReport]:
     """Report on the bucket of each S3 storage, as they are looked at."""
     for name, storage in config.storages.items():
         if isinstance(storage, S3StorageConfig):
-            client, credentials = open_client(
-                endpoint_url=storage.endpoint_url,
-                region=storage.region,
-                addressing_style=storage.addressing_style,
-                anonymous=storage.anonymous,
-                connect_timeout=storage.connect_timeout,
-                read_timeout=storage.read_timeout,
-            )
+            client, credentials = open_client(S3Settings(**storage.model_dump(exclude={"type"})))
             with closing(client):
                 yield _Check(config, name, storage, client, credentials).run()
 

@@ -1,7 +1,6 @@
 """What `htsget-flask check` finds out: whether files can be served, and whether tickets hold what they hold."""
 
 import base64
-import os
 import tempfile
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -89,9 +88,10 @@ def check(
 
 def _identity(source: Source) -> Hashable:
     """What is equal for two names of one file: links of both kinds are such."""
-    if not source.storage.is_remote:
+    path = source.storage.local_path(source.key)
+    if path is not None:
         with suppress(OSError):
-            found = os.stat(source.location)
+            found = path.stat()
             return found.st_dev, found.st_ino
     return source.location
 
@@ -118,7 +118,7 @@ def _check_file(file: OpenFile, report: Report) -> None:
     try:
         found = file.found_index
         report.index_key = found.key
-        if file.source.storage.is_remote and int(found.stat.modified) < int(file.stat.modified):
+        if not file.source.storage.mtime_is_meaningful and int(found.stat.modified) < int(file.stat.modified):
             report.warning("was uploaded after its index; the index may be of an earlier version")
         index = file.crai if file.is_cram else file.index
         list(example_regions(file, index))
@@ -136,7 +136,7 @@ def _check_file(file: OpenFile, report: Report) -> None:
 
 
 def _mend(error: FileFaultError, source: Source) -> str:
-    if source.storage.is_remote:
+    if source.storage.local_path(source.key) is None:
         return "build one with samtools, tabix or bcftools, and upload it beside the data"
     if "older" in error.reason:
         return f"{_MEND_INDEX}, or touch the index if it is known to belong to the data"
@@ -156,15 +156,16 @@ class _Original(NamedTuple):
 def _original(file: OpenFile, signing: Storage) -> Iterator[_Original]:
     """The file for pysam; of a bucket by a URL that the storage signs, with a copy of the index."""
     source, found = file.source, file.found_index
-    if not source.storage.is_remote:
-        yield _Original(source.location, source.storage.location(found.key))
+    path, index_path = source.storage.local_path(source.key), source.storage.local_path(found.key)
+    if path is not None:
+        yield _Original(str(path), str(index_path))
         return
-    url = signing.redirect_url(source.key, file.stat)
+    signed = signing.signed_url(source.key, file.stat, pinned=False)
     with tempfile.TemporaryDirectory() as folder, source.storage.open(found.key, etag=found.stat.etag) as content:
         # Else htslib would look for it below another URL, and leave it in the working directory.
         copy = Path(folder, found.key.rpartition("/")[2])
         copy.write_bytes(content.read())
-        yield _Original(str(url), str(copy))
+        yield _Original("" if signed is None else signed.url, str(copy))
 
 
 def _compare(client: FlaskClient, file: OpenFile, original: _Original, report: Report) -> None:

@@ -41,7 +41,11 @@ def report_files(config: Config, *, deep: bool) -> bool:
         for remark in known.faults:
             click.echo(f"       {'error' if is_failed else 'warning'}: {remark} [{known.location}]")
     for fasta in unindexed_fastas(services):
-        mending = "run `samtools faidx`, and upload it" if fasta.storage.is_remote else "run `htsget-flask index`"
+        mending = (
+            "run `samtools faidx`, and upload it"
+            if fasta.storage.local_path(fasta.key) is None
+            else "run `htsget-flask index`"
+        )
         lacking = " and no ".join(fasta.lacking)
         click.echo(f"warning: has no {lacking}, which igv.js and other programs need: {mending} [{fasta.location}]")
     for report in check(config, library, deep=deep, on_fault=faults.append):

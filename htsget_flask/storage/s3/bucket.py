@@ -1,4 +1,4 @@
-"""An S3 bucket's objects, by requests that are repeated where that helps."""
+"""An S3 bucket's objects, by requests that are retried where that helps."""
 
 import random
 import time
@@ -19,20 +19,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PIECE = 1 << 20
+_BUFFER_SIZE = 1 << 20
 # Seconds before the second attempt; each further one waits up to twice as long as the one before.
-_FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
+_FIRST_WAIT, _MAX_WAIT = 0.1, 5.0
 
-# What is of these classes can be read only where it was restored.
+# Objects of these storage classes have to be restored before they can be read.
 _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
-# Since it was looked at the object was replaced, or deleted.
+# The errors that mean that the object was replaced or deleted.
 _OTHER_VERSION = frozenset({"PreconditionFailed", "InvalidRange", "412", "416", "NoSuchKey", "NoSuchVersion"})
 
 
 class Object(NamedTuple):
-    """One version of an object: `etag` as S3 writes it, with its quotes; `version_id` where it is known to have one.
+    """One version of an object; `etag` has its quotes.
 
-    `is_archived`: whether it has to be restored before it can be read; None where that takes a look at the object.
+    `version_id`: empty for an object without one. `is_archived`: whether it has to be restored before it can be read.
+    Both are None where only a request for the object reports them.
     """
 
     size: int
@@ -43,9 +44,10 @@ class Object(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Objects by key, in the order of their keys; unless `is_complete` there are more behind the last one.
+    """Objects by key, in the order of their keys; unless `is_complete` more follow the last one.
 
-    `folders` are the prefixes, each with a slash at its end, that a `delimiter` put in place of the objects below them.
+    `folders` are the common prefixes, each with a slash at its end, that replace the objects below them where a
+    `delimiter` was given.
     """
 
     objects: Mapping[str, Object]
@@ -54,14 +56,14 @@ class Batch(NamedTuple):
 
 
 class NotAllowedError(Exception):
-    """Listing is not allowed to this server, which may still read objects."""
+    """Listing the bucket is forbidden; reading objects may be allowed."""
 
 
 class Bucket:
     """Objects of a bucket by their full keys; safe for threads, as is the client.
 
-    What may pass is tried `max_attempts` times, with random waits between them, before it raises StorageError; an
-    absent object is NotFound, and nothing else is. `storage` is what messages call it.
+    A request whose failure may pass is tried `max_attempts` times, with random waits, before it raises StorageError.
+    Only an absent object raises NotFound. `storage` is the name in messages.
     """
 
     def __init__(self, client: "S3Client", name: str, *, storage: str, max_attempts: int, revalidate: float) -> None:
@@ -73,47 +75,47 @@ class Bucket:
         self._bucket_seen = -revalidate
 
     def head(self, key: str) -> Object:
-        """An object's present version."""
+        """An object's current version."""
 
-        def ask() -> Any:
+        def request() -> Any:
             try:
                 return self._client.head_object(Bucket=self.name, Key=key)
             except faults.ClientError as error:
                 if status_of(error) in (400, 403):
-                    # The answer to a HEAD does not say why; that to a GET does.
+                    # The response to a HEAD has no reason; that to a GET has.
                     self._client.get_object(Bucket=self.name, Key=key, Range="bytes=0-0")["Body"].close()
                 raise
 
         try:
-            answer = self._attempted(ask)
+            response = self._retry(request)
         except _NoBodyError:
-            # Nor what was not found.
-            self._prove_bucket()
+            # Either the object or its bucket is absent.
+            self._require_bucket()
             raise NotFound("no such file") from None
         return Object(
-            answer["ContentLength"],
-            _seconds(answer["LastModified"]),
-            _quoted(answer["ETag"]),
-            _version_id(answer),
-            _is_archived(answer),
+            response["ContentLength"],
+            _seconds(response["LastModified"]),
+            _quoted(response["ETag"]),
+            _version_id(response),
+            _is_archived(response),
         )
 
     def batch(self, prefix: str, *, after: str | None = None, limit: int, delimiter: str | None = None) -> Batch:
-        """At most `limit` objects whose keys start with `prefix` and come behind `after`.
+        """At most `limit` objects whose keys start with `prefix` and sort after `after`.
 
-        With a `delimiter` objects that have it after the prefix are replaced by their common prefixes up to it.
+        Objects whose keys have the `delimiter` after the prefix are replaced by their common prefixes up to it.
 
         Raises:
             NotAllowedError: where this server may not list the bucket.
         """
         optional = {"StartAfter": after, "Delimiter": delimiter}
-        given: dict[str, Any] = {name: value for name, value in optional.items() if value is not None}
+        parameters: dict[str, Any] = {name: value for name, value in optional.items() if value is not None}
 
-        def ask() -> Any:
-            return self._client.list_objects_v2(Bucket=self.name, Prefix=prefix, MaxKeys=limit, **given)
+        def request() -> Any:
+            return self._client.list_objects_v2(Bucket=self.name, Prefix=prefix, MaxKeys=limit, **parameters)
 
         try:
-            answer = self._attempted(ask)
+            response = self._retry(request)
         except _NoBodyError as error:
             raise explained(error, self.storage, code="NoSuchBucket") from error.__cause__
         except StorageError as error:
@@ -122,44 +124,43 @@ class Bucket:
                 raise NotAllowedError from error
             raise
         self._bucket_seen = time.monotonic()
-        found = {
+        objects = {
             entry["Key"]: Object(
                 entry["Size"],
                 _seconds(entry["LastModified"]),
                 _quoted(entry["ETag"]),
                 None,
-                # Lists do not tell what was restored.
+                # Lists do not report whether it was restored.
                 None if entry.get("StorageClass") in _ARCHIVES else False,
             )
-            for entry in answer.get("Contents", ())
+            for entry in response.get("Contents", ())
         }
-        folders = [entry["Prefix"] for entry in answer.get("CommonPrefixes", ())]
-        return Batch(found, not answer["IsTruncated"], folders)
+        folders = [entry["Prefix"] for entry in response.get("CommonPrefixes", ())]
+        return Batch(objects, not response["IsTruncated"], folders)
 
     def stream(
-        self, key: str, version: Object, span: ByteRange, *, on_answer: Callable[[Object], None] | None = None
+        self, key: str, version: Object, span: ByteRange, *, on_response: Callable[[Object], None]
     ) -> Iterator[bytes]:
-        """A range of an object, piece by piece; where the connection is cut it goes on from there.
+        """A range of an object in buffers; a request for the rest follows where the connection was cut.
 
-        `on_answer` is told the version with its id.
+        `on_response` is called with the version and its id.
 
         Raises:
-            VersionError: when another version has taken its place, or none.
+            VersionError: when the object was replaced or deleted.
         """
         position, failures = span.start, 0
         while position < span.end:
             try:
-                answer = self._get(key, version, ByteRange(position, span.end))
-                if on_answer is not None:
-                    on_answer(version._replace(version_id=_version_id(answer)))
-                with closing(answer["Body"]) as body:
+                response = self._get(key, version, ByteRange(position, span.end))
+                on_response(version._replace(version_id=_version_id(response)))
+                with closing(response["Body"]) as body:
                     while position < span.end:
-                        data = body.read(min(_PIECE, span.end - position))
+                        data = body.read(min(_BUFFER_SIZE, span.end - position))
                         if not data:
                             raise _CutShortError
                         position += len(data)
-                        # Who gets a few bytes at a time would ask for ever.
-                        failures = 0 if len(data) == _PIECE else failures
+                        # Only a full buffer resets the count: a few bytes per connection would retry for ever.
+                        failures = 0 if len(data) == _BUFFER_SIZE else failures
                         yield data
             except Exception as error:
                 failures += 1
@@ -169,47 +170,47 @@ class Bucket:
                     raise VersionError(key) from None
 
     def _get(self, key: str, version: Object, span: ByteRange) -> Any:
-        wanted = f"bytes={span.start}-{span.end - 1}"
-        answer = self._client.get_object(Bucket=self.name, Key=key, Range=wanted, IfMatch=version.etag)
-        # Not every server heeds these fields.
+        range_ = f"bytes={span.start}-{span.end - 1}"
+        response = self._client.get_object(Bucket=self.name, Key=key, Range=range_, IfMatch=version.etag)
+        # Some servers ignore these fields.
         expected = f"bytes {span.start}-{span.end - 1}/{version.size}"
-        is_whole = len(span) == version.size == answer.get("ContentLength")
-        if _quoted(answer["ETag"]) != version.etag:
-            answer["Body"].close()
+        is_whole = len(span) == version.size == response.get("ContentLength")
+        if _quoted(response["ETag"]) != version.etag:
+            response["Body"].close()
             raise VersionError(key)
-        if not is_whole and answer.get("ContentRange") != expected:
-            answer["Body"].close()
+        if not is_whole and response.get("ContentRange") != expected:
+            response["Body"].close()
             raise StorageError(
-                f"the storage {self.storage!r} does not answer with the range asked for",
+                f"the storage {self.storage!r} does not send the requested range",
                 is_passing=False,
-                detail=f"{answer.get('ContentRange')} instead of {expected}",
+                detail=f"{response.get('ContentRange')} instead of {expected}",
             )
-        return answer
+        return response
 
-    def _prove_bucket(self) -> None:
+    def _require_bucket(self) -> None:
         if time.monotonic() - self._bucket_seen < self._revalidate:
             return
         try:
-            self._attempted(lambda: self._client.head_bucket(Bucket=self.name))
+            self._retry(lambda: self._client.head_bucket(Bucket=self.name))
         except _NoBodyError as error:
             raise explained(error, self.storage, code="NoSuchBucket") from error.__cause__
         except StorageError as error:
-            # It may be forbidden to look at a bucket that exists.
+            # A HEAD of a bucket that exists may be forbidden.
             if error.is_passing:
                 raise
         self._bucket_seen = time.monotonic()
 
-    def _attempted(self, ask: Callable[[], T]) -> T:
+    def _retry(self, request: Callable[[], T]) -> T:
         failures = 0
         while True:
             try:
-                return ask()
+                return request()
             except Exception as error:
                 failures += 1
                 self._wait_or_raise(error, failures)
 
     def _wait_or_raise(self, error: Exception, failures: int) -> None:
-        """Wait for the next attempt where one may help; else raise what the failure means."""
+        """Wait for the next attempt where one may help; else raise the error that the failure means."""
         if not is_of_s3(error):
             raise error
         code = code_of(error)
@@ -218,14 +219,14 @@ class Bucket:
         if code in _OTHER_VERSION:
             raise VersionError(code) from None
         if failures < self._max_attempts and (may_pass(error) or code in EXPIRED):
-            # Not for safety: so that not all clients of a busy storage ask again at the same moment.
-            time.sleep(random.uniform(0, min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (failures - 1))))  # noqa: S311
+            # Jitter, so that not all clients of a busy storage retry at the same moment.
+            time.sleep(random.uniform(0, min(_MAX_WAIT, _FIRST_WAIT * 2 ** (failures - 1))))  # noqa: S311
             return
         raise explained(error, self.storage) from error
 
 
 class _NoBodyError(Exception):
-    """404 without saying what was not found."""
+    """404 without a body that says what is absent: the object or the bucket."""
 
 
 class _CutShortError(faults.HTTPClientError):
@@ -240,18 +241,18 @@ def _quoted(etag: str) -> str:
 
 
 def _seconds(date: datetime) -> float:
-    """Lists have fractions of a second, other answers have not."""
+    """Seconds since the epoch; whole ones, as only lists have fractions."""
     return float(int(date.timestamp()))
 
 
-def _version_id(answer: Mapping[str, Any]) -> str | None:
-    """The version's id; `null` is that of objects which are replaced without trace."""
-    version_id = answer.get("VersionId")
-    return None if version_id in (None, "null") else str(version_id)
+def _version_id(response: Mapping[str, Any]) -> str:
+    """The version's id; empty for objects without one, and for `null`, that of objects which are overwritten."""
+    version_id = response.get("VersionId")
+    return "" if version_id in (None, "null") else str(version_id)
 
 
-def _is_archived(answer: Mapping[str, Any]) -> bool:
-    """Whether the answer to a HEAD tells of an object that cannot be read: a restored one still has its class."""
-    if "ArchiveStatus" in answer:
+def _is_archived(response: Mapping[str, Any]) -> bool:
+    """Whether the response to a HEAD is for an object that cannot be read: a restored one keeps its storage class."""
+    if "ArchiveStatus" in response:
         return True
-    return answer.get("StorageClass") in _ARCHIVES and 'ongoing-request="false"' not in answer.get("Restore", "")
+    return response.get("StorageClass") in _ARCHIVES and 'ongoing-request="false"' not in response.get("Restore", "")

@@ -1,4 +1,4 @@
-"""What failures of S3 mean: which may pass, and what clients and the log are told of them."""
+"""Failures of S3: which may pass, and how clients and the log are informed."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -39,9 +39,9 @@ _PASSING_CODES = frozenset(
 )
 # Another attempt helps where the credentials are being renewed.
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
-# The code with which S3 refuses to read what is in its archive.
+# The code with which S3 refuses to read an archived object.
 ARCHIVED = "InvalidObjectState"
-# What is wrong with the storage {}, to its clients.
+# Messages to clients; {} is the storage's name.
 NO_CREDENTIALS = "this server has no credentials for the storage {}"
 EXPIRED_CREDENTIALS = "this server's credentials for the storage {} have expired"
 _REASONS = {
@@ -60,8 +60,8 @@ _REASONS = {
 
 
 def is_of_s3(error: BaseException) -> bool:
-    """Whether the failure is one of a request to S3, and not of this program."""
-    # A bare RuntimeError is how botocore says that the credentials it was given anew are over already.
+    """Whether the failure is that of a request to S3, and not of this program."""
+    # botocore raises a bare RuntimeError where the renewed credentials have expired already.
     return isinstance(error, (*_PASSING, faults.ClientError, faults.BotoCoreError)) or type(error) is RuntimeError
 
 
@@ -73,33 +73,33 @@ def may_pass(error: BaseException) -> bool:
 
 
 def explained(error: BaseException, storage: str, *, code: str | None = None) -> StorageError:
-    """The failure as clients and the log are told of it; `code` where it is known better than the error says it."""
+    """The failure for clients and the log; `code` replaces that of the error where a better one is known."""
     is_passing = code is None and may_pass(error)
     code = code or code_of(error)
-    usual = "the storage {} does not answer now" if is_passing else "the storage {} cannot be read"
-    reason = _REASONS.get(code, usual).format(repr(storage))
+    default = "the storage {} is unavailable" if is_passing else "the storage {} cannot be read"
+    reason = _REASONS.get(code, default).format(repr(storage))
     return StorageError(reason, is_passing=is_passing, detail=_detail(code, error))
 
 
 def archived(storage: str) -> StorageError:
-    """The failure to read what is in the archive, where that is known without the attempt."""
+    """The failure to read an archived object, where that is known without an attempt."""
     return StorageError(_REASONS[ARCHIVED].format(repr(storage)), is_passing=False, detail="not restored")
 
 
 def code_of(error: BaseException) -> str:
-    """What S3 calls the failure; its HTTP status where it did not say."""
+    """S3's code for the failure; the HTTP status where there is none."""
     if not isinstance(error, faults.ClientError):
         return "ExpiredToken" if type(error) is RuntimeError else type(error).__name__
     return str(error.response.get("Error", {}).get("Code") or status_of(error))
 
 
 def status_of(error: faults.ClientError) -> int:
-    """The HTTP status of an answer; 0 where there was none."""
+    """The HTTP status of the response; 0 where there was none."""
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def _detail(code: str, error: BaseException) -> str:
-    """The failure for the log. Messages of S3 may quote what was signed, others a URL: they stay out."""
+    """The failure for the log, without messages: those of S3 may quote the signed text, others a URL."""
     if isinstance(error, faults.ClientError):
         metadata: Mapping[str, Any] = error.response.get("ResponseMetadata", {})
         return f"{error.operation_name}: {code}, status {status_of(error)}, request id {metadata.get('RequestId')}"

@@ -17,17 +17,17 @@ from htsget_flask.storage.s3.failures import EXPIRED_CREDENTIALS, NO_CREDENTIALS
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# A URL is handed out for this part of its life: to sign one takes longer than all the rest of a ticket.
-_SHARE_HANDED_OUT = 0.25
-_MAX_KEPT = 10_000
-# RuntimeError: credentials that were given anew are over already.
+# The part of its lifetime for which a URL is cached: signing one takes longer than all the rest of a ticket.
+_CACHED_SHARE = 0.25
+_MAX_CACHED = 10_000
+# RuntimeError: the renewed credentials have expired already.
 _FAULTS = (BotoCoreError, ClientError, RuntimeError)
 
 
 class Presigner:
-    """Signs URLs of a bucket's objects, good for `expires` seconds, or for as long as the credentials are.
+    """Signs URLs of a bucket's objects, good for `expires` seconds, or until the credentials expire if that is sooner.
 
-    `storage` is what messages call it; credentials are None where the bucket is open to all.
+    `storage` is the name in messages; credentials are None where the bucket is open to all.
     """
 
     def __init__(
@@ -38,26 +38,26 @@ class Presigner:
         self._bucket = bucket
         self._storage = storage
         self._expires = expires
-        self._kept: ExpiringCache[tuple[str, Object, bool], SignedUrl] = ExpiringCache(_MAX_KEPT)
+        self._cache: ExpiringCache[tuple[str, Object, bool], SignedUrl] = ExpiringCache(_MAX_CACHED)
 
-    def sign(self, key: str, version: Object, *, with_headers: bool = True) -> SignedUrl:
-        """The URL of a version: pinned to it by its id, or else by its ETag in a header field, where one may be sent.
+    def sign(self, key: str, version: Object, *, pinned: bool = True) -> SignedUrl:
+        """The URL of a version: `pinned` by its id, or by its ETag in a header field where it has no id.
 
         Raises:
-            StorageError: without credentials, or with those that are over.
+            StorageError: without credentials, or with expired ones.
         """
-        kept = self._kept.get((key, version, with_headers))
-        if kept is not None:
-            return kept
+        cached = self._cache.get((key, version, pinned))
+        if cached is not None:
+            return cached
         parameters, headers = {"Bucket": self._bucket, "Key": key}, {}
-        if version.version_id is not None:
+        if version.version_id:
             parameters["VersionId"] = version.version_id
-        elif with_headers:
+        elif pinned:
             parameters["IfMatch"] = headers["If-Match"] = version.etag
         now, lifetime = time.monotonic(), self.lifetime()
         signed = SignedUrl(self._url(parameters, lifetime), headers)
-        until, size = now + lifetime * _SHARE_HANDED_OUT, bytes_of((key, version, signed))
-        self._kept.keep((key, version, with_headers), signed, until, size=size)
+        until, size = now + lifetime * _CACHED_SHARE, bytes_of((key, version, signed))
+        self._cache.keep((key, version, pinned), signed, until, size=size)
         return signed
 
     def origin(self) -> str | None:
@@ -83,7 +83,7 @@ class Presigner:
             credentials.get_frozen_credentials()
         except _FAULTS as error:
             raise self._fault(error) from error
-        # They tell only whether so many seconds are left.
+        # botocore reports only whether the credentials expire within some number of seconds.
         seconds = range(1, self._expires + 1)
         return max(1, bisect_left(seconds, True, key=lambda left: credentials.refresh_needed(refresh_in=left)))
 

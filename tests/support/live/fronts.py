@@ -27,7 +27,7 @@ class Front:
     certificate: Path
     behind: Server
     folder: Path
-    has_parts: bool
+    has_direct_urls: bool
 
     def environment(self) -> dict[str, str]:
         """What makes clients trust the certificate."""
@@ -110,12 +110,11 @@ def nginx(
     if secret is not None:
         (folder / "secret.conf").write_text(f'default "{secret}";', encoding="utf-8")
     with open_folder() as sockets:
-        socket, parts = sockets / "htsget", sockets / "parts"
+        socket = sockets / "htsget"
         site = _fitted(
             "nginx.conf",
             {
                 "unix:/run/htsget/htsget.sock": f"unix:{socket}",
-                "unix:/run/htsget_parts/htsget_parts.sock": f"unix:{parts}",
                 "lab /srv/htsget;": " ".join(f"{name} {root};" for name, root in roots.items()),
                 "/etc/nginx/htsget_secret*": f"{folder}/secret*",
                 "/etc/ssl/certs/htsget.pem": str(certificate),
@@ -141,7 +140,7 @@ def nginx(
         )
         command = [tool("nginx"), "-p", folder, "-c", folder / "main.conf", "-e", folder / "errors"]
         with gunicorn(folder, socket, config) as behind:
-            front = Front(f"https://127.0.0.1:{port}", plain_port, certificate, behind, folder, has_parts=True)
+            front = Front(f"https://127.0.0.1:{port}", plain_port, certificate, behind, folder, has_direct_urls=True)
             with _started(command, front):
                 yield front
 
@@ -180,7 +179,7 @@ def apache(folder: Path, config: Path, roots: Mapping[str, Path]) -> Iterator[Fr
         )
         command = [tool("apache2"), "-f", folder / "main.conf", "-DFOREGROUND"]
         with gunicorn(folder, socket, config) as behind:
-            front = Front(f"https://127.0.0.1:{port}", 0, certificate, behind, folder, has_parts=False)
+            front = Front(f"https://127.0.0.1:{port}", 0, certificate, behind, folder, has_direct_urls=False)
             with _started(command, front):
                 yield front
 
