@@ -188,7 +188,7 @@ class TestRecordsThatAreNotInOrder:
         (url,) = [url for url in urls(caller) if "/records-" in url]
         answer = caller.get(url)
         assert answer.status == 500
-        assert b"not in the order of their places" in answer.body
+        assert b"not sorted by position" in answer.body
 
 
 def urls(caller: Caller) -> list[str]:

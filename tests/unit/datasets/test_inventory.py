@@ -51,6 +51,7 @@ class TestAScanIsShared:
         assert found == [2] * 50
         assert storage.walks == 1
 
+    @pytest.mark.slow
     def test_and_reports_storages_that_cannot_be_listed(
         self, inventory: Inventory, storage: Slow, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
