@@ -22,6 +22,8 @@ from htsget_flask.storage import Stat
 from tests.support.bounded import outcome
 from tests.support.files import MAX_BLOCK_DATA, bgzf_block
 
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 COLUMNS = b"#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 LETTERS = b"a" * 1_000_000

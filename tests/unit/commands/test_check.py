@@ -15,6 +15,8 @@ from tests.support.files import GOOD, NOT_BGZF
 from tests.support.files import truncated as truncate
 from tests.support.sequences import expected, fasta, run_ingest
 
+pytestmark = pytest.mark.slow
+
 
 class TestCheck:
     def test_sound_files(self, demo_folder: Path) -> None:

@@ -9,6 +9,8 @@ from tests.support.cli import run
 from tests.support.files import GOOD, NOT_BGZF, WITHOUT_INDEX
 from tests.support.sequences import fasta, write_compressed
 
+pytestmark = pytest.mark.slow
+
 
 class TestIndex:
     @pytest.mark.parametrize("name", sorted(WITHOUT_INDEX))

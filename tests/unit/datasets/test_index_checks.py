@@ -39,6 +39,7 @@ def refusal(check: Callable[[], None]) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 class TestOfBlocks:
     @pytest.mark.parametrize(
         ("maker", "format_name"),

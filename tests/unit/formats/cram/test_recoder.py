@@ -33,6 +33,8 @@ from tests.support.live.server import wait_until
 from tests.support.processes import children, has_ended, is_stopped, memory, status
 from tests.support.sequences import expected
 
+pytestmark = pytest.mark.slow
+
 VERSIONS = ("version_2_1", "version_3_0", "version_3_1")
 MUTATIONS = int(os.environ.get("HTSGET_FLASK_TEST_MUTATIONS", "25"))
 
