@@ -9,10 +9,13 @@ from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.wrappers import Request
 
 from htsget_flask.app import create_app
 from htsget_flask.config import folder_config
 from htsget_flask.errors import StorageError
+from htsget_flask.services import Services
+from htsget_flask.web.views import View
 from tests.support import files
 from tests.support.app import configured, http_for
 from tests.support.client import FlaskHttp, fetch, fetch_ticket
@@ -343,7 +346,8 @@ class TestABadRequestIsAnError:
         assert "secret path" in caplog.text
 
     def test_no_control_character_reaches_the_log(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-        def fail(filename: str) -> NoReturn:
+        @View
+        def fail(services: Services, request: Request, filename: str) -> NoReturn:
             raise StorageError("no answer", is_passing=True, detail=filename) if "storage" in filename else RuntimeError
 
         app = create_app(folder_config(folder))
