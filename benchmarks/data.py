@@ -8,6 +8,7 @@ without those before it, and the rest of the file stays a hole. Where blocks are
 import math
 import random
 import struct
+import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from isal import isal_zlib
 
 HG38 = {
     "chr1": 248_956_422,
@@ -494,19 +494,19 @@ def _bam_header(contigs: dict[str, int]) -> bytes:
 
 def _bgzf_block(data: bytes, size: int | None = None) -> bytes:
     """The data as one BGZF block, padded to `size` bytes if given."""
-    compressor = isal_zlib.compressobj(1, isal_zlib.DEFLATED, -15)
+    compressor = zlib.compressobj(1, zlib.DEFLATED, -15)
     body = compressor.compress(data)
     if size is None:
         body += compressor.flush()
     else:
-        body += compressor.flush(isal_zlib.Z_SYNC_FLUSH)
+        body += compressor.flush(zlib.Z_SYNC_FLUSH)
         length = size - 26 - len(_END) - len(body)
         if length < 24:
             raise AssertionError(f"a block of {len(data)} bytes takes {26 + len(body)} compressed")
         sixes = length % 5
         body += _FILLER_6 * sixes + _FILLER_5 * ((length - 6 * sixes) // 5) + _END
     head = struct.pack("<4s4xBBH2sHH", b"\x1f\x8b\x08\x04", 0, 0xFF, 6, b"BC", 2, len(body) + 25)
-    return bytes(head + body) + struct.pack("<II", isal_zlib.crc32(data), len(data))
+    return bytes(head + body) + struct.pack("<II", zlib.crc32(data), len(data))
 
 
 def record_numbers(data: bytes) -> npt.NDArray[np.int64]:

@@ -23,9 +23,10 @@ from benchmarks.blocks import Sample, Side, Sizes, Span, concurrent_memory, rang
 from benchmarks.client import drive, get
 from benchmarks.report import Measure, Report, limited, median_of, missing_peer, say
 from benchmarks.servers import Process, flask_floor, htsget_server, nginx, nginx_command
-from htsget_flask.commands.refget import ingest_fastas
-from htsget_flask.sequences.fasta_files import make_table
-from htsget_flask.sequences.lookup import Fasta
+from htsget_flask.commands.refget import ingest_fasta
+from htsget_flask.sequences.fasta_files import build_index
+from htsget_flask.sequences.lookup import FastaFile
+from htsget_flask.sequences.store import StoreWriter
 from htsget_flask.storage.local import LocalStorage
 
 CONNECTIONS = 4
@@ -72,7 +73,7 @@ def prepare(folder: Path, length: int) -> Case:
     fasta = folder / "data" / "one.fa"
     fasta.write_bytes(b">one\n" + lines.tobytes())
     pysam.faidx(str(fasta))
-    list(ingest_fastas([fasta], folder / "store", folder / "cache", _no_progress))
+    ingest_fasta(fasta, StoreWriter(folder / "store"), folder / "cache", _no_progress)
     md5 = hashlib.md5(letters.tobytes().upper(), usedforsecurity=False).hexdigest()
     path = folder / "store" / md5[:2] / md5[2:4] / md5[4:]
     return Case(folder, Sample(path, np.memmap(path, np.uint8, "r")), fasta, md5)
@@ -101,9 +102,9 @@ def digests(report: Report, scale: Scale, case: Case) -> None:
     seconds = []
     for _ in range(scale.rounds):
         started = time.process_time()
-        table = make_table(storage, "one.fa", storage.stat("one.fa"))
+        index = build_index(storage, "one.fa", storage.stat("one.fa"))
         seconds.append((time.process_time() - started) * 250 * MB / scale.length)
-        if table.digests(0).md5.hex() != case.md5:
+        if index.digests(0).md5.hex() != case.md5:
             raise AssertionError("the digest is not that of the sequence")
     report.add(Measure("digests of 250 Mb in FASTA, processor time", median_of(seconds), "s", at_most=_MAX_DIGEST))
 
@@ -111,11 +112,11 @@ def digests(report: Report, scale: Scale, case: Case) -> None:
 def letters(report: Report, scale: Scale, case: Case) -> None:
     """The whole sequence of a FASTA file, within this process, as a server reads it and as pysam does."""
     storage = LocalStorage(case.fasta.parent)
-    fasta = Fasta(storage, "one.fa", storage.stat("one.fa"), make_table(storage, "one.fa", storage.stat("one.fa")))
-    layout, length = fasta.table.layout(0), case.flat.size
+    fasta = FastaFile(storage, "one.fa", storage.stat("one.fa"), build_index(storage, "one.fa", storage.stat("one.fa")))
+    layout, length = fasta.index.layout(0), case.flat.size
     with fasta.open() as file, pysam.FastaFile(str(case.fasta)) as other:
         position = 0
-        for buffer in fasta.letters(file, layout, 0, length):
+        for buffer in fasta.read_letters(file, layout, 0, length):
             if not np.array_equal(
                 np.frombuffer(buffer, np.uint8), case.flat.content[position : position + len(buffer)]
             ):
@@ -124,7 +125,7 @@ def letters(report: Report, scale: Scale, case: Case) -> None:
         ratios = []
         for _ in range(scale.rounds):
             started = time.perf_counter()
-            ours = sum(len(buffer) for buffer in fasta.letters(file, layout, 0, length))
+            ours = sum(len(buffer) for buffer in fasta.read_letters(file, layout, 0, length))
             between = time.perf_counter()
             theirs = len(other.fetch("one"))
             ended = time.perf_counter()

@@ -14,12 +14,16 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
 import pysam
+from flask import Flask
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from benchmarks.check import check, check_positions
 from benchmarks.client import Connection, drive, get, post
@@ -36,7 +40,8 @@ from benchmarks.data import (
 )
 from benchmarks.report import Measure, Report, limited, median_of, say
 from benchmarks.servers import Process, flask_floor, htsget_server
-from htsget_flask.config import HtsgetConfig
+from htsget_flask.app import create_app
+from htsget_flask.config import HtsgetConfig, read_config
 from htsget_flask.formats.index_reader import read_index
 from tests.support.htslib import HtslibIndex
 from tests.support.issuer import AUDIENCE, Issuer, Key
@@ -403,6 +408,28 @@ def first_tickets(report: Report, sizes: Sizes, sample: Sample) -> None:
         )
 
 
+def shortcut(report: Report, sizes: Sizes, sample: Sample) -> None:
+    """A warm ticket and a small range, in process: with the shortcut past Flask's contexts and through Flask."""
+    app = create_app(read_config(sample.configuration("shortcut", files={"storages": ["data"]})))
+    target = sample.query(sample.warm[0]).split()[1].decode()
+    requests = {
+        "ticket": EnvironBuilder(target).get_environ(),
+        "64-byte range": EnvironBuilder("/files/data/sample.bam", headers=[("Range", "bytes=0-63")]).get_environ(),
+    }
+    ways: dict[str, Callable[..., Any]] = {
+        "with the shortcut": app.wsgi_app,
+        "through Flask": partial(Flask.wsgi_app, app),
+    }
+    for (request, environ), (way, application) in product(requests.items(), ways.items()):
+        times = []
+        for _ in range(sizes.rounds + 1):
+            start = time.process_time()
+            for _ in range(sizes.warm_requests):
+                run_wsgi_app(application, environ.copy())
+            times.append((time.process_time() - start) / sizes.warm_requests)
+        report.add(Measure(f"{request} in process, {way}: CPU", 1e6 * median_of(times[1:]), "us"))
+
+
 def many_indexes(report: Report, sizes: Sizes, sample: Sample) -> None:
     """The memory of one worker with many open indexes."""
     ids = sample.copies("many", sizes.indexes)
@@ -442,6 +469,8 @@ def main(quick: bool) -> None:
         access_control(report, sizes, sample)
         say("first tickets")
         first_tickets(report, sizes, sample)
+        say("with and without the shortcut past Flask")
+        shortcut(report, sizes, sample)
         say("many indexes")
         many_indexes(report, sizes, sample)
     sys.exit(report.finish(quick=quick))

@@ -68,7 +68,7 @@ def create_app(config: Config) -> Flask:
 def start_background_work(app: Flask) -> None:
     """Do in the background what would make the first requests wait."""
     if refget.name in app.blueprints:
-        app.extensions[EXTENSION].sequences.begin()
+        app.extensions[EXTENSION].sequences.start_scan()
 
 
 class DeferredApp:

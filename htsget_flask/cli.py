@@ -1,18 +1,15 @@
-"""The command `htsget-flask`: it parses and calls."""
+"""The command `htsget-flask`: parses the command line, calls commands/, prints."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 
 from htsget_flask import __version__
 from htsget_flask.array_file import distrust
-from htsget_flask.commands.announcement import announce
-from htsget_flask.commands.demo import write_demo
 from htsget_flask.config import (
     Config,
     ConfigError,
@@ -24,7 +21,10 @@ from htsget_flask.config import (
 )
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.services import create_services
-from htsget_flask.storage import Storage, VersionError
+from htsget_flask.storage import VersionError
+
+# Each command imports its module itself: none waits for the import of another one's gunicorn, pysam or boto3.
+# ruff: noqa: PLC0415
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -34,21 +34,21 @@ F = TypeVar("F", bound=Callable[..., None])
 
 
 def _dataset_options(command: F) -> F:
-    """What is served: a folder or a configuration."""
-    command = click.option("--config", "config_path", type=_FILE, help="A YAML file; instead of DIR.")(command)
+    """The options for what to serve: a folder or a configuration."""
+    command = click.option("--config", "config_path", type=_FILE, help="A YAML file, instead of DIR.")(command)
     return click.argument("folder", metavar="[DIR]", type=_FOLDER, required=False)(command)
 
 
-def _web_origins(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+def _check_origins(_context: click.Context, _option: click.Parameter, origins: tuple[str, ...]) -> tuple[str, ...]:
     faults = []
-    for origin in given:
+    for origin in origins:
         try:
             web_origin(origin)
         except ValueError as error:
             faults.append(str(error))
     if faults:
         raise click.BadParameter("\n".join(faults))
-    return given
+    return origins
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -59,19 +59,19 @@ def main() -> None:
 
 @main.command()
 @_dataset_options
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is all.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 means all.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535))
-@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one for each core]")
-@click.option("--threads", default=32, show_default=True, type=click.IntRange(1), help="Threads in each process.")
+@click.option("--workers", type=click.IntRange(1), help="Number of processes.  [default: one per core]")
+@click.option("--threads", default=32, show_default=True, type=click.IntRange(1), help="Threads per process.")
 @click.option(
     "--origin",
     "origins",
     multiple=True,
-    callback=_web_origins,
-    help="A further origin, such as https://igv.org, whose pages may read DIR besides those of this machine.",
+    callback=_check_origins,
+    help="An origin, such as https://igv.org, whose pages may read DIR in addition to those of this machine.",
 )
-@click.option("--certfile", type=_FILE, help="Serve https: the certificate, and those between it and its root.")
-@click.option("--keyfile", type=_FILE, help="The certificate's private key.")
+@click.option("--certfile", type=_FILE, help="Serve https with this certificate chain.")
+@click.option("--keyfile", type=_FILE, help="The private key of the certificate.")
 def serve(
     folder: Path | None,
     config_path: Path | None,
@@ -85,38 +85,27 @@ def serve(
 ) -> None:
     """Serve all files below DIR, or the datasets of a configuration, with gunicorn.
 
-    DIR on 127.0.0.1 is for programs and web pages of this machine, and for pages of each --origin.
+    With DIR on 127.0.0.1, programs and web pages of this machine can read it, and pages of each --origin.
     """
     if folder is None and origins:
-        raise click.UsageError("--origin goes with DIR; a configuration has cors.origins")
+        raise click.UsageError("--origin can only be used with DIR; a configuration has cors.origins")
     if (certfile is None) != (keyfile is None):
-        raise click.UsageError("--certfile and --keyfile go together")
-    from htsget_flask.server import Server, settings, tls_settings  # noqa: PLC0415 - gunicorn is of no use to the other commands
+        raise click.UsageError("--certfile and --keyfile have to be used together")
+    from htsget_flask.commands.serve import run_server
 
     config = _config(folder, config_path, address=host, origins=origins)
-    if certfile is not None and keyfile is not None:
-        _check_tls(config, certfile, keyfile)
+    certificate = None if certfile is None or keyfile is None else (certfile, keyfile)
+    if certificate is not None:
+        _check_tls(config, *certificate)
     for remark in config.remarks:
         click.echo(f"warning: {remark}", err=True)
-
-    def announce_base(arbiter: Any) -> None:
-        address = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-        scheme = "http" if certfile is None else "https"
-        base = config.public_url or f"{scheme}://{address}:{arbiter.LISTENERS[0].sock.getsockname()[1]}/"
-        announce(arbiter, config, base)
-
-    bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    options = settings(bind=bind, workers=workers, threads=threads)
-    if certfile is not None and keyfile is not None:
-        options |= tls_settings(certfile, keyfile)
-    Server(config, {**options, "loglevel": "warning", "when_ready": announce_base}).run()
+    run_server(config, host=host, port=port, workers=workers, threads=threads, certificate=certificate, echo=click.echo)
 
 
 def _check_tls(config: Config, certfile: Path, keyfile: Path) -> None:
-    from htsget_flask.commands.certificates import CertificateError, check_certificate  # noqa: PLC0415 - of no use without TLS
+    from htsget_flask.commands.certificates import CertificateError, check_certificate
 
-    if faults := list(exposing_faults(config, keyfile)):
-        raise click.ClickException("\n".join(faults))
+    _fail_if(list(exposing_faults(config, keyfile)))
     try:
         warning = check_certificate(certfile, keyfile)
     except CertificateError as error:
@@ -128,31 +117,34 @@ def _check_tls(config: Config, certfile: Path, keyfile: Path) -> None:
 @main.command()
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 def demo(folder: Path) -> None:
-    """Write example data to DIR: one sample's reads, a cohort's variants, their reference."""
+    """Write example data to DIR: reads of one sample, variants of a cohort, their reference."""
+    from htsget_flask.commands.demo import write_demo
+
     try:
         write_demo(folder)
     except OSError as error:
-        reason = f"{folder}: {error.strerror}: name a folder that can be written and has 10 MB of room"
+        reason = f"{folder}: {error.strerror}: choose a folder that can be written and has 10 MB of space"
         raise click.ClickException(reason) from error
     click.echo(f"example data is in {folder}")
 
 
 @main.command()
 @click.argument("words", metavar="[DIR | ID [REGION]]", nargs=-1)
-@click.option("--config", "config_path", type=_FILE, help="A YAML file; instead of DIR.")
-@click.option("--deep", is_flag=True, help="Follow tickets for some regions and compare their records with pysam's.")
+@click.option("--config", "config_path", type=_FILE, help="A YAML file, instead of DIR.")
+@click.option("--deep", is_flag=True, help="Follow tickets for some regions, and compare their records with pysam's.")
 @click.option("--as", "token", metavar="TOKEN", help="Explain what a bearer token opens; - reads it from stdin.")
 def check(words: tuple[str, ...], config_path: Path | None, deep: bool, token: str | None) -> None:
-    """Tell for each file below DIR, or of a configuration, whether it can be served, and how to mend it if not.
+    """Check that files below DIR, or of a configuration, can be served.
 
-    Buckets are looked at first.
+    Prints a line for each file, and the remedy for each fault. Buckets are checked first.
 
-    With --as TOKEN: who the token is of, and whether it opens the dataset ID, or its REGION (NAME:FIRST-LAST); an empty
-    token is for requests without one. The exit code is 0 if the dataset is open at /reads or /variants, else 1.
+    With --as TOKEN: the bearer of the token, and whether it opens the dataset ID, or its REGION (NAME:FIRST-LAST); an
+    empty token stands for requests without one. The exit code is 0 if the dataset is open at /reads or /variants, else
+    1.
     """
     if token is not None:
         if config_path is None or not 1 <= len(words) <= 2:
-            raise click.UsageError("--as TOKEN goes with --config FILE, an ID and perhaps a REGION")
+            raise click.UsageError("--as TOKEN needs --config FILE and an ID, and may have a REGION")
         if token == "-":  # noqa: S105
             token = sys.stdin.readline().strip()
         _explain(_config(None, config_path), token, *words)
@@ -160,17 +152,17 @@ def check(words: tuple[str, ...], config_path: Path | None, deep: bool, token: s
     if len(words) > 1:
         raise click.UsageError("give either DIR or --config FILE")
     folder = _FOLDER.convert(words[0], None, click.get_current_context()) if words else None
-    from htsget_flask.commands.check.report import report_files  # noqa: PLC0415 - pysam is of no use to the server
+    from htsget_flask.commands.check.report import report_files
 
-    if not report_files(_config(folder, config_path), deep=deep):
+    if not report_files(_config(folder, config_path), deep=deep, echo=click.echo):
         raise SystemExit(1)
 
 
 def _explain(config: Config, token: str, resource_id: str, region_text: str | None = None) -> None:
-    from htsget_flask.commands.explain_access import explain_access  # noqa: PLC0415 - of no use to the other commands
+    from htsget_flask.commands.explain_access import explain_access
 
     if config.auth is None:
-        click.echo("there is no access control: everybody may see everything")
+        click.echo("there is no access control: everything is public")
         return
     try:
         is_open = explain_access(config, config.auth, token, resource_id, region_text, echo=click.echo)
@@ -183,54 +175,38 @@ def _explain(config: Config, token: str, resource_id: str, region_text: str | No
 @main.command()
 @_dataset_options
 def index(folder: Path | None, config_path: Path | None) -> None:
-    """Build the indexes that files below DIR, or of a configuration, lack or that are older than their data.
+    """Build missing and outdated indexes for files below DIR, or of a configuration.
 
-    FASTA files get their .fai, and .gzi where they are compressed: other programs need them. A file that cannot be read
-    or indexed is reported at the end; the others get their indexes, and the exit code is 1.
+    FASTA files get their .fai, and their .gzi if they are compressed, because other programs need them. A file that
+    cannot be read or indexed is reported at the end; the others get their indexes, and the exit code is 1.
     """
-    from htsget_flask.commands.index import (  # noqa: PLC0415 - pysam is of no use to the server
-        build_fasta_indexes,
-        build_index,
-        unindexed,
-        unindexed_fastas,
-    )
+    from htsget_flask.commands.index import find_jobs
 
-    services = create_services(_config(folder, config_path))
     faults: list[str] = []
-    remarks: list[str] = []
-
-    def add_fault(error: Exception) -> None:
-        faults.append(str(error))
-
-    sources = list(unindexed(services.catalog.sources(on_fault=add_fault), add_fault))
-    fastas = [fasta for fasta in unindexed_fastas(services) if fasta.storage.local_path(fasta.key) is not None]
-    jobs: list[tuple[Storage, str, Callable[[], object], list[str]]] = []
-    jobs += [(source.storage, source.key, partial(build_index, source), faults) for source in sources]
-    jobs += [(fasta.storage, fasta.key, partial(build_fasta_indexes, fasta), remarks) for fasta in fastas]
-    sizes = [storage.stat(key).size for storage, key, _, _ in jobs]
+    warnings: list[str] = []
+    jobs = find_jobs(create_services(_config(folder, config_path)), lambda error: faults.append(str(error)))
     built = 0
-    with click.progressbar(length=sum(sizes), label=f"indexing {len(jobs)} files", file=sys.stderr) as progress:
-        for (_, _, build, failed), size in zip(jobs, sizes, strict=True):
+    with _progress(f"indexing {len(jobs)} files", sum(job.size for job in jobs)) as advance:
+        for job in jobs:
             try:
-                build()
+                job.build()
                 built += 1
             except FileFaultError as error:
-                failed.append(str(error))
-            progress.update(size)
-    for remark in remarks:
-        click.echo(f"warning: {remark}", err=True)
+                (faults if job.is_dataset else warnings).append(str(error))
+            advance(job.size)
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
     click.echo(f"{built} indexes built, {len(faults)} failed")
-    if faults:
-        raise click.ClickException("\n".join(faults))
+    _fail_if(faults)
 
 
 @main.group()
 def refget() -> None:
-    """Prepare reference sequences for being served by their digests."""
+    """Prepare reference sequences to be served by their digests."""
 
 
 _cache_option = click.option(
-    "--config", "config_path", type=_FILE, help="A YAML file whose cache folder is used; else it is the default one."
+    "--config", "config_path", type=_FILE, help="Use the cache folder of this YAML file instead of the default one."
 )
 
 
@@ -238,15 +214,18 @@ _cache_option = click.option(
 @click.argument("fastas", metavar="FASTA...", nargs=-1, required=True, type=_FILE)
 @_cache_option
 def refget_index(fastas: tuple[Path, ...], config_path: Path | None) -> None:
-    """Compute the digests of the sequences in FASTA files and keep them beside each, or else in the cache folder.
+    """Compute the digests of the sequences in FASTA files, and save them next to each file or in the cache folder.
 
-    Those that are kept already are left alone.
+    Digests that are saved already are not computed again.
     """
-    from htsget_flask.commands.refget import index_fastas  # noqa: PLC0415 - of no use to the other commands
+    from htsget_flask.commands.refget import index_fasta
 
-    with _told_faults() as on_fault:
-        for path, kept, count in index_fastas(fastas, _cache_folder(config_path), _progress, on_fault):
-            click.echo(f"{path}: {count:,} sequences, {f'digests in {kept}' if kept else 'digests cannot be kept'}")
+    cache_folder, faults = _cache_folder(config_path), list[str]()
+    for path in fastas:
+        with _collect_fault(path, faults):
+            saved, count = index_fasta(path, cache_folder, _progress)
+            click.echo(f"{path}: {count:,} sequences, {f'digests in {saved}' if saved else 'digests cannot be saved'}")
+    _fail_if(faults)
 
 
 @refget.command()
@@ -254,20 +233,26 @@ def refget_index(fastas: tuple[Path, ...], config_path: Path | None) -> None:
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @_cache_option
 def ingest(fastas: tuple[Path, ...], folder: Path, config_path: Path | None) -> None:
-    """Write each sequence of FASTA files to a file of its own below DIR, where it is served fastest.
+    """Write each sequence of FASTA files to its own file below DIR, from which it is served fastest.
 
-    Such a folder is also one that samtools reads as REF_CACHE. What is there already is left alone.
+    samtools can read such a folder as REF_CACHE. Files that exist already are not written again.
     """
-    from htsget_flask.commands.refget import ingest_fastas  # noqa: PLC0415 - of no use to the other commands
+    from htsget_flask.commands.refget import ingest_fasta
+    from htsget_flask.sequences.store import StoreWriter
 
-    with _told_faults() as on_fault:
-        for path, added, count in ingest_fastas(fastas, folder, _cache_folder(config_path), _progress, on_fault):
-            click.echo(f"{path}: {count:,} sequences, {added:,} of them new")
+    cache_folder, faults = _cache_folder(config_path), list[str]()
+    with _collect_fault(folder, faults):
+        store = StoreWriter(folder)
+        for path in fastas:
+            with _collect_fault(path, faults):
+                added, count = ingest_fasta(path, store, cache_folder, _progress)
+                click.echo(f"{path}: {count:,} sequences, {added:,} of them new")
+    _fail_if(faults)
 
 
 @contextmanager
 def _progress(label: str, length: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar, where somebody looks at it."""
+    """A progress bar, shown on a terminal only."""
     with click.progressbar(length=length, label=label, file=sys.stderr) as progress:
         yield progress.update
 
@@ -282,17 +267,17 @@ def _cache_folder(config_path: Path | None) -> Path | None:
 
 
 @contextmanager
-def _told_faults() -> Iterator[Callable[[Path, FileFaultError | OSError], None]]:
-    """Tells at the end what was wrong with files, and fails then."""
-    faults = []
-
-    def told(path: Path, error: FileFaultError | OSError) -> None:
-        faults.append(f"{error.filename or path}: {error.strerror}" if isinstance(error, OSError) else str(error))
-
+def _collect_fault(path: Path, faults: list[str]) -> Iterator[None]:
+    """Append the fault of a file or folder, so that the others go on."""
     try:
-        yield told
+        yield
+    except FileFaultError as error:
+        faults.append(str(error))
     except OSError as error:
-        raise click.ClickException(f"{error.filename or 'a file'}: {error.strerror}") from error
+        faults.append(f"{error.filename or path}: {error.strerror}")
+
+
+def _fail_if(faults: Sequence[str]) -> None:
     if faults:
         raise click.ClickException("\n".join(faults))
 

@@ -1,19 +1,20 @@
-"""What `htsget-flask check --as` says: the bearer of a token, and what it opens of a dataset."""
+"""`htsget-flask check --as`: the bearer of a token, and what the token opens of a dataset."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import partial
 
-from htsget_flask.auth.decision import Decision
-from htsget_flask.commands.access_decisions import explain, understood, who
+from htsget_flask.auth.caller import Caller
+from htsget_flask.auth.decision import ENDPOINTS, Decision, decide
+from htsget_flask.auth.factory import make_authenticator, make_authorizer
 from htsget_flask.commands.check.references import reference_names
 from htsget_flask.config import AuthConfig, Config
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import NotFound, PermissionDenied, ServiceError, StorageError, UnsupportedFormat
-from htsget_flask.formats.table import ENDPOINTS
+from htsget_flask.formats.table import ENDPOINTS as DATASET_ENDPOINTS
 from htsget_flask.htsget.query import Query
 from htsget_flask.htsget.region_grants import plan_records, require_references
-from htsget_flask.regions import Region, RegionSet
+from htsget_flask.regions import Region, RegionSet, parse_region
+from htsget_flask.sequences.fasta_files import abbreviate
 from htsget_flask.services import Services, create_services
 
 _MAX_REGIONS = 20
@@ -28,52 +29,75 @@ def explain_access(
     *,
     echo: Callable[[str], None],
 ) -> bool:
-    """Whether a token, or none, opens something of a dataset, or of a region of it; why is echoed line by line.
+    """Whether a token, or an empty one, opens a dataset, or a region of it; the reasons are echoed line by line.
 
     Raises:
         ServiceError, StorageError: as a request would.
         ValueError: when the text is not a region.
         FileFaultError, VersionError: when a CRAM file whose references matter cannot be read.
     """
-    caller = who(auth, token)
-    echo("nobody: there is no token" if caller.is_anonymous else f"{caller.subject} of {caller.issuer}")
+    caller = make_authenticator(auth).authenticate(f"Bearer {token}" if token else None)
+    echo("anonymous: there is no token" if caller.is_anonymous else f"{caller.subject} of {caller.issuer}")
     for visa in caller.visas:
         echo(f"with a visa for {visa.value} of {visa.issuer} (source: {visa.source})")
     services = create_services(config.model_copy(update={"auth": None}))
     region = None
     if region_text is not None:
-        region = understood(auth, caller, resource_id, region_text, partial(reference_names, services))
-        echo(f"asked for {region} (from 0, half-open)")
-    formats = _formats(services, resource_id)
+        region = _resolve_region(services, auth, caller, resource_id, region_text)
+        echo(f"requested: {region} (0-based, half-open)")
+    formats = _format_names(services, resource_id)
     is_open = False
-    for endpoint, decision in explain(auth, caller, resource_id, region):
+    for endpoint, decision in _decide_endpoints(auth, caller, resource_id, region):
         names = formats.get(endpoint, [])
-        verdicts = {resource_id: decision}
+        decisions = {resource_id: decision}
         if decision.allowed and decision.regions is not None and "CRAM" in names:
             fault = _cram_fault(services, resource_id, region, decision.regions)
             if fault is not None:
-                # A request without a format is answered with the first.
+                # The first format answers a request without one.
                 target = resource_id if names[0] == "CRAM" else f"{resource_id}?format=CRAM"
-                verdicts[target] = Decision(False, fault)
-        for target, verdict in verdicts.items():
-            echo(_line(endpoint, target, verdict))
-        is_open = is_open or (verdicts[resource_id].allowed and endpoint in (formats or ENDPOINTS))
+                decisions[target] = Decision(False, fault)
+        for target, target_decision in decisions.items():
+            echo(_line(endpoint, target, target_decision))
+        is_open = is_open or (decisions[resource_id].allowed and endpoint in (formats or DATASET_ENDPOINTS))
     if not formats and not resource_id.startswith(tuple(f"{name}/" for name in config.files.storages)):
-        echo(f"warning: there is no dataset {resource_id!r} that can be read; the rules alone decide this")
+        echo(f"warning: there is no readable dataset {resource_id!r}; the decisions follow from the rules alone")
     return is_open
+
+
+def _decide_endpoints(
+    auth: AuthConfig, caller: Caller, resource_id: str, region: Region | None
+) -> Iterator[tuple[str, Decision]]:
+    """The decision for each endpoint, as for a request."""
+    authorizer = make_authorizer(auth)
+    regions = None if region is None else [region]
+    for endpoint in ENDPOINTS:
+        decision = decide(authorizer, caller, endpoint, resource_id, regions, empty_outside=auth.outside == "empty")
+        yield endpoint, decision
+
+
+def _resolve_region(services: Services, auth: AuthConfig, caller: Caller, resource_id: str, text: str) -> Region:
+    """The region in a text, which may be a name that ends as positions do, such as HLA-A*01:01:01:01.
+
+    It is a name if a grant or the files of the dataset have it. Raises ValueError for a text that is not a region.
+    """
+    if ":" in text:
+        decisions = (decision for _, decision in _decide_endpoints(auth, caller, resource_id, None))
+        granted = {region.reference_name for decision in decisions for region in decision.regions or ()}
+        if text in granted or text in reference_names(services, resource_id):
+            return Region(text)
+    return parse_region(text)
 
 
 def _line(endpoint: str, resource_id: str, decision: Decision) -> str:
     limit = ""
     if decision.regions is not None:
-        limits = [str(region) for region in decision.regions]
-        more = f" and {len(limits) - _MAX_REGIONS} more" if len(limits) > _MAX_REGIONS else ""
-        limit = f", limited to {', '.join(limits[:_MAX_REGIONS])}{more} (from 0, half-open)"
+        regions = abbreviate([str(region) for region in decision.regions], _MAX_REGIONS)
+        limit = f", limited to {regions} (0-based, half-open)"
     return f"{'allowed' if decision.allowed else 'denied':7} /{endpoint}/{resource_id}: {decision.reason}{limit}"
 
 
-def _formats(services: Services, dataset_id: str) -> dict[str, list[str]]:
-    """The formats that a dataset has, by endpoint; none where there is no such dataset, or it cannot be found."""
+def _format_names(services: Services, dataset_id: str) -> dict[str, list[str]]:
+    """The formats of a dataset by endpoint; empty if there is no such dataset, or it cannot be read."""
     formats: dict[str, list[str]] = {}
     with suppress(OSError, ServiceError, StorageError):
         for source, _ in services.catalog.files(dataset_id):
@@ -82,8 +106,8 @@ def _formats(services: Services, dataset_id: str) -> dict[str, list[str]]:
 
 
 def _cram_fault(services: Services, dataset_id: str, region: Region | None, granted: RegionSet) -> str | None:
-    """Why the CRAM file of a dataset cannot be cut at the granted regions; None where it can."""
-    services.sequences.look()
+    """Why the CRAM file of a dataset cannot be limited to the granted regions; None if it can."""
+    services.sequences.scan()
     query = Query("CRAM", header_only=False, regions=None if region is None else (region,))
     with (
         suppress(NotFound, UnsupportedFormat),

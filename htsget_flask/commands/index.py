@@ -1,10 +1,11 @@
-"""Building the indexes that datasets and FASTA files lack, with htslib."""
+"""`htsget-flask index`: builds the indexes that datasets and FASTA files lack, with htslib."""
 
 import contextlib
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,11 +26,29 @@ from htsget_flask.storage import Storage
 _BAI_LIMIT = 1 << 29
 
 
+class IndexJob(NamedTuple):
+    """A file to index: its size in bytes, and what builds its indexes; `is_dataset`: else it is a FASTA file."""
+
+    size: int
+    build: Callable[[], object]
+    is_dataset: bool
+
+
+def find_jobs(services: Services, on_fault: Callable[[Exception], None]) -> list[IndexJob]:
+    """The files that lack indexes: datasets, and local FASTA files; `on_fault` is called with what cannot be read."""
+    sources = list(unindexed(services.catalog.sources(on_fault=on_fault), on_fault))
+    fastas = [fasta for fasta in unindexed_fastas(services) if fasta.is_local]
+    return [
+        *(IndexJob(source.storage.stat(source.key).size, partial(build_index, source), True) for source in sources),
+        *(IndexJob(fasta.storage.stat(fasta.key).size, partial(build_fasta_indexes, fasta), False) for fasta in fastas),
+    ]
+
+
 def unindexed(sources: Iterable[Source], on_fault: Callable[[FileFaultError], None]) -> Iterator[Source]:
-    """Those of the files that have no index as recent as their data; `on_fault` gets what cannot be read."""
+    """The files without an index as recent as their data; `on_fault` is called with what cannot be read."""
     for source in sources:
         try:
-            # Times of uploads say nothing about age.
+            # The time of an upload says nothing about age.
             is_dated = source.storage.mtime_is_meaningful
             modified = int(source.stat(source.key, fresh=True).modified) if is_dated else 0
             if not any(_modified(source, key) >= modified for key in source.index_keys):
@@ -41,43 +60,49 @@ def unindexed(sources: Iterable[Source], on_fault: Callable[[FileFaultError], No
 
 
 class UnindexedFasta(NamedTuple):
-    """A FASTA file that lacks indexes: the suffixes of those, `.fai` and, where it is compressed, `.gzi`.
+    """A FASTA file and the suffixes of the indexes that it lacks: `.fai` and, where it is compressed, `.gzi`.
 
-    This server needs none; samtools, pysam and igv.js do.
+    This server needs neither; samtools, pysam and igv.js do.
     """
 
     storage: Storage
     key: str
-    lacking: Sequence[str]
+    missing: Sequence[str]
 
     @property
     def location(self) -> str:
-        """The file, as its keeper knows it."""
+        """The file, as its operator knows it."""
         return self.storage.location(self.key)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a file of this machine, so that indexes can be built next to it."""
+        return self.storage.local_path(self.key) is not None
 
 
 def unindexed_fastas(services: Services) -> Iterator[UnindexedFasta]:
-    """Those FASTA files of refget, and of storages that are opened, that lack indexes."""
-    seen = set()
-    # What cannot be looked at is told by those who need it.
+    """The FASTA files of refget, and of storages that are open at /files, that lack indexes."""
+    locations = set()
+    # A storage that cannot be listed is reported where its files are needed.
     with contextlib.suppress(OSError, StorageError):
-        for storage, key in _fastas(services):
-            if storage.location(key) not in seen:
-                seen.add(storage.location(key))
-                wanted = (".fai", ".gzi") if key.endswith(COMPRESSED) else (".fai",)
-                lacking = [suffix for suffix in wanted if not _is_there(storage, key, suffix)]
-                if lacking:
-                    yield UnindexedFasta(storage, key, lacking)
+        for storage, key in _list_fastas(services):
+            if storage.location(key) not in locations:
+                locations.add(storage.location(key))
+                suffixes = (".fai", ".gzi") if key.endswith(COMPRESSED) else (".fai",)
+                missing = [suffix for suffix in suffixes if not _exists(storage, key, suffix)]
+                if missing:
+                    yield UnindexedFasta(storage, key, missing)
 
 
-def _fastas(services: Services) -> Iterator[tuple[Storage, str]]:
-    yield from services.sequences.files()
+def _list_fastas(services: Services) -> Iterator[tuple[Storage, str]]:
+    sources = services.sequences.sources
+    yield from ((sources.storage_of(version), version.key) for version in sources.list_fastas([]))
     for name in services.config.files.storages:
         storage = services.storages[name]
         yield from ((storage, entry.key) for entry in storage.entries() if is_fasta(entry.key))
 
 
-def _is_there(storage: Storage, key: str, suffix: str) -> bool:
+def _exists(storage: Storage, key: str, suffix: str) -> bool:
     try:
         storage.stat(key + suffix, max_age=storage.max_age, sibling_prefix=key)
     except NotFound:
@@ -86,36 +111,32 @@ def _is_there(storage: Storage, key: str, suffix: str) -> bool:
 
 
 def build_fasta_indexes(fasta: UnindexedFasta) -> None:
-    """Build the indexes that a FASTA file of a local storage lacks, beside it.
+    """Build the indexes that a FASTA file of a local storage lacks, next to it.
 
     Raises:
         FileFaultError: when the folder cannot be written, or htslib cannot index the file: lines of different lengths.
     """
     data = fasta.location
-    places = {suffix: Path(data + suffix) for suffix in (".fai", ".gzi")}
-    wanted = " and ".join(fasta.lacking)
-    _require_writable(data, wanted)
-    verbosity = pysam.set_verbosity(0)
+    names = " and ".join(fasta.missing)
+    _require_writable(data, names)
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            built = {suffix: Path(folder, f"index{suffix}") for suffix in places}
+        with quiet_htslib(), tempfile.TemporaryDirectory() as folder:
+            built = {suffix: Path(folder, f"index{suffix}") for suffix in (".fai", ".gzi")}
             options = ["--fai-idx", str(built[".fai"]), "--gzi-idx", str(built[".gzi"])]
             pysam.samtools.faidx(data, *options, catch_stdout=False)
-            # The .fai last: who finds one takes the file for indexed.
-            for suffix in reversed(fasta.lacking):
+            # The .fai last: programs that find one expect the .gzi to be there.
+            for suffix in reversed(fasta.missing):
                 if built[suffix].exists():
-                    _put(built[suffix], places[suffix])
+                    _install(built[suffix], Path(data + suffix))
     except SamtoolsError as error:
-        reason = "it is no FASTA file, not compressed with bgzip, or a sequence has lines of different lengths"
-        raise FileFaultError(f"no {wanted} can be built: {reason}", location=data) from error
+        reason = "it is not FASTA, not compressed with bgzip, or has a sequence with lines of different lengths"
+        raise FileFaultError(f"no {names} can be built: {reason}", location=data) from error
     except OSError as error:
-        raise FileFaultError(f"no {wanted} can be built: {error.strerror}", location=data) from error
-    finally:
-        pysam.set_verbosity(verbosity)
+        raise FileFaultError(f"no {names} can be built: {error.strerror}", location=data) from error
 
 
 def build_index(source: Source) -> Path:
-    """Build the index of a file of a local storage, beside it or where the configuration says; returns its path.
+    """Build the index of a file of a local storage, next to it or where the configuration says; its path.
 
     Raises:
         FileFaultError: when the file cannot be read, its folder cannot be written, or it is damaged, unsorted or not
@@ -127,25 +148,23 @@ def build_index(source: Source) -> Path:
     format_name = source.format.name
     try:
         with source.storage.open(source.key) as file:
-            # Before htslib: it would compress a file that is not, and remove the original.
+            # Before htslib sees it: htslib compresses a file that is not compressed, and removes the original.
             FORMATS[format_name].read_header(file)
     except FormatError as error:
         raise FileFaultError(str(error), location=data) from error
     except OSError as error:
         raise FileFaultError(
-            f"it cannot be read: {error.strerror}; give the user that runs this the right to read it", location=data
+            f"it cannot be read: {error.strerror}; run this as a user that may read it", location=data
         ) from error
-    # htslib would write its own remarks among ours.
-    verbosity = pysam.set_verbosity(0)
     try:
-        long_reference = max(_lengths(data, format_name), default=0) > _BAI_LIMIT
-        key = next(key for key in source.index_keys if not long_reference or key.endswith((".csi", ".crai")))
-        index = Path(source.storage.location(key))
-        _require_writable(str(index), "index")
-        with tempfile.TemporaryDirectory() as folder:
+        with quiet_htslib(), tempfile.TemporaryDirectory() as folder:
+            long_reference = max(_reference_lengths(data, format_name), default=0) > _BAI_LIMIT
+            key = next(key for key in source.index_keys if not long_reference or key.endswith((".csi", ".crai")))
+            index = Path(source.storage.location(key))
+            _require_writable(str(index), "index")
             built = Path(folder, f"index{index.suffix}")
-            _build(data, str(built), format_name, is_csi=key.endswith(".csi"))
-            _put(built, index)
+            _run_htslib(data, str(built), format_name, is_csi=key.endswith(".csi"))
+            _install(built, index)
     except StopIteration:
         raise FileFaultError("a reference is longer than a BAI or TBI index allows", location=data) from None
     except (SamtoolsError, OSError, ValueError) as error:
@@ -153,24 +172,32 @@ def build_index(source: Source) -> Path:
             raise FileFaultError("is not sorted by coordinate; run `samtools sort`", location=data) from error
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise FileFaultError(f"no index can be built: {reason[-1]}", location=data) from error
-    finally:
-        pysam.set_verbosity(verbosity)
     return index
 
 
-def _require_writable(path: str, wanted: str) -> None:
+@contextlib.contextmanager
+def quiet_htslib() -> Iterator[None]:
+    """Keep htslib's messages out of this command's output."""
+    verbosity = pysam.set_verbosity(0)
+    try:
+        yield
+    finally:
+        pysam.set_verbosity(verbosity)
+
+
+def _require_writable(path: str, names: str) -> None:
     if not os.access(Path(path).parent, os.W_OK):
-        reason = f"no {wanted} can be built: its folder cannot be written; run this as a user that may write there"
+        reason = f"no {names} can be built: its folder cannot be written; run this as a user that may write there"
         raise FileFaultError(reason, location=path)
 
 
-def _put(built: Path, place: Path) -> None:
-    """Copy an index to its place: htslib would follow a link that others put there."""
-    with built.open("rb") as file, replacement(place, mode=default_mode()) as copy:
+def _install(built: Path, path: Path) -> None:
+    """Copy an index to its path: htslib would follow a link that other users put there."""
+    with built.open("rb") as file, replacement(path, mode=default_mode()) as copy:
         shutil.copyfileobj(file, copy)
 
 
-def _build(data: str, index: str, format_name: str, *, is_csi: bool) -> None:
+def _run_htslib(data: str, index: str, format_name: str, *, is_csi: bool) -> None:
     if format_name in ("BAM", "CRAM"):
         pysam.samtools.index(*(["-c"] if is_csi else []), "-o", index, data)
     elif format_name == "VCF":
@@ -180,23 +207,24 @@ def _build(data: str, index: str, format_name: str, *, is_csi: bool) -> None:
 
 
 def _is_unsorted(data: str) -> bool:
-    """Whether a record lies before the one that it follows; looked at only where samtools has failed."""
-    last = (0, 0)
+    """Whether a record starts before the previous one; checked only after samtools has failed."""
+    previous = (0, 0)
     try:
-        with pysam.AlignmentFile(data, check_sq=False) as reads:
+        with quiet_htslib(), pysam.AlignmentFile(data, check_sq=False) as reads:
             for read in reads.fetch(until_eof=True):
-                # Those without a place come last.
-                place = (len(reads.references) if read.reference_id < 0 else read.reference_id, read.reference_start)
-                if place < last:
+                # Unplaced reads come last.
+                reference_id = len(reads.references) if read.reference_id < 0 else read.reference_id
+                position = (reference_id, read.reference_start)
+                if position < previous:
                     return True
-                last = place
+                previous = position
     except (OSError, ValueError):
         # The file is damaged, which is the reason then.
         return False
     return False
 
 
-def _lengths(data: str, format_name: str) -> list[int]:
+def _reference_lengths(data: str, format_name: str) -> list[int]:
     if format_name in ("BAM", "CRAM"):
         with pysam.AlignmentFile(data, check_sq=False) as reads:
             return list(reads.lengths)

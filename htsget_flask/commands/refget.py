@@ -1,120 +1,84 @@
-"""What `htsget-flask refget` does: digests computed ahead, and stores filled."""
+"""`htsget-flask refget`: digests computed in advance, and stores filled."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from htsget_flask.errors import FileFaultError, FormatError, NotFound
-from htsget_flask.sequences.fasta_files import keep_table, known_table, make_table
-from htsget_flask.sequences.fasta_index import BESIDE, load_table
-from htsget_flask.sequences.lookup import Fasta
-from htsget_flask.sequences.store import Ingest
+from htsget_flask.sequences.fasta_files import build_index, load_index, save_index
+from htsget_flask.sequences.fasta_index import SUFFIX, read_index_file
+from htsget_flask.sequences.lookup import FastaFile
+from htsget_flask.sequences.store import StoreWriter
 from htsget_flask.storage import VersionError
 from htsget_flask.storage.local import LocalStorage
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""Shows how far something is: with a label and the whole length, what is told of each step."""
-
-OnFault = Callable[[Path, FileFaultError | OSError], None]
-"""Is told what is wrong with a FASTA file; then the others go on. Where there is none the error propagates."""
-
-T = TypeVar("T")
+"""Shows the progress of a task with this label and total; the function inside is called with each step."""
 
 
-class Indexed(NamedTuple):
-    """A FASTA file whose digests are known: where they are kept, None: nowhere; how many sequences it has."""
+class IndexReport(NamedTuple):
+    """The file that the digests of a FASTA file are saved in, if any; how many sequences it has."""
 
-    path: Path
-    kept: Path | None
+    index_path: Path | None
     sequences: int
 
 
-class Ingested(NamedTuple):
-    """A FASTA file all of whose sequences are in the store: how many were not there before, of how many."""
+class IngestReport(NamedTuple):
+    """How many sequences of a FASTA file are new in the store, and how many it has."""
 
-    path: Path
     added: int
     sequences: int
 
 
-def index_fastas(
-    paths: Sequence[Path], cache_folder: Path | None, progress: Progress, on_fault: OnFault | None = None
-) -> Iterator[Indexed]:
-    """Compute the digests of FASTA files and keep them, beside each file where its folder can be written.
+def index_fasta(path: Path, cache_folder: Path | None, progress: Progress) -> IndexReport:
+    """Compute the digests of a FASTA file and save them, next to the file if its folder can be written.
 
     Raises:
-        FileFaultError: when one is no FASTA file, or is changed meanwhile.
-        OSError: when one cannot be read.
+        FileFaultError: when it is not a FASTA file, or is changed meanwhile.
+        OSError: when it cannot be read.
     """
-
-    def index(path: Path) -> Indexed:
-        fasta = _read(path, cache_folder, progress, keep=False)
-        beside = Path(fasta.location() + BESIDE)
-        if load_table(beside, fasta.stat) is not None:
-            return Indexed(path, beside, len(fasta.table))
-        kept = keep_table(fasta.storage, fasta.key, fasta.stat, fasta.table, cache_folder, beside=True)
-        return Indexed(path, kept, len(fasta.table))
-
-    return _each(paths, index, on_fault)
+    fasta = _read_fasta(path, cache_folder, progress, save=False)
+    index_path = Path(fasta.location() + SUFFIX)
+    if read_index_file(index_path, fasta.stat) is not None:
+        return IndexReport(index_path, len(fasta.index))
+    saved = save_index(fasta.storage, fasta.key, fasta.stat, fasta.index, cache_folder, next_to_file=True)
+    return IndexReport(saved, len(fasta.index))
 
 
-def ingest_fastas(
-    paths: Sequence[Path], folder: Path, cache_folder: Path | None, progress: Progress, on_fault: OnFault | None = None
-) -> Iterator[Ingested]:
-    """Add all sequences of FASTA files to the store in a folder.
+def ingest_fasta(path: Path, store: StoreWriter, cache_folder: Path | None, progress: Progress) -> IngestReport:
+    """Add all sequences of a FASTA file to a store.
 
     Raises:
-        FileFaultError, OSError: as above; also when the folder cannot be written.
+        FileFaultError, OSError: as above; also when the store cannot be written.
     """
-    store = Ingest(folder)
-
-    def ingest(path: Path) -> Ingested:
-        fasta = _read(path, cache_folder, progress, keep=True)
-        with progress(f"ingesting {path.name}", int(fasta.table.lengths.sum())) as advance:
-            try:
-                added = store.add(fasta, advance)
-            except (FormatError, VersionError) as error:
-                raise _changed(fasta) from error
-        return Ingested(path, added, len(fasta.table))
-
-    return _each(paths, ingest, on_fault)
-
-
-def _each(paths: Sequence[Path], work: Callable[[Path], T], on_fault: OnFault | None) -> Iterator[T]:
-    for path in paths:
+    fasta = _read_fasta(path, cache_folder, progress, save=True)
+    with progress(f"ingesting {path.name}", int(fasta.index.lengths.sum())) as advance:
         try:
-            done = work(path)
-        except (FileFaultError, OSError) as error:
-            if on_fault is None:
-                raise
-            on_fault(path, error)
-        else:
-            yield done
+            added = store.add(fasta, advance)
+        except (FormatError, VersionError) as error:
+            raise FileFaultError("was changed while it was read", location=fasta.location()) from error
+    return IngestReport(added, len(fasta.index))
 
 
-def _read(path: Path, cache_folder: Path | None, progress: Progress, *, keep: bool) -> Fasta:
-    """A FASTA file with its digests; those that are kept already are taken, with `keep` new ones kept."""
-    # Named as the server does that serves a folder above it: as it stands there, whatever links lead to the folder.
+def _read_fasta(path: Path, cache_folder: Path | None, progress: Progress, *, save: bool) -> FastaFile:
+    """A FASTA file with its saved index, or with one built now, which is saved in the cache folder if `save`."""
+    # Named as a server of a folder above it names it: links to the folder are resolved, the file itself is not.
     location = Path(os.path.realpath(path.parent), path.name)
     storage, key = LocalStorage(Path("/")), str(location).lstrip("/")
     try:
         stat = storage.stat(key)
     except NotFound as error:
-        raise FileFaultError("is no file that can be served", location=str(path)) from error
-    table = known_table(storage, key, stat, cache_folder)
-    if table is None:
+        raise FileFaultError("is not a file that can be served", location=str(path)) from error
+    index = load_index(storage, key, stat, cache_folder)
+    if index is None:
         with progress(f"digesting {path.name}", stat.size) as advance, ThreadPoolExecutor(1) as helper:
             try:
-                table = make_table(storage, key, stat, progress=advance, helper=helper)
+                index = build_index(storage, key, stat, progress=advance, helper=helper)
             except (VersionError, NotFound) as error:
                 raise FileFaultError("was changed while it was read", location=str(path)) from error
-        if keep:
-            keep_table(storage, key, stat, table, cache_folder, beside=False)
-    return Fasta(storage, key, stat, table)
-
-
-def _changed(fasta: Fasta) -> FileFaultError:
-    return FileFaultError("was changed while it was read", location=fasta.location())
+        if save:
+            save_index(storage, key, stat, index, cache_folder, next_to_file=False)
+    return FastaFile(storage, key, stat, index)

@@ -1,14 +1,15 @@
-"""FASTA files: what they are called, and the lengths of sequences in their .fai."""
+"""FASTA files: their names, and the `.fai` index that `samtools faidx` writes for them."""
 
 import io
-from typing import BinaryIO
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
 
 from htsget_flask.errors import FormatError
 from htsget_flask.formats.header_lines import number_of
 from htsget_flask.formats.unpacking import check_size
 
 MAX_FAI = 64 << 20
-"""In bytes; that of an assembly with a million scaffolds has half of it."""
+"""In bytes; the .fai of an assembly with a million scaffolds has half of it."""
 
 _MAX_LENGTHS = 1_000_000
 _FAI_COLUMNS = 5
@@ -24,19 +25,35 @@ def is_fasta(key: str) -> bool:
     return stem.endswith(_SUFFIXES)
 
 
+class FaiRecord(NamedTuple):
+    """A line of a .fai: lengths in bases, the offset of the first base and the line width in bytes (faidx(5))."""
+
+    name: str
+    length: int
+    offset: int
+    line_bases: int
+    line_width: int
+
+
+def parse_fai(file: BinaryIO) -> Iterator[FaiRecord | None]:
+    """The records of a .fai, line by line; None for a malformed line."""
+    for line in file:
+        name, *columns = line.decode("utf-8", "replace").rstrip("\r\n").split("\t", _FAI_COLUMNS)
+        numbers = [number for column in columns if (number := number_of(column)) is not None]
+        yield FaiRecord(name, *numbers) if len(numbers) == len(columns) == _FAI_COLUMNS - 1 else None
+
+
 def read_lengths(file: BinaryIO, size: int) -> dict[str, int]:
-    """The lengths in bases of the sequences that a .fai of `size` bytes names; lines of another form are left out.
+    """The lengths in bases of the sequences in a .fai of `size` bytes; malformed lines are left out.
 
     Raises:
         FormatError: when it is longer than 64 MiB, or names more than a million sequences.
     """
     check_size(size, "the .fai", MAX_FAI)
     lengths: dict[str, int] = {}
-    for line in io.BytesIO(file.read(size)):
-        row = line.decode("utf-8", "replace").rstrip("\r\n").split("\t", _FAI_COLUMNS)
-        length = number_of(row[1]) if len(row) >= _FAI_COLUMNS else None
-        if length is not None:
-            lengths[row[0]] = length
+    for record in parse_fai(io.BytesIO(file.read(size))):
+        if record is not None:
+            lengths[record.name] = record.length
         if len(lengths) > _MAX_LENGTHS:
             raise FormatError(f"the .fai names more than {_MAX_LENGTHS:,} sequences")
     return lengths

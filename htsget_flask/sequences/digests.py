@@ -1,4 +1,4 @@
-"""The digests of sequences, and the identifiers that are made of them (refget 2.0.0, "Checksum calculation")."""
+"""The digests of sequences, and identifiers made of them (refget 2.0.0, "Checksum calculation")."""
 
 import base64
 import hashlib
@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 MD5_SIZE, TRUNC512_SIZE = 16, 24
 
-# Shorter pieces cost less than handing them to another thread.
-_WORTH_A_THREAD = 64 << 10
+# Hashing less than this costs less than handing it to another thread.
+_MIN_FOR_THREAD = 64 << 10
 _MD5 = re.compile(r"(?:md5:)?([0-9A-Fa-f]{32})", re.ASCII)
 _TRUNC512 = re.compile(r"(?:trunc512:)?([0-9A-Fa-f]{48})", re.ASCII)
 _GA4GH = re.compile(r"(?:ga4gh:)?SQ\.([0-9A-Za-z_-]{32})", re.ASCII)
@@ -21,19 +21,14 @@ _CURIE = re.compile(r"[^\s:/]{1,100}:[^\s/]{1,200}")
 
 
 class Digests(NamedTuple):
-    """The MD5 of a sequence, and the first 24 bytes of its SHA-512: TRUNC512 and ga4gh are two spellings of these."""
+    """The MD5 of a sequence, and the first 24 bytes of its SHA-512, which TRUNC512 and ga4gh both encode."""
 
     md5: bytes
     trunc512: bytes
 
-    @property
-    def ga4gh(self) -> str:
-        """The GA4GH identifier, without its prefix `ga4gh:`."""
-        return f"SQ.{base64.urlsafe_b64encode(self.trunc512).decode()}"
-
 
 class Digester:
-    """Both digests in one pass; with a `helper` each in a thread of its own (hashlib lets go of the interpreter)."""
+    """Both digests in one pass; a `helper` computes one of them in parallel (hashlib releases the GIL)."""
 
     def __init__(self, helper: Executor | None = None) -> None:
         self._md5 = hashlib.md5(usedforsecurity=False)
@@ -41,22 +36,22 @@ class Digester:
         self._helper = helper
 
     def update(self, letters: "bytes | memoryview") -> None:
-        """Take in the next letters of the sequence, in upper case."""
-        if self._helper is None or len(letters) < _WORTH_A_THREAD:
+        """Add the next letters of the sequence, in upper case."""
+        if self._helper is None or len(letters) < _MIN_FOR_THREAD:
             self._md5.update(letters)
             self._sha512.update(letters)
         else:
-            other = self._helper.submit(self._md5.update, letters)
+            md5_update = self._helper.submit(self._md5.update, letters)
             self._sha512.update(letters)
-            other.result()
+            md5_update.result()
 
     def digests(self) -> Digests:
-        """The digests of what was taken in."""
+        """The digests of the letters added so far."""
         return Digests(self._md5.digest(), self._sha512.digest()[:TRUNC512_SIZE])
 
 
 class Identifier(NamedTuple):
-    """What a client names a sequence by: one of its digests, or else a CURIE of the configuration."""
+    """A client's name for a sequence: one of its digests, or a CURIE of the configuration."""
 
     md5: bytes | None = None
     trunc512: bytes | None = None
@@ -64,29 +59,30 @@ class Identifier(NamedTuple):
 
 
 def parse_identifier(text: str) -> Identifier | None:
-    """The identifier that a text spells; None when it is none, whatever sequences there are.
+    """The identifier in a text; None for a text that is not a valid identifier of any sequence.
 
     Hexadecimal digests in any case, with or without the name of the algorithm; GA4GH identifiers are case-sensitive.
     """
-    if found := _MD5.fullmatch(text):
-        return Identifier(md5=bytes.fromhex(found[1]))
-    if found := _TRUNC512.fullmatch(text):
-        return Identifier(trunc512=bytes.fromhex(found[1]))
-    if found := _GA4GH.fullmatch(text):
-        return Identifier(trunc512=base64.urlsafe_b64decode(found[1]))
+    if match := _MD5.fullmatch(text):
+        return Identifier(md5=bytes.fromhex(match[1]))
+    if match := _TRUNC512.fullmatch(text):
+        return Identifier(trunc512=bytes.fromhex(match[1]))
+    if match := _GA4GH.fullmatch(text):
+        return Identifier(trunc512=base64.urlsafe_b64decode(match[1]))
     return Identifier(curie=text) if _CURIE.fullmatch(text) else None
 
 
-def heads(digests: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
-    """The first 8 bytes of each digest (rows) as a number: what digests are sorted and looked up by."""
+def digest_prefixes(digests: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    """The first 8 bytes of each digest (row) as a number: the key that digests are sorted and looked up by."""
     return np.ascontiguousarray(digests[:, :8]).view(">u8").ravel().astype(np.uint64)
 
 
-def head(digest: bytes) -> np.uint64:
+def digest_prefix(digest: bytes) -> np.uint64:
     """The first 8 bytes of a digest as a number."""
     return np.uint64(int.from_bytes(digest[:8], "big"))
 
 
-def spelled(digests: Digests) -> Mapping[str, str]:
-    """The digests as metadata spell them."""
-    return {"md5": digests.md5.hex(), "trunc512": digests.trunc512.hex(), "ga4gh": f"ga4gh:{digests.ga4gh}"}
+def format_digests(digests: Digests) -> Mapping[str, str]:
+    """The digests as metadata have them, by algorithm."""
+    ga4gh = base64.urlsafe_b64encode(digests.trunc512).decode()
+    return {"md5": digests.md5.hex(), "trunc512": digests.trunc512.hex(), "ga4gh": f"ga4gh:SQ.{ga4gh}"}

@@ -1,6 +1,7 @@
-"""FASTA files and their tables: made once for each version of a file, then kept; and what is wrong with such a file."""
+"""The indexes of FASTA files: loaded, built and saved; and what an operator should know of such a file."""
 
 import contextlib
+import io
 import logging
 import os
 from array import array
@@ -11,96 +12,96 @@ from pathlib import Path
 
 from htsget_flask.array_file import is_private
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, StorageError
-from htsget_flask.formats.fasta import MAX_FAI
+from htsget_flask.formats.fasta import MAX_FAI, parse_fai
 from htsget_flask.formats.unpacking import check_size
-from htsget_flask.sequences.fasta_index import BESIDE, Table, kept_path, load_table, store_table
-from htsget_flask.sequences.fasta_scan import scan
-from htsget_flask.sequences.fasta_text import Blocks, bgzf_pieces, plain_pieces
-from htsget_flask.sequences.lookup import Fasta
+from htsget_flask.sequences.fasta_index import SUFFIX, FastaIndex, cache_path, read_index_file, write_index_file
+from htsget_flask.sequences.fasta_scan import scan_fasta
+from htsget_flask.sequences.fasta_text import BlockOffsets, read_bgzf, read_plain
+from htsget_flask.sequences.lookup import FastaFile
 from htsget_flask.storage import Stat, Storage, VersionError
 
 log = logging.getLogger(__name__)
 
 _GZIP = b"\x1f\x8b"
-# So many names are told of those that are at fault.
-_MAX_NAMED = 5
-_FAI_COLUMNS = 5
 _READ_BY_ALL = 0o644
 
 
-def known_table(storage: Storage, key: str, stat: Stat, folder: Path | None) -> Table | None:
-    """The table of this version of a FASTA file, if this user or root kept it: next to it, or in the cache folder."""
+def load_index(storage: Storage, key: str, stat: Stat, cache_folder: Path | None) -> FastaIndex | None:
+    """The saved index of this version of a FASTA file, if only this user or root can have written it.
+
+    It lies next to the file, or in the cache folder.
+    """
     location = storage.location(key)
-    table = None
+    index = None
     if storage.local_path(key) is not None:
-        table = load_table(Path(location + BESIDE), stat)
-    if table is None and folder is not None:
-        table = load_table(kept_path(folder, location), stat)
-    return table
+        index = read_index_file(Path(location + SUFFIX), stat)
+    if index is None and cache_folder is not None:
+        index = read_index_file(cache_path(cache_folder, location), stat)
+    return index
 
 
-def keep_table(
-    storage: Storage, key: str, stat: Stat, table: Table, folder: Path | None, *, beside: bool
+def save_index(
+    storage: Storage, key: str, stat: Stat, index: FastaIndex, cache_folder: Path | None, *, next_to_file: bool
 ) -> Path | None:
-    """Keep a table, beside the file where that is wanted and possible, else in the cache folder; where it is now."""
+    """Save an index, `next_to_file` if the folder can be written, else in the cache folder; the path, or None."""
     location = storage.location(key)
-    if beside and storage.local_path(key) is not None:
-        path = Path(location + BESIDE)
+    if next_to_file and storage.local_path(key) is not None:
+        path = Path(location + SUFFIX)
         with contextlib.suppress(OSError):
-            # The server may be another user.
-            store_table(path, stat, table, mode=_READ_BY_ALL & os.stat(location).st_mode)
+            # The server may run as another user.
+            write_index_file(path, stat, index, mode=_READ_BY_ALL & os.stat(location).st_mode)
             return path
-    if folder is None:
+    if cache_folder is None:
         return None
+    path = cache_path(cache_folder, location)
     try:
-        store_table(kept_path(folder, location), stat, table)
+        write_index_file(path, stat, index)
     except OSError as error:
-        log.warning("digests are not kept between runs: the cache folder cannot be written: %s", error)
+        log.warning("digests cannot be saved: the cache folder cannot be written: %s", error)
         return None
-    return kept_path(folder, location)
+    return path
 
 
-def make_table(
+def build_index(
     storage: Storage,
     key: str,
     stat: Stat,
     *,
     progress: Callable[[int], None] = lambda _: None,
     helper: Executor | None = None,
-) -> Table:
-    """The table of a version of a FASTA file, by reading all of it; `progress` is told bytes of the file.
+) -> FastaIndex:
+    """Read all of a version of a FASTA file and index it; `progress` is called with the bytes of the file read.
 
     Raises:
-        FileFaultError: when it is no FASTA file, or a damaged one.
+        FileFaultError: when it is not a FASTA file, or is damaged.
         VersionError: when it is replaced or changed meanwhile.
         OSError: when it cannot be read.
     """
-    blocks = Blocks(array("q"), array("q"))
+    blocks = BlockOffsets(array("q"), array("q"))
     try:
         with storage.open(key, etag=stat.etag) as file:
             is_compressed = file.read(len(_GZIP)) == _GZIP
-            pieces = bgzf_pieces(file, blocks, progress) if is_compressed else plain_pieces(file, progress)
-            table = scan(pieces, blocks, helper=helper)
+            buffers = read_bgzf(file, blocks, progress) if is_compressed else read_plain(file, progress)
+            index = scan_fasta(buffers, blocks, helper=helper)
     except FormatError as error:
         raise FileFaultError(str(error), location=storage.location(key)) from error
     if storage.stat(key) != stat:
         raise VersionError(key)
-    return table
+    return index
 
 
-def oddities(fasta: Fasta) -> Iterator[str]:
-    """What its keeper should know of a FASTA file whose sequences can be served."""
-    table = fasta.table
-    if not len(table):
+def find_faults(fasta: FastaFile) -> Iterator[str]:
+    """What the operator should know of a FASTA file whose sequences can be served."""
+    index = fasta.index
+    if not len(index):
         yield "has no sequence"
-    counts = Counter(table.all_names())
-    twice = [name for name, count in counts.items() if count > 1]
-    if twice:
-        yield f"has several sequences of the same name: {some(twice)}"
+    duplicates = [name for name, count in Counter(index.all_names()).items() if count > 1]
+    if duplicates:
+        yield f"has several sequences of the same name: {abbreviate(duplicates)}"
     if fasta.storage.local_path(fasta.key) is not None:
         with contextlib.suppress(OSError):
-            if not is_private(Path(fasta.location() + BESIDE).lstat()):
-                yield f"its {BESIDE} is not believed: another user can have written it"
+            if not is_private(Path(fasta.location() + SUFFIX).lstat()):
+                yield f"its {SUFFIX} is not used: another user may have written it"
     try:
         stat = fasta.storage.stat(fasta.key + ".fai")
         check_size(stat.size, "it", MAX_FAI)
@@ -108,45 +109,40 @@ def oddities(fasta: Fasta) -> Iterator[str]:
             content = file.read(stat.size)
     except (NotFound, VersionError):
         return
-    except FormatError as error:
+    except (FormatError, OSError, StorageError) as error:
         yield f"its .fai cannot be read: {error}"
         return
-    except (OSError, StorageError) as error:
-        yield f"its .fai cannot be read: {error}"
-        return
-    # Counted first: a .fai may have many more lines than its file has sequences.
-    is_longer = content.count(b"\n") > len(table)
-    fault = "is of another file: it names other sequences" if is_longer else _fai_fault(content, table)
+    fault = _find_fai_fault(content, index)
     if fault is not None:
         yield f"its .fai {fault}; remove it, then run `samtools faidx`"
 
 
-def _fai_fault(content: bytes, table: Table) -> str | None:
-    """What is wrong with an index of samtools; this server has no use for it, but other programs read it."""
+def _find_fai_fault(content: bytes, index: FastaIndex) -> str | None:
+    """What is wrong with a .fai; this server does not use it, but other programs do."""
+    # Counted before it is parsed: a .fai may have many more lines than the file has sequences.
+    if content.count(b"\n") > len(index):
+        return "belongs to another file: it names other sequences"
+    lines = list(parse_fai(io.BytesIO(content)))
+    if None in lines or content[-1:] not in (b"\n", b""):
+        return "is malformed"
+    records = {record.name: record for record in lines if record is not None}
     # samtools leaves out all but the first sequence of a name.
-    first = {table.name(place): place for place in reversed(range(len(table)))}
-    rows = [line.split("\t") for line in content.decode("utf-8", "replace").splitlines()]
-    try:
-        entries = {row[0]: [int(number) for number in row[1:_FAI_COLUMNS]] for row in rows}
-    except ValueError:
-        return "is broken"
-    if any(len(row) != _FAI_COLUMNS for row in rows) or content[-1:] not in (b"\n", b""):
-        return "is broken"
-    if set(first) != set(entries):
-        return "is of another file: it names other sequences"
-    for name, place in first.items():
-        length, offset, bases, width = entries[name]
-        start, _, our_bases, our_width = table.layout(place)
-        # Both count the same where a sequence is nothing but letters.
-        is_equal = length == table.lengths[place] and start == table.bodies[place] and our_width > our_bases
-        if offset != table.bodies[place] or length < table.lengths[place]:
-            return f"is of another file: {name} lies elsewhere"
-        if is_equal and (bases, width) != (our_bases, our_width):
-            return f"is of another file: {name} has other lines"
+    rows = {index.name(row): row for row in reversed(range(len(index)))}
+    if set(rows) != set(records):
+        return "belongs to another file: it names other sequences"
+    for name, row in rows.items():
+        record, layout = records[name], index.layout(row)
+        if record.offset != index.bodies[row] or record.length < index.lengths[row]:
+            return f"belongs to another file: {name} has another position"
+        # Both count the same where a sequence consists of nothing but letters.
+        is_plain = record.length == index.lengths[row] and layout.offset == index.bodies[row]
+        lines_differ = (record.line_bases, record.line_width) != (layout.line_bases, layout.line_width)
+        if is_plain and layout.line_width > layout.line_bases and lines_differ:
+            return f"belongs to another file: {name} has lines of another length"
     return None
 
 
-def some(names: list[str]) -> str:
+def abbreviate(names: list[str], limit: int = 5) -> str:
     """The first of these names, and how many more there are."""
-    more = len(names) - _MAX_NAMED
-    return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""One pass over a FASTA file: which sequences it has, where they lie, and their digests."""
+"""The index of a FASTA file, made in one pass: its sequences, where they lie, and their digests."""
 
 from array import array
 from collections.abc import Iterable
@@ -8,30 +8,30 @@ import numpy as np
 
 from htsget_flask.errors import FormatError
 from htsget_flask.sequences.digests import MD5_SIZE, TRUNC512_SIZE, Digester
-from htsget_flask.sequences.fasta_index import Bytes, Integers, Table
-from htsget_flask.sequences.fasta_text import Blocks
-from htsget_flask.sequences.subsequence import line_letters
+from htsget_flask.sequences.fasta_index import Bytes, FastaIndex, Integers
+from htsget_flask.sequences.fasta_text import BlockOffsets
+from htsget_flask.sequences.subsequence import join_lines
 
-# In lower case the letters differ in this bit only; no other byte becomes a letter without it.
+# Lower case differs from upper case in one bit; no other byte becomes a letter without that bit.
 _UPPER = np.uint8(0xDF)
 _A, _LETTERS = np.uint8(ord("A")), 26
 _NEWLINE = ord("\n")
 
-_LONGEST_HEADER = 1 << 20
-# Lines up to this length are looked at as rows of a table, from so many rows on.
-_LONGEST_ROW = 64 << 10
-_FEWEST_ROWS = 4
+_MAX_HEADER = 1 << 20
+# Lines up to this width are checked as rows of an array if there are at least 4.
+_MAX_LINE_WIDTH = 64 << 10
+_MIN_LINES = 4
 
 
-def scan(pieces: Iterable[bytes], blocks: Blocks, *, helper: Executor | None = None) -> Table:
-    """The table of a FASTA file, from its text in pieces; `blocks` are those that the pieces were read from so far.
+def scan_fasta(buffers: Iterable[bytes], blocks: BlockOffsets, *, helper: Executor | None = None) -> FastaIndex:
+    """The index of a FASTA file from the buffers of its text; reading them fills in the offsets of its `blocks`.
 
     Raises:
         FormatError: when the text is not FASTA.
     """
     scanner = _Scanner(helper)
-    for piece in pieces:
-        scanner.feed(piece)
+    for buffer in buffers:
+        scanner.feed(buffer)
     return scanner.finish(blocks)
 
 
@@ -39,56 +39,57 @@ class _Scanner:
     def __init__(self, helper: Executor | None) -> None:
         self._helper = helper
         self._columns: dict[str, array[int]] = {
-            name: array("q") for name in ("name_ends", "bodies", "starts", "ends", "bases", "widths", "lengths")
+            name: array("q")
+            for name in ("name_ends", "bodies", "offsets", "ends", "line_bases", "line_widths", "lengths")
         }
         self._names, self._md5, self._trunc512 = bytearray(), bytearray(), bytearray()
-        self._position = 0
+        self._offset = 0
         self._header: bytearray | None = None
         self._sequence: _Sequence | None = None
         self._at_line_start = True
 
-    def feed(self, piece: bytes) -> None:
-        """Take in the next piece of the text."""
-        place = 0
-        while place < len(piece):
-            place = self._feed_header(piece, place) if self._header is not None else self._feed_body(piece, place)
-        if piece:
-            self._at_line_start = piece[-1] == _NEWLINE
-        self._position += len(piece)
+    def feed(self, buffer: bytes) -> None:
+        """Add the next buffer of the text."""
+        start = 0
+        while start < len(buffer):
+            start = self._feed_header(buffer, start) if self._header is not None else self._feed_body(buffer, start)
+        if buffer:
+            self._at_line_start = buffer[-1] == _NEWLINE
+        self._offset += len(buffer)
 
-    def _feed_header(self, piece: bytes, place: int) -> int:
+    def _feed_header(self, buffer: bytes, start: int) -> int:
         assert self._header is not None
-        newline = piece.find(b"\n", place)
-        end = len(piece) if newline < 0 else newline
-        self._header += piece[place:end]
-        if len(self._header) > _LONGEST_HEADER:
+        newline = buffer.find(b"\n", start)
+        end = len(buffer) if newline < 0 else newline
+        self._header += buffer[start:end]
+        if len(self._header) > _MAX_HEADER:
             raise FormatError("the FASTA file has a header line of more than 1 MiB")
         if newline < 0:
             return end
-        self._begin_sequence(self._position + newline + 1)
+        self._begin_sequence(self._offset + newline + 1)
         return newline + 1
 
-    def _feed_body(self, piece: bytes, place: int) -> int:
-        header = self._next_header(piece, place)
-        end = len(piece) if header < 0 else header
-        if end > place:
+    def _feed_body(self, buffer: bytes, start: int) -> int:
+        header = self._next_header(buffer, start)
+        end = len(buffer) if header < 0 else header
+        if end > start:
             if self._sequence is not None:
-                self._sequence.feed(np.frombuffer(piece, np.uint8, end - place, place), self._position + place)
-            elif piece[place:end].strip():
+                self._sequence.feed(np.frombuffer(buffer, np.uint8, end - start, start), self._offset + start)
+            elif buffer[start:end].strip():
                 raise FormatError("this is not a FASTA file: it does not start with '>'")
         if header < 0:
             return end
-        self._end_sequence(self._position + header)
+        self._end_sequence(self._offset + header)
         self._header = bytearray()
         return header + 1
 
-    def _next_header(self, piece: bytes, place: int) -> int:
-        found = piece.find(b">", place)
-        while found >= 0:
-            if piece[found - 1] == _NEWLINE if found else self._at_line_start:
-                return found
-            found = piece.find(b">", found + 1)
-        return -1
+    def _next_header(self, buffer: bytes, start: int) -> int:
+        header = buffer.find(b">", start)
+        while header >= 0:
+            if buffer[header - 1] == _NEWLINE if header else self._at_line_start:
+                break
+            header = buffer.find(b">", header + 1)
+        return header
 
     def _begin_sequence(self, body: int) -> None:
         assert self._header is not None
@@ -105,21 +106,23 @@ class _Scanner:
         digests = sequence.digester.digests()
         self._md5 += digests.md5
         self._trunc512 += digests.trunc512
-        bases, width = sequence.rule()
-        found = {"starts": sequence.start, "ends": end, "bases": bases, "widths": width, "lengths": sequence.length}
-        for name, value in found.items():
-            self._columns[name].append(value)
+        line_bases, line_width = sequence.line_shape()
+        self._columns["offsets"].append(sequence.offset)
+        self._columns["ends"].append(end)
+        self._columns["line_bases"].append(line_bases)
+        self._columns["line_widths"].append(line_width)
+        self._columns["lengths"].append(sequence.length)
 
-    def finish(self, blocks: Blocks) -> Table:
-        """The table, once all of the text was taken in."""
+    def finish(self, blocks: BlockOffsets) -> FastaIndex:
+        """The index, after the end of the text."""
         if self._header is not None:
-            self._begin_sequence(self._position)
-        self._end_sequence(self._position)
+            self._begin_sequence(self._offset)
+        self._end_sequence(self._offset)
         columns: dict[str, Integers] = {
             name: np.frombuffer(column, np.int64) if column else np.zeros(0, np.int64)
             for name, column in self._columns.items()
         }
-        return Table(
+        return FastaIndex(
             names=_bytes(self._names),
             md5=_bytes(self._md5).reshape(-1, MD5_SIZE),
             trunc512=_bytes(self._trunc512).reshape(-1, TRUNC512_SIZE),
@@ -130,31 +133,31 @@ class _Scanner:
 
 
 class _Sequence:
-    """A sequence under way: its letters so far, and by which rule they follow each other.
+    """A sequence while it is scanned: its letters so far, and the shape of its lines.
 
-    The letter number r (from 0) stands at `start + r // bases * width + r % bases`, where lines are equally long.
+    Where lines are equally long letter r (0-based) has the offset `offset + r // bases * width + r % bases`.
     """
 
     def __init__(self, body: int, digester: Digester) -> None:
         self.digester = digester
-        self.start = body
+        self.offset = body
         self.length = 0
         self._bases = self._width = 0
         self._is_regular = True
 
-    def rule(self) -> tuple[int, int]:
-        """`bases` and `width` of Layout."""
+    def line_shape(self) -> tuple[int, int]:
+        """`line_bases` and `line_width` of LineLayout."""
         if not self._is_regular:
             return 0, 0
-        one_line = max(1, self.length)
-        return (self._bases, self._width) if self._width else (one_line, one_line)
+        length = max(1, self.length)
+        return (self._bases, self._width) if self._width else (length, length)
 
     def feed(self, text: Bytes, at: int) -> None:
-        """Take in the bytes of the text from `at` on."""
-        if self._is_regular and 0 < self._width <= _LONGEST_ROW:
-            head = -(at - self.start) % self._width
+        """Add the bytes of the text from offset `at` on."""
+        if self._is_regular and 0 < self._width <= _MAX_LINE_WIDTH:
+            head = -(at - self.offset) % self._width
             rows = (len(text) - head) // self._width
-            if rows >= _FEWEST_ROWS:
+            if rows >= _MIN_LINES:
                 tail = head + rows * self._width
                 self._feed_any(text[:head], at)
                 self._feed_rows(text[head:tail], at + head)
@@ -163,10 +166,10 @@ class _Sequence:
         self._feed_any(text, at)
 
     def _feed_rows(self, text: Bytes, at: int) -> None:
-        """Whole lines, if they are what they should be: faster by far than byte by byte."""
-        letters = line_letters(text.data, len(text) // self._width, self._bases, self._width)
+        """Add whole lines if they have the shape of those before: much faster than byte by byte."""
+        letters = join_lines(text.data, len(text) // self._width, self._bases, self._width)
         ends = text.reshape(-1, self._width)[:, self._bases :] & _UPPER
-        follows = self.length % self._bases == 0 and self.length // self._bases * self._width == at - self.start
+        follows = self.length % self._bases == 0 and self.length // self._bases * self._width == at - self.offset
         if follows and letters.min() >= _A and letters.max() < _A + _LETTERS and not _are_letters(ends).any():
             self.length += letters.size
             self.digester.update(letters.data)
@@ -175,27 +178,27 @@ class _Sequence:
 
     def _feed_any(self, text: Bytes, at: int) -> None:
         upper = text & _UPPER
-        places = np.flatnonzero(_are_letters(upper))
-        if not len(places):
+        positions = np.flatnonzero(_are_letters(upper))
+        if not len(positions):
             return
         if not self.length:
-            self.start = at + int(places[0])
+            self.offset = at + int(positions[0])
         if self._is_regular:
-            self._follow(places + (at - self.start))
-        self.length += len(places)
-        self.digester.update((upper if len(places) == len(upper) else upper[places]).data)
+            self._check_shape(positions + (at - self.offset))
+        self.length += len(positions)
+        self.digester.update((upper if len(positions) == len(upper) else upper[positions]).data)
 
-    def _follow(self, places: Integers) -> None:
-        """Find the rule, or whether it still holds; `places` of the next letters, from the first letter on."""
-        following = self.length + len(places)
-        if not self._width and places[-1] == following - 1:
+    def _check_shape(self, positions: Integers) -> None:
+        """Find the shape of the lines, or check it for the next letters; `positions` are relative to `offset`."""
+        following = self.length + len(positions)
+        if not self._width and positions[-1] == following - 1:
             return
         ranks = np.arange(self.length, following)
         if not self._width:
-            first = int(np.argmax(places != ranks))
-            self._bases, self._width = self.length + first, int(places[first])
+            first = int(np.argmax(positions != ranks))
+            self._bases, self._width = self.length + first, int(positions[first])
         lines, columns = np.divmod(ranks, self._bases)
-        self._is_regular = bool((lines * self._width + columns == places).all())
+        self._is_regular = bool((lines * self._width + columns == positions).all())
 
 
 def _are_letters(upper: Bytes) -> "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]":

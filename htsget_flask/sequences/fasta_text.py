@@ -1,4 +1,4 @@
-"""The text of a file, which may be BGZF-compressed: in pieces from the start, or any part of it."""
+"""The text of a file that may be BGZF-compressed: all of it in buffers, or any part of it."""
 
 from array import array
 from bisect import bisect_right
@@ -9,12 +9,12 @@ from htsget_flask.errors import FormatError
 from htsget_flask.formats import bgzf
 from htsget_flask.sequences.fasta_index import Integers
 
-# What fits the processor's cache: each piece is gone over several times.
-PIECE = 256 << 10
+# Fits the processor's cache: a scan passes over each buffer several times.
+_BUFFER_SIZE = 256 << 10
 
 
-class Blocks(NamedTuple):
-    """Where BGZF blocks start: in the file, and in the text that they hold together."""
+class BlockOffsets(NamedTuple):
+    """Where BGZF blocks start: in the file, and in the uncompressed text."""
 
     coffsets: "array[int]"
     uoffsets: "array[int]"
@@ -28,14 +28,14 @@ class Text(Protocol):
 
 
 class PlainText:
-    """A file that is its own text."""
+    """The text of a file that is not compressed."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
     def read_at(self, start: int, size: int) -> bytes:
         self._file.seek(start)
-        return read_fully(self._file, size)
+        return _read_fully(self._file, size)
 
 
 class BgzfText:
@@ -55,22 +55,22 @@ class BgzfText:
         coffset = int(self._coffsets[first])
         end = int(self._coffsets[last]) if last < len(self._coffsets) else self._size
         self._file.seek(coffset)
-        raw = memoryview(read_fully(self._file, end - coffset))
+        raw = memoryview(_read_fully(self._file, end - coffset))
         text = b"".join(_inflate(raw, int(offset) - coffset) for offset in self._coffsets[first:last])
         skipped = start - int(self._uoffsets[first])
         return text[skipped : skipped + size]
 
 
-def plain_pieces(file: BinaryIO, progress: Callable[[int], None]) -> Iterator[bytes]:
-    """The text of a plain file; `progress` is told the bytes of each piece once it is done."""
+def read_plain(file: BinaryIO, progress: Callable[[int], None]) -> Iterator[bytes]:
+    """The text of a plain file; `progress` is called with the size of each buffer after its use."""
     file.seek(0)
-    while piece := file.read(PIECE):
-        yield piece
-        progress(len(piece))
+    while buffer := file.read(_BUFFER_SIZE):
+        yield buffer
+        progress(len(buffer))
 
 
-def bgzf_pieces(file: BinaryIO, blocks: Blocks, progress: Callable[[int], None]) -> Iterator[bytes]:
-    """The text of a BGZF file; the blocks are noted as they are read. `progress` as above, of the compressed file.
+def read_bgzf(file: BinaryIO, blocks: BlockOffsets, progress: Callable[[int], None]) -> Iterator[bytes]:
+    """The text of a BGZF file; appends the offsets of its blocks. `progress` as above, in bytes of the file.
 
     Raises:
         FormatError: when the file is not BGZF, truncated or damaged.
@@ -78,7 +78,7 @@ def bgzf_pieces(file: BinaryIO, blocks: Blocks, progress: Callable[[int], None])
     coffset = uoffset = 0
     try:
         for text, size in bgzf.read_blocks(file, 0):
-            # An empty block holds nothing that is looked for.
+            # No position lies in an empty block.
             if text:
                 blocks.coffsets.append(coffset)
                 blocks.uoffsets.append(uoffset)
@@ -89,18 +89,18 @@ def bgzf_pieces(file: BinaryIO, blocks: Blocks, progress: Callable[[int], None])
         raise FormatError(f"{error}: the FASTA file is compressed, but not with bgzip, or it is damaged") from None
 
 
-def _inflate(raw: memoryview, place: int) -> bytes:
-    return bgzf.inflate(bytes(raw[place : place + bgzf.block_size(bytes(raw[place : place + 128]))]))
+def _inflate(raw: memoryview, start: int) -> bytes:
+    return bgzf.inflate(bytes(raw[start : start + bgzf.block_size(bytes(raw[start : start + 128]))]))
 
 
-def read_fully(file: BinaryIO, size: int) -> bytes:
-    """The next bytes of an unbuffered file, fewer only at its end: one read of it may return less."""
+def _read_fully(file: BinaryIO, size: int) -> bytes:
+    """The next bytes of an unbuffered file, fewer only at its end: a single read may return less."""
     data = file.read(size)
     if len(data) == size or not data:
         return data
-    pieces = [data]
+    buffers = [data]
     left = size - len(data)
     while left and (data := file.read(left)):
-        pieces.append(data)
+        buffers.append(data)
         left -= len(data)
-    return b"".join(pieces)
+    return b"".join(buffers)

@@ -1,4 +1,4 @@
-"""The sequences of all FASTA files and of the store, by digest: what a request finds, and where its letters are."""
+"""The sequences of all FASTA files and of the store, by digest."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -7,32 +7,33 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from htsget_flask.sequences.digests import Digests, Identifier, head, heads, parse_identifier
-from htsget_flask.sequences.fasta_index import Layout, Table, one_line
+from htsget_flask.sequences.digests import Digests, Identifier, digest_prefix, digest_prefixes, parse_identifier
+from htsget_flask.sequences.fasta_index import FastaIndex, LineLayout, single_line
 from htsget_flask.sequences.fasta_text import BgzfText, PlainText, Text
-from htsget_flask.sequences.subsequence import letters
+from htsget_flask.sequences.subsequence import read_letters
 from htsget_flask.storage import Stat, Storage, StoredFile
 
-# So many found sequences are remembered, by the text that asked for them.
+# Matches that are remembered, by the identifier as the client wrote it.
 _MAX_REMEMBERED = 10_000
 
 
-class Fasta(NamedTuple):
-    """One version of a FASTA file with its table; `circular` and `aliases` by the places of sequences in it."""
+@dataclass(frozen=True, slots=True)
+class FastaFile:
+    """One version of a FASTA file with its index; `circular` and `aliases` refer to sequences by their row in it."""
 
     storage: Storage
     key: str
     stat: Stat
-    table: Table
+    index: FastaIndex
     circular: frozenset[int] = frozenset()
-    aliases: Mapping[int, Sequence[str]] = {}
+    aliases: Mapping[int, Sequence[str]] = field(default_factory=dict)
     namespace: str | None = None
 
-    def aliases_of(self, place: int) -> Iterator[str]:
+    def aliases_of(self, row: int) -> Iterator[str]:
         """The CURIEs of a sequence."""
-        yield from self.aliases.get(place, ())
+        yield from self.aliases.get(row, ())
         if self.namespace is not None:
-            yield f"{self.namespace}:{self.table.name(place)}"
+            yield f"{self.namespace}:{self.index.name(row)}"
 
     def location(self, _: str = "") -> str:
         """The file, for logs."""
@@ -42,18 +43,18 @@ class Fasta(NamedTuple):
         """The file's bytes; VersionError or NotFound when it was replaced or removed."""
         return self.storage.open(self.key, etag=self.stat.etag)
 
-    def letters(self, file: BinaryIO, layout: Layout, start: int, end: int) -> Iterator[bytes]:
-        """Letters of a sequence from the opened file, in pieces."""
-        table = self.table
+    def read_letters(self, file: BinaryIO, layout: LineLayout, start: int, end: int) -> Iterator[bytes]:
+        """Letters of a sequence from the opened file, in buffers."""
+        index = self.index
         text: Text = PlainText(file)
-        if len(table.block_coffsets):
-            text = BgzfText(file, self.stat.size, table.block_coffsets, table.block_uoffsets)
-        return letters(text, layout, start, end)
+        if len(index.block_coffsets):
+            text = BgzfText(file, self.stat.size, index.block_coffsets, index.block_uoffsets)
+        return read_letters(text, layout, start, end)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stored:
-    """The sequences of a store: each the content of a file of its own."""
+class SequenceStore:
+    """The sequences of a store: each is the whole content of one file."""
 
     storage: Storage
     prefix: str
@@ -69,120 +70,118 @@ class Stored:
         """The file of a sequence, for logs."""
         return self.storage.location(self.key(md5))
 
-    def letters(self, file: BinaryIO, layout: Layout, start: int, end: int) -> Iterator[bytes]:
-        """Letters of a sequence from its opened file, in pieces."""
-        return letters(PlainText(file), layout, start, end)
+    def read_letters(self, file: BinaryIO, layout: LineLayout, start: int, end: int) -> Iterator[bytes]:
+        """Letters of a sequence from its opened file, in buffers."""
+        return read_letters(PlainText(file), layout, start, end)
 
 
-class Found(NamedTuple):
-    """A sequence: `length` in letters; `aliases` are CURIEs; `source` and `layout` say where it is."""
+class SequenceMatch(NamedTuple):
+    """A sequence: `length` in letters; `aliases` are CURIEs; `source` and `layout` say where its letters are."""
 
     digests: Digests
     length: int
     is_circular: bool
     aliases: Sequence[str]
-    source: Fasta | Stored
-    layout: Layout
+    source: FastaFile | SequenceStore
+    layout: LineLayout
     md5: str
 
 
 @dataclass(frozen=True, slots=True)
-class _Column:
-    """The digests of one kind of all sources, sorted by their first bytes; `order`: their places before that."""
+class _DigestIndex:
+    """The digests of one kind of all sources, sorted by their first 8 bytes; `order`: their numbers in that order."""
 
-    heads: "np.ndarray[tuple[int], np.dtype[np.uint64]]"
+    prefixes: "np.ndarray[tuple[int], np.dtype[np.uint64]]"
     order: "np.ndarray[tuple[int], np.dtype[np.int64]]"
 
-    def places(self, digest: bytes) -> Iterator[int]:
-        wanted = head(digest)
-        place = int(np.searchsorted(self.heads, wanted))
-        while place < len(self.heads) and self.heads[place] == wanted:
-            yield int(self.order[place])
-            place += 1
+    def candidates(self, digest: bytes) -> Iterator[int]:
+        prefix = digest_prefix(digest)
+        first, end = (np.searchsorted(self.prefixes, prefix, side) for side in ("left", "right"))
+        yield from self.order[first:end].tolist()
 
 
 @dataclass(frozen=True, slots=True)
 class Sequences:
-    """All sequences of these sources; of a sequence that several have, the first source's is taken.
+    """All sequences of these sources, numbered in order; a sequence of several sources is taken from the first.
 
-    They are told apart by sorted numbers, not by objects: a folder of assemblies may have millions.
+    They are kept as sorted numbers, not as objects: a folder of assemblies may have millions.
     """
 
-    stored: Sequence[Stored]
-    fastas: Sequence[Fasta]
-    _firsts: list[int]
-    _md5: _Column
-    _trunc512: _Column
+    stores: Sequence[SequenceStore]
+    fastas: Sequence[FastaFile]
+    _first_numbers: list[int]
+    _md5: _DigestIndex
+    _trunc512: _DigestIndex
     _curies: Mapping[str, int]
-    _remembered: dict[str, Found] = field(default_factory=dict)
+    _remembered: dict[str, SequenceMatch] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, stored: Sequence[Stored], fastas: Iterable[Fasta]) -> "Sequences":
-        """The sequences of a store, and of FASTA files: those that are not compressed before those that are."""
-        ordered = sorted(fastas, key=lambda fasta: len(fasta.table.block_coffsets) > 0)
-        tables: list[Stored | Table] = [*stored, *(fasta.table for fasta in ordered)]
-        firsts, count = [], 0
+    def of(cls, stores: Sequence[SequenceStore], fastas: Iterable[FastaFile]) -> "Sequences":
+        """The sequences of stores, then of plain FASTA files, then of compressed ones."""
+        ordered = sorted(fastas, key=lambda fasta: len(fasta.index.block_coffsets) > 0)
+        tables: list[SequenceStore | FastaIndex] = [*stores, *(fasta.index for fasta in ordered)]
+        first_numbers, count = [], 0
         for table in tables:
-            firsts.append(count)
+            first_numbers.append(count)
             count += len(table.lengths)
         curies: dict[str, int] = {}
-        for fasta, first in zip(ordered, firsts[len(stored) :], strict=True):
-            named = range(len(fasta.table)) if fasta.namespace is not None else fasta.aliases
-            for place in named:
-                for alias in fasta.aliases_of(place):
-                    curies.setdefault(alias, first + place)
-        md5, trunc512 = (_column([getattr(table, name) for table in tables]) for name in ("md5", "trunc512"))
-        return cls(stored, ordered, firsts, md5, trunc512, curies)
+        for fasta, first in zip(ordered, first_numbers[len(stores) :], strict=True):
+            for row in range(len(fasta.index)) if fasta.namespace is not None else fasta.aliases:
+                for alias in fasta.aliases_of(row):
+                    curies.setdefault(alias, first + row)
+        md5, trunc512 = (_sort_digests([getattr(table, name) for table in tables]) for name in ("md5", "trunc512"))
+        return cls(stores, ordered, first_numbers, md5, trunc512, curies)
 
-    def find(self, text: str) -> Found | None:
+    def find(self, text: str) -> SequenceMatch | None:
         """The sequence that a client's identifier names."""
-        found = self._remembered.get(text)
-        if found is None:
+        match = self._remembered.get(text)
+        if match is None:
             identifier = parse_identifier(text)
-            found = None if identifier is None else self._find(identifier)
-            if found is not None:
+            match = None if identifier is None else self._find(identifier)
+            if match is not None:
                 if len(self._remembered) >= _MAX_REMEMBERED:
                     self._remembered.clear()
-                self._remembered[text] = found
-        return found
+                self._remembered[text] = match
+        return match
 
-    def _find(self, identifier: Identifier) -> Found | None:
+    def _find(self, identifier: Identifier) -> SequenceMatch | None:
         if identifier.curie is not None:
-            place = self._curies.get(identifier.curie)
-            if place is None:
+            number = self._curies.get(identifier.curie)
+            if number is None:
                 return None
-            identifier = Identifier(md5=self._locate(place)[2].md5)
-        column, digest = (self._md5, identifier.md5) if identifier.md5 else (self._trunc512, identifier.trunc512)
+            identifier = Identifier(md5=self._locate(number)[2].md5)
+        index, digest = (self._md5, identifier.md5) if identifier.md5 else (self._trunc512, identifier.trunc512)
         assert digest is not None
-        found = [self._locate(place) for place in column.places(digest)]
-        same = [(source, place, digests) for source, place, digests in found if digest in digests]
-        if not same:
+        candidates = [self._locate(number) for number in index.candidates(digest)]
+        copies = [(source, row, digests) for source, row, digests in candidates if digest in digests]
+        if not copies:
             return None
-        source, place, digests = same[0]
-        fastas = [(other, there) for other, there, _ in same if isinstance(other, Fasta)]
-        aliases = [alias for other, there in fastas for alias in other.aliases_of(there)]
-        length = int((source.table if isinstance(source, Fasta) else source).lengths[place])
-        return Found(
+        source, row, digests = copies[0]
+        fasta_rows = [(fasta, row) for fasta, row, _ in copies if isinstance(fasta, FastaFile)]
+        aliases = [alias for fasta, fasta_row in fasta_rows for alias in fasta.aliases_of(fasta_row)]
+        length = int((source.index if isinstance(source, FastaFile) else source).lengths[row])
+        return SequenceMatch(
             digests=digests,
             length=length,
-            is_circular=any(there in other.circular for other, there in fastas),
+            is_circular=any(fasta_row in fasta.circular for fasta, fasta_row in fasta_rows),
             aliases=tuple(dict.fromkeys(aliases)),
             source=source,
-            layout=source.table.layout(place) if isinstance(source, Fasta) else one_line(length),
+            layout=source.index.layout(row) if isinstance(source, FastaFile) else single_line(length),
             md5=digests.md5.hex(),
         )
 
-    def _locate(self, place: int) -> tuple[Fasta | Stored, int, Digests]:
-        number = bisect_right(self._firsts, place) - 1
-        within = place - self._firsts[number]
-        if number < len(self.stored):
-            stored = self.stored[number]
-            return stored, within, Digests(stored.md5[within].tobytes(), stored.trunc512[within].tobytes())
-        fasta = self.fastas[number - len(self.stored)]
-        return fasta, within, fasta.table.digests(within)
+    def _locate(self, number: int) -> tuple[FastaFile | SequenceStore, int, Digests]:
+        """The source of a sequence, its row there, and its digests."""
+        source = bisect_right(self._first_numbers, number) - 1
+        row = number - self._first_numbers[source]
+        if source < len(self.stores):
+            store = self.stores[source]
+            return store, row, Digests(store.md5[row].tobytes(), store.trunc512[row].tobytes())
+        fasta = self.fastas[source - len(self.stores)]
+        return fasta, row, fasta.index.digests(row)
 
 
-def _column(digests: "list[np.ndarray[tuple[int, int], np.dtype[np.uint8]]]") -> _Column:
-    numbers = np.concatenate([heads(rows) for rows in digests] or [np.zeros(0, np.uint64)])
-    order = np.argsort(numbers, kind="stable")
-    return _Column(numbers[order], order)
+def _sort_digests(digests: "list[np.ndarray[tuple[int, int], np.dtype[np.uint8]]]") -> _DigestIndex:
+    prefixes = np.concatenate([digest_prefixes(rows) for rows in digests] or [np.zeros(0, np.uint64)])
+    order = np.argsort(prefixes, kind="stable")
+    return _DigestIndex(prefixes[order], order)

@@ -1,4 +1,4 @@
-"""The letters of sequences that were found, for those who send them and for those who decode with them."""
+"""The letters of sequences: for answers, and for decoding CRAM records."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,20 +7,20 @@ from typing import BinaryIO
 
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, ServiceUnavailable
 from htsget_flask.sequences.library import Library
-from htsget_flask.sequences.lookup import Fasta, Found, Stored
+from htsget_flask.sequences.lookup import FastaFile, SequenceMatch, SequenceStore
 from htsget_flask.storage import Stat, StoredFile, VersionError
 
 _MD5 = re.compile(r"[0-9A-Fa-f]{32}", re.ASCII)
 
 
 class LibraryBases:
-    """The sequences of a library as those who decode records need them: by MD5, none but what is at hand."""
+    """The bases of a library's sequences by MD5, for decoders of records."""
 
     def __init__(self, library: Library) -> None:
         self._library = library
 
     def has(self, md5: str) -> bool:
-        """Whether a sequence is at hand; ServiceUnavailable where that is not known yet."""
+        """Whether a sequence is available; ServiceUnavailable where that is not known yet."""
         if not _MD5.fullmatch(md5):
             return False
         try:
@@ -30,73 +30,73 @@ class LibraryBases:
         return True
 
     def letters(self, md5: str, start: int, end: int) -> Iterator[bytes]:
-        """Letters `start` to `end` (0-based, half-open) of a sequence, upper-case, in pieces.
+        """Letters `start` to `end` (0-based, half-open) of a sequence in upper case, in buffers.
 
         Raises:
-            FileFaultError: when it is not there any more, or cannot be read.
+            FileFaultError: when it is not available any more, or cannot be read.
         """
         try:
-            found = self._library.find(md5)
-            with open_found(found) as file:
-                yield from read_found(file, found, [(min(start, found.length), min(end, found.length))])
+            match = self._library.find(md5)
+            with open_sequence(match) as file:
+                yield from read_sequence(file, match, [(min(start, match.length), min(end, match.length))])
         except (NotFound, ServiceUnavailable, VersionError) as error:
-            raise FileFaultError("a reference that was at hand is not there now", location=f"MD5 {md5}") from error
+            raise FileFaultError("a reference is not available any more", location=f"MD5 {md5}") from error
 
 
-def look_at_stored(store: Stored, found: Found, *, max_age: float = 0) -> Stat:
-    """The present version of a stored sequence's file, or the one that was present `max_age` seconds ago.
+def stat_stored_sequence(store: SequenceStore, match: SequenceMatch, *, max_age: float = 0) -> Stat:
+    """The version of a stored sequence's file, at most `max_age` seconds old.
 
     Raises:
-        FileFaultError: when there is none, when it cannot be read, and when it is not as long as the sequence.
+        FileFaultError: when the file is absent, unreadable or not as long as the sequence.
     """
-    storage, key = store.storage, store.key(found.md5)
-    with _told(found):
+    storage, key = store.storage, store.key(match.md5)
+    with _translate_errors(match):
         stat = storage.stat(key, max_age=max_age)
-        if stat.size != found.length and max_age:
-            # It may have been mended since.
+        if stat.size != match.length and max_age:
+            # It may have been repaired since.
             stat = storage.stat(key)
-    if stat.size != found.length:
-        raise FileFaultError("a sequence of the store is not whole", location=store.location(found.md5))
+    if stat.size != match.length:
+        raise FileFaultError("a sequence of the store is incomplete", location=store.location(match.md5))
     return stat
 
 
-def open_found(found: Found, *, is_fresh: bool = True) -> StoredFile:
-    """The file that the sequence is in; unless `is_fresh`, of the version that the store's storage remembers.
+def open_sequence(match: SequenceMatch, *, is_fresh: bool = True) -> StoredFile:
+    """The file that holds the sequence; unless `is_fresh`, of the version that the store's storage remembers.
 
     Raises:
         VersionError: when the file was replaced, or a FASTA file removed; reading it may raise it too.
         FileFaultError: when it cannot be read.
     """
-    source = found.source
-    if isinstance(source, Fasta):
-        with _told(found):
+    source = match.source
+    if isinstance(source, FastaFile):
+        with _translate_errors(match):
             return source.open()
-    stat = look_at_stored(source, found, max_age=0 if is_fresh else source.storage.max_age)
-    with _told(found):
-        return source.storage.open(source.key(found.md5), etag=stat.etag)
+    stat = stat_stored_sequence(source, match, max_age=0 if is_fresh else source.storage.max_age)
+    with _translate_errors(match):
+        return source.storage.open(source.key(match.md5), etag=stat.etag)
 
 
 @contextmanager
-def _told(found: Found) -> Iterator[None]:
-    location = found.source.location(found.md5)
+def _translate_errors(match: SequenceMatch) -> Iterator[None]:
+    location = match.source.location(match.md5)
     try:
         yield
     except NotFound:
-        if isinstance(found.source, Fasta):
+        if isinstance(match.source, FastaFile):
             raise VersionError from None
-        raise FileFaultError("a sequence of the store's list is not there", location=location) from None
+        raise FileFaultError("the file of a sequence in the store's list does not exist", location=location) from None
     except OSError as error:
         raise FileFaultError(f"it cannot be read: {error.strerror}", location=location) from error
 
 
-def read_found(file: BinaryIO, found: Found, parts: Sequence[tuple[int, int]]) -> Iterator[bytes]:
-    """The letters of all parts (0-based, half-open), piece by piece.
+def read_sequence(file: BinaryIO, match: SequenceMatch, parts: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+    """The letters of all parts (0-based, half-open) one after the other, in buffers.
 
     Raises:
         FileFaultError: when the file does not hold them any more.
     """
     try:
         for start, end in parts:
-            yield from found.source.letters(file, found.layout, start, end)
+            yield from match.source.read_letters(file, match.layout, start, end)
     except FormatError as error:
-        raise FileFaultError(str(error), location=found.source.location(found.md5)) from error
+        raise FileFaultError(str(error), location=match.source.location(match.md5)) from error

@@ -1,4 +1,4 @@
-"""What a client may make the service do, or remember: bounded, whatever it sends."""
+"""The work and memory that a client can cause are bounded, whatever it sends."""
 
 import difflib
 import random

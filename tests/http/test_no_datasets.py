@@ -10,13 +10,11 @@ from click.testing import CliRunner
 
 from htsget_flask.app import create_app
 from htsget_flask.cli import main
-from htsget_flask.commands.examples import example_urls
-from htsget_flask.commands.refget import ingest_fastas
+from htsget_flask.commands.serve import example_urls
 from htsget_flask.config import read_config
 from htsget_flask.services import create_services
 from tests.support.client import FlaskHttp
-from tests.support.sequences import expected
-from tests.unit.test_refget import Silent
+from tests.support.sequences import expected, run_ingest
 
 LETTERS = b"ACGTTGCA" * 100
 SEQUENCE = f"/sequence/{expected(LETTERS).md5}"
@@ -39,7 +37,7 @@ PRINTED = {"listed files": ["files/data/"], "FASTA files": [LETTERS_URL], "a sto
 
 @pytest.fixture(params=PARTS)
 def part(request: pytest.FixtureRequest) -> str:
-    """What is served."""
+    """The part of the service that is configured."""
     name: str = request.param
     return name
 
@@ -50,7 +48,7 @@ def config(part: str, tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "a.fa").write_bytes(b">a\n" + LETTERS + b"\n")
     if part == "a store":
-        list(ingest_fastas([folder / "a.fa"], folder / "store", tmp_path / "cache", Silent))
+        run_ingest(folder / "a.fa", folder / "store", tmp_path / "cache")
     path = tmp_path / "config.yaml"
     storages = {"data": {"type": "local", "root": "data"}}
     path.write_text(yaml.safe_dump({"storages": storages, "cache": {"folder": "cache"}, **PARTS[part]}))
@@ -69,11 +67,11 @@ class TestWithoutDatasetsTheRestIsServed:
         listed = json.loads(http.get("/page/datasets").body)
         assert (listed["datasets"], listed["total"]) == ([], 0)
 
-    def test_and_told_of(self, config: Path, part: str) -> None:
+    def test_and_printed_at_the_start(self, config: Path, part: str) -> None:
         printed = list(example_urls(create_services(read_config(config)), ""))
         assert printed == PRINTED.get(part, [])
 
     @pytest.mark.parametrize("command", ["check", "index"])
-    def test_and_sound(self, config: Path, command: str) -> None:
+    def test_and_commands_succeed(self, config: Path, command: str) -> None:
         result = CliRunner().invoke(main, [command, "--config", str(config)])
         assert result.exit_code == 0, result.output

@@ -1,4 +1,4 @@
-"""Reference sequences by their digests: every form of a request, and every fault in one."""
+"""Reference sequences by their digests: every form of a request, and every fault of a request."""
 
 import json
 from pathlib import Path
@@ -8,14 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from htsget_flask.commands.refget import ingest_fastas
 from htsget_flask.storage import SignedUrl
 from htsget_flask.storage.local import LocalStorage
 from tests.support.app import http_for
 from tests.support.client import FlaskHttp, Response
 from tests.support.range_cases import CASES, Case, case_id, check_case
-from tests.support.sequences import expected, fasta, some_letters, write_compressed
-from tests.unit.test_refget import Silent
+from tests.support.sequences import expected, fasta, run_ingest, some_letters, write_compressed
 
 LINEAR = some_letters("linear", 200_000)
 CIRCLE = some_letters("circle", 500, b"ACGT")
@@ -46,7 +44,7 @@ def serve(folder: Path, layout: str = "plain", **settings: Any) -> FlaskHttp:
         write_compressed(folder / "a.fa.gz", path.read_bytes())
         path = folder / "a.fa.gz"
     if layout == "store":
-        list(ingest_fastas([path], folder / "refget", folder.parent / "cache", Silent))
+        run_ingest(path, folder / "refget", folder.parent / "cache")
         settings["store"] = {"storage": "data", "prefix": "refget/"}
     refget = {"fastas": [{"storage": "data", "key": path.name, **CONFIG}], **settings}
     return http_for(folder, refget=refget, cache={"folder": str(folder.parent / "cache")})
@@ -59,11 +57,11 @@ def http(tmp_path_factory: pytest.TempPathFactory) -> FlaskHttp:
 
 @pytest.fixture(scope="module", params=LAYOUTS)
 def any_http(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FlaskHttp:
-    """Servers of the same sequences in all layouts."""
+    """Servers of the same sequences, one for each layout."""
     return serve(tmp_path_factory.mktemp("refget") / "data", request.param)
 
 
-class TestASequenceIsItsLetters:
+class TestASequenceIsServedAsItsLetters:
     @pytest.mark.parametrize("name", CONTENT)
     def test_whole(self, any_http: FlaskHttp, name: str) -> None:
         right = expected(CONTENT[name])
@@ -100,7 +98,7 @@ class TestASequenceIsItsLetters:
         assert answer.headers["content-length"] == str(end - start)
 
     @pytest.mark.parametrize(("start", "end"), [(499, 1), (400, 0), (1, 0), (300, 299)])
-    def test_over_the_end_of_a_circle(self, any_http: FlaskHttp, start: int, end: int) -> None:
+    def test_across_the_end_of_a_circular_sequence(self, any_http: FlaskHttp, start: int, end: int) -> None:
         answer = any_http.get(f"/sequence/{CIRCLE_MD5}?start={start}&end={end}")
         assert (answer.status, answer.body) == (200, CIRCLE[start:] + CIRCLE[:end])
         assert answer.headers["content-length"] == str(len(answer.body))
@@ -116,7 +114,7 @@ class TestASequenceIsItsLetters:
     def test_no_redirect(self, http: FlaskHttp, path: str) -> None:
         assert http.get(f"/sequence/{path}").status == 200
 
-    def test_all_its_names(self, http: FlaskHttp) -> None:
+    def test_all_identifiers(self, http: FlaskHttp) -> None:
         right = expected(CIRCLE)
         names = [right.md5, right.md5.upper(), f"md5:{right.md5}", right.trunc512, right.trunc512.upper()]
         names += [f"trunc512:{right.trunc512}", right.ga4gh, right.ga4gh.removeprefix("ga4gh:")]
@@ -140,7 +138,7 @@ class TestASequenceIsItsLetters:
             ).encode()
         }
 
-    def test_a_curie_may_come_to_mean_another_sequence(self, http: FlaskHttp) -> None:
+    def test_a_curie_may_name_another_sequence_later(self, http: FlaskHttp) -> None:
         answer = http.get("/sequence/insdc:L1.2", {"If-None-Match": f'"{MD5}"'})
         assert (answer.status, answer.body) == (200, TEXT)
         assert answer.headers["cache-control"] == "no-cache"
@@ -220,10 +218,10 @@ class TestRequestsAreRefusedInOrder:
         assert answer.status == 416
         assert "content-range" not in answer.headers
 
-    def test_a_linear_sequence_has_no_way_over_its_end(self, http: FlaskHttp) -> None:
+    def test_a_linear_sequence_has_no_part_across_its_end(self, http: FlaskHttp) -> None:
         assert http.get(f"/sequence/{MD5}?start=5&end=4").status == 416
 
-    def test_circles_that_are_switched_off(self, tmp_path: Path) -> None:
+    def test_circular_sequences_that_are_not_supported(self, tmp_path: Path) -> None:
         http = serve(tmp_path / "data", circular_supported=False)
         for md5 in (MD5, CIRCLE_MD5):
             assert http.get(f"/sequence/{md5}?start=20&end=4").status == 501
@@ -300,7 +298,7 @@ class TestRangesAndPreconditions:
         assert ask("insdc:L1.2", f'"{MD5}"').body == TEXT, "what a CURIE names has no version"
 
 
-class TestWhatAClientNegotiates:
+class TestMediaTypesAreNegotiated:
     V1, V2 = "text/vnd.ga4gh.refget.v1.0.0+plain", "text/vnd.ga4gh.refget.v2.0.0+plain"
 
     @pytest.mark.parametrize(
@@ -325,7 +323,7 @@ class TestWhatAClientNegotiates:
         answer = http.get(f"/sequence/{path}", {"Accept": f"text/html, {media_type}"})
         assert answer.headers["content-type"] == f"{media_type}; charset=us-ascii"
 
-    def test_service_info_is_of_both_versions(self, http: FlaskHttp) -> None:
+    def test_service_info_has_both_versions(self, http: FlaskHttp) -> None:
         info = json.loads(http.get("/sequence/service-info").body)
         assert info["type"] == {"group": "org.ga4gh", "artifact": "refget", "version": "2.0.0"}
         assert {"id", "name", "version", "organization"} <= set(info)
@@ -359,7 +357,7 @@ class TestFilesThatChange:
         assert http.get(f"/sequence/{MD5}").status == 404
         assert http.get(f"/sequence/{expected(b'TTTT').md5}").body == b"TTTT"
 
-    def test_a_removed_fasta_is_no_miss(self, tmp_path: Path) -> None:
+    def test_a_removed_fasta_is_not_a_miss(self, tmp_path: Path) -> None:
         http = serve(tmp_path / "data")
         assert http.get(f"/sequence/{MD5}?end=10").status == 200
         (tmp_path / "data" / "a.fa").unlink()
@@ -367,7 +365,7 @@ class TestFilesThatChange:
         assert (answer.status, answer.headers["retry-after"]) == (503, "5")
 
     @pytest.mark.parametrize("content", [None, b"", TEXT[:-1]])
-    def test_a_spoilt_store(self, tmp_path: Path, content: bytes | None, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_damaged_store(self, tmp_path: Path, content: bytes | None, caplog: pytest.LogCaptureFixture) -> None:
         http = serve(tmp_path / "data", "store")
         file = tmp_path / "data" / "refget" / MD5[:2] / MD5[2:4] / MD5[4:]
         file.unlink() if content is None else file.write_bytes(content)
@@ -378,7 +376,7 @@ class TestFilesThatChange:
             assert str(tmp_path) not in answer.body.decode()
         assert str(file) in caplog.text
 
-    def test_a_store_that_is_mended(self, tmp_path: Path) -> None:
+    def test_a_repaired_store(self, tmp_path: Path) -> None:
         http = serve(tmp_path / "data", "store")
         file = tmp_path / "data" / "refget" / MD5[:2] / MD5[2:4] / MD5[4:]
         for content, status in ((TEXT, 200), (TEXT[1:], 500), (TEXT, 200)):
@@ -400,8 +398,8 @@ class TestFilesThatChange:
         assert (answer.status, b"cannot be read: Input/output error" in answer.body) == (500, True)
 
 
-class TestAStoreElsewhere:
-    """A storage whose files clients can fetch themselves."""
+class TestAStoreThatClientsReach:
+    """A store in a storage whose files clients can fetch themselves."""
 
     @pytest.fixture
     def http(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FlaskHttp:
@@ -416,20 +414,20 @@ class TestAStoreElsewhere:
         return http
 
     @pytest.mark.parametrize("name", [MD5, expected(LINEAR).ga4gh, "insdc:L1.2"])
-    def test_a_whole_sequence_is_there(self, http: FlaskHttp, name: str) -> None:
+    def test_a_whole_sequence_is_redirected(self, http: FlaskHttp, name: str) -> None:
         answer = http.get(f"/sequence/{name}")
         assert (answer.status, answer.body) == (302, b"")
         assert answer.headers["location"] == f"https://s3.example/refget/{MD5[:2]}/{MD5[2:4]}/{MD5[4:]}?signed"
         assert answer.headers["cache-control"] == "no-store"
         assert "etag" not in answer.headers
 
-    def test_parts_are_here(self, http: FlaskHttp) -> None:
+    def test_parts_are_served_here(self, http: FlaskHttp) -> None:
         assert http.get(f"/sequence/{MD5}?start=5&end=70005").body == TEXT[5:70_005]
         answer = http.get(f"/sequence/{MD5}", {"Range": "bytes=5-"})
         assert (answer.status, answer.body) == (206, TEXT[5:])
         assert http.get(f"/sequence/{CIRCLE_MD5}?start=400&end=100").body == CIRCLE[400:] + CIRCLE[:100]
 
-    def test_so_is_what_has_no_body(self, http: FlaskHttp) -> None:
+    def test_answers_without_a_body_are_served_here(self, http: FlaskHttp) -> None:
         assert http.request("HEAD", f"/sequence/{MD5}").status == 200
         assert http.get(f"/sequence/{MD5}", {"If-None-Match": f'"{MD5}"'}).status == 304
         assert http.get(f"/sequence/{MD5}", {"Accept": "x/y"}).status == 406

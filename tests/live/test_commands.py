@@ -11,7 +11,7 @@ from tests.support.live.tools import tool
 
 
 def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    """What the command does without root's right to pass over the permissions of files."""
+    """Run `htsget-flask` without root's capability to ignore the permissions of files."""
     prefix = []
     if os.geteuid() == 0:
         prefix = [tool("setpriv"), "--bounding-set=-dac_override,-dac_read_search", "--"]
@@ -38,7 +38,10 @@ def test_index_builds_all_others(folder: Path) -> None:
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
     assert ended.stdout == "3 indexes built, 1 failed\n"
-    assert f"Error: {folder}/A.bam: it cannot be read: Permission denied; give the user" in ended.stderr
+    assert (
+        f"Error: {folder}/A.bam: it cannot be read: Permission denied; run this as a user that may read it"
+        in ended.stderr
+    )
     assert all((folder / name).exists() for name in ("NA00001.bam.bai", "cohort.bcf.csi", "demo.fa.fai"))
 
 
@@ -58,8 +61,8 @@ def test_check_reports_what_cannot_be_read(folder: Path) -> None:
     assert "Traceback" not in ended.stderr
     denied = "error: it cannot be read: Permission denied; give the server's user the right to read it"
     assert f"{denied} [{folder}/A.bam]" in ended.stdout
-    for name, lacking in (("closed", "listed"), ("shut", "entered")):
-        reason = f"error: cannot be {lacking}, so that nothing in it is served"
+    for name, verb in (("closed", "listed"), ("shut", "entered")):
+        reason = f"error: cannot be {verb}, so nothing in it is served"
         assert f"FAILED {folder}/{name}\n       {reason}" in ended.stdout
     assert ended.stdout.count("give the server's user the rights to list and to enter it") == 2
     assert "ok     /reads/NA00001 BAM" in ended.stdout
@@ -73,5 +76,5 @@ def test_demo_in_a_folder_that_cannot_be_written(name: str, tmp_path: Path) -> N
     ended = run("demo", tmp_path / name)
     assert ended.returncode == 1
     assert ended.stderr.startswith(f"Error: {tmp_path / name}: ")
-    assert "name a folder that can be written" in ended.stderr
+    assert "choose a folder that can be written" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -1,4 +1,4 @@
-"""Programs that read folders' pages: what rclone, wget and fsspec list and copy is what the storage holds."""
+"""Programs that read folders' pages: rclone, wget and fsspec list and copy exactly what the storage holds."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ HIDDEN = (".hidden", "trio/.snapshot/x")
 
 @pytest.fixture(scope="module")
 def content() -> dict[str, bytes]:
-    """What is served, by its keys."""
+    """The files that are served, by key."""
     return {key: b"" if key == "empty.txt" else key.encode() * 1000 for key in KEYS}
 
 
@@ -29,16 +29,16 @@ def content() -> dict[str, bytes]:
 def url(
     request: pytest.FixtureRequest, content: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """The URL of a folder's page whose files these are."""
+    """The URL of the page of a folder with these files."""
     folder = tmp_path_factory.mktemp("mirrors")
-    stored = {**content, **dict.fromkeys(HIDDEN, b"hidden")}
+    objects = {**content, **dict.fromkeys(HIDDEN, b"hidden")}
     if request.param == "s3":
         s3: S3Server = request.getfixturevalue("versitygw")
-        bucket = s3.create_bucket(stored)
+        bucket = s3.create_bucket(objects)
         with serving_bucket(s3, bucket, folder) as server:
             yield f"{server.url}/files/{STORAGE}/"
         return
-    for key, data in stored.items():
+    for key, data in objects.items():
         path = folder / "root" / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
@@ -53,7 +53,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
 
 
 def readable_by_rclone(content: dict[str, bytes]) -> dict[str, bytes]:
-    """rclone skips links of names with a question mark, even if it is encoded."""
+    """rclone skips links to names with a question mark, even if it is encoded."""
     return {key: data for key, data in content.items() if "?" not in key}
 
 

@@ -21,16 +21,16 @@ from tests.support.sequences import expected, fasta, some_letters
 pytestmark = pytest.mark.live
 
 I_MD5, NC_MD5 = "6681ac2f62509cfc220d78751b8dc524", "3332ed720ac7eaa9b3655c06f6b9e196"
-# The suite's dependencies and the client's are nothing to this project's environment.
+# The dependencies of the suite and of the client stay out of this project's environment.
 CLIENTS = ("refget-compliance==1.2.6", "refget==0.12.0")
 
 
 @pytest.fixture(scope="session")
 def clients() -> Path:
-    """The folder of programs of an environment with the clients, from PyPI; kept below build/."""
+    """The programs of an environment with the clients from PyPI; it stays below build/."""
     kept = ROOT / "build" / "refget-clients"
     kept.parent.mkdir(exist_ok=True)
-    # A variable of the network, which other tests must not see, is needed here.
+    # Needs a network variable that other tests must not see.
     environment = {**os.environ, **{name: value for name, value in _PROXIES.items() if value}}
     with kept.with_suffix(".lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -94,14 +94,14 @@ class TestTheComplianceSuite:
             "--no-web",
         ]
         ended = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60, check=True)
-        # It ends with 0 whatever comes out.
+        # It exits with 0 whatever the result.
         (report,) = json.loads((tmp_path / "out.json").read_text())
         results = {test["name"]: test["result"] for test in report["test_results"]}
         assert len(results) > 25, ended.stderr
         is_circular = json.loads(ask(suite_server, "GET", "/sequence/service-info").body)["refget"][
             "circular_supported"
         ]
-        # Each way with circular sequences has tests of its own.
+        # Other tests cover each way of answering for circular sequences.
         skipped = {True: ["circular_support_false_errors"], False: ["circular", "circular_support_true_errors"]}[
             is_circular
         ]
@@ -114,7 +114,7 @@ class TestTheComplianceSuite:
         known = json.loads((real_data("refget") / "checksums.json").read_text())
         text = {"I": "I", "VI": "VI", "NC": "NC_001422.1"}
         for name, sums in known.items():
-            with pysam.FastaFile(str(self.copied(suite_server, f"{name}.faa"))) as oracle:
+            with pysam.FastaFile(str(self.copy_of(suite_server, f"{name}.faa"))) as oracle:
                 letters = oracle.fetch(text[name]).encode()
             for identifier in (sums["md5"], sums["sha512"], sums["ga4gh"], sums["ga4gh"].removeprefix("ga4gh:")):
                 answer = ask(suite_server, "GET", f"/sequence/{identifier}", Accept="text/plain, */*;q=0.5")
@@ -136,8 +136,8 @@ class TestTheComplianceSuite:
         assert info["refget"]["identifier_types"] == ["insdc"]
         assert info["type"]["artifact"] == "refget"
 
-    def copied(self, server: Server, name: str) -> Path:
-        """One of the suite's files where an index may be written beside it."""
+    def copy_of(self, server: Server, name: str) -> Path:
+        """A copy of one of the suite's files, in a folder where an index may be written."""
         folder = server.out.parent
         if not (folder / name).exists():
             shutil.copyfile(real_data("refget") / name, folder / name)
@@ -168,7 +168,7 @@ class TestThePythonClient:
 class TestSamtoolsDecodesCramThroughIt:
     @pytest.fixture
     def cram(self, demo_folder: Path, tmp_path: Path) -> Path:
-        """Reads whose reference is told by its checksum only, in a folder where it does not lie."""
+        """Reads whose reference is named by its checksum only, in a folder without it."""
         path = tmp_path / "reads.cram"
         options = ["-C", "-T", demo_folder / "demo.fa", "--output-fmt-option", "embed_ref=0", "-o", path]
         run("samtools", "view", *options, demo_folder / "NA00001.bam", "chrM", "chr2:1-20000", cwd=tmp_path)
@@ -179,16 +179,15 @@ class TestSamtoolsDecodesCramThroughIt:
         run("samtools", "reheader", "-i", tmp_path / "header", path, cwd=tmp_path)
         return path
 
-    def decode(self, cram: Path, cwd: Path, **places: object) -> "subprocess.CompletedProcess[bytes]":
-        variables = {
+    def decode(self, cram: Path, cwd: Path, **variables: object) -> "subprocess.CompletedProcess[bytes]":
+        environment = {
+            **os.environ,
             "REF_PATH": os.devnull,
             "REF_CACHE": os.devnull,
-            **{name: str(value) for name, value in places.items()},
+            **{name: str(value) for name, value in variables.items()},
         }
         command = [tool("samtools"), "view", str(cram)]
-        return subprocess.run(
-            command, cwd=cwd, env={**os.environ, **variables}, capture_output=True, timeout=60, check=False
-        )
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, timeout=60, check=False)
 
     def right(self, demo_folder: Path, cwd: Path) -> set[str]:
         regions = ("chrM", "chr2:1-20000")
@@ -207,7 +206,7 @@ class TestSamtoolsDecodesCramThroughIt:
         assert found.returncode == 0, found.stderr
         assert same_reads(found.stdout.decode().splitlines(), self.right(demo_folder, tmp_path))
 
-    def test_check_says_whether_references_are_at_hand(self, demo_folder: Path, cram: Path, tmp_path: Path) -> None:
+    def test_check_says_whether_references_are_available(self, demo_folder: Path, cram: Path, tmp_path: Path) -> None:
         folder = tmp_path / "served"
         folder.mkdir()
         shutil.copyfile(cram, folder / "reads.cram")
@@ -215,8 +214,8 @@ class TestSamtoolsDecodesCramThroughIt:
         run("htsget-flask", "index", folder, cwd=tmp_path)
         printed = run("htsget-flask", "check", folder, cwd=tmp_path)
         assert "embedded.cram.crai, references: 3 embedded or not needed)" in printed
-        assert "reads.cram.crai, references: 2 not at hand)" in printed
-        assert "warning: references that it does not embed and that /sequence does not have: chr2, chrM" in printed
+        assert "reads.cram.crai, references: 2 not available)" in printed
+        assert "warning: references that are neither embedded nor available at /sequence: chr2, chrM" in printed
         for name in ("demo.fa", "demo.fa.fai"):
             shutil.copyfile(demo_folder / name, folder / name)
         printed = run("htsget-flask", "check", folder, cwd=tmp_path)
@@ -225,7 +224,7 @@ class TestSamtoolsDecodesCramThroughIt:
 
 
 def same_reads(found: list[str], right: set[str]) -> bool:
-    """Whether these are the reads, apart from the tags that CRAM makes anew."""
+    """Whether these are the reads, apart from the tags that CRAM generates."""
 
     def core(line: str) -> str:
         return "\t".join(line.split("\t")[:11])
@@ -238,7 +237,7 @@ LONG = some_letters("long", 3_000_000, b"ACGTacgt")
 
 @pytest.fixture(scope="module")
 def long_fasta(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A FASTA file with one sequence that no answer has in one piece."""
+    """A FASTA file with one sequence that is always streamed in several buffers."""
     path = tmp_path_factory.mktemp("long") / "long.fa"
     path.write_bytes(fasta({"long": LONG}, width=70))
     return path
@@ -282,7 +281,7 @@ class TestLongSequencesAreStreamed:
         assert long_server.log() == ""
 
 
-class TestTheStartTellsOfFaults:
+class TestTheStartReportsFaults:
     def test_and_serves_the_rest(self, demo_folder: Path, tmp_path: Path) -> None:
         folder = tmp_path / "served"
         folder.mkdir()
@@ -296,4 +295,4 @@ class TestTheStartTellsOfFaults:
             assert ask(server, "GET", f"/sequence/{md5}").status == 200
             log = server.log()
         assert f"{folder}/broken.fa: this is not a FASTA file" in log
-        assert f"{folder}/demo.fa: its .fai is of another file" in log
+        assert f"{folder}/demo.fa: its .fai belongs to another file" in log

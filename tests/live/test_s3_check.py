@@ -1,4 +1,4 @@
-"""What `htsget-flask check` tells of buckets and of files in them, with real S3 servers."""
+"""`htsget-flask check` on buckets and the files in them, with real S3 servers."""
 
 import json
 import re
@@ -61,7 +61,7 @@ def report_of(content: Any) -> BucketReport:
     return report
 
 
-def told(report: BucketReport) -> str:
+def messages(report: BucketReport) -> str:
     return "\n".join(f"{finding.severity}: {finding.message}" for finding in report.findings)
 
 
@@ -79,7 +79,7 @@ def put_files(server: S3Server, bucket: str, folder: Path, *names: str) -> None:
 
 
 @pytest.mark.usefixtures("environment")
-class TestFilesInABucketAreCheckedAsOthersAre:
+class TestFilesInABucketAreChecked:
     def test_records_are_compared(
         self, s3_server: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -87,7 +87,7 @@ class TestFilesInABucketAreCheckedAsOthersAre:
         put_files(s3_server, bucket, tmp_path / "files", "bam_straddling", "cram_multi_slice", "vcf_mid_line_blocks")
         (tmp_path / "empty").mkdir()
         monkeypatch.chdir(tmp_path / "empty")
-        # Whether clients may have URLs or not: pysam has one.
+        # pysam gets a presigned URL whether or not clients do.
         proxy = s3_server.kind is RCLONE
         result = run(tmp_path, settings(s3_server, bucket, proxy=proxy), "--deep")
         assert result.exit_code == 0, result.output
@@ -96,7 +96,7 @@ class TestFilesInABucketAreCheckedAsOthersAre:
         assert not list(Path.cwd().iterdir())
 
     @only_versitygw
-    def test_what_is_missing_or_wrong_is_told(self, s3_server: S3Server, bucket: str, tmp_path: Path) -> None:
+    def test_faults_are_reported(self, s3_server: S3Server, bucket: str, tmp_path: Path) -> None:
         path = GOOD["bam_straddling"](tmp_path)
         s3_server.put(bucket, "data/unindexed.bam", path)
         result = run(tmp_path, settings(s3_server, bucket))
@@ -142,7 +142,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class OtherClock:
-    """The server's answer, but for its clock, which is so many seconds ahead."""
+    """The server's answer with a clock that is `seconds` fast."""
 
     seconds: float
 
@@ -150,8 +150,8 @@ class OtherClock:
         reply = exchange.pass_on()
         date = formatdate(time.time() + self.seconds, usegmt=True).encode()
         exchange.send(re.sub(rb"(?im)^Date: [^\r]*", b"Date: " + date, reply.head))
-        for piece in reply.body:
-            exchange.send(piece)
+        for buffer in reply.body:
+            exchange.send(buffer)
         return reply.stays_open
 
 
@@ -161,14 +161,14 @@ def proxied(s3_server: S3Server) -> Iterator[FaultyProxy]:
         yield proxy
 
 
-class TestABucketThatCannotBeReadIsToldWithItsMending:
+class TestABucketThatCannotBeReadIsReportedWithTheRemedy:
     @pytest.mark.usefixtures("environment")
     def test_one_that_does_not_exist(self, s3_server: S3Server, tmp_path: Path) -> None:
         result = run(tmp_path, settings(s3_server, "no-such-bucket"))
         assert result.exit_code == 1
         assert "FAILED s3://no-such-bucket/data/ storage cohort\n" in result.output
         assert "does not exist" in result.output and "correct `bucket`" in result.output
-        assert "its files were not looked at" in result.output
+        assert "its files were not checked" in result.output
 
     @pytest.mark.parametrize(
         "credentials", [Credentials(OWNER.access_key, "another-secret"), Credentials("unknown-access-key", "a-secret")]
@@ -179,35 +179,35 @@ class TestABucketThatCannotBeReadIsToldWithItsMending:
         set_environment(monkeypatch, s3_server, credentials)
         report = report_of(settings(s3_server, bucket))
         assert not report.can_be_served
-        assert "correct the credentials" in told(report) and credentials.secret_key not in told(report)
+        assert "correct the credentials" in messages(report) and credentials.secret_key not in messages(report)
 
     @only_versitygw
     def test_no_credentials(self, s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-test-1")
         report = report_of(settings(s3_server, bucket))
-        assert "set `anonymous: true`" in told(report) and not report.can_be_served
+        assert "set `anonymous: true`" in messages(report) and not report.can_be_served
 
     @only_versitygw
     @pytest.mark.usefixtures("environment")
     def test_one_that_cannot_be_reached(self, s3_server: S3Server, bucket: str) -> None:
         report = report_of(settings(s3_server, bucket, endpoint_url=f"http://127.0.0.1:{free_port()}"))
-        assert "`endpoint_url`" in told(report) and not report.can_be_served
+        assert "`endpoint_url`" in messages(report) and not report.can_be_served
 
     @only_versitygw
     def test_one_that_may_not_be_listed(
         self, s3_server: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         set_environment(monkeypatch, s3_server, STRANGER)
-        assert "allow s3:GetObject" in told(report_of(settings(s3_server, bucket, READ_ONLY)))
+        assert "allow s3:GetObject" in messages(report_of(settings(s3_server, bucket, READ_ONLY)))
         resource = f"arn:aws:s3:::{bucket}/*"
         allowed = {"Effect": "Allow", "Principal": {"AWS": [STRANGER.access_key]}, "Action": "s3:GetObject"}
         policy = {"Version": "2012-10-17", "Statement": [{**allowed, "Resource": resource}]}
         s3_server.owner.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
         report = report_of(settings(s3_server, bucket, READ_ONLY))
         assert report.can_be_served
-        assert "warning: may not be listed" in told(report)
-        # What cannot be found cannot be called sound.
-        assert "its files were not looked at" in run(tmp_path, settings(s3_server, bucket)).output
+        assert "warning: may not be listed" in messages(report)
+        # Files that cannot be listed cannot be reported as sound.
+        assert "its files were not checked" in run(tmp_path, settings(s3_server, bucket)).output
 
     @only_versitygw
     @pytest.mark.usefixtures("environment")
@@ -215,28 +215,30 @@ class TestABucketThatCannotBeReadIsToldWithItsMending:
         content = settings(s3_server, bucket, endpoint_url=proxied.url)
         proxied.rules = [always(InArchive("a.bam"))]
         report = report_of(content)
-        # It says nothing of the bucket.
-        assert report.can_be_served and "warning: the object that was looked at is in the archive" in told(report)
-        assert "restore-object" in told(report) and "correct `region`" not in told(report)
+        # This says nothing about the bucket.
+        assert report.can_be_served and "warning: the object that was checked is in the archive" in messages(report)
+        assert "restore-object" in messages(report) and "correct `region`" not in messages(report)
         assert "FAILED /reads/a BAM" in run(tmp_path, content).output
         s3_server.put(bucket, "data/b.bam", b"some bytes")
-        assert "archive" not in told(report_of(content))
-        # That a list and a HEAD do not tell of.
+        assert "archive" not in messages(report_of(content))
+        # Neither a listing nor a HEAD shows this.
         proxied.rules = [always(INVALID_OBJECT_STATE, when=lambda request: "X-Amz-Signature=" in request.target)]
         report = report_of(content)
-        assert "InvalidObjectState; restore it" in told(report) and "correct `region`" not in told(report)
+        assert "InvalidObjectState; restore it" in messages(report) and "correct `region`" not in messages(report)
 
     @only_versitygw
     @pytest.mark.usefixtures("environment")
     def test_urls_that_clients_cannot_use(self, s3_server: S3Server, bucket: str) -> None:
         report = report_of(settings(s3_server, bucket, region="us-west-2"))
-        assert "presigned URLs are answered with status 400" in told(report) and "correct `region`" in told(report)
+        assert "presigned URLs are answered with status 400" in messages(report) and "correct `region`" in messages(
+            report
+        )
         assert not report.can_be_served
         assert report_of(settings(s3_server, bucket, region="us-west-2", proxy=True)).can_be_served
 
 
 @pytest.mark.usefixtures("environment")
-class TestCorsRulesAreTriedAndToldWhereTheyDoNotDo:
+class TestCorsRulesAreTriedAndReportedIfTheyDoNotSuffice:
     @only_versitygw
     @pytest.mark.parametrize(
         "more",
@@ -248,11 +250,13 @@ class TestCorsRulesAreTriedAndToldWhereTheyDoNotDo:
         ],
         ids=["all origins", "some origins", "redirects of files", "redirects of sequences"],
     )
-    def test_what_is_told_is_sufficient(self, s3_server: S3Server, bucket: str, more: Mapping[str, object]) -> None:
+    def test_the_reported_rules_are_sufficient(
+        self, s3_server: S3Server, bucket: str, more: Mapping[str, object]
+    ) -> None:
         content = settings(s3_server, bucket, more)
         report = report_of(content)
         assert report.can_be_served and report.cors_rules is not None
-        assert "(preflight for GET and HEAD)" in told(report)
+        assert "(preflight for GET and HEAD)" in messages(report)
         rules = json.loads(report.cors_rules)
         is_redirected = "files" in more or "refget" in more
         assert ("null" in rules["CORSRules"][0]["AllowedOrigins"]) == is_redirected
@@ -269,9 +273,9 @@ class TestCorsRulesAreTriedAndToldWhereTheyDoNotDo:
             s3_server.owner.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})
             assert report_of(content).cors_rules == report.cors_rules, name
 
-    def test_where_the_server_knows_none(self, s3_server: S3Server, bucket: str) -> None:
+    def test_a_server_without_cors_rules(self, s3_server: S3Server, bucket: str) -> None:
         report = report_of(settings(s3_server, bucket))
-        assert "web pages such as igv.js cannot read" in told(report) and "set `proxy: true`" in told(report)
+        assert "web pages such as igv.js cannot read" in messages(report) and "set `proxy: true`" in messages(report)
 
     def test_they_do_not_matter_to_a_proxy(self, s3_server: S3Server, bucket: str) -> None:
         assert not report_of(settings(s3_server, bucket, proxy=True)).findings
@@ -280,36 +284,36 @@ class TestCorsRulesAreTriedAndToldWhereTheyDoNotDo:
     def test_they_need_no_object(self, s3_server: S3Server) -> None:
         bucket = s3_server.create_bucket()
         report = report_of(settings(s3_server, bucket))
-        assert report.cors_rules is not None and "holds no objects" in told(report)
+        assert report.cors_rules is not None and "holds no objects" in messages(report)
         s3_server.owner.put_bucket_cors(Bucket=bucket, CORSConfiguration=json.loads(report.cors_rules))
         assert report_of(settings(s3_server, bucket)).cors_rules is None
 
 
 @only_versitygw
 @pytest.mark.usefixtures("environment")
-class TestWhatWillGoWrongLaterIsTold:
+class TestFutureFaultsAreReported:
     @pytest.mark.parametrize(("seconds", "severity"), [(-300, "warning"), (1200, "error")])
     def test_clocks_that_differ(
         self, s3_server: S3Server, bucket: str, proxied: FaultyProxy, seconds: float, severity: str
     ) -> None:
         proxied.rules = [always(OtherClock(seconds))]
         report = report_of(settings(s3_server, bucket, endpoint_url=proxied.url))
-        assert f"{severity}: its clock is 0:" in told(report)
-        assert ("ahead of" if seconds > 0 else "behind") in told(report)
+        assert f"{severity}: its clock is 0:" in messages(report)
+        assert ("fast" if seconds > 0 else "slow") in messages(report)
 
-    def test_credentials_that_end(self, s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert "credentials" not in told(report_of(settings(s3_server, bucket)))
+    def test_credentials_that_expire(self, s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert "credentials" not in messages(report_of(settings(s3_server, bucket)))
         ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
         monkeypatch.setenv("AWS_CREDENTIAL_EXPIRATION", ends)
-        assert "warning: the credentials end in 0:59:" in told(report_of(settings(s3_server, bucket)))
-        assert "credentials" not in told(report_of(settings(s3_server, bucket, expires=1800)))
+        assert "warning: the credentials expire in 0:59:" in messages(report_of(settings(s3_server, bucket)))
+        assert "credentials" not in messages(report_of(settings(s3_server, bucket, expires=1800)))
 
-    def test_credentials_that_do_not_tell_when(
+    def test_temporary_credentials_with_an_unknown_end(
         self, s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("AWS_SESSION_TOKEN", "a-token")
         report = report_of(settings(s3_server, bucket))
-        assert "do not tell when they end" in told(report) and "a-token" not in told(report)
+        assert "temporary with an unknown end" in messages(report) and "a-token" not in messages(report)
 
     def test_versions(self, s3_server: S3Server) -> None:
         bucket = s3_server.create_bucket({"data/a.bam": b"x"}, versions=True)

@@ -1,29 +1,21 @@
-"""Reference sequences of a bucket: from a store, and from FASTA files as people have them."""
+"""Reference sequences in a bucket: from a store, and from FASTA files of any layout."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 
 import pytest
 
-from htsget_flask.commands.check.references import check_sequences
-from htsget_flask.commands.refget import ingest_fastas
+from htsget_flask.commands.check.references import check_sources
 from htsget_flask.config import Config
 from htsget_flask.services import create_services
 from tests.support.faulty import FaultyProxy, faulty_proxy
 from tests.support.live.buckets import STORAGE, BucketHttp, application, is_elsewhere, kind, settings
 from tests.support.s3 import S3Server
-from tests.support.sequences import Expected, expected, fasta, some_letters, write_compressed
+from tests.support.sequences import Expected, expected, fasta, run_ingest, some_letters, write_compressed
 
 pytestmark = pytest.mark.live
 
 LETTERS = {"one": some_letters("one", 700_001), "two": some_letters("two", 40)}
 ONE: Expected = expected(LETTERS["one"])
-
-
-@contextmanager
-def no_progress(label: str, length: int) -> Iterator[Callable[[int], None]]:
-    """Shows nothing."""
-    yield lambda _: None
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +25,7 @@ def bucket(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> str
     path = folder / "plain.fa"
     path.write_bytes(fasta(LETTERS))
     write_compressed(folder / "compressed.fa.gz", fasta(LETTERS))
-    list(ingest_fastas([path], folder / "refget", tmp_path_factory.mktemp("cache"), no_progress))
+    run_ingest(path, folder / "refget", tmp_path_factory.mktemp("cache"))
     bucket = s3_server.create_bucket()
     s3_server.put_folder(bucket, folder)
     return bucket
@@ -49,8 +41,8 @@ STORE = {"store": {"storage": STORAGE, "prefix": "refget/"}}
 FILES = {"plain": "plain.fa", "compressed": "compressed.fa.gz"}
 
 
-def parts_are_right(http: BucketHttp) -> None:
-    """Ask for parts at the start, the end and between."""
+def check_parts(http: BucketHttp) -> None:
+    """Fetch parts at the start, at the end and between, and compare them."""
     path = f"/sequence/{ONE.md5}"
     for start, end in ((0, 10), (123_456, 123_999), (100_000, 400_000), (700_000, 700_001)):
         answer = http.get(f"{path}?start={start}&end={end}")
@@ -68,18 +60,18 @@ class TestAStore:
         whole = http.get(answer.headers["location"])
         assert (whole.status, whole.body) == (200, ONE.letters)
 
-    def test_parts_take_as_much_as_they_are(self, s3_server: S3Server, bucket: str, proxy: FaultyProxy) -> None:
+    def test_parts_are_fetched_alone(self, s3_server: S3Server, bucket: str, proxy: FaultyProxy) -> None:
         http = application(s3_server, bucket, endpoint=proxy.url, refget=STORE)
-        parts_are_right(http)
+        check_parts(http)
         proxy.clear()
         answer = http.get(f"/sequence/{ONE.md5}?start=200000&end=201000")
         assert (answer.status, answer.body) == (200, ONE.letters[200_000:201_000])
-        fetched = [request for request in proxy.requests if kind(request) == f"GET {ONE.md5[4:]}"]
-        assert len(fetched) == 1
-        first, last = map(int, fetched[0].headers["range"].removeprefix("bytes=").split("-"))
+        requests = [request for request in proxy.requests if kind(request) == f"GET {ONE.md5[4:]}"]
+        assert len(requests) == 1
+        first, last = map(int, requests[0].headers["range"].removeprefix("bytes=").split("-"))
         assert last - first < 100_000
 
-    def test_of_parts_only_the_first_one_looks_at_the_object(
+    def test_only_the_first_part_needs_a_head_request(
         self, s3_server: S3Server, bucket: str, proxy: FaultyProxy
     ) -> None:
         http = application(s3_server, bucket, endpoint=proxy.url, refget=STORE)
@@ -91,7 +83,7 @@ class TestAStore:
             assert [kind(request) for request in proxy.requests] == [f"GET {ONE.md5[4:]}"] * requests
 
     @pytest.mark.parametrize("through_here", [False, True], ids=["presigned", "proxied"])
-    def test_an_object_that_is_not_whole_is_a_fault_until_it_is_mended(
+    def test_an_incomplete_object_is_a_fault_until_it_is_repaired(
         self, s3_server: S3Server, bucket: str, through_here: bool
     ) -> None:
         key = f"refget/{ONE.md5[:2]}/{ONE.md5[2:4]}/{ONE.md5[4:]}"
@@ -102,14 +94,14 @@ class TestAStore:
             for method, query in (("GET", ""), ("HEAD", ""), ("GET", "?start=5&end=10")):
                 answer = http.request(method, path + query)
                 assert answer.status == 500
-                assert method == "HEAD" or b"a sequence of the store is not whole" in answer.body
+                assert method == "HEAD" or b"a sequence of the store is incomplete" in answer.body
         finally:
             s3_server.put(bucket, key, ONE.letters)
         assert http.get(f"{path}?start=5&end=10").body == ONE.letters[5:10]
         assert http.request("HEAD", path).status == 200
         assert http.get(path).status == (200 if through_here else 302)
 
-    def test_an_object_that_was_put_anew_is_looked_at_again(self, s3_server: S3Server, bucket: str) -> None:
+    def test_a_replaced_object_is_checked_again(self, s3_server: S3Server, bucket: str) -> None:
         http = application(s3_server, bucket, refget=STORE)
         two = expected(LETTERS["two"])
         key = f"refget/{two.md5[:2]}/{two.md5[2:4]}/{two.md5[4:]}"
@@ -121,14 +113,14 @@ class TestAStore:
             s3_server.put(bucket, key, two.letters)
         assert (answer.status, answer.body) == (200, two.letters[::-1][5:10])
 
-    def test_all_of_it_comes_through_a_proxying_server(self, s3_server: S3Server, bucket: str) -> None:
+    def test_everything_comes_through_a_proxying_server(self, s3_server: S3Server, bucket: str) -> None:
         http = application(s3_server, bucket, storage={"proxy": True}, refget=STORE)
         answer = http.get(f"/sequence/{ONE.md5}")
         assert (answer.status, answer.body) == (200, ONE.letters)
-        parts_are_right(http)
+        check_parts(http)
 
 
-class TestCheckLooksAtAStore:
+class TestCheckOfAStore:
     def test_by_one_list(
         self, s3_server: S3Server, bucket: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -136,18 +128,18 @@ class TestCheckLooksAtAStore:
             monkeypatch.setenv(name, value)
         services = create_services(Config.model_validate(settings(proxy.url, bucket, refget=STORE)))
         proxy.clear()
-        _, (known,) = check_sequences(services)
-        assert known == (f"s3://{bucket}/refget/", 2, [], False, False)
+        (report,) = check_sources(services.sequences)
+        assert report == (f"s3://{bucket}/refget/", 2, [], False, False)
         assert sorted(map(kind, proxy.requests)) == ["GET refget.tsv", "HEAD refget.tsv", "LIST"]
         two = expected(LETTERS["two"])
         key = f"refget/{two.md5[:2]}/{two.md5[2:4]}/{two.md5[4:]}"
         try:
             s3_server.put(bucket, key, b"A")
-            _, (known,) = check_sequences(services)
+            (report,) = check_sources(services.sequences)
         finally:
             s3_server.put(bucket, key, two.letters)
-        assert known.is_broken
-        assert known.faults == [f"sequences of its list are not there, or not whole: {two.md5}"]
+        assert report.is_broken
+        assert report.faults == [f"sequences of its list are missing or incomplete: {two.md5}"]
 
 
 class TestAFastaFile:
@@ -157,5 +149,5 @@ class TestAFastaFile:
         http = application(s3_server, bucket, refget={"fastas": fastas})
         answer = http.get(f"/sequence/{ONE.ga4gh}")
         assert (answer.status, answer.body) == (200, ONE.letters)
-        parts_are_right(http)
+        check_parts(http)
         assert http.get(f"/sequence/{'0' * 32}").status == 404

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture(scope="module")
 def named(serve: Serve, demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Server:
-    """A server whose ids need quoting, in a shell and in a URL."""
+    """A server with ids that need quoting, in a shell and in a URL."""
     folder = tmp_path_factory.mktemp("named") / "a $HOME `of` \"data\" 'here'"
     (folder / "sub folder").mkdir(parents=True)
     for name in ("NA00001.bam", "NA00001.bam.bai", "cohort.bcf", "cohort.bcf.csi"):
@@ -39,10 +39,10 @@ def named(serve: Serve, demo_folder: Path, tmp_path_factory: pytest.TempPathFact
     return serve(folder)
 
 
-class TestWhatServePrintsWorks:
+class TestTheOutputOfServeWorks:
     @pytest.fixture(params=["demo_server", "odd_server", "named"])
     def server(self, request: pytest.FixtureRequest) -> Server:
-        """A server of some kind of files."""
+        """A server of one kind of files."""
         server: Server = request.getfixturevalue(request.param)
         return server
 
@@ -65,13 +65,13 @@ class TestWhatServePrintsWorks:
             assert any(not record.startswith(b"#") for record in shell.stdout.splitlines()), line
             assert run(name, *arguments, cwd=tmp_path)
 
-    def test_the_address_stands_first(self, server: Server) -> None:
+    def test_the_address_comes_first(self, server: Server) -> None:
         first = server.printed()[0]
         assert first.startswith("htsget_flask ")
         assert first.endswith(f" {server.url}/")
 
     @pytest.mark.parametrize("listing", [False, True])
-    def test_without_datasets_it_is_what_there_is(self, demo_folder: Path, tmp_path: Path, listing: bool) -> None:
+    def test_without_datasets_it_has_other_examples(self, demo_folder: Path, tmp_path: Path, listing: bool) -> None:
         storages = {"data": {"type": "local", "root": str(demo_folder)}}
         path = tmp_path / "config.yaml"
         path.write_text(json.dumps({"storages": storages, "files": {"storages": ["data"], "listing": listing}}))
@@ -96,16 +96,16 @@ class TestWhatServePrintsWorks:
         (line,) = warnings
         assert line.startswith(f"warning: auth.issuers[0].jwks: {jwks} is not https")
 
-    def test_nothing_is_complained_about(self, server: Server) -> None:
+    def test_the_log_has_no_traceback(self, server: Server) -> None:
         assert "Traceback" not in server.log()
 
 
-class TestFilesThatCannotBeServedDisturbNoOther:
-    """Their names come first in the folder, so that they are looked at first."""
+class TestFilesThatCannotBeServedDoNotAffectOthers:
+    """Their names come first in the folder, so they are opened first."""
 
     @pytest.fixture
     def folder(self, demo_folder: Path, tmp_path: Path) -> Path:
-        """A folder with one good file, for others to be put beside it."""
+        """A folder with one good file, to which others are added."""
         folder = tmp_path / "served"
         folder.mkdir()
         for suffix in ("", ".bai"):
@@ -120,12 +120,12 @@ class TestFilesThatCannotBeServedDisturbNoOther:
             printed = [line.strip() for line in server.printed() if line.strip().startswith("http")]
             assert [ask(server, "GET", url).status for url in printed] == [200, 200, 200]
 
-    def test_a_name_that_is_no_text(self, folder: Path, tmp_path: Path) -> None:
+    def test_a_name_that_is_not_text(self, folder: Path, tmp_path: Path) -> None:
         (folder / os.fsdecode(b"\xff.bam")).write_bytes((folder / "good.bam").read_bytes())
         (folder / os.fsdecode(b"a\xff.bam")).write_bytes((folder / "good.bam").read_bytes())
         self.check(folder, tmp_path)
 
-    def test_files_that_are_none(self, folder: Path, tmp_path: Path) -> None:
+    def test_files_of_other_types(self, folder: Path, tmp_path: Path) -> None:
         (folder / "a.bam").write_bytes(b"text")
         (folder / "b.bam").write_bytes(b"")
         (folder / "c.bam").symlink_to("nowhere.bam")
@@ -139,13 +139,13 @@ class TestFilesThatCannotBeServedDisturbNoOther:
 
 
 def bodies(server: Server, target: str) -> list[bytes]:
-    """What is behind the URLs of a ticket."""
+    """The data blocks of a ticket."""
     ticket = server.http.get(target)
     assert ticket.status == 200, ticket
     return fetch_blocks(server.http, json.loads(ticket.body))
 
 
-class TestACacheFolderIsAConvenience:
+class TestACacheFolderIsOptional:
     def test_many_clients_fill_it_at_once(self, odd_server: Server, odd_files: dict[str, Path], tmp_path: Path) -> None:
         targets = [f"/reads/normal?referenceName={name}" for name in ("chr1", "chr2", "chr3", "chrM")]
         targets += [f"/variants/normal?format={form}&referenceName=chr1&start=1" for form in ("VCF", "BCF")]
@@ -156,7 +156,7 @@ class TestACacheFolderIsAConvenience:
             serving(folder, folder=tmp_path, environment={"XDG_CACHE_HOME": str(tmp_path / "cache")}) as server,
             ThreadPoolExecutor(len(targets) * 4) as pool,
         ):
-            # The index of the example that was printed is there already.
+            # The index of the printed example is in it already.
             shutil.rmtree(tmp_path / "cache")
             answers = list(pool.map(lambda target: bodies(server, target), targets * 4))
             assert (tmp_path / "cache").is_dir()
@@ -172,7 +172,7 @@ class TestACacheFolderIsAConvenience:
             assert "cache folder" in server.log()
 
 
-class TestAServerListensWhereItIsTold:
+class TestAServerListensWhereConfigured:
     def test_on_all_addresses(self, serve: Serve, demo_folder: Path) -> None:
         server = serve(demo_folder, bind="0.0.0.0")
         assert server.printed()[0].endswith(f" http://127.0.0.1:{server.port}/")
@@ -197,7 +197,7 @@ class TestAServerListensWhereItIsTold:
             assert url.startswith(f"http://[::1]:{server.port}/")
             assert ask(server, "HEAD", url).status == 200
 
-    def test_by_default_for_this_machine_alone(self, demo_server: Server, tmp_path: Path) -> None:
+    def test_by_default_for_this_machine_only(self, demo_server: Server, tmp_path: Path) -> None:
         """As curl and htslib resolve names, and as browsers do after DNS was rebound to the loopback address."""
         evil = ("--resolve", f"evil.example:{demo_server.port}:127.0.0.1", f"http://evil.example:{demo_server.port}")
         silent = ("--silent", "--write-out", "%{http_code}", "--output", "/dev/null")
@@ -222,7 +222,7 @@ class TestAServerListensWhereItIsTold:
 
 
 def refuse(*arguments: object, cwd: Path) -> str:
-    """What `serve` complains of, which has to end by itself and without a success."""
+    """The error output of `serve`, which has to end by itself and fail."""
     command = [tool("htsget-flask"), "serve", *map(str, arguments)]
     ended = subprocess.run(command, cwd=cwd, capture_output=True, stdin=subprocess.DEVNULL, timeout=30, check=False)
     assert ended.returncode != 0
@@ -269,7 +269,7 @@ cache: {max_bytes: many}
         path.write_text("storages: {here: {type: local, root: .}}\ndatasets: [{prefix: '', storage: elsewhere}]\n")
         assert f"{path}: datasets[0].storage" in refuse("--config", path, cwd=tmp_path)
 
-    def test_with_an_origin_that_is_none(self, demo_folder: Path, tmp_path: Path) -> None:
+    def test_with_an_invalid_origin(self, demo_folder: Path, tmp_path: Path) -> None:
         complaint = refuse(demo_folder, "--origin", "igv.org", "--origin", "http://x.org/", cwd=tmp_path)
         assert "Invalid value for '--origin': 'igv.org' must be" in complaint
         assert "'http://x.org/' must be" in complaint
@@ -279,12 +279,12 @@ cache: {max_bytes: many}
         path = write_config(tmp_path / "config.yaml", demo_folder)
         assert "cors.origins" in refuse("--config", path, "--origin", "https://igv.org", cwd=tmp_path)
 
-    def test_that_is_no_yaml(self, tmp_path: Path) -> None:
+    def test_that_is_not_yaml(self, tmp_path: Path) -> None:
         path = tmp_path / "config.yaml"
         path.write_text("a: [", encoding="utf-8")
         assert f"{path}: not valid YAML" in refuse("--config", path, cwd=tmp_path)
 
-    def test_that_is_not_there(self, tmp_path: Path) -> None:
+    def test_that_does_not_exist(self, tmp_path: Path) -> None:
         assert "nowhere.yaml" in refuse("--config", tmp_path / "nowhere.yaml", cwd=tmp_path)
         assert "--config" in refuse(cwd=tmp_path)
 
@@ -349,7 +349,7 @@ GUNICORN = (sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.conf.py", "
 def gunicorn(
     request: pytest.FixtureRequest, demo_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """gunicorn with the settings of `config/`, and HTSGET_FLASK_CONFIG naming a folder or a file."""
+    """gunicorn with the settings of `config/`; HTSGET_FLASK_CONFIG names a folder or a file."""
     folder, port = tmp_path_factory.mktemp("gunicorn"), free_port()
     config = demo_folder if request.param == "folder" else write_config(folder / "config.yaml", demo_folder)
     command = [*GUNICORN, "--bind", f"127.0.0.1:{port}"]
@@ -359,11 +359,11 @@ def gunicorn(
         yield server
 
 
-class TestNoFileDecidesWhenTheServiceStarts:
+class TestNoFileDelaysTheStart:
     def test_it_answers_while_a_file_is_opened(self, demo_folder: Path, tmp_path: Path) -> None:
         storage = {"type": "local", "root": str(demo_folder)}
         with socket.create_server(("127.0.0.1", 0)) as silent:
-            # Connections are accepted by the system, and nothing ever answers.
+            # The system accepts connections, and nothing ever answers.
             endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
             bucket = {"type": "s3", "bucket": "slow-bucket", "endpoint_url": endpoint, "region": "x", "anonymous": True}
             datasets = [{"prefix": "slow/", "storage": "bucket"}, {"prefix": "", "storage": "here"}]
@@ -379,7 +379,7 @@ class TestNoFileDecidesWhenTheServiceStarts:
 
 class TestTheConfigurationIsReadOnce:
     @pytest.mark.parametrize("kind", ["gunicorn", "serve"])
-    def test_with_an_error_in_it_the_service_goes_on(self, demo_folder: Path, tmp_path: Path, kind: str) -> None:
+    def test_an_error_in_it_does_not_stop_the_service(self, demo_folder: Path, tmp_path: Path, kind: str) -> None:
         config, port = write_config(tmp_path / "config.yaml", demo_folder), free_port()
         serve = [tool("htsget-flask"), "serve", "--config", config, "--port", port, "--workers", 2]
         command = serve if kind == "serve" else [*GUNICORN, "--bind", f"127.0.0.1:{port}"]
@@ -404,7 +404,7 @@ class TestGunicornServesTheWsgiFile:
         is_equal = fetch(gunicorn.http, "/reads/NA00001") == (demo_folder / "NA00001.bam").read_bytes()
         assert is_equal
 
-    def test_no_forwarded_header_is_believed(self, gunicorn: Server) -> None:
+    def test_forwarded_headers_are_ignored(self, gunicorn: Server) -> None:
         fields = ("Host: a.example", "X-Forwarded-Proto: https", "X-Forwarded-Host: evil.example")
         (url,) = urls(get(gunicorn, "/reads/NA00001", *fields))
         assert url.startswith("http://a.example/")

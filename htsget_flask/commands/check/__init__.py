@@ -1,1 +1,1 @@
-"""What `htsget-flask check` finds out, one subject in each module."""
+"""`htsget-flask check`: one subject in each module."""

@@ -1,8 +1,8 @@
-"""What `htsget-flask check` finds out about buckets: whether this server can read them, and clients by its URLs."""
+"""Whether this server can read from buckets, and clients by its presigned URLs."""
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
@@ -23,14 +23,14 @@ from htsget_flask.storage.s3.presigned import Presigner
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# Seconds between two clocks, beyond which S3 refuses requests; and what a clock that is set by others does not reach.
+# Seconds between two clocks: S3 refuses requests beyond the first, a synchronised clock stays below the second.
 _MAX_SKEW, _USUAL_SKEW = 15 * 60, 60
-_LOOKED_AT = 100
+_MAX_LISTED = 100
 
-_BUCKET = "correct `bucket`, or `endpoint_url` and `region`, which tell where it is looked for"
+_BUCKET = "correct `bucket`, or `endpoint_url` and `region`, which say where it is"
 _CREDENTIALS = "correct the credentials where boto3 finds them (AWS_ACCESS_KEY_ID, a profile, a role)"
 _PERMISSION = "allow s3:GetObject, and s3:GetObjectVersion where the bucket keeps versions"
-_CONNECTION = "see whether `endpoint_url` and `region` are right, and whether this machine can reach it"
+_CONNECTION = "check `endpoint_url` and `region`, and whether this machine can reach them"
 _RESTORE = "restore it, with `aws s3api restore-object`"
 _ADVICE = {
     **dict.fromkeys(("NoSuchBucket", "404"), _BUCKET),
@@ -44,7 +44,7 @@ _ADVICE = {
 
 @dataclass(slots=True)
 class BucketReport(Findings):
-    """What was found about a storage's bucket: `facts` in a few words each, and the CORS rules to set, as JSON."""
+    """The findings about a storage's bucket: `facts` in a few words each, and the CORS rules to set, as JSON."""
 
     storage_name: str
     location: str
@@ -53,7 +53,7 @@ class BucketReport(Findings):
 
 
 def check_buckets(config: Config) -> Iterator[BucketReport]:
-    """Report on the bucket of each S3 storage, as they are looked at."""
+    """Check the bucket of each S3 storage; the reports come one by one."""
     for name, storage in config.storages.items():
         if isinstance(storage, S3StorageConfig):
             client, credentials = open_client(S3Settings(**storage.model_dump(exclude={"type"})))
@@ -62,7 +62,7 @@ def check_buckets(config: Config) -> Iterator[BucketReport]:
 
 
 class _Check:
-    """The questions to one bucket."""
+    """The check of one bucket."""
 
     def __init__(
         self, config: Config, name: str, storage: S3StorageConfig, client: "S3Client", credentials: Credentials | None
@@ -77,7 +77,7 @@ class _Check:
         self._report = BucketReport(name, f"s3://{storage.bucket}/{storage.prefix}")
 
     def run(self) -> BucketReport:
-        """Ask all of them, up to one whose failure leaves the others without an answer."""
+        """Check everything, up to a failure that makes the rest impossible."""
         self._client.meta.events.register("response-received.s3", self._note_time)
         storage = self._storage
         presigner = Presigner(
@@ -85,36 +85,36 @@ class _Check:
         )
         try:
             if not storage.proxy:
-                self._tell_lifetime(presigner)
-            key = self._find()
-            found = None if key is None else self._look_at(key)
-            self._tell_versions(found)
-            if found is not None and found.is_archived:
+                self._check_lifetime(presigner)
+            key = self._choose_key()
+            obj = None if key is None else self._head(key)
+            self._check_versions(obj)
+            if obj is not None and obj.is_archived:
                 self._report.warning(
-                    f"the object that was looked at is in the archive, so that no URL of one could be tried; {_RESTORE}"
+                    f"the object that was checked is in the archive, so presigned URLs could not be tried; {_RESTORE}"
                 )
             if not storage.proxy:
-                self._tell_of_urls(presigner, key, found)
+                self._check_urls(presigner, key, obj)
         except StorageError as error:
             self._report.error(f"{error}; {_advice(error.__cause__)}")
-        self._tell_skew()
+        self._check_clock()
         return self._report
 
-    def _find(self) -> str | None:
-        """The key of an object to try."""
+    def _choose_key(self) -> str | None:
+        """The key of an object to try, from a listing or else from the configuration."""
         try:
-            batch = self._bucket.batch(self._storage.prefix, limit=_LOOKED_AT)
+            batch = self._bucket.batch(self._storage.prefix, limit=_MAX_LISTED)
         except NotAllowedError:
             self._report.warning(
-                "may not be listed: an absent file is then forbidden, which is status 500 and not 404, and files below"
+                "may not be listed: absent files are answered with status 500 instead of 404, and files below"
                 " a prefix are found neither here nor by the page; allow s3:ListBucket"
             )
             return next(self._configured_keys(), None)
         self._report.facts.append("may be listed")
         if not batch.objects:
             self._report.warning("holds no objects")
-        keys = [key for key, found in batch.objects.items() if found.size]
-        # A key that may be in the archive only where there is no other.
+        keys = [key for key, obj in batch.objects.items() if obj.size]
+        # An object that may be in the archive is the last choice.
         return min(keys, key=lambda key: batch.objects[key].is_archived is not False, default=None)
 
     def _configured_keys(self) -> Iterator[str]:
@@ -124,58 +124,57 @@ class _Check:
                     if file.storage == self._name:
                         yield self._storage.prefix + file.key
 
-    def _look_at(self, key: str) -> Object | None:
-        try:
+    def _head(self, key: str) -> Object | None:
+        # check_files reports each absent file.
+        with suppress(NotFound):
             return self._bucket.head(key)
-        except NotFound:
-            # Which files are absent is told of each of them.
-            return None
+        return None
 
-    def _tell_versions(self, found: Object | None) -> None:
+    def _check_versions(self, obj: Object | None) -> None:
         try:
-            keeps = self._client.get_bucket_versioning(Bucket=self._storage.bucket).get("Status") == "Enabled"
+            keeps_versions = self._client.get_bucket_versioning(Bucket=self._storage.bucket).get("Status") == "Enabled"
         except (faults.ClientError, faults.BotoCoreError):
-            # It takes a permission that nothing else needs; an object tells as well.
-            if found is None:
+            # Nothing else needs this permission; an object shows it too.
+            if obj is None:
                 return
-            keeps = found.version_id is not None
-        self._report.facts.append("keeps versions" if keeps else "keeps no versions")
+            keeps_versions = obj.version_id is not None
+        self._report.facts.append("keeps versions" if keeps_versions else "keeps no versions")
 
-    def _tell_of_urls(self, presigner: Presigner, key: str | None, found: Object | None) -> None:
+    def _check_urls(self, presigner: Presigner, key: str | None, obj: Object | None) -> None:
         storage, report = self._storage, self._report
-        signed = presigner.sign(key or f"{storage.prefix}any", found or Object(0, 0, '"any"', None))
+        signed = presigner.sign(key or f"{storage.prefix}any", obj or Object(0, 0, '"any"', None))
         origins = page_origins(self._config, self._name)
         try:
-            answered = probe(
+            result = probe(
                 signed,
                 origins,
-                is_there=found is not None and not found.is_archived,
+                has_object=obj is not None and not obj.is_archived,
                 timeout=(storage.connect_timeout, storage.read_timeout),
             )
         except faults.BotoCoreError as error:
-            report.error(f"presigned URLs are not answered ({type(error).__name__}); {_CONNECTION}")
+            report.error(f"requests to presigned URLs fail ({type(error).__name__}); {_CONNECTION}")
             return
-        if answered.refusal:
-            advice = _RESTORE if answered.code == ARCHIVED else f"correct `region`, or {_PERMISSION}"
-            report.error(f"presigned URLs are answered with {answered.refusal}; {advice}")
-        if answered.cors_faults:
+        if result.refusal:
+            advice = _RESTORE if result.code == ARCHIVED else f"correct `region`, or {_PERMISSION}"
+            report.error(f"presigned URLs are answered with {result.refusal}; {advice}")
+        if result.cors_faults:
             report.cors_rules = cors_rules(origins)
             report.warning(
-                f"web pages such as igv.js cannot read from it: {'; '.join(answered.cors_faults)}. Set the CORS rules"
+                f"web pages such as igv.js cannot read from it: {'; '.join(result.cors_faults)}. Set the CORS rules"
                 f" below (aws s3api put-bucket-cors --bucket {storage.bucket} --cors-configuration file://cors.json);"
-                " where the server knows none, let a proxy before it answer so, or set `proxy: true`"
+                " if the server has no such rules, let a proxy in front of it answer like that, or set `proxy: true`"
             )
 
-    def _tell_lifetime(self, presigner: Presigner) -> None:
-        wanted, credentials, lifetime = self._storage.expires, self._credentials, presigner.lifetime()
-        if lifetime < wanted:
+    def _check_lifetime(self, presigner: Presigner) -> None:
+        expires, credentials, lifetime = self._storage.expires, self._credentials, presigner.lifetime()
+        if lifetime < expires:
             self._report.warning(
-                f"the credentials end in {timedelta(seconds=lifetime)}, and with them the URLs that are signed now,"
-                f" before the {timedelta(seconds=wanted)} of `expires`"
+                f"the credentials expire in {timedelta(seconds=lifetime)}, and with them the URLs that are signed now,"
+                f" earlier than the {timedelta(seconds=expires)} of `expires`"
             )
         elif credentials is not None and credentials.token and not isinstance(credentials, RefreshableCredentials):
             self._report.warning(
-                "the credentials are temporary and do not tell when they end: URLs may end before `expires`"
+                "the credentials are temporary with an unknown end: URLs may expire earlier than `expires`"
             )
 
     def _note_time(self, response_dict: Mapping[str, Any] | None, **_: object) -> None:
@@ -183,13 +182,14 @@ class _Check:
         if date is not None:
             self._skews.append(parsedate_to_datetime(date).timestamp() - time.time())
 
-    def _tell_skew(self) -> None:
+    def _check_clock(self) -> None:
         skew = min(self._skews, key=abs, default=0.0)
         if abs(skew) < _USUAL_SKEW:
             return
-        message = f"its clock is {timedelta(seconds=round(abs(skew)))} {'ahead of' if skew > 0 else 'behind'} this one"
+        difference = timedelta(seconds=round(abs(skew)))
+        message = f"its clock is {difference} {'fast' if skew > 0 else 'slow'}, compared with this machine's"
         if abs(skew) < _MAX_SKEW:
-            self._report.warning(f"{message}; beyond 15 minutes S3 refuses all requests: set this machine's clock")
+            self._report.warning(f"{message}; S3 refuses all requests beyond 15 minutes: set this machine's clock")
         else:
             self._report.error(f"{message}, and S3 refuses requests beyond 15 minutes: set this machine's clock")
 
@@ -200,7 +200,7 @@ def _advice(cause: BaseException | None) -> str:
         code = cause.response.get("Error", {}).get("Code") or str(metadata.get("HTTPStatusCode"))
         return _ADVICE.get(code, _CONNECTION)
     if isinstance(cause, (faults.NoCredentialsError, faults.PartialCredentialsError)):
-        return f"{_CREDENTIALS}, or set `anonymous: true` for a bucket that is open to all"
+        return f"{_CREDENTIALS}, or set `anonymous: true` for a public bucket"
     if isinstance(cause, faults.SSLError):
-        return "AWS_CA_BUNDLE names the file of the certificates that are trusted"
+        return "set AWS_CA_BUNDLE to the file of the trusted certificates"
     return _CONNECTION

@@ -1,7 +1,7 @@
-"""What web pages may do with a bucket's objects, found by asking as browsers ask (Fetch, CORS protocol).
+"""What web pages may do with a bucket's objects, found by requests like a browser's (Fetch, CORS protocol).
 
-To read a bucket's rules takes a permission of its own, and not every server has such rules: what browsers are answered
-is what counts.
+Reading a bucket's CORS rules needs a separate permission, and not every server has such rules: the answers to browsers
+are what counts.
 """
 
 import json
@@ -20,11 +20,11 @@ from htsget_flask.config import Config
 from htsget_flask.storage import SignedUrl
 
 _METHODS = ("GET", "HEAD")
-_SENT = ("if-match", "range")
-_SEEN = ("Content-Range", "Content-Length", "Accept-Ranges", "ETag")
-# An origin that no rule names: who lets it in lets in all.
+_REQUEST_FIELDS = ("if-match", "range")
+_ANSWER_FIELDS = ("Content-Range", "Content-Length", "Accept-Ranges", "ETag")
+# An origin that no rule names: a server that allows it allows all.
 _ANY = "https://any.example"
-# What browsers say of a page of one origin that another one redirected.
+# The origin that browsers send after a redirect from another origin.
 _REDIRECTED = "null"
 _PAGES = {_ANY: "a page of any origin", _REDIRECTED: "a page that /files or /sequence redirects (Origin: null)"}
 
@@ -32,7 +32,7 @@ _CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,100})</Code>")
 
 
 class Probe(NamedTuple):
-    """How a presigned URL is refused, None where it is served, and S3's code for that; what pages cannot do with it."""
+    """The refusal of a presigned URL, None where it is served, with S3's error code; what pages cannot do with it."""
 
     refusal: str | None
     code: str | None
@@ -40,7 +40,7 @@ class Probe(NamedTuple):
 
 
 def page_origins(config: Config, storage_name: str) -> Sequence[str]:
-    """The origins of pages that may read from this service, and so have to be let read from a storage."""
+    """The origins of pages that may read from this service, and so need to read from a storage."""
     allowed = config.cors.origins
     named = {allowed} if isinstance(allowed, str) else set(allowed)
     if config.public_url is not None and config.browser.enabled:
@@ -53,42 +53,42 @@ def page_origins(config: Config, storage_name: str) -> Sequence[str]:
 
 
 def cors_rules(origins: Sequence[str]) -> str:
-    """The rules that let pages of these origins read from a bucket, as JSON for `aws s3api put-bucket-cors`."""
+    """The rules that allow pages of these origins to read from a bucket, as JSON for `aws s3api put-bucket-cors`."""
     rule = {
         "AllowedOrigins": ["*" if origin == _ANY else origin for origin in origins],
         "AllowedMethods": _METHODS,
         "AllowedHeaders": ["*"],
-        "ExposeHeaders": _SEEN,
+        "ExposeHeaders": _ANSWER_FIELDS,
         "MaxAgeSeconds": 3600,
     }
     return json.dumps({"CORSRules": [rule]})
 
 
-def probe(signed: SignedUrl, origins: Sequence[str], *, is_there: bool, timeout: tuple[float, float]) -> Probe:
-    """Ask what pages of these origins may do with a presigned URL, and for a byte behind it if the object `is_there`.
+def probe(signed: SignedUrl, origins: Sequence[str], *, has_object: bool, timeout: tuple[float, float]) -> Probe:
+    """Find out what pages of these origins may do with a presigned URL; reads a byte if it `has_object`.
 
     Raises:
-        HTTPClientError: without an answer (botocore's).
+        HTTPClientError: when there is no answer (botocore's).
     """
     refusal, code, faults = None, None, list[str]()
     headers = {**signed.headers, "Range": "bytes=0-0"}
     with closing(_session(signed.url, timeout)) as session:
-        if is_there:
+        if has_object:
             answer = session.send(AWSRequest("GET", signed.url, headers).prepare())
             if answer.status_code not in (200, 206):
                 refusal, code = _status(answer), _code(answer)
         for origin in origins:
             answers = [session.send(_preflight(signed.url, origin, method)) for method in _METHODS]
-            if is_there:
+            if has_object:
                 answers.append(session.send(AWSRequest("GET", signed.url, {**headers, "Origin": origin}).prepare()))
             faults += _faults(origin, answers[: len(_METHODS)], answers[-1])
     return Probe(refusal, code, faults)
 
 
 def _session(url: str, timeout: tuple[float, float]) -> URLLib3Session:
-    """What fetches as boto3 does: through the same proxy, trusting the same certificates."""
+    """An HTTP session like boto3's: the same proxy and the same trusted certificates."""
     bundle = botocore.session.get_session().get_config_variable("ca_bundle")
-    # Its types know one time for both only.
+    # Its types allow one number for both timeouts only.
     return URLLib3Session(verify=bundle or True, proxies=get_environ_proxies(url), timeout=timeout)  # type: ignore[arg-type]
 
 
@@ -96,49 +96,49 @@ def _preflight(url: str, origin: str, method: str) -> AWSPreparedRequest:
     headers = {
         "Origin": origin,
         "Access-Control-Request-Method": method,
-        "Access-Control-Request-Headers": ",".join(_SENT),
+        "Access-Control-Request-Headers": ",".join(_REQUEST_FIELDS),
     }
     return AWSRequest("OPTIONS", url, headers).prepare()
 
 
 def _faults(origin: str, preflights: Sequence[AWSResponse], last: AWSResponse) -> Iterator[str]:
-    """What keeps pages of an origin from reading; the last answer tells what they may see."""
+    """What keeps pages of an origin from reading; the fields of the last answer say what they may see."""
     page = _PAGES.get(origin, f"a page of {origin}")
     refused = dict[str, list[str]]()
     for method, answer in zip(_METHODS, preflights, strict=True):
-        unsent = _beside(_SENT, answer, "Access-Control-Allow-Headers")
+        forbidden = _unlisted(_REQUEST_FIELDS, answer, "Access-Control-Allow-Headers")
         if answer.status_code not in (200, 204):
             refused.setdefault(f"is refused with {_status(answer)}", []).append(method)
-        elif not _lets_in(origin, answer):
-            refused.setdefault("is not let in", []).append(method)
-        elif unsent:
-            refused.setdefault(f"may not send {' and '.join(unsent)}", []).append(method)
+        elif not _allows_origin(origin, answer):
+            refused.setdefault("is not allowed", []).append(method)
+        elif forbidden:
+            refused.setdefault(f"may not send {' and '.join(forbidden)}", []).append(method)
     for fault, methods in refused.items():
         yield f"{page} {fault} (preflight for {' and '.join(methods)})"
-    hidden = _beside(_SEEN, last, "Access-Control-Expose-Headers")
-    if not refused and not _lets_in(origin, last):
+    hidden = _unlisted(_ANSWER_FIELDS, last, "Access-Control-Expose-Headers")
+    if not refused and not _allows_origin(origin, last):
         yield f"{page} may not see answers"
     elif not refused and hidden:
         yield f"{page} may not see {', '.join(hidden)} in answers"
 
 
-def _lets_in(origin: str, answer: AWSResponse) -> bool:
+def _allows_origin(origin: str, answer: AWSResponse) -> bool:
     return answer.headers.get("Access-Control-Allow-Origin") in ("*", origin)
 
 
-def _beside(names: Sequence[str], answer: AWSResponse, field: str) -> Sequence[str]:
-    """Those of the names that a header field does not list."""
+def _unlisted(names: Sequence[str], answer: AWSResponse, field: str) -> Sequence[str]:
+    """The names that a header field does not list."""
     listed = {name.strip().lower() for name in answer.headers.get(field, "").split(",")}
     return [] if "*" in listed else [name for name in names if name.lower() not in listed]
 
 
 def _code(answer: AWSResponse) -> str | None:
-    found = _CODE.search(answer.content)
-    return found[1].decode() if found else None
+    match = _CODE.search(answer.content)
+    return match[1].decode() if match else None
 
 
 def _status(answer: AWSResponse) -> str:
-    """An answer in words, with what S3 calls it."""
+    """The status of an answer in words, with S3's error code."""
     code = _code(answer)
     region = answer.headers.get("x-amz-bucket-region")
     where = f", and the bucket is in the region {region}" if region else ""

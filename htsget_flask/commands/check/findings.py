@@ -1,4 +1,4 @@
-"""What a check found out, in words for the keeper of the data."""
+"""What a check found, in words for the operator of the service."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that the keeper should know; an error means that requests fail."""
+    """Something that the operator should know; an error means that requests fail."""
 
     severity: Literal["error", "warning"]
     message: str
@@ -14,19 +14,19 @@ class Finding:
 
 @dataclass(slots=True)
 class Findings:
-    """What was found about one thing."""
+    """The findings about one thing."""
 
     findings: list[Finding] = field(default_factory=list, kw_only=True)
 
     @property
     def can_be_served(self) -> bool:
-        """Whether no request has to fail."""
+        """Whether there is no error."""
         return all(finding.severity != "error" for finding in self.findings)
 
     def error(self, message: str) -> None:
-        """Add what makes requests fail."""
+        """Add something that makes requests fail."""
         self.findings.append(Finding("error", message))
 
     def warning(self, message: str) -> None:
-        """Add what a keeper should look at."""
+        """Add something that the operator should check."""
         self.findings.append(Finding("warning", message))

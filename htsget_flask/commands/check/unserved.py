@@ -1,4 +1,4 @@
-"""Files that look as if they were served and are not: `htsget-flask check` says why."""
+"""Files that look as if they were served but are not, and why."""
 
 import os
 from collections.abc import Iterator
@@ -9,22 +9,21 @@ from htsget_flask.config import Config, LocalStorageConfig, PrefixConfig
 from htsget_flask.datasets.catalog import Catalog
 from htsget_flask.formats.table import ENDPOINTS, FORMATS
 
-_BGZIP = "is not compressed: bgzip it, then index it"
+_BGZIP = "is not compressed: compress it with bgzip, then index it"
 _CONVERT = "is SAM, which is not served: convert it to BAM (`samtools sort -o x.bam x.sam`), then index it"
-_ENTER = "give the server's user the rights to list and to enter it"
-# By suffix: the endpoint that its data belong to, and the remedy.
-_UNSERVED = {".vcf": ("variants", _BGZIP), ".sam": ("reads", _CONVERT)}
-_SERVED = {
+_GRANT_ACCESS = "give the server's user the rights to list and to enter it"
+# By suffix: the endpoint of such data, and the remedy.
+_REMEDIES = {".vcf": ("variants", _BGZIP), ".sam": ("reads", _CONVERT)}
+_DATA_SUFFIXES = {
     endpoint: tuple(
         suffix for format_ in FORMATS.values() if format_.endpoint == endpoint for suffix in format_.suffixes
     )
     for endpoint in ENDPOINTS
 }
-_NAMED = (
-    *_UNSERVED,
+_SUFFIXES = (
+    *_REMEDIES,
     *(suffix for format_ in FORMATS.values() for suffix in (*format_.suffixes, *format_.index_suffixes)),
 )
-_DATA = tuple(suffix for suffixes in _SERVED.values() for suffix in suffixes)
 
 
 class UnservedFile(NamedTuple):
@@ -35,37 +34,37 @@ class UnservedFile(NamedTuple):
 
 
 def unserved_files(config: Config, catalog: Catalog) -> Iterator[UnservedFile]:
-    """The files of datasets that no request reaches, then what else is not served of the folders that are served."""
-    # Storages that cannot be listed are reported with the files that can be served.
+    """The files of datasets that no request reaches, then what else in the folders of datasets is not served."""
+    # check_files reports the storages that cannot be listed.
     for source, reason in catalog.unreachable(on_fault=lambda _: None):
         yield UnservedFile(source.location, reason)
-    wanted = {entry.storage for entry in config.datasets if isinstance(entry, PrefixConfig)}
+    prefix_storages = {entry.storage for entry in config.datasets if isinstance(entry, PrefixConfig)}
     for name, storage in config.storages.items():
-        if name in wanted and isinstance(storage, LocalStorageConfig):
-            yield from _below(os.path.realpath(storage.root))
+        if name in prefix_storages and isinstance(storage, LocalStorageConfig):
+            yield from _find_unserved(os.path.realpath(storage.root))
 
 
-def _below(root: str) -> Iterator[UnservedFile]:
-    """What a folder holds that is not served, hidden files aside."""
+def _find_unserved(root: str) -> Iterator[UnservedFile]:
+    """What is not served in a folder, except hidden files."""
     faults: list[OSError] = []
     for folder, folders, names in os.walk(root, onerror=faults.append):
         if not os.access(folder, os.X_OK):
-            yield UnservedFile(folder, f"cannot be entered, so that nothing in it is served: {_ENTER}")
+            yield UnservedFile(folder, f"cannot be entered, so nothing in it is served: {_GRANT_ACCESS}")
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if name[0] != ".")
-        present = set(names)
-        named = sorted(name for name in names if name[0] != "." and name.lower().endswith(_NAMED))
-        for name in (*folders, *named):
+        existing = set(names)
+        candidates = sorted(name for name in names if name[0] != "." and name.lower().endswith(_SUFFIXES))
+        for name in (*folders, *candidates):
             path = os.path.join(folder, name)
             reason = _link_fault(path, root) if os.path.islink(path) else None
-            if reason is None and name in present:
-                reason = _name_fault(name, present)
+            if reason is None and name in existing:
+                reason = _name_fault(name, existing)
             if reason is not None:
                 yield UnservedFile(path, reason)
     for fault in faults:
-        remedy = f"; {_ENTER}" if isinstance(fault, PermissionError) else ""
-        reason = f"cannot be listed, so that nothing in it is served: {fault.strerror}{remedy}"
+        remedy = f"; {_GRANT_ACCESS}" if isinstance(fault, PermissionError) else ""
+        reason = f"cannot be listed, so nothing in it is served: {fault.strerror}{remedy}"
         yield UnservedFile(str(fault.filename), reason)
 
 
@@ -74,16 +73,18 @@ def _link_fault(path: str, root: str) -> str | None:
     if not os.path.exists(target):
         return f"is a link to {target}, which does not exist or cannot be reached"
     if not Path(target).is_relative_to(root):
-        return "leads out of the folder; serve the folder that it points into"
+        return "is a link out of the folder; serve the folder that it points to"
     return None
 
 
-def _name_fault(name: str, present: set[str]) -> str | None:
+def _name_fault(name: str, existing: set[str]) -> str | None:
     stem, suffix = os.path.splitext(name)
-    if suffix in _UNSERVED:
-        endpoint, mend = _UNSERVED[suffix]
-        return mend if present.isdisjoint(stem + served for served in _SERVED[endpoint]) else None
-    lower = next((suffix for suffix in _DATA if name.lower().endswith(suffix)), "")
+    if suffix in _REMEDIES:
+        endpoint, remedy = _REMEDIES[suffix]
+        return remedy if existing.isdisjoint(stem + data_suffix for data_suffix in _DATA_SUFFIXES[endpoint]) else None
+    lower = next(
+        (suffix for suffixes in _DATA_SUFFIXES.values() for suffix in suffixes if name.lower().endswith(suffix)), ""
+    )
     if lower and not name.endswith(lower):
         return f"its suffix is not in lower case: rename it to {name[: -len(lower)]}{lower}"
     return None

@@ -39,6 +39,7 @@ class TestArraysAnswerAsADictDoes:
                 list(expected),
                 list(expected.items()),
             )
+            assert list(collected.in_order()) == list(expected.values())
             assert {name: collected[name] for name in expected} == expected
             assert (other in collected, collected.get(other)) == (other in expected, expected.get(other))
             ids = [reference.id for reference in expected.values() if reference.id is not None]

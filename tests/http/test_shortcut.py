@@ -1,4 +1,4 @@
-"""Most answers bypass Flask: they are the same as Flask's, and flask-cors' rules apply to all."""
+"""The shortcut past Flask gives the answers that Flask gives; flask-cors' rules apply to both."""
 
 from collections.abc import Iterator
 from itertools import product

@@ -23,7 +23,7 @@ def write(folder: Path, count: int) -> tuple[Path, list[Chunk]]:
     """A BAM file with so many reads on its one reference, and the chunk of all of them."""
     rng = random.Random(1)
     reference = files.Reference("chr1", 200_000_000)
-    reads = (files.Read(f"r{place}", 0, 0, place * 300, ((files.MATCH, 150),), 150) for place in range(count))
+    reads = (files.Read(f"r{number}", 0, 0, number * 300, ((files.MATCH, 150),), 150) for number in range(count))
     data = b"".join(files.bam_record(read, rng) for read in reads)
     path = folder / "some.bam"
     files.write_bgzf(path, [files.bam_header([reference]), *files.cut(data, files.MAX_BLOCK_DATA)], level=1)
@@ -104,8 +104,8 @@ def write_spans(folder: Path) -> Path:
         "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tone\ttwo",
     ]
     lines += [
-        f"chr1\t{position}\t.\t{ref}\t{alt}\t.\t.\t{info}\t{form}\t{sample}\t{sample}"
-        for position, ref, alt, info, form, sample in SPANS
+        f"chr1\t{position}\t.\t{ref}\t{alt}\t.\t.\t{info}\t{format_}\t{sample}\t{sample}"
+        for position, ref, alt, info, format_, sample in SPANS
     ]
     plain = folder / "spans.vcf"
     plain.write_text("\n".join(lines) + "\n")
@@ -189,9 +189,9 @@ class TestALongRecord:
         path = tmp_path / "long.vcf.gz"
         record = b"chr1\t%d\t.\tA\t%s\n" % (99 if name == "alleles" else 1, LONG_RECORDS[name])
         files.write_bgzf(path, files.cut(record, files.MAX_BLOCK_DATA), level=1)
-        found = outcome(length_of_record, path)
+        result = outcome(length_of_record, path)
         expected = "a record has more than 10,000 keys in FORMAT" if name == "keys" else str(len(record))
-        assert (found.text, found.mib < 85) == (expected, True), found
+        assert (result.text, result.mib < 85) == (expected, True), result
 
     @pytest.mark.parametrize("position", [b"9" * 5000, b"", b"-1", "²".encode()])
     def test_whose_position_is_no_number(self, position: bytes, tmp_path: Path) -> None:
@@ -210,5 +210,5 @@ class TestALongRecord:
         last = files.bgzf_block(b"chr1\t1000\t.\tA\tC\t.\t.\t.\n")
         path.write_bytes(b"".join([files.bgzf_block(head), *line, last, EOF_BLOCK]))
         pysam.tabix_index(str(path), preset="vcf", force=True)
-        found = outcome(count_of_records, path, seconds=4)
-        assert (found.text.startswith(expected), found.mib < 400) == (True, True), found
+        result = outcome(count_of_records, path, seconds=4)
+        assert (result.text.startswith(expected), result.mib < 400) == (True, True), result

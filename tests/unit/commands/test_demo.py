@@ -1,4 +1,4 @@
-"""The example data: deterministic, consistent from file to file, and never half written."""
+"""The example data: deterministic, consistent from file to file, and never incomplete."""
 
 from collections import Counter
 from itertools import chain
@@ -83,13 +83,13 @@ def weigh_reads(bam: pysam.AlignmentFile, reference_name: str, start: int, ref: 
     shown = []
     for column in bam.pileup(reference_name, start, start + 1, truncate=True, min_base_quality=20):
         for read in column.pileups:
-            place = read.query_position
-            if place is None or place - read.alignment.query_alignment_start < 10:
+            position = read.query_position
+            if position is None or position - read.alignment.query_alignment_start < 10:
                 continue
-            if read.alignment.query_alignment_end - place < 10 + len(alt):
+            if read.alignment.query_alignment_end - position < 10 + len(alt):
                 continue
             sequence = read.alignment.query_sequence or ""
-            shown.append(read.indel == len(alt) - len(ref) and sequence[place : place + len(alt)] == alt)
+            shown.append(read.indel == len(alt) - len(ref) and sequence[position : position + len(alt)] == alt)
     return Evidence(sum(shown), len(shown))
 
 
@@ -106,7 +106,7 @@ class TestTheDemoIsDeterministic:
         assert [name for name in NAMES if (demo_folder / name).read_bytes() != (completed / name).read_bytes()] == []
 
 
-class TestTheHeadersTellNothingOfTheMachine:
+class TestTheHeadersSayNothingAboutTheMachine:
     @pytest.mark.parametrize("suffix", PAIRED_FORMATS)
     def test_reads_have_checksums_and_no_path_or_program(self, demo_folder: Path, suffix: str) -> None:
         with pysam.AlignmentFile(str(demo_folder / f"NA00001.{suffix}")) as file:
@@ -130,7 +130,7 @@ class TestTheHeadersTellNothingOfTheMachine:
 
 
 class TestTheReadsAgreeWithTheCalls:
-    def test_the_reads_lie_as_their_tags_say(self, demo_folder: Path, reads: list[pysam.AlignedSegment]) -> None:
+    def test_the_alignments_agree_with_their_tags(self, demo_folder: Path, reads: list[pysam.AlignedSegment]) -> None:
         with pysam.FastaFile(str(demo_folder / "demo.fa")) as fasta:
             texts = {name: fasta.fetch(name) for name in fasta.references}
         gapped = [read for read in reads if read.cigarstring not in (None, "150M")]
@@ -140,7 +140,7 @@ class TestTheReadsAgreeWithTheCalls:
             assert read.get_reference_sequence().upper() == text[read.reference_start : read.reference_end]
             bases, gaps = read.query_sequence or "", read.get_cigar_stats()[0]
             pairs = read.get_aligned_pairs(matches_only=True)
-            mismatches = sum(bases[place] != text[position] for place, position in pairs)
+            mismatches = sum(bases[base] != text[position] for base, position in pairs)
             assert read.get_tag("NM") == mismatches + gaps[pysam.CINS] + gaps[pysam.CDEL]
 
     @pytest.mark.parametrize("kind", ["snv", "indel"])
@@ -166,7 +166,7 @@ class TestTheReadsAgreeWithTheCalls:
             end = dict.fromkeys(fasta.references, 0)
             for site in vcf:
                 called = Counter(a for call in site.samples.values() for a in call["GT"] if a is not None)
-                counts = tuple(called[place] for place in range(1, len(site.alleles or ())))
+                counts = tuple(called[allele] for allele in range(1, len(site.alleles or ())))
                 assert (site.info["AC"], site.info["AN"]) == (counts, called.total())
                 assert min(counts) > 0
                 assert site.info["AF"] == pytest.approx([count / called.total() for count in counts], rel=1e-3)
@@ -187,7 +187,7 @@ class TestTheReadsArePaired:
             assert read.template_length == -mate.template_length
             assert read.is_proper_pair == (read.is_mapped and mate.is_mapped)
 
-    def test_every_kind_of_read_is_there(self, reads: list[pysam.AlignedSegment]) -> None:
+    def test_every_kind_of_read_exists(self, reads: list[pysam.AlignedSegment]) -> None:
         unplaced = sum(read.reference_id < 0 for read in reads)
         placed_unmapped = sum(read.is_unmapped and read.reference_id >= 0 for read in reads)
         assert 60_000 < len(reads) < 90_000

@@ -15,12 +15,12 @@ from tests.support.files import BGZF_EOF, bam_tiny_blocks, bgzf_block, bgzf_data
 
 
 def blocks_of(data: bytes) -> list[bytes]:
-    found = []
+    blocks = []
     while data:
         size = bgzf.block_size(data[:128])
-        found.append(data[:size])
+        blocks.append(data[:size])
         data = data[size:]
-    return found
+    return blocks
 
 
 class TestVirtualOffsets:
@@ -56,12 +56,12 @@ class TestDataIsBlockedAnew:
             "rng.randrange(5, 300)]) for start in (rng.randrange(len(data)) for _ in range(3000)))).hexdigest())"
         )
 
-        def made(dirt: int) -> bytes:
+        def compressed(dirt: int) -> bytes:
             """What a process makes of it in whose memory there was something before."""
             variables = {**os.environ, "MALLOC_PERTURB_": str(dirt)}
             return subprocess.check_output([sys.executable, "-c", program, tmp_path / "data"], env=variables)
 
-        assert len({made(dirt) for dirt in (0, 1, 17, 85, 170, 255)}) == 1
+        assert len({compressed(dirt) for dirt in (0, 1, 17, 85, 170, 255)}) == 1
 
     def test_no_data_is_no_block(self) -> None:
         assert bgzf.deflate(b"") == b""
@@ -75,16 +75,16 @@ class TestDamageIsFound:
         rng = random.Random(3)
         data = rng.randbytes(300)
         whole = bgzf_block(data)
-        for place in range(len(whole)):
+        for offset in range(len(whole)):
             changed = bytearray(whole)
-            changed[place] ^= 0x41
+            changed[offset] ^= 0x41
             try:
                 block = bgzf.read_block(io.BytesIO(bytes(changed)), 0)
             except FormatError:
                 continue
             # Time, operating system and extra flags mean nothing to the data.
             assert block.data == data
-            assert place in range(4, 10)
+            assert offset in range(4, 10)
 
     def test_every_truncation(self) -> None:
         whole = bgzf_block(b"some data")
@@ -145,9 +145,9 @@ class TestThePrefixOfAFile:
     @settings(deadline=None, max_examples=30)
     @given(st.lists(st.integers(0, 300), min_size=1, max_size=20), st.data())
     def test_knows_where_its_data_stand(self, lengths: list[int], data: st.DataObject) -> None:
-        pieces = [os.urandom(length) for length in lengths]
-        content = b"".join(map(bgzf_block, pieces))
-        whole = b"".join(pieces)
+        parts = [os.urandom(length) for length in lengths]
+        content = b"".join(map(bgzf_block, parts))
+        whole = b"".join(parts)
         length = data.draw(st.integers(0, len(whole)))
         prefix = bgzf.Prefix(io.BytesIO(content), 1 << 20)
         assert prefix.require(length)[:length] == whole[:length]

@@ -1,0 +1,123 @@
+"""`htsget-flask serve`: runs gunicorn, and prints the service's address and URLs to try once it listens."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from htsget_flask import __version__
+from htsget_flask.config import Config
+from htsget_flask.datasets.example_regions import example_regions
+from htsget_flask.datasets.open_file import OpenFile
+from htsget_flask.datasets.source import DataFile, Source
+from htsget_flask.errors import FileFaultError, ServiceError, StorageError
+from htsget_flask.formats.table import ENDPOINTS
+from htsget_flask.server import Server, settings, tls_settings
+from htsget_flask.services import Services, create_services
+
+# Seconds; a file that takes longer to open ends the search for examples.
+_SEARCH_TIMEOUT = 20
+# A folder may hold very many files: only the first ones are searched.
+_MAX_SEARCHED = 200
+_LETTERS = 60
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a URL to connect to, not an address to listen on
+
+
+def run_server(
+    config: Config,
+    *,
+    host: str,
+    port: int,
+    workers: int | None,
+    threads: int,
+    certificate: tuple[Path, Path] | None,
+    echo: Callable[[str], None],
+) -> None:
+    """Serve a configuration until the process is stopped, by https with a `certificate`: its file, and its key's."""
+
+    def announce_base(arbiter: Any) -> None:
+        scheme = "http" if certificate is None else "https"
+        address, port = _LOOPBACK.get(host, host), arbiter.LISTENERS[0].sock.getsockname()[1]
+        announce(arbiter, config, config.public_url or f"{scheme}://{_join(address, port)}/", echo)
+
+    options = settings(bind=_join(host, port), workers=workers, threads=threads)
+    if certificate is not None:
+        options |= tls_settings(*certificate)
+    Server(config, {**options, "loglevel": "warning", "when_ready": announce_base}).run()
+
+
+def _join(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def announce(arbiter: Any, config: Config, base: str, echo: Callable[[str], None]) -> None:
+    """Print the service's URL, and let a process that opens files print examples.
+
+    No file delays the start of the service: one may take hours to open, and hold the interpreter's lock meanwhile.
+    gunicorn's first process calls this before it starts workers. It has no threads then, so that it can be forked.
+    """
+    echo(f"htsget_flask {__version__} serves {base}")
+    if os.fork():
+        return
+    try:
+        for number in arbiter.SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.alarm(_SEARCH_TIMEOUT)
+        for listener in arbiter.LISTENERS:
+            listener.sock.close()
+        lines = list(_example_lines(config, base))
+        if lines:
+            echo("\n".join(["Try:", *lines]))
+    except Exception:
+        arbiter.log.exception("no example URLs were found")
+    finally:
+        os._exit(0)
+
+
+def _example_lines(config: Config, base: str) -> Iterator[str]:
+    for url in example_urls(create_services(config), base):
+        yield f"  {url}"
+        if "?" in url and "/sequence/" not in url:
+            tool = "samtools" if "/reads/" in url else "bcftools"
+            yield f'  {tool} view "{url}"'
+
+
+def example_urls(services: Services, base: str) -> Iterator[str]:
+    """URLs to try: for each endpoint a ticket, of a region with records if possible, and its service-info.
+
+    Then a listing, if files are listed, and the first letters of a reference sequence.
+    """
+    sources: list[Source] = []
+    with contextlib.suppress(OSError, StorageError):
+        sources += islice(services.catalog.sources(), _MAX_SEARCHED)
+    for endpoint in ENDPOINTS:
+        for source in sources:
+            query = _example_query(source, services) if source.format.endpoint == endpoint else None
+            if query is not None:
+                yield f"{base}{endpoint}/{quote(source.id)}{query}"
+                yield f"{base}{endpoint}/service-info"
+                break
+    files = services.config.files
+    if files.listing:
+        yield from (f"{base}files/{quote(name)}/" for name in files.storages[:1])
+    md5 = services.sequences.example()
+    if md5 is not None:
+        yield f"{base}sequence/{md5}?start=0&end={_LETTERS}"
+
+
+def _example_query(source: Source, services: Services) -> str | None:
+    """The query for a region of a file; empty for a file that is served whole only, None for one that is not served."""
+    try:
+        file = DataFile(source, source.storage.stat(source.key))
+        with OpenFile(file, services.cache, services.sidecars) as opened:
+            opened.tail  # noqa: B018 - a truncated file is no example
+            with contextlib.suppress(FileFaultError):
+                for name, start, end in example_regions(opened, opened.any_index):
+                    return "?" + urlencode({"referenceName": name, "start": start, "end": end})
+            return ""
+    except (ServiceError, FileFaultError, StorageError, OSError):
+        return None

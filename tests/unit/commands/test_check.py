@@ -1,0 +1,219 @@
+import os
+import shutil
+from itertools import pairwise
+from pathlib import Path
+
+import pysam
+import pytest
+from click.testing import Result
+
+from htsget_flask.app import create_app
+from htsget_flask.config import folder_config
+from tests.support import files
+from tests.support.cli import run
+from tests.support.files import GOOD, NOT_BGZF
+from tests.support.files import truncated as truncate
+from tests.support.sequences import expected, fasta, run_ingest
+
+pytestmark = pytest.mark.slow
+
+
+class TestCheck:
+    def test_sound_files(self, demo_folder: Path) -> None:
+        result = run("check", demo_folder)
+        assert result.exit_code == 0, result.output
+        assert result.output.count("ok     /") == 4
+        assert "ok     sequences of " in result.output
+        assert "5 files, 0 of them cannot be served" in result.output
+        assert "index NA00001.bam.bai" in result.output
+
+    @pytest.mark.parametrize("name", ["bam_straddling", "cram_multi_slice", "vcf_mid_line_blocks", "bcf_sparse_idx"])
+    def test_deep(self, name: str, tmp_path: Path) -> None:
+        GOOD[name](tmp_path)
+        result = run("check", "--deep", tmp_path)
+        assert result.exit_code == 0, result.output
+        assert "records compared" in result.output
+
+    def test_deep_finds_what_is_not_delivered(self, demo_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("htsget_flask.htsget.plan.merge_chunks", lambda *_, **__: [])
+        result = run("check", "--deep", demo_folder)
+        assert result.exit_code == 1
+        assert "tickets do not deliver" in result.output
+
+    def test_each_fault_is_reported_with_its_remedy(self, folder: Path) -> None:
+        modified = (folder / "cohort.bcf").stat().st_mtime
+        os.utime(folder / "cohort.bcf.csi", (modified - 100, modified - 100))
+        (folder / "cohort.vcf.gz.tbi").unlink()
+        (folder / "NA00001.bam.bai").write_bytes(b"BAI\1")
+        truncate(folder / "NA00001.cram", folder / "short.cram")
+        (folder / "short.cram.crai").unlink(missing_ok=True)
+        result = run("check", folder)
+        assert result.exit_code == 1
+        output = result.output
+        assert "older than its data; run `htsget-flask index`, or touch" in output
+        assert "has no index; run `htsget-flask index`" in output
+        assert f"remove {folder}/NA00001.bam.bai, then run `htsget-flask index`" in output
+        assert "truncated" in output
+        assert "6 files, 4 of them cannot be served" in output
+
+    def test_a_missing_end_marker_and_an_unstated_order_are_warnings(self, tmp_path: Path) -> None:
+        files.bam_no_eof(tmp_path)
+        result = run("check", tmp_path)
+        assert result.exit_code == 0, result.output
+        assert "warning: has no EOF marker" in result.output
+
+    def test_files_that_are_not_served_are_reported(self, folder: Path, tmp_path: Path) -> None:
+        outside = tmp_path / "outside"
+        (outside / "more").mkdir(parents=True)
+        for name in ("new.vcf", "new.sam", "NA00001.sam", "cohort.vcf", ".hidden.vcf", "notes.txt"):
+            (folder / name).touch()
+        shutil.copy2(folder / "NA00001.bam", outside / "far.bam")
+        (folder / "far.bam").symlink_to(outside / "far.bam")
+        (folder / "more").symlink_to(outside / "more")
+        (folder / "notes").symlink_to(outside / "far.bam")
+        (folder / "near.bam").symlink_to("NA00001.bam")
+        (folder / "near.bam.bai").symlink_to("NA00001.bam.bai")
+        result = run("check", folder)
+        assert result.exit_code == 1
+        outside_link = "is a link out of the folder; serve the folder that it points to"
+        lines = result.output.splitlines()
+        failed = {line: lines[index + 1] for index, line in enumerate(lines) if line.startswith("FAILED")}
+        assert {line.removeprefix("FAILED ") for line in failed} == {
+            str(folder / name) for name in ("new.vcf", "new.sam", "far.bam", "more")
+        }
+        assert "compress it with bgzip, then index it" in failed[f"FAILED {folder}/new.vcf"]
+        assert "convert it to BAM" in failed[f"FAILED {folder}/new.sam"]
+        assert outside_link in failed[f"FAILED {folder}/far.bam"]
+        assert outside_link in failed[f"FAILED {folder}/more"]
+        assert "10 files, 4 of them cannot be served" in result.output
+
+    def test_an_index_counts_more_than_the_sort_order_of_the_header(self, folder: Path) -> None:
+        data = str(folder / "NA00001.bam")
+        with pysam.AlignmentFile(data) as reads:
+            header = reads.header.to_dict() | {"HD": {"VN": "1.6", "SO": "unsorted"}}
+            with pysam.AlignmentFile(str(folder / "again.bam"), "wb", header=header) as copy:
+                for read in reads.fetch():
+                    copy.write(read)
+        pysam.index(str(folder / "again.bam"), catch_stdout=False)
+        result = run("check", "--deep", folder)
+        assert result.exit_code == 0, result.output
+        assert "ok     /reads/again BAM" in result.output
+        assert "states the sort order unsorted, yet its index fits: it is served" in result.output
+        with create_app(folder_config(folder)).test_client() as client:
+            assert client.get("/reads/again?referenceName=chr1&start=0&end=20000").status_code == 200
+
+    def test_names_and_links_that_are_not_served(self, folder: Path) -> None:
+        shutil.copy2(folder / "NA00001.bam", folder / "upper.BAM")
+        shutil.copy2(folder / "cohort.vcf.gz", folder / "mixed.Vcf.gz")
+        shutil.copy2(folder / "cohort.vcf.gz", folder / "cohort.vcf.bgz")
+        (folder / "gone.bam").symlink_to("nowhere.bam")
+        (folder / "loop.bam").symlink_to("loop.bam")
+        result = run("check", folder)
+        assert result.exit_code == 1
+        printed = result.output.splitlines()
+        failed = {line.removeprefix(f"FAILED {folder}/"): reason for line, reason in pairwise(printed)}
+        assert "rename it to upper.bam" in failed["upper.BAM"]
+        assert "rename it to mixed.vcf.gz" in failed["mixed.Vcf.gz"]
+        assert "cohort.vcf.gz is served as the VCF file of 'cohort'" in failed["cohort.vcf.bgz"]
+        for name in ("gone.bam", "loop.bam"):
+            assert "does not exist or cannot be reached" in failed[name]
+        assert "10 files, 5 of them cannot be served" in result.output
+
+    def test_files_whose_ids_an_earlier_entry_has(self, demo_folder: Path, tmp_path: Path) -> None:
+        config = tmp_path / "config.yaml"
+        config.write_text(
+            f"storages: {{lab: {{type: local, root: {demo_folder}}}}}\n"
+            "datasets: [{id: lab/cohort, variants: {VCF: {storage: lab, key: cohort.vcf.gz}}},\n"
+            "  {prefix: lab/, storage: lab}]\n"
+        )
+        result = run("check", "--config", config)
+        assert result.exit_code == 1
+        hidden = [line for line in result.output.splitlines() if "no request reaches it" in line]
+        # The named dataset is the first entry, so the prefix adds nothing to it: the BCF file is not served.
+        assert len(hidden) == 1
+        assert "the entry of id 'lab/cohort' comes first" in hidden[0]
+        assert f"FAILED {demo_folder}/cohort.bcf\n{hidden[0]}" in result.output
+        assert "ok     /variants/lab/cohort VCF" in result.output
+
+    def test_an_unsorted_file_cannot_be_served(self, tmp_path: Path) -> None:
+        header = {"HD": {"VN": "1.6", "SO": "queryname"}, "SQ": [{"SN": "chr1", "LN": 1000}]}
+        with pysam.AlignmentFile(str(tmp_path / "a.bam"), "wb", header=header):
+            pass
+        result = run("check", tmp_path)
+        assert result.exit_code == 1
+        assert "sorted as queryname" in result.output
+
+    @pytest.mark.parametrize("name", sorted(NOT_BGZF))
+    def test_other_compression(self, name: str, tmp_path: Path) -> None:
+        NOT_BGZF[name](tmp_path)
+        result = run("check", tmp_path)
+        assert result.exit_code == 1
+        assert "BGZF" in result.output
+
+    def test_an_empty_folder_is_an_error(self, tmp_path: Path) -> None:
+        assert run("check", tmp_path).exit_code == 1
+
+    def test_a_configuration(self, demo_folder: Path, tmp_path: Path) -> None:
+        config = tmp_path / "config.yaml"
+        config.write_text(
+            f"storages: {{lab: {{type: local, root: {demo_folder}}}}}\n"
+            "datasets:\n"
+            "  - {id: one, reads: {BAM: {storage: lab, key: NA00001.bam}, CRAM: {storage: lab, key: gone.cram}}}\n"
+        )
+        result = run("check", "--config", config)
+        assert result.exit_code == 1
+        assert "ok     /reads/one BAM" in result.output
+        assert "FAILED /reads/one CRAM" in result.output
+
+    def test_either_a_folder_or_a_configuration(self, tmp_path: Path) -> None:
+        config = tmp_path / "config.yaml"
+        config.write_text("x: 1")
+        for arguments in ((), (tmp_path, "--config", config)):
+            for command in ("check", "index", "serve"):
+                assert run(command, *arguments).exit_code == 2
+        result = run("check", "--config", config)
+        assert result.exit_code == 1
+        assert "x: there is no such setting" in result.output
+        assert "storages: is missing" in result.output
+
+
+class TestCheckOfAStore:
+    """A configuration with nothing but a store."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Path:
+        path = tmp_path / "a.fa"
+        path.write_bytes(fasta({"a": b"ACGT", "b": b"TT", "c": b""}))
+        store = tmp_path / "store"
+        run_ingest(path, store, tmp_path / "cache")
+        return store
+
+    def check(self, store: Path) -> Result:
+        config = store.with_suffix(".yaml")
+        config.write_text(
+            f"storages: {{here: {{type: local, root: '{store}'}}}}\ndatasets: [{{prefix: '', storage: here}}]\n"
+            "refget: {store: {storage: here}}\ncache: {folder: cache}\n"
+        )
+        return run("check", "--config", config)
+
+    def test_that_is_complete(self, store: Path) -> None:
+        result = self.check(store)
+        assert (result.exit_code, result.output.splitlines()[0]) == (0, f"ok     sequences of {store}/ (3)")
+
+    @pytest.mark.parametrize("content", [None, b"ACG"])
+    def test_with_incomplete_files(self, store: Path, content: bytes | None) -> None:
+        md5 = expected(b"ACGT").md5
+        file = store / md5[:2] / md5[2:4] / md5[4:]
+        file.unlink() if content is None else file.write_bytes(content)
+        result = self.check(store)
+        assert result.exit_code == 1
+        assert result.output.splitlines()[:2] == [
+            f"FAILED sequences of {store}/ (3)",
+            f"       error: sequences of its list are missing or incomplete: {md5} [{store}/]",
+        ]
+
+    def test_that_does_not_exist(self, store: Path) -> None:
+        (store / "refget.tsv").unlink()
+        result = self.check(store)
+        assert result.exit_code == 1
+        assert f"error: cannot be read: it does not exist [{store}/refget.tsv]" in result.output
