@@ -29,15 +29,15 @@ COLUMNS = b"#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 LETTERS = b"a" * 1_000_000
 
 
-def write(path: Path, pieces: Iterable[bytes]) -> Path:
-    """A BGZF file; equal pieces, which have to fit a block, are compressed once."""
+def write(path: Path, chunks: Iterable[bytes]) -> Path:
+    """A BGZF file; equal chunks, which have to fit a block, are compressed once."""
     blocks: dict[bytes, bytes] = {}
     with path.open("wb") as file:
-        for piece in pieces:
-            if piece not in blocks:
-                parts = range(0, len(piece), MAX_BLOCK_DATA)
-                blocks[piece] = b"".join(bgzf_block(piece[start : start + MAX_BLOCK_DATA]) for start in parts)
-            file.write(blocks[piece])
+        for chunk in chunks:
+            if chunk not in blocks:
+                parts = range(0, len(chunk), MAX_BLOCK_DATA)
+                blocks[chunk] = b"".join(bgzf_block(chunk[start : start + MAX_BLOCK_DATA]) for start in parts)
+            file.write(blocks[chunk])
     return path
 
 
