@@ -73,9 +73,10 @@ def describe(services: Services, base: str, dataset_id: str, access: Access) -> 
     region = next((file.region for file in files if file.region is not None), None)
     name = entry.name if isinstance(entry, DatasetConfig) else None
     served = {file.source.format.endpoint for file in files}
-    marked = access_tracks({one: regions for one, regions in granted.items() if one in served}, _all_lengths(files))
+    served_grants = {endpoint: regions for endpoint, regions in granted.items() if endpoint in served}
+    grant_tracks = access_tracks(served_grants, _all_lengths(files))
     notes = [] if is_sequence else [_NO_SEQUENCE if reference else _NO_LENGTHS]
-    if marked is None:
+    if grant_tracks is None:
         notes.append(TOO_MANY)
     return {
         "id": dataset_id,
@@ -88,7 +89,7 @@ def describe(services: Services, base: str, dataset_id: str, access: Access) -> 
             _describe_file(services, base, file, access, name=name or dataset_id, has_sequence=is_sequence)
             for file in files
         ],
-        "access": marked or [],
+        "access": grant_tracks or [],
         "tracks": [
             _configured_track(track, base, access)
             for track in (entry.tracks if entry is not None else [])

@@ -346,11 +346,12 @@ class TestABadRequestIsAnError:
         assert "secret path" in caplog.text
 
     def test_no_control_character_reaches_the_log(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+        @View
         def fail(services: Services, request: Request, filename: str) -> NoReturn:
             raise StorageError("no answer", is_passing=True, detail=filename) if "storage" in filename else RuntimeError
 
         app = create_app(folder_config(folder))
-        app.view_functions["page.static"] = View(fail)
+        app.view_functions["page.static"] = fail
         for name, status in (("storage", 503), ("unexpected", 500)):
             assert app.test_client().get(f"/page/static/%1b[2J%0d{name}").status_code == status
         messages = [record.getMessage() for record in caplog.records]

@@ -1,4 +1,4 @@
-"""What a web server in front is told of the bytes that it is to send itself, and who else is told."""
+"""The header fields by which a web server in front sends files itself, and that no other client receives them."""
 
 import os
 from collections.abc import Mapping
@@ -97,7 +97,7 @@ class TestItIsSentHere:
     @pytest.mark.parametrize(
         "value", ["bytes=0-65535", "bytes=-1", "Bytes= 0-99999", f"bytes=0-{10**20}", f"bytes=-{10**20}"]
     )
-    def test_what_is_small_or_oddly_asked(self, folder: Path, value: str) -> None:
+    def test_small_or_odd_ranges(self, folder: Path, value: str) -> None:
         answer = ask(http(folder, "x-accel"), "a", {**NGINX, "Range": value})
         assert answer.status == 206 and answer.body and "x-accel-redirect" not in answer.headers
 

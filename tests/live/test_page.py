@@ -65,7 +65,7 @@ def variants(path: Path, name: str, start: int, end: int) -> int:
 
 
 def is_sound(present: Visit, *servers: Server) -> bool:
-    """Whether nothing went wrong, and nobody else was asked for anything."""
+    """Assert that nothing failed, and that no other server got a request."""
     assert present.errors == []
     assert present.alerts() == []
     assert present.hosts() == {f"{server.host}:{server.port}" for server in servers}

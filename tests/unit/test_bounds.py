@@ -29,15 +29,15 @@ COLUMNS = b"#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 LETTERS = b"a" * 1_000_000
 
 
-def write(path: Path, parts: Iterable[bytes]) -> Path:
-    """A BGZF file; equal parts are compressed once."""
+def write(path: Path, chunks: Iterable[bytes]) -> Path:
+    """A BGZF file; equal chunks, which have to fit a block, are compressed once."""
     blocks: dict[bytes, bytes] = {}
     with path.open("wb") as file:
-        for part in parts:
-            if part not in blocks:
-                starts = range(0, len(part), MAX_BLOCK_DATA)
-                blocks[part] = b"".join(bgzf_block(part[start : start + MAX_BLOCK_DATA]) for start in starts)
-            file.write(blocks[part])
+        for chunk in chunks:
+            if chunk not in blocks:
+                parts = range(0, len(chunk), MAX_BLOCK_DATA)
+                blocks[chunk] = b"".join(bgzf_block(chunk[start : start + MAX_BLOCK_DATA]) for start in parts)
+            file.write(blocks[chunk])
     return path
 
 

@@ -29,7 +29,7 @@ class TestVirtualOffsets:
         assert bgzf.split_offset(bgzf.virtual_offset(coffset, uoffset)) == (coffset, uoffset)
 
     @given(st.tuples(st.integers(0, 99), st.integers(0, 65535)), st.tuples(st.integers(0, 99), st.integers(0, 65535)))
-    def test_sort_as_places_do(self, one: tuple[int, int], other: tuple[int, int]) -> None:
+    def test_sort_as_positions_do(self, one: tuple[int, int], other: tuple[int, int]) -> None:
         assert (bgzf.virtual_offset(*one) < bgzf.virtual_offset(*other)) == (one < other)
 
 
@@ -99,7 +99,7 @@ class TestDamageIsFound:
 
 
 class TestOtherSubfields:
-    def test_the_block_size_is_found_behind_them(self) -> None:
+    def test_the_block_size_is_found_after_them(self) -> None:
         block = bgzf_block(b"data")
         extra = b"AB\x03\x00xyz" + block[12:18]
         longer = bytearray(block[:10] + len(extra).to_bytes(2, "little") + extra + block[18:])

@@ -20,7 +20,7 @@ ALL = RecordFilter(0, 0, None, 0)
 
 
 def write(folder: Path, count: int) -> tuple[Path, list[Chunk]]:
-    """A BAM file with so many reads on its one reference, and the chunk of all of them."""
+    """A BAM file with this many reads on its one reference, and the chunk of all of them."""
     rng = random.Random(1)
     reference = files.Reference("chr1", 200_000_000)
     reads = (files.Read(f"r{number}", 0, 0, number * 300, ((files.MATCH, 150),), 150) for number in range(count))
