@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from tests.support import files
+from tests.support.files.bam import MATCH, Read, Reference, bam_header, bam_record
+from tests.support.files.bgzf import MAX_BLOCK_DATA, cut, write_bgzf
+from tests.support.files.indexes import make_index
 from tests.support.live.browser import chromium
 from tests.support.live.server import Server, serving
 from tests.support.live.wire import ORIGIN
@@ -77,13 +80,13 @@ def big_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("big")
     path = folder / "big.bam"
     rng = random.Random("big")
-    reference = files.Reference("chr1", 200_000_000)
+    reference = Reference("chr1", 200_000_000)
     starts = range(0, reference.length - 20_000, 150_000)
-    reads = (files.Read(f"r{start}", 0, 0, start, ((files.MATCH, 20_000),), 20_000) for start in starts)
-    header = files.bam_header([reference])
-    data = b"".join(files.bam_record(read, rng) for read in reads)
-    files.write_bgzf(path, [header, *files.cut(data, files.MAX_BLOCK_DATA)], level=0)
-    files.make_index(path)
+    reads = (Read(f"r{start}", 0, 0, start, ((MATCH, 20_000),), 20_000) for start in starts)
+    header = bam_header([reference])
+    data = b"".join(bam_record(read, rng) for read in reads)
+    write_bgzf(path, [header, *cut(data, MAX_BLOCK_DATA)], level=0)
+    make_index(path)
     return folder
 
 

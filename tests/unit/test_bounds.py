@@ -20,7 +20,7 @@ from htsget_flask.formats.headers import read_bam_header, read_bcf_header, read_
 from htsget_flask.formats.index_reader import read_index
 from htsget_flask.storage import Stat
 from tests.support.bounded import outcome
-from tests.support.files import MAX_BLOCK_DATA, bgzf_block
+from tests.support.files.bgzf import MAX_BLOCK_DATA, bgzf_block
 
 pytestmark = pytest.mark.slow
 
