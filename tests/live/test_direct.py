@@ -104,8 +104,7 @@ class TestTicketsPointToNginx:
 class TestClientsReadDirectUrls:
     @pytest.fixture(autouse=True)
     def trust_certificate(self, front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name, value in front.environment().items():
-            monkeypatch.setenv(name, value)
+        front.trust(monkeypatch)
 
     @pytest.mark.parametrize(("name", "format_"), [("big", "BAM"), ("linked", "BAM"), ("NA00001", "CRAM")])
     def test_samtools(self, front: Front, data: Path, tmp_path: Path, name: str, format_: str) -> None:

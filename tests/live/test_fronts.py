@@ -168,16 +168,14 @@ class TestClientsReadThroughIt:
     def test_samtools(
         self, front: Front, data: Path, tmp_path: Path, format_: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for name, value in front.environment().items():
-            monkeypatch.setenv(name, value)
+        front.trust(monkeypatch)
         whole = run("samtools", "view", data / f"NA00001.{format_.lower()}", "chr2", cwd=tmp_path)
         url = f"{front.url}/reads/lab/NA00001?format={format_}&referenceName=chr2"
         answer = run("samtools", "view", url, cwd=tmp_path)
         assert overlapping(Region("chr2"), answer.splitlines(), "reads") == whole.splitlines() != []
 
     def test_the_htsget_client(self, front: Front, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name, value in front.environment().items():
-            monkeypatch.setenv(name, value)
+        front.trust(monkeypatch)
         run("htsget", f"{front.url}/reads/lab/big", "-O", "big.bam", cwd=tmp_path)
         is_equal = (tmp_path / "big.bam").read_bytes() == (data / "big.bam").read_bytes()
         assert is_equal
@@ -193,8 +191,7 @@ class TestClientsReadThroughIt:
     def test_samtools_reads_a_plain_file(
         self, front: Front, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for name, value in front.environment().items():
-            monkeypatch.setenv(name, value)
+        front.trust(monkeypatch)
         region = "chr1:100000000-101000000"
         whole = run("samtools", "view", data / "big.bam", region, cwd=tmp_path)
         assert run("samtools", "view", f"{front.url}/files/lab/big.bam", region, cwd=tmp_path) == whole != ""

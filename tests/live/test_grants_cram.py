@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -98,16 +97,11 @@ def temporary_files(served: Served) -> list[str]:
 
 class TestAClientThatDisconnects:
     def test_leaves_nothing_open(self, served: Served) -> None:
-        path = str(served.folder / f"{MANY}.cram")
-        ticket = json.loads(get_as(served.server, f"/reads/{MANY}", served.token).body)
-        (url,) = [entry["url"] for entry in ticket["htsget"]["urls"] if "/records-" in entry["url"]]
+        path, target = str(served.folder / f"{MANY}.cram"), records_url(served, MANY)
         # gunicorn has temporary files too.
         before = temporary_files(served)
-        parts = urlsplit(url)
-        with socket.create_connection((served.server.host, served.server.port), timeout=30) as connection:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            request = f"GET {parts.path}?{parts.query} HTTP/1.1\r\nHost: localhost\r\n\r\n"
-            connection.sendall(request.encode())
+        with served.server.connect(receive_buffer=4096) as connection:
+            connection.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             assert connection.recv(1000).startswith(b"HTTP/1.1 200")
             assert path in served.server.open_files()
             assert list(served.temporary.iterdir()) == []

@@ -418,7 +418,7 @@ class TestPermanentFaults:
 
 
 class TestAnInterruptedBodyIsResumed:
-    def test_from_the_last_received_byte(
+    def test_after_the_last_complete_buffer(
         self, versitygw: S3Server, bucket: str, patient: Applications, proxy: FaultyProxy, big_folder: Path
     ) -> None:
         folder, content = uuid.uuid4().hex, (big_folder / "big.bam").read_bytes()

@@ -96,7 +96,7 @@ class TestAColdTicketTakesFewRequests:
         ticket = fetch_ticket(http, f"/{path.format(folder)}", format=format_, **REGION)
         counts = take_counts(proxy)
         data, index = (counts.pop(f"GET {name}", 0) for name in names)
-        # The other two read the header and check that the index reaches the last record.
+        # Two requests read the header and check that the index reaches the last record.
         edges = max(0, data - 2)
         assert counts == {"LIST": 1}
         assert index == 1

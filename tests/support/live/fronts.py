@@ -10,6 +10,8 @@ from http.client import HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
+
 from tests.support.client import Response
 from tests.support.live.server import Server, begin, end, free_port, running, wait_until
 from tests.support.live.tools import ROOT, run, tool
@@ -32,10 +34,10 @@ class Front:
     folder: Path
     has_direct_urls: bool
 
-    def environment(self) -> dict[str, str]:
-        """The environment variables that make clients trust the certificate."""
-        names = ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
-        return dict.fromkeys(names, str(self.certificate))
+    def trust(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Set the environment variables that make clients trust the certificate."""
+        for name in ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+            monkeypatch.setenv(name, str(self.certificate))
 
     def connect(self) -> HTTPSConnection:
         """A connection to the web server."""

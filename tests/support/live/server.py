@@ -80,7 +80,7 @@ class Server:
         return counts
 
     def is_complete(self, workers: int) -> bool:
-        """Whether N gunicorn workers wait for requests; earlier they may miss a signal."""
+        """Whether N gunicorn workers wait for requests; a worker may miss a signal that arrives earlier."""
         return len(self.workers()) == workers and all(map(_waits_for_events, self.workers()))
 
     def is_healthy(self) -> bool:
