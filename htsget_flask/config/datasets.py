@@ -13,23 +13,25 @@ GENOME_TAGS = ("genome id", "genome files")
 class FileConfig(Model):
     """A data file."""
 
-    storage: str = Field(description="The storage that holds the file.")
-    key: Key = Field(description="The file's path in the storage.")
-    index: Key | None = Field(
-        None, description="The index's path in the storage; by default it is searched for next to the file."
-    )
+    storage: str
+    """The storage that holds the file."""
+    key: Key
+    """The file's path in the storage."""
+    index: Key | None = None
+    """The index's path in the storage; by default it is searched for next to the file."""
 
 
 class GenomeConfig(Model):
     """The reference genome of a dataset for the page: an indexed FASTA file."""
 
-    fasta: str = Field(
-        description="The FASTA's URL, or its path in the storage. One that ends in `.gz` or `.bgz` needs its `.gzi`"
-        " next to it."
-    )
-    index: str | None = Field(None, description="The index's URL or path; by default the FASTA's with `.fai` appended.")
-    name: str | None = Field(None, description="Its name in igv.js; by default the FASTA's.")
-    storage: str | None = Field(None, description="The storage, among `files.storages`; by default there are URLs.")
+    fasta: str
+    """The FASTA's URL, or its path in the storage. One that ends in `.gz` or `.bgz` needs its `.gzi` next to it."""
+    index: str | None = None
+    """The index's URL or path; by default the FASTA's with `.fai` appended."""
+    name: str | None = None
+    """Its name in igv.js; by default the FASTA's."""
+    storage: str | None = None
+    """The storage, among `files.storages`; by default there are URLs."""
 
     @model_validator(mode="after")
     def _check_locations(self) -> "GenomeConfig":
@@ -41,17 +43,15 @@ class GenomeConfig(Model):
 class TrackConfig(Model, extra="allow"):
     """A further igv.js track for the page: all settings but these are handed to igv.js."""
 
-    url: str | None = Field(
-        None,
-        description="URL of the data. igv.js's `type: merged` has none; each of the track's own `tracks` has one.",
-    )
-    storage: str | None = Field(None, description="Instead of `url`: a storage among `files.storages`.")
-    key: str | None = Field(
-        None,
-        description="The file's path in the storage. With access control a caller needs a"
-        " [grant for this file](access.md#who-may-see-what).",
-    )
-    index: str | None = Field(None, description="The index's URL, or its path in the storage.")
+    url: str | None = None
+    """URL of the data. igv.js's `type: merged` has none; each of the track's own `tracks` has one."""
+    storage: str | None = None
+    """Instead of `url`: a storage among `files.storages`."""
+    key: str | None = None
+    """The file's path in the storage. With access control a caller needs a [grant for this
+    file](access.md#who-may-see-what)."""
+    index: str | None = None
+    """The index's URL, or its path in the storage."""
 
     @model_validator(mode="after")
     def _check_locations(self) -> "TrackConfig":
@@ -107,34 +107,37 @@ def _dataset_id(value: str) -> str:
 class _EntryConfig(Model):
     """What both kinds of entry have."""
 
-    never_inline: bool | None = Field(
-        None, description="Deliver all data by http URLs; by default as `htsget.never_inline`."
-    )
-    description: str | None = Field(None, description="The page's description of the entry's datasets.")
-    genome: Genome | None = Field(
-        None,
-        description="The reference genome for the page: the id of a genome that igv.js knows, or an indexed FASTA file;"
-        " by default a FASTA file that is found, see [the page](#the-page).",
-    )
-    tracks: list[TrackConfig] = Field([], description="Further igv.js tracks that the page shows with each dataset.")
+    never_inline: bool | None = None
+    """Deliver all data by http URLs; by default as `htsget.never_inline`."""
+    description: str | None = None
+    """The page's description of the entry's datasets."""
+    genome: Genome | None = None
+    """The reference genome for the page: the id of a genome that igv.js knows, or an indexed FASTA file; by default a
+    FASTA file that is found, see [the page](#the-page)."""
+    tracks: list[TrackConfig] = []
+    """Further igv.js tracks that the page shows with each dataset."""
 
 
 class PrefixConfig(_EntryConfig):
     """All datasets whose ids start with a prefix: the rest of the id is the key without the format's suffix."""
 
-    prefix: Annotated[str, AfterValidator(_prefix)] = Field(description="The start of the ids; may be empty.")
-    storage: str = Field(description="The storage in which the rest of an id is searched for.")
+    prefix: Annotated[str, AfterValidator(_prefix)]
+    """The start of the ids; may be empty."""
+    storage: str
+    """The storage in which the rest of an id is searched for."""
 
 
 class DatasetConfig(_EntryConfig):
     """One dataset whose files are named."""
 
-    id: Annotated[str, AfterValidator(_dataset_id)] = Field(min_length=1, description="The id.")
-    reads: dict[Literal["BAM", "CRAM"], FileConfig] = Field({}, description="Files of reads by format: `BAM`, `CRAM`.")
-    variants: dict[Literal["VCF", "BCF"], FileConfig] = Field(
-        {}, description="Files of variants by format: `VCF`, `BCF`."
-    )
-    name: str | None = Field(None, description="The dataset's name on the page; by default the id.")
+    id: Annotated[str, AfterValidator(_dataset_id)] = Field(min_length=1)
+    """The id."""
+    reads: dict[Literal["BAM", "CRAM"], FileConfig] = {}
+    """Files of reads by format: `BAM`, `CRAM`."""
+    variants: dict[Literal["VCF", "BCF"], FileConfig] = {}
+    """Files of variants by format: `VCF`, `BCF`."""
+    name: str | None = None
+    """The dataset's name on the page; by default the id."""
 
     @model_validator(mode="after")
     def _check_files(self) -> "DatasetConfig":

@@ -64,7 +64,7 @@ def correct_spelling(content: Mapping[Any, Any], known: Collection[str]) -> dict
 class Model(BaseModel):
     """Settings: unknown ones are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     @model_validator(mode="before")
     @classmethod
