@@ -4,12 +4,7 @@ from htsget_flask.config.auth import AuthConfig, ClaimConfig, RuleConfig, Signer
 from htsget_flask.config.cross_checks import exposing_faults
 from htsget_flask.config.datasets import DatasetConfig, GenomeConfig, PrefixConfig, TrackConfig
 from htsget_flask.config.loading import ConfigError, default_cache_folder, folder_config, read_config
-from htsget_flask.config.models import (
-    Config,
-    HtsgetConfig,
-    RefgetConfig,
-    RefgetFastaConfig,
-)
+from htsget_flask.config.models import Config, HtsgetConfig, RefgetConfig, RefgetFastaConfig
 from htsget_flask.config.storages import LocalStorageConfig, S3StorageConfig, StorageConfig
 from htsget_flask.config.types import is_url, web_origin
 

@@ -2,21 +2,16 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from htsget_flask.config.types import AuditLog, ClientSecret, KeySet, Model, Names, Secret, Url
+from htsget_flask.config.types import AuditLog, ClientSecret, KeySet, Model, Names, Secret, Url, constraint
 
 Algorithm = Literal["RS256", "ES256", "EdDSA"]
 Endpoint = Literal["reads", "variants", "files", "sequence"]
-
-
-def _scalar(value: Any) -> Any:
-    if not isinstance(value, str | bool | int | float):
-        raise ValueError("must be a text, a number, true or false")
-    return value
-
-
-Scalar = Annotated[Any, AfterValidator(_scalar)]
+Scalar = Annotated[
+    Any,
+    constraint(lambda value: isinstance(value, str | bool | int | float), "must be a text, a number, true or false"),
+]
 
 
 class SignerConfig(Model):

@@ -2,12 +2,18 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from htsget_flask.config.types import Key, Model, correct_spelling, is_url, relative_key
-
-# Tags that pydantic adds to the locations of errors, for the kinds of a genome.
-GENOME_TAGS = ("genome id", "genome files")
+from htsget_flask.config.types import (
+    TEXT_OR_OTHER,
+    TEXT_TAGS,
+    Key,
+    Model,
+    constraint,
+    correct_spelling,
+    is_url,
+    relative_key,
+)
 
 
 class FileConfig(Model):
@@ -80,28 +86,26 @@ def _check_location(location: str, storage: str | None) -> None:
         raise ValueError(f"{location!r} must be an absolute http or https URL, or needs a storage that holds it")
 
 
-def _genome_tag(value: Any) -> str:
-    return GENOME_TAGS[not isinstance(value, str)]
-
-
-Genome = Annotated[
-    Annotated[str, Tag(GENOME_TAGS[0])] | Annotated[GenomeConfig, Tag(GENOME_TAGS[1])],
-    Discriminator(_genome_tag),
+Genome = Annotated[Annotated[str, Tag(TEXT_TAGS[0])] | Annotated[GenomeConfig, Tag(TEXT_TAGS[1])], TEXT_OR_OTHER]
+Prefix = Annotated[
+    str,
+    constraint(
+        lambda prefix: "" not in prefix.split("/")[:-1],
+        "must not start with '/' or contain '//': no request reaches such ids",
+    ),
 ]
-
-
-def _prefix(value: str) -> str:
-    if "" in value.split("/")[:-1]:
-        raise ValueError("must not start with '/' or contain '//': no request reaches such ids")
-    return value
-
-
-def _dataset_id(value: str) -> str:
-    if value == "service-info":
-        raise ValueError("service-info is the name of an endpoint: no request reaches a dataset of this id")
-    if "" in value.split("/"):
-        raise ValueError("must not start or end with '/' or contain '//': no request reaches such an id")
-    return value
+DatasetId = Annotated[
+    str,
+    Field(min_length=1),
+    constraint(
+        lambda id_: id_ != "service-info",
+        "service-info is the name of an endpoint: no request reaches a dataset of this id",
+    ),
+    constraint(
+        lambda id_: "" not in id_.split("/"),
+        "must not start or end with '/' or contain '//': no request reaches such an id",
+    ),
+]
 
 
 class _EntryConfig(Model):
@@ -121,7 +125,7 @@ class _EntryConfig(Model):
 class PrefixConfig(_EntryConfig):
     """All datasets whose ids start with a prefix: the rest of the id is the key without the format's suffix."""
 
-    prefix: Annotated[str, AfterValidator(_prefix)]
+    prefix: Prefix
     """The start of the ids; may be empty."""
     storage: str
     """The storage in which the rest of an id is searched for."""
@@ -130,7 +134,7 @@ class PrefixConfig(_EntryConfig):
 class DatasetConfig(_EntryConfig):
     """One dataset whose files are named."""
 
-    id: Annotated[str, AfterValidator(_dataset_id)] = Field(min_length=1)
+    id: DatasetId
     """The id."""
     reads: dict[Literal["BAM", "CRAM"], FileConfig] = {}
     """Files of reads by format: `BAM`, `CRAM`."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from htsget_flask.config.auth import AuthConfig
 from htsget_flask.config.datasets import DatasetEntry
@@ -18,11 +18,25 @@ from htsget_flask.config.types import (
     SecretText,
     UrlOrFile,
     WebOrigins,
+    constraint,
 )
 
 KIB, MIB = 1 << 10, 1 << 20
 
-_NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,100}", re.ASCII)
+_NAMESPACE = r"[A-Za-z0-9_.-]{1,100}"
+Namespace = Annotated[
+    str, constraint(re.compile(_NAMESPACE).fullmatch, "must be letters, digits and characters of _.-")
+]
+Curie = Annotated[
+    str,
+    constraint(
+        re.compile(rf"{_NAMESPACE}:[^\s/]+").fullmatch,
+        "must be a namespace, a colon and a name, such as insdc:CM000663.2",
+    ),
+]
+StorageName = Annotated[
+    str, constraint(lambda name: name and "/" not in name, "a storage's name must not be empty or contain '/'")
+]
 
 
 class HtsgetConfig(Model):
@@ -57,23 +71,6 @@ class FilesConfig(Model):
     listing: bool = False
     """List the files of these storages at `/files/<storage>/` and `/files/<storage>/<folder>/`, as HTML pages and as
     JSON ([clients.md](clients.md#plain-files))."""
-
-
-def _namespace(value: str) -> str:
-    if not _NAMESPACE.fullmatch(value):
-        raise ValueError("must be letters, digits and characters of _.-")
-    return value
-
-
-def _curie(value: str) -> str:
-    namespace, colon, name = value.partition(":")
-    if not (_NAMESPACE.fullmatch(namespace) and colon and name) or re.search(r"[\s/]", name):
-        raise ValueError("must be a namespace, a colon and a name, such as insdc:CM000663.2")
-    return value
-
-
-Namespace = Annotated[str, AfterValidator(_namespace)]
-Curie = Annotated[str, AfterValidator(_curie)]
 
 
 class RefgetFastaConfig(Model):
@@ -193,12 +190,6 @@ class ServiceConfig(Model):
     """Such as `production` or `test`."""
 
 
-def _storage_name(value: str) -> str:
-    if not value or "/" in value:
-        raise ValueError("a storage's name must not be empty or contain '/'")
-    return value
-
-
 class Config(Model):
     """The whole configuration."""
 
@@ -213,7 +204,7 @@ class Config(Model):
     """The hosts that requests may name, without ports: `[htsget.example.org]`, IPv6 addresses in brackets; by default
     any. Requests for other hosts, also for `/health`, are answered with 421. With a trusted proxy the host is the one
     that it forwards."""
-    storages: dict[Annotated[str, AfterValidator(_storage_name)], StorageConfig] = Field(min_length=1)
+    storages: dict[StorageName, StorageConfig] = Field(min_length=1)
     """Folders and buckets by name: [storages](#storages)."""
     datasets: list[DatasetEntry] = []
     """The datasets, of which the first match wins: [datasets](#datasets)."""

@@ -3,20 +3,14 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from htsget_flask.config.types import BaseUrl, ExistingFolder, FolderKey, Model, Secret, base_url, correct_spelling
+from htsget_flask.config.types import BaseUrl, ExistingFolder, FolderKey, Model, Secret, constraint, correct_spelling
 
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}|arn:[A-Za-z0-9:/._-]{3,1000}")
-
-
-def _bucket_name(value: str) -> str:
-    if not _BUCKET.fullmatch(value):
-        raise ValueError("must be the name of a bucket, or the ARN of an access point")
-    return value
-
-
-BucketName = Annotated[str, AfterValidator(_bucket_name)]
+BucketName = Annotated[
+    str, constraint(_BUCKET.fullmatch, "must be the name of a bucket, or the ARN of an access point")
+]
 
 
 def _known_type(value: Any) -> Any:
@@ -63,7 +57,7 @@ class S3StorageConfig(Model):
     """The bucket's name, or the ARN of an access point."""
     prefix: FolderKey = ""
     """The folder in the bucket that paths count from; by default all of it."""
-    endpoint_url: str | None = None
+    endpoint_url: Annotated[BaseUrl, AfterValidator(lambda url: url.rstrip("/"))] | None = None
     """The server's URL; by default that of AWS. Clients have to reach it too, unless `proxy` is set: presigned URLs
     point there."""
     region: str | None = None
@@ -87,11 +81,6 @@ class S3StorageConfig(Model):
     max_attempts: int = Field(4, ge=1)
     """How often a request is made in all while its failure may be temporary (throttling, time-outs, cut
     connections)."""
-
-    @field_validator("endpoint_url")
-    @classmethod
-    def _check_url(cls, value: str | None) -> str | None:
-        return None if value is None else base_url(value).rstrip("/")
 
 
 def _storage_tag(value: Any) -> str:
