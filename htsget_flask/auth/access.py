@@ -29,18 +29,12 @@ class Access:
     """The access of a request without access control: to everything."""
 
     is_limited = False
+    # The most entries of a list that one answer may decide on; None for no limit.
+    listing_limit: int | None = None
+    # Whether a decision allowed something, or a listing was recorded.
+    was_decided = True
     # When the URLs that are signed for this request expire, in seconds since the epoch.
     expires: int | None = None
-
-    @property
-    def listing_limit(self) -> int | None:
-        """The most entries of a list that one answer may decide on; None for no limit."""
-        return None
-
-    @property
-    def was_decided(self) -> bool:
-        """Whether a decision allowed something, or a listing was recorded."""
-        return True
 
     def require(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None) -> RegionSet | None:
         """Require access; the regions that it is limited to, None for no limit.
@@ -152,23 +146,16 @@ class LimitedAccess(Access):
         self._gate = gate
         self._caller = caller
         self._origin = origin
-        self._was_decided = False
+        self.listing_limit = gate.authorizer.listing_limit
+        self.was_decided = False
         self.expires: int = gate.url_signer.expiry()
-
-    @property
-    def listing_limit(self) -> int | None:
-        return self._gate.authorizer.listing_limit
-
-    @property
-    def was_decided(self) -> bool:
-        return self._was_decided
 
     def require(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None) -> RegionSet | None:
         decision = self._decide(endpoint, resource_id, regions)
         self._record(endpoint, resource_id, regions, "allowed" if decision.allowed else "denied", decision.reason)
         if not decision.allowed:
             raise self._refusal(endpoint, resource_id, decision)
-        self._was_decided = True
+        self.was_decided = True
         return decision.regions
 
     def allows_whole(self, endpoint: str, resource_id: str) -> bool:
@@ -187,10 +174,9 @@ class LimitedAccess(Access):
             raise InvalidAuthentication(_NEEDS_BEARER)
 
     def require_dataset(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, RegionSet | None]:
+        decide_on = self._gate.authorizer.decide
         try:
-            decisions = {
-                endpoint: self._gate.authorizer.decide(self._caller, endpoint, resource_id) for endpoint in endpoints
-            }
+            decisions = {endpoint: decide_on(self._caller, endpoint, resource_id) for endpoint in endpoints}
         except ServiceError as error:
             self._record("page", resource_id, None, "failed", error.message)
             raise
@@ -201,14 +187,14 @@ class LimitedAccess(Access):
             if self._caller.is_anonymous:
                 raise InvalidAuthentication(_NEEDS_BEARER)
             raise NotFound(f"there is no dataset {resource_id[:200]!r}")
-        self._was_decided = True
+        self.was_decided = True
         return allowed
 
     def record_denial(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None, reason: str) -> None:
         self._record(endpoint, resource_id, regions, "denied", reason)
 
     def record_listing(self, endpoint: str, shown: int) -> None:
-        self._was_decided = True
+        self.was_decided = True
         self._record(endpoint, None, None, "allowed", f"{shown} shown")
 
     def seal(self, key: str) -> str:
@@ -221,14 +207,10 @@ class LimitedAccess(Access):
         return "?" + self._gate.url_signer.sign(*parts, expires=self.expires)
 
     def _decide(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None) -> Decision:
+        gate = self._gate
         try:
             return decide(
-                self._gate.authorizer,
-                self._caller,
-                endpoint,
-                resource_id,
-                regions,
-                empty_outside=self._gate.empty_outside,
+                gate.authorizer, self._caller, endpoint, resource_id, regions, empty_outside=gate.empty_outside
             )
         except ServiceError as error:
             self._record(endpoint, resource_id, regions, "failed", error.message)
@@ -246,15 +228,10 @@ class LimitedAccess(Access):
             return InvalidAuthentication(_NEEDS_BEARER)
         if decision.regions is not None:
             return PermissionDenied("the token gives no access to this region")
-        if self._gate.hide:
-            return NotFound(absence_message(endpoint, resource_id))
-        return PermissionDenied("the token gives no access to this resource")
-
-
-def absence_message(endpoint: str, resource_id: str) -> str:
-    """The message of NotFound for something that is absent, or that must seem so."""
-    if endpoint == "files":
-        return "no such file"
-    if endpoint == "sequence":
-        return f"there is no sequence {resource_id[:200]!r}"
-    return f"there is no dataset {resource_id[:200]!r} at /{endpoint}"
+        if not self._gate.hide:
+            return PermissionDenied("the token gives no access to this resource")
+        if endpoint == "files":
+            return NotFound("no such file")
+        if endpoint == "sequence":
+            return NotFound(f"there is no sequence {resource_id[:200]!r}")
+        return NotFound(f"there is no dataset {resource_id[:200]!r} at /{endpoint}")

@@ -9,7 +9,6 @@ from typing import Any
 
 import orjson
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 _MAX_BYTES = 4 << 20
@@ -33,7 +32,7 @@ class JsonClient:
 
     def __init__(self, timeout: float) -> None:
         self._pool = urllib3.PoolManager(maxsize=8, timeout=urllib3.Timeout(total=timeout), retries=False)
-        self._pool.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+        self._pool.pool_classes_by_scheme = {"http": _timed(HTTPConnectionPool), "https": _timed(HTTPSConnectionPool)}
 
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> Any:
         """The answer to a GET request."""
@@ -72,11 +71,7 @@ class JsonClient:
 
 
 def _read_body(response: urllib3.BaseHTTPResponse, service: str) -> bytearray:
-    """The whole body of an answer with status 200.
-
-    Raises:
-        UpstreamError: for any other status, and for a body of more than 4 MiB.
-    """
+    """The whole body of an answer with status 200; any other status and a longer body raise UpstreamError."""
     if response.status != 200:
         kind = RefusedError if response.status in (400, 401, 403) else UpstreamError
         raise kind(f"{service} answers with status {response.status}")
@@ -121,17 +116,7 @@ class _TimedResponse(http.client.HTTPResponse):
         self.fp = io.BufferedReader(_TimedReader(self.fp.detach(), sock))
 
 
-class _Connection(HTTPConnection):
-    response_class = _TimedResponse
-
-
-class _TlsConnection(HTTPSConnection):
-    response_class = _TimedResponse
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
+def _timed(pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
+    """A kind of pool whose connections read answers within one time limit."""
+    connection = type("_TimedConnection", (pool.ConnectionCls,), {"response_class": _TimedResponse})
+    return type("_TimedPool", (pool,), {"ConnectionCls": connection})

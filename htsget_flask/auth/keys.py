@@ -28,6 +28,7 @@ _RETRY_INTERVAL = 60.0
 _MAX_FETCH_SECONDS = 10.0
 # How long a request waits for a key set that another thread fetches.
 _FETCH_TIMEOUT = 1.0
+_UNAVAILABLE = "the issuer's signing keys are unavailable"
 
 KeySource = Callable[[], Any]
 """Fetches a key set as JSON within ten seconds, or raises UpstreamError or OSError."""
@@ -86,14 +87,14 @@ class Keys:
         """
         if algorithm not in self._algorithms:
             return None
-        found = _pick(self._current(), key_id, algorithm)
-        if found is None and self._fetching.locked():
+        key = _pick(self._current(), key_id, algorithm)
+        if key is None and self._fetching.locked():
             # The key may be in the set that another thread is fetching.
             self._await_fetch()
-            found = _pick(self._current(), key_id, algorithm)
-        if found is None and self._failed:
-            raise self._unavailable()
-        return found
+            key = _pick(self._current(), key_id, algorithm)
+        if key is None and self._failed:
+            raise ServiceUnavailable(_UNAVAILABLE)
+        return key
 
     def trusts(self, fingerprint: bytes) -> bool:
         """Whether the key with this fingerprint is still in the issuer's key set.
@@ -107,30 +108,22 @@ class Keys:
         now = self._clock()
         newest = self._newest
         if newest is None or now >= self._due:
-            newest = self._renew(now)
+            if self._fetching.acquire(blocking=False):
+                try:
+                    if self._clock() >= self._due:
+                        self._refresh()
+                finally:
+                    self._fetching.release()
+            elif newest is None or now - newest.fetched >= _MAX_AGE or now - self._due >= _MAX_FETCH_SECONDS:
+                self._await_fetch()
+            newest = self._newest
         if newest is None or now - newest.fetched >= _MAX_AGE:
-            raise self._unavailable()
+            raise ServiceUnavailable(_UNAVAILABLE)
         return newest
-
-    def _renew(self, now: float) -> _KeySet | None:
-        """Fetch the key set if that is due and no other thread does so; the newest key set."""
-        if self._fetching.acquire(blocking=False):
-            try:
-                if self._clock() >= self._due:
-                    self._refresh()
-            finally:
-                self._fetching.release()
-        elif not self._may_use_earlier(now):
-            self._await_fetch()
-        return self._newest
-
-    def _may_use_earlier(self, now: float) -> bool:
-        newest = self._newest
-        return newest is not None and now - newest.fetched < _MAX_AGE and now - self._due < _MAX_FETCH_SECONDS
 
     def _await_fetch(self) -> None:
         if not self._fetching.acquire(timeout=_FETCH_TIMEOUT):
-            raise self._unavailable()
+            raise ServiceUnavailable(_UNAVAILABLE)
         self._fetching.release()
 
     def _refresh(self) -> None:
@@ -146,9 +139,6 @@ class Keys:
             self._newest = _KeySet(keys, fingerprints, started)
         # From the end of the fetch: otherwise a slow issuer with a short interval would get requests without a pause.
         self._due = self._clock() + (min(self._interval, _RETRY_INTERVAL) if self._failed else self._interval)
-
-    def _unavailable(self) -> ServiceUnavailable:
-        return ServiceUnavailable("the issuer's signing keys are unavailable")
 
 
 def _pick(key_set: _KeySet, key_id: str | None, algorithm: str) -> SigningKey | None:

@@ -19,6 +19,7 @@ from htsget_flask.regions import Region, RegionSet
 log = logging.getLogger(__name__)
 
 _MAX_DECISIONS = 10_000
+_REASON = "the policy service"
 
 
 class PolicyAuthorizer:
@@ -77,7 +78,11 @@ def _request_body(caller: Caller, endpoint: str, resource_id: str, regions: Sequ
             ],
             "endpoint": endpoint,
             "id": resource_id,
-            "regions": None if regions is None else [_region_json(region) for region in regions],
+            "regions": None
+            if regions is None
+            else [
+                {"referenceName": region.reference_name, "start": region.start, "end": region.end} for region in regions
+            ],
         }
     }
     try:
@@ -87,24 +92,17 @@ def _request_body(caller: Caller, endpoint: str, resource_id: str, regions: Sequ
         return json.dumps(content).encode()
 
 
-def _region_json(region: Region) -> dict[str, Any]:
-    return {"referenceName": region.reference_name, "start": region.start, "end": region.end}
-
-
 def _parse_decision(answer: Any) -> Decision:
     """The decision in an answer; Open Policy Agent leaves out the result if no rule is defined."""
     result = answer.get("result") if isinstance(answer, dict) else None
-    if isinstance(result, bool):
-        return Decision(result, "the policy service")
-    if not isinstance(result, dict) or result.get("allow") is not True:
-        reason = result.get("reason") if isinstance(result, dict) else None
-        return Decision(False, f"the policy service: {reason}" if isinstance(reason, str) else "the policy service")
-    regions = result.get("regions")
-    if regions is None:
-        return Decision(True, "the policy service")
-    if not isinstance(regions, list):
+    fields = result if isinstance(result, dict) else {"allow": result}
+    if fields.get("allow") is not True:
+        reason = fields.get("reason")
+        return Decision(False, f"{_REASON}: {reason}" if isinstance(reason, str) else _REASON)
+    regions = fields.get("regions")
+    if not isinstance(regions, list | None):
         raise UpstreamError("its regions are not valid")
-    return Decision(True, "the policy service", RegionSet(map(_parse_region, regions)))
+    return Decision(True, _REASON, None if regions is None else RegionSet(map(_parse_region, regions)))
 
 
 def _parse_region(content: Any) -> Region:

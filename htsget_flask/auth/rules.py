@@ -78,9 +78,9 @@ class RuleAuthorizer:
             return False
         if rule.scopes and not caller.scopes.issuperset(rule.scopes):
             return False
-        if not rule.visas:
-            return True
-        return any(holds(visa) for visa in caller.current_visas(self._clock()) for holds in rule.visas)
+        return not rule.visas or any(
+            holds(visa) for visa in caller.current_visas(self._clock()) for holds in rule.visas
+        )
 
 
 def equals(expected: object) -> Callable[[Any], bool]:

@@ -5,9 +5,8 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import quote_plus, urlencode
 
@@ -25,6 +24,7 @@ from htsget_flask.auth.jws import (
 from htsget_flask.auth.keys import Keys
 from htsget_flask.auth.visas import PASSPORT, Passports
 from htsget_flask.cache import ExpiringCache, bytes_of
+from htsget_flask.config import IntrospectionConfig, IssuerConfig
 from htsget_flask.errors import InvalidAuthentication, ServiceUnavailable
 
 log = logging.getLogger(__name__)
@@ -50,28 +50,6 @@ _FOREIGN_CLAIMS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Issuer:
-    """A trusted issuer of tokens; `userinfo` is the URL for the visas that are not in its tokens."""
-
-    issuer: str
-    audience: Sequence[str]
-    keys: Keys
-    leeway: float
-    userinfo: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Introspection:
-    """An introspection endpoint (RFC 7662); its answers are cached for `cache_seconds`."""
-
-    url: str
-    client_id: str
-    client_secret: str
-    audience: Sequence[str] | None
-    cache_seconds: float
-
-
 class _Verification(NamedTuple):
     """The bearer of a verified token; `signature` is None for an introspected token."""
 
@@ -87,9 +65,9 @@ class Authenticator:
 
     def __init__(
         self,
-        issuers: Mapping[str, Issuer],
+        issuers: Mapping[str, tuple[IssuerConfig, Keys]],
         *,
-        introspection: Introspection | None = None,
+        introspection: IntrospectionConfig | None = None,
         passports: Passports | None = None,
         client: JsonClient,
         clock: Callable[[], float] = time.time,
@@ -138,10 +116,10 @@ class Authenticator:
         """The bearer of a token, and until when it may be cached."""
         if len(token) > MAX_TOKEN_LENGTH:
             raise InvalidTokenError("the token is too long")
-        issuer = self._issuers.get(unverified_issuer(token) or "")
+        issuer, keys = self._issuers.get(unverified_issuer(token) or "", (None, None))
         signature = None
-        if issuer is not None:
-            claims, signature = self._verify_signed(token, issuer)
+        if issuer is not None and keys is not None:
+            claims, signature = self._verify_signed(token, issuer, keys)
             expires = min(float(claims["exp"]), self._clock() + _MAX_CACHE_SECONDS)
         elif self._introspection is not None:
             with self._caching_refusals(key):
@@ -156,17 +134,11 @@ class Authenticator:
                 passport = self._fetch_userinfo(token, issuer.userinfo, claims["sub"]).get(PASSPORT)
         return _Verification(Caller(claims, self._passports.read(passport), key), signature), expires
 
-    def _verify_signed(self, token: str, issuer: Issuer) -> tuple[Mapping[str, Any], Signature]:
+    def _verify_signed(self, token: str, issuer: IssuerConfig, keys: Keys) -> tuple[Mapping[str, Any], Signature]:
         """The claims of an access token, or of a passport if passports count."""
-        verified = verify(
-            token,
-            issuer.keys,
-            issuer=issuer.issuer,
-            audience=issuer.audience,
-            leeway=issuer.leeway,
-            require=("exp", "iss", "aud", "sub"),
-            types=_ACCESS_TOKENS if self._passports is None else _ACCESS_TOKENS | _PASSPORTS,
-        )
+        types = _ACCESS_TOKENS if self._passports is None else _ACCESS_TOKENS | _PASSPORTS
+        required = ("exp", "iss", "aud", "sub")
+        verified = verify(token, issuer, keys, audience=issuer.audience, require=required, types=types)
         kind = _foreign_kind(verified)
         if kind is not None:
             raise InvalidTokenError(f"the token is {kind}, not an access token")
@@ -180,9 +152,9 @@ class Authenticator:
             self._refusals.keep(key, str(error), self._clock() + _REFUSAL_SECONDS)
             raise
 
-    def _introspect(self, token: str, service: Introspection) -> tuple[Mapping[str, Any], float]:
+    def _introspect(self, token: str, service: IntrospectionConfig) -> tuple[Mapping[str, Any], float]:
         """The claims of an opaque token, and until when they may be cached."""
-        names = (quote_plus(service.client_id), quote_plus(service.client_secret))
+        names = (quote_plus(service.client_id), quote_plus(service.client_secret.get_secret_value()))
         credentials = base64.b64encode(":".join(names).encode()).decode()
         headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/x-www-form-urlencoded"}
         body = urlencode({"token": token, "token_type_hint": "access_token"}).encode()
@@ -203,7 +175,7 @@ class Authenticator:
         audiences = audience if isinstance(audience, list) else [audience]
         if service.audience is not None and not any(one in service.audience for one in audiences):
             raise InvalidTokenError("the token is for another audience")
-        return claims, min(times.get("exp", now + service.cache_seconds), now + service.cache_seconds)
+        return claims, min(times.get("exp", now + service.cache), now + service.cache)
 
     def _fetch_userinfo(self, token: str, url: str, subject: str) -> Mapping[str, Any]:
         """The issuer's claims about the bearer of its token (OpenID Connect Core 5.3)."""

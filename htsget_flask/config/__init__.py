@@ -1,6 +1,13 @@
 """The configuration; only this package knows pydantic and YAML."""
 
-from htsget_flask.config.auth import AuthConfig, ClaimConfig, RuleConfig, SignerConfig
+from htsget_flask.config.auth import (
+    AuthConfig,
+    ClaimConfig,
+    IntrospectionConfig,
+    IssuerConfig,
+    RuleConfig,
+    SignerConfig,
+)
 from htsget_flask.config.cross_checks import exposing_faults
 from htsget_flask.config.datasets import DatasetConfig, GenomeConfig, PrefixConfig, TrackConfig
 from htsget_flask.config.loading import ConfigError, default_cache_folder, folder_config, read_config
@@ -16,6 +23,8 @@ __all__ = [
     "DatasetConfig",
     "GenomeConfig",
     "HtsgetConfig",
+    "IntrospectionConfig",
+    "IssuerConfig",
     "LocalStorageConfig",
     "PrefixConfig",
     "RefgetConfig",
