@@ -7,11 +7,11 @@ from typing import Any
 
 from htsget_flask.auth.audit import Audit, Origin
 from htsget_flask.auth.caller import Caller
-from htsget_flask.auth.decision import Authorizer, Decision, decide
+from htsget_flask.auth.decision import Authorizer, Decision, Regions, decide
 from htsget_flask.auth.signed_urls import UrlSigner, has_signature
 from htsget_flask.auth.tokens import Authenticator
 from htsget_flask.errors import InvalidAuthentication, NotFound, PermissionDenied, ServiceError
-from htsget_flask.regions import Region, RegionSet
+from htsget_flask.regions import RegionSet
 
 # The key of a request's access in its WSGI environment.
 ACCESS = "htsget_flask.access"
@@ -36,7 +36,7 @@ class Access:
     # When the URLs that are signed for this request expire, in seconds since the epoch.
     expires: int | None = None
 
-    def require(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None) -> RegionSet | None:
+    def require(self, endpoint: str, resource_id: str, regions: Regions = None) -> RegionSet | None:
         """Require access; the regions that it is limited to, None for no limit.
 
         Raises:
@@ -71,7 +71,7 @@ class Access:
         """
         return dict.fromkeys(endpoints)
 
-    def record_denial(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None, reason: str) -> None:
+    def record_denial(self, endpoint: str, resource_id: str, regions: Regions, reason: str) -> None:
         """Record that a request that was allowed is denied after all."""
 
     def record_listing(self, endpoint: str, shown: int) -> None:
@@ -129,9 +129,9 @@ class Gate:
             PermissionDenied: when the query has no valid signature, or an expired one.
         """
         allowed = any(self.url_signer.is_signed(query, *parts) for parts in candidates)
-        decision, reason = ("allowed", "signed URL") if allowed else ("denied", "no valid signature")
-        if not allowed and not has_signature(query):
-            reason = "not signed"
+        decision, reason = ("allowed", "signed URL") if allowed else ("denied", "not signed")
+        if not allowed and has_signature(query):
+            reason = "no valid signature"
         self.audit.write(None, origin, endpoint, resource_id, None, decision=decision, reason=reason)
         if not allowed:
             raise PermissionDenied("the URL's signature is missing, not valid or expired; request a new URL")
@@ -150,7 +150,7 @@ class LimitedAccess(Access):
         self.was_decided = False
         self.expires: int = gate.url_signer.expiry()
 
-    def require(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None) -> RegionSet | None:
+    def require(self, endpoint: str, resource_id: str, regions: Regions = None) -> RegionSet | None:
         decision = self._decide(endpoint, resource_id, regions)
         self._record(endpoint, resource_id, regions, "allowed" if decision.allowed else "denied", decision.reason)
         if not decision.allowed:
@@ -190,7 +190,7 @@ class LimitedAccess(Access):
         self.was_decided = True
         return allowed
 
-    def record_denial(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None, reason: str) -> None:
+    def record_denial(self, endpoint: str, resource_id: str, regions: Regions, reason: str) -> None:
         self._record(endpoint, resource_id, regions, "denied", reason)
 
     def record_listing(self, endpoint: str, shown: int) -> None:
@@ -206,7 +206,7 @@ class LimitedAccess(Access):
     def signature_query(self, *parts: str) -> str:
         return "?" + self._gate.url_signer.sign(*parts, expires=self.expires)
 
-    def _decide(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None) -> Decision:
+    def _decide(self, endpoint: str, resource_id: str, regions: Regions = None) -> Decision:
         gate = self._gate
         try:
             return decide(
@@ -216,9 +216,7 @@ class LimitedAccess(Access):
             self._record(endpoint, resource_id, regions, "failed", error.message)
             raise
 
-    def _record(
-        self, endpoint: str, resource_id: str | None, regions: Sequence[Region] | None, decision: str, reason: str
-    ) -> None:
+    def _record(self, endpoint: str, resource_id: str | None, regions: Regions, decision: str, reason: str) -> None:
         self._gate.audit.write(
             self._caller, self._origin, endpoint, resource_id, regions, decision=decision, reason=reason
         )

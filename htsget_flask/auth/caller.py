@@ -23,11 +23,15 @@ class Visa(NamedTuple):
 
 @dataclass(frozen=True)
 class Caller:
-    """The bearer of a verified token; `key` identifies the token, and does not reveal it."""
+    """The bearer of a verified token; `key` identifies the token, and does not reveal it.
+
+    `signature` is that of the token, None for an introspected one.
+    """
 
     claims: Mapping[str, Any]
     visas: Sequence[Visa] = ()
     key: bytes = b""
+    signature: Signature | None = None
 
     @property
     def is_anonymous(self) -> bool:

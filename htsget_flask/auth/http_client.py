@@ -53,14 +53,13 @@ class JsonClient:
                 preload_content=False,
                 redirect=False,
             )
-            is_whole = False
             try:
                 content = _read_body(response, service)
-                is_whole = True
+            except BaseException:
+                # Reading the rest, to reuse the connection, might take for ever.
+                response.close()
+                raise
             finally:
-                if not is_whole:
-                    # Reading the rest, to reuse the connection, might take for ever.
-                    response.close()
                 response.release_conn()
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise UpstreamError(f"{service} is unavailable: {type(error).__name__}") from None

@@ -4,13 +4,13 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from htsget_flask.auth.caller import Caller
-from htsget_flask.auth.decision import Decision
+from htsget_flask.auth.decision import Decision, Regions
 from htsget_flask.auth.http_client import JsonClient, UpstreamError
 from htsget_flask.cache import ExpiringCache, bytes_of
 from htsget_flask.errors import ServiceUnavailable
@@ -42,9 +42,7 @@ class PolicyAuthorizer:
         self._clock = clock
         self._decisions: ExpiringCache[bytes, Decision] = ExpiringCache(_MAX_DECISIONS, clock)
 
-    def decide(
-        self, caller: Caller, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
-    ) -> Decision:
+    def decide(self, caller: Caller, endpoint: str, resource_id: str, regions: Regions = None) -> Decision:
         """The service's decision."""
         try:
             body = _request_body(caller, endpoint, resource_id, regions)
@@ -68,7 +66,7 @@ class PolicyAuthorizer:
         """Unknown: the service decides on single things only."""
 
 
-def _request_body(caller: Caller, endpoint: str, resource_id: str, regions: Sequence[Region] | None) -> bytes:
+def _request_body(caller: Caller, endpoint: str, resource_id: str, regions: Regions) -> bytes:
     content = {
         "input": {
             "claims": None if caller.is_anonymous else caller.claims,

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote_plus, urlencode
 
 from htsget_flask.auth.caller import ANONYMOUS, Caller
@@ -50,13 +50,6 @@ _FOREIGN_CLAIMS = {
 }
 
 
-class _Verification(NamedTuple):
-    """The bearer of a verified token; `signature` is None for an introspected token."""
-
-    caller: Caller
-    signature: Signature | None
-
-
 class Authenticator:
     """Verifies tokens, and caches their callers by the tokens' hashes until they expire, for at most an hour.
 
@@ -77,7 +70,7 @@ class Authenticator:
         self._passports = passports
         self._client = client
         self._clock = clock
-        self._callers: ExpiringCache[bytes, _Verification] = ExpiringCache(_MAX_TOKENS, clock)
+        self._callers: ExpiringCache[bytes, Caller] = ExpiringCache(_MAX_TOKENS, clock)
         # Separate: bad tokens, which anybody can make, must not displace good ones.
         self._refusals: ExpiringCache[bytes, str] = ExpiringCache(_MAX_TOKENS, clock)
 
@@ -95,24 +88,23 @@ class Authenticator:
             raise InvalidAuthentication("the Authorization header holds no bearer token")
         token = match[1]
         key = hashlib.sha256(token.encode()).digest()
-        cached = self._callers.get(key)
-        if cached is not None and (cached.signature is None or cached.signature.is_trusted()):
-            return cached.caller
+        caller = self._callers.get(key)
+        if caller is not None and (caller.signature is None or caller.signature.is_trusted()):
+            return caller
         refusal = self._refusals.get(key)
         if refusal is not None:
             raise InvalidAuthentication(refusal)
         try:
-            verification, expires = self._verify(token, key)
+            caller, expires = self._verify(token, key)
         except InvalidTokenError as error:
             raise InvalidAuthentication(str(error)) from None
         except UpstreamError as error:
             log.error("%s", error)
             raise ServiceUnavailable("a service that verifies tokens is unavailable") from None
-        caller = verification.caller
-        self._callers.keep(key, verification, expires, size=bytes_of((caller.claims, caller.visas)))
+        self._callers.keep(key, caller, expires, size=bytes_of((caller.claims, caller.visas)))
         return caller
 
-    def _verify(self, token: str, key: bytes) -> tuple[_Verification, float]:
+    def _verify(self, token: str, key: bytes) -> tuple[Caller, float]:
         """The bearer of a token, and until when it may be cached."""
         if len(token) > MAX_TOKEN_LENGTH:
             raise InvalidTokenError("the token is too long")
@@ -127,12 +119,12 @@ class Authenticator:
         else:
             raise InvalidTokenError("the token's issuer is not trusted")
         if self._passports is None:
-            return _Verification(Caller(claims, key=key), signature), expires
+            return Caller(claims, (), key, signature), expires
         passport = claims.get(PASSPORT)
         if passport is None and issuer is not None and issuer.userinfo is not None:
             with self._caching_refusals(key):
                 passport = self._fetch_userinfo(token, issuer.userinfo, claims["sub"]).get(PASSPORT)
-        return _Verification(Caller(claims, self._passports.read(passport), key), signature), expires
+        return Caller(claims, self._passports.read(passport), key, signature), expires
 
     def _verify_signed(self, token: str, issuer: IssuerConfig, keys: Keys) -> tuple[Mapping[str, Any], Signature]:
         """The claims of an access token, or of a passport if passports count."""

@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from htsget_flask.auth.caller import Visa
 from htsget_flask.auth.jws import MAX_TOKEN_LENGTH, InvalidTokenError, header_of, is_number, unverified_issuer, verify
@@ -70,11 +69,6 @@ class Passports:
         visa = claims.get(_VISA)
         if not isinstance(visa, dict) or visa.get("type") != _GRANT:
             return None
-        value, source = self._parse_grant(visa, issuer.leeway)
-        return Visa(value, float(claims["exp"]), issuer.issuer, source, verified.signature)
-
-    def _parse_grant(self, visa: Mapping[str, Any], leeway: float) -> tuple[str, str]:
-        """The value of the visa, which it grants access to, and the source of the grant."""
         if visa.get("conditions"):
             raise InvalidTokenError("its conditions are not supported")
         if visa.get("by") not in _GRANTORS:
@@ -82,6 +76,6 @@ class Passports:
         value, source, asserted = visa.get("value"), visa.get("source"), visa.get("asserted")
         if not isinstance(value, str) or not isinstance(source, str) or not value or not source:
             raise InvalidTokenError("it has no value or no source")
-        if not is_number(asserted) or asserted > self._clock() + leeway:
+        if not is_number(asserted) or asserted > self._clock() + issuer.leeway:
             raise InvalidTokenError("it was not asserted yet")
-        return value, source
+        return Visa(value, float(claims["exp"]), issuer.issuer, source, verified.signature)

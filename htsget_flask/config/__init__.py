@@ -8,7 +8,7 @@ from htsget_flask.config.auth import (
     RuleConfig,
     SignerConfig,
 )
-from htsget_flask.config.cross_checks import exposing_faults
+from htsget_flask.config.cross_checks import describe_risks, exposing_faults
 from htsget_flask.config.datasets import DatasetConfig, GenomeConfig, PrefixConfig, TrackConfig
 from htsget_flask.config.loading import ConfigError, default_cache_folder, folder_config, read_config
 from htsget_flask.config.models import Config, HtsgetConfig, RefgetConfig, RefgetFastaConfig
@@ -35,6 +35,7 @@ __all__ = [
     "StorageConfig",
     "TrackConfig",
     "default_cache_folder",
+    "describe_risks",
     "exposing_faults",
     "folder_config",
     "is_url",

@@ -1,11 +1,11 @@
-"""Faults between the parts of a configuration whose settings are valid one by one, and remarks on its risks."""
+"""Faults between the parts of a configuration whose settings are valid one by one, and its risks."""
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from htsget_flask.config.auth import AuthConfig
+from htsget_flask.config.auth import AuthConfig, SignerConfig
 from htsget_flask.config.datasets import PrefixConfig
 from htsget_flask.config.models import Config
 from htsget_flask.config.storages import LocalStorageConfig
@@ -114,7 +114,7 @@ def _auth_faults(auth: AuthConfig) -> Iterator[str]:
         yield "auth: needs secrets: without one the URLs of data blocks cannot be signed"
     if bool(auth.rules) == (auth.policy is not None):
         yield "auth: needs either rules or a policy: they define who has access to what"
-    visa_issuers = [] if auth.passports is None else auth.passports.visa_issuers
+    visa_issuers = _visa_issuers(auth)
     for where, signers in (("auth.issuers", auth.issuers), ("auth.passports.visa_issuers", visa_issuers)):
         if len({signer.issuer for signer in signers}) < len(signers):
             yield f"{where}: names an issuer twice"
@@ -128,16 +128,23 @@ def _auth_faults(auth: AuthConfig) -> Iterator[str]:
                 yield f"auth.rules[{index}].visas[{number}].issuer: is not among passports.visa_issuers"
 
 
-def remarks(config: Config) -> Iterator[str]:
-    """Each remark as a sentence, with the path of its setting."""
+def describe_risks(config: Config) -> Iterator[str]:
+    """The risks of a valid configuration that its operator should know, each a sentence with its setting's path."""
     for where, secret in config.secrets():
         if secret.file is not None and secret.file.stat().st_mode & stat.S_IROTH:
             yield f"{where}: any user of this machine may read {secret.file}: run `chmod o-r` on it"
-    if config.auth is not None:
-        for where, url in _services(config.auth):
-            if _is_unencrypted(url):
-                yield f"{where}: {url.partition('?')[0]} is not https: others can read and change its answers"
-        yield from _visa_remarks(config.auth)
+    if config.auth is None:
+        return
+    for where, url in _services(config.auth):
+        parts = urlsplit(url)
+        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+            yield f"{where}: {url.partition('?')[0]} is not https: others can read and change its answers"
+    count = len(_visa_issuers(config.auth))
+    for index, rule in enumerate(config.auth.rules if count > 1 else ()):
+        for number, visa in enumerate(rule.visas):
+            if visa.issuer is None:
+                where = f"auth.rules[{index}].visas[{number}]"
+                yield f"{where}: any of the {count} visa issuers can grant this: write {{value: ..., issuer: ...}}"
 
 
 def _services(auth: AuthConfig) -> Iterator[tuple[str, str]]:
@@ -148,22 +155,11 @@ def _services(auth: AuthConfig) -> Iterator[tuple[str, str]]:
             yield f"auth.issuers[{index}].userinfo", issuer.userinfo
     if auth.introspection is not None:
         yield "auth.introspection.url", auth.introspection.url
-    for index, signer in enumerate([] if auth.passports is None else auth.passports.visa_issuers):
+    for index, signer in enumerate(_visa_issuers(auth)):
         yield f"auth.passports.visa_issuers[{index}].jwks", signer.jwks
     if auth.policy is not None:
         yield "auth.policy.url", auth.policy.url
 
 
-def _is_unencrypted(url: str) -> bool:
-    """Whether this is an http URL to another machine."""
-    parts = urlsplit(url)
-    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
-
-
-def _visa_remarks(auth: AuthConfig) -> Iterator[str]:
-    count = 0 if auth.passports is None else len(auth.passports.visa_issuers)
-    for index, rule in enumerate(auth.rules):
-        for number, visa in enumerate(rule.visas):
-            if count > 1 and visa.issuer is None:
-                where = f"auth.rules[{index}].visas[{number}]"
-                yield f"{where}: any of the {count} visa issuers can grant this: write {{value: ..., issuer: ...}}"
+def _visa_issuers(auth: AuthConfig) -> Sequence[SignerConfig]:
+    return [] if auth.passports is None else auth.passports.visa_issuers

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from htsget_flask.config.cross_checks import cross_faults, remarks
+from htsget_flask.config.cross_checks import cross_faults
 from htsget_flask.config.models import Config
 from htsget_flask.config.types import SUGGESTION, TEXT_TAGS, is_loopback
 
@@ -109,7 +109,6 @@ def _validated(content: Any, *, base: Path, source: str, file: Path | None = Non
         faults = list(cross_faults(config, file))
     if faults:
         raise ConfigError("\n".join(f"{source}: {fault}" for fault in faults))
-    config._remarks = tuple(remarks(config))
     return config
 
 

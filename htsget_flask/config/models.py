@@ -1,10 +1,10 @@
 """The settings, as pydantic models; docs/configuration.md is generated from them."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, model_validator
 
 from htsget_flask.config.auth import AuthConfig
 from htsget_flask.config.datasets import DatasetEntry
@@ -224,13 +224,6 @@ class Config(Model):
     """[Service information](#service-information)."""
     auth: AuthConfig | None = None
     """[Access control](#access-control); without it everything is public."""
-
-    _remarks: Sequence[str] = PrivateAttr(())
-
-    @property
-    def remarks(self) -> Sequence[str]:
-        """Risks of a valid configuration that its operator should know, each with its path."""
-        return self._remarks
 
     def secrets(self) -> Iterator[tuple[str, SecretText]]:
         """Each secret, with the path of its setting."""

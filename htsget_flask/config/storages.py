@@ -90,6 +90,5 @@ def _storage_tag(value: Any) -> str:
 
 
 StorageConfig = Annotated[
-    Annotated[LocalStorageConfig, Tag("local")] | Annotated[S3StorageConfig, Tag("s3")],
-    Discriminator(_storage_tag),
+    Annotated[LocalStorageConfig, Tag("local")] | Annotated[S3StorageConfig, Tag("s3")], Discriminator(_storage_tag)
 ]

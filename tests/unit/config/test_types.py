@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from htsget_flask.config import read_config
+from htsget_flask.config import describe_risks, read_config
 from tests.support.config import faults, local
 
 
@@ -166,7 +166,7 @@ class TestWeakSecrets:
             assert line.startswith("auth.secrets[0]: ") and fault in line
             return
         path.write_text(self.text(tmp_path, "file:key"))
-        remarks = read_config(path).remarks
+        remarks = list(describe_risks(read_config(path)))
         assert len(remarks) == bool(remark)
         assert all(one.startswith("auth.secrets[0]: ") and remark in one for one in remarks)
 
