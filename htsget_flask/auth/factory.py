@@ -56,7 +56,7 @@ def make_authorizer(config: AuthConfig) -> Authorizer:
 def _keys(config: SignerConfig, client: JsonClient) -> Keys:
     def fetch() -> Any:
         if is_url(config.jwks):
-            return client.get(config.jwks)
+            return client.fetch(config.jwks)
         return orjson.loads(Path(config.jwks).read_bytes())
 
     return Keys(fetch, config.algorithms, issuer=config.issuer, interval=config.refresh_interval)

@@ -34,22 +34,19 @@ class JsonClient:
         self._pool = urllib3.PoolManager(maxsize=8, timeout=urllib3.Timeout(total=timeout), retries=False)
         self._pool.pool_classes_by_scheme = {"http": _timed(HTTPConnectionPool), "https": _timed(HTTPSConnectionPool)}
 
-    def get(self, url: str, headers: Mapping[str, str] | None = None) -> Any:
-        """The answer to a GET request."""
-        return self._request("GET", url, None, headers or {})
+    def fetch(self, url: str, headers: Mapping[str, str] | None = None, body: bytes | None = None) -> Any:
+        """The JSON that answers a GET request, or a POST request if there is a body.
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Any:
-        """The answer to a POST request."""
-        return self._request("POST", url, body, headers)
-
-    def _request(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Any:
+        Raises:
+            UpstreamError: when the service is unavailable, or its answer is not valid.
+        """
         service = url.partition("?")[0]
         try:
             response = self._pool.request(
-                method,
+                "GET" if body is None else "POST",
                 url,
                 body=body,
-                headers={"Accept": "application/json", "Accept-Encoding": "identity", **headers},
+                headers={"Accept": "application/json", "Accept-Encoding": "identity", **(headers or {})},
                 preload_content=False,
                 redirect=False,
             )

@@ -54,7 +54,7 @@ class PolicyAuthorizer:
         if decision is not None:
             return decision
         try:
-            decision = _parse_decision(self._client.post(self._url, body, {"Content-Type": "application/json"}))
+            decision = _parse_decision(self._client.fetch(self._url, {"Content-Type": "application/json"}, body))
         except UpstreamError as error:
             log.error("the policy service: %s", error)
             raise ServiceUnavailable("the policy service is unavailable") from None

@@ -82,8 +82,7 @@ class BlockName:
     @property
     def parts(self) -> Parts:
         """The texts that are signed."""
-        name = (self.storage, self.key, self.etag, self.block, self.endpoint, self.format_name, self.dataset_id)
-        return ("block", *name)
+        return "block", self.storage, self.key, self.etag, self.block, self.endpoint, self.format_name, self.dataset_id
 
 
 def file_parts(storage: str, key: str) -> Parts:

@@ -12,15 +12,7 @@ from urllib.parse import quote_plus, urlencode
 
 from htsget_flask.auth.caller import ANONYMOUS, Caller
 from htsget_flask.auth.http_client import JsonClient, RefusedError, UpstreamError
-from htsget_flask.auth.jws import (
-    MAX_TOKEN_LENGTH,
-    InvalidTokenError,
-    Signature,
-    VerifiedToken,
-    is_number,
-    unverified_issuer,
-    verify,
-)
+from htsget_flask.auth.jws import MAX_TOKEN_LENGTH, InvalidTokenError, Signature, is_number, unverified_issuer, verify
 from htsget_flask.auth.keys import Keys
 from htsget_flask.auth.visas import PASSPORT, Passports
 from htsget_flask.cache import ExpiringCache, bytes_of
@@ -131,7 +123,7 @@ class Authenticator:
         types = _ACCESS_TOKENS if self._passports is None else _ACCESS_TOKENS | _PASSPORTS
         required = ("exp", "iss", "aud", "sub")
         verified = verify(token, issuer, keys, audience=issuer.audience, require=required, types=types)
-        kind = _foreign_kind(verified)
+        kind = _foreign_kind(verified.header, verified.claims)
         if kind is not None:
             raise InvalidTokenError(f"the token is {kind}, not an access token")
         return verified.claims, verified.signature
@@ -151,7 +143,7 @@ class Authenticator:
         headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/x-www-form-urlencoded"}
         body = urlencode({"token": token, "token_type_hint": "access_token"}).encode()
         try:
-            claims = self._client.post(service.url, body, headers)
+            claims = self._client.fetch(service.url, headers, body)
         except RefusedError as error:
             # The service refuses this server, not the token.
             raise UpstreamError(str(error)) from None
@@ -172,7 +164,7 @@ class Authenticator:
     def _fetch_userinfo(self, token: str, url: str, subject: str) -> Mapping[str, Any]:
         """The issuer's claims about the bearer of its token (OpenID Connect Core 5.3)."""
         try:
-            claims = self._client.get(url, {"Authorization": f"Bearer {token}"})
+            claims = self._client.fetch(url, {"Authorization": f"Bearer {token}"})
         except RefusedError as error:
             log.warning("a token was refused: %s", error)
             raise InvalidTokenError("the token's issuer refuses it") from None
@@ -181,13 +173,12 @@ class Authenticator:
         return claims
 
 
-def _foreign_kind(verified: VerifiedToken) -> str | None:
+def _foreign_kind(header: Mapping[str, Any], claims: Mapping[str, Any]) -> str | None:
     """The kind of a token that is recognizably not an access token, or None."""
-    claims = verified.claims
     for name, kind in _FOREIGN_CLAIMS.items():
         if name in claims:
             return kind
     # Keycloak has the kind of its tokens in a claim; earlier versions put a nonce into access tokens too.
     keycloak_kind = claims.get("typ")
-    is_access_token = keycloak_kind == "Bearer" or str(verified.header.get("typ")).lower().endswith("at+jwt")
+    is_access_token = keycloak_kind == "Bearer" or str(header.get("typ")).lower().endswith("at+jwt")
     return "an ID token" if keycloak_kind == "ID" or ("nonce" in claims and not is_access_token) else None

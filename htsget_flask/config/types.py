@@ -54,11 +54,10 @@ def correct_spelling(content: Mapping[Any, Any], known: Collection[str]) -> dict
     free = [name for name in known if name not in content]
     settings = dict(content)
     for name, value in content.items():
-        if isinstance(name, str) and name not in known:
-            close = get_close_matches(name, free, 1, _MIN_SIMILARITY)
-            if close:
-                del settings[name]
-                settings |= {close[0]: value, f"{name}{SUGGESTION}{close[0]}": value}
+        close = get_close_matches(name, free, 1, _MIN_SIMILARITY) if isinstance(name, str) and name not in known else ()
+        if close:
+            del settings[name]
+            settings |= {close[0]: value, f"{name}{SUGGESTION}{close[0]}": value}
     return settings
 
 
@@ -76,11 +75,11 @@ class Model(BaseModel):
 
 
 def constraint(holds: Callable[[Any], object], message: str) -> AfterValidator:
-    """A validator of a condition on values, with the message for those that do not meet it."""
+    """A validator of a condition on values; `message` is for those that do not meet it, with `{}` for the value."""
 
     def check(value: Any) -> Any:
         if not holds(value):
-            raise ValueError(message)
+            raise ValueError(message.format(value))
         return value
 
     return AfterValidator(check)
@@ -178,26 +177,16 @@ def _resolve(path: str | Path, info: ValidationInfo) -> Path:
     return Path((info.context or {}).get("base", ""), path)
 
 
-def _existing_folder(value: Path, info: ValidationInfo) -> Path:
+def _url_or_file(value: str, info: ValidationInfo) -> str:
+    if is_url(value):
+        return value
     path = _resolve(value, info)
-    if not path.is_dir():
-        raise ValueError(f"there is no folder {path}")
-    return path
-
-
-def _existing_file(text: str, info: ValidationInfo) -> Path:
-    path = _resolve(text, info)
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
-    return path
+    return str(path)
 
 
-def _url_or_file(value: str, info: ValidationInfo) -> str:
-    return value if is_url(value) else str(_existing_file(value, info))
-
-
-def _key_set(value: str, info: ValidationInfo) -> str:
-    location = _url_or_file(value, info)
+def _check_key_set(location: str) -> str:
     if not is_url(location):
         _check_writers(Path(location))
     return location
@@ -207,10 +196,10 @@ def _audit_log(value: str, info: ValidationInfo) -> str:
     return value if value == "stderr" else str(_resolve(value, info))
 
 
-ExistingFolder = Annotated[Path, AfterValidator(_existing_folder)]
 ResolvedPath = Annotated[Path, AfterValidator(_resolve)]
+ExistingFolder = Annotated[ResolvedPath, constraint(Path.is_dir, "there is no folder {}")]
 UrlOrFile = Annotated[str, AfterValidator(_url_or_file)]
-KeySet = Annotated[str, Field(min_length=1), AfterValidator(_key_set)]
+KeySet = Annotated[UrlOrFile, Field(min_length=1), AfterValidator(_check_key_set)]
 AuditLog = Annotated[str, Field(min_length=1), AfterValidator(_audit_log)]
 
 

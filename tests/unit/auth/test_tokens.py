@@ -219,7 +219,7 @@ class TestAForgedTokenIsRefused:
 class TestOverHttp:
     def test_a_thousand_unknown_keys_cause_one_fetch(self, served: Issuer) -> None:
         client = JsonClient(5)
-        keys = Keys(lambda: client.get(served.jwks_url), ALGORITHMS, issuer=served.url, interval=60)
+        keys = Keys(lambda: client.fetch(served.jwks_url), ALGORITHMS, issuer=served.url, interval=60)
         authenticator = Authenticator({served.url: token_issuer(served, keys)}, client=client)
         served.requested_paths.clear()
         tokens = [served.token(headers={"kid": f"no key {number}"}) for number in range(1000)]
@@ -240,7 +240,7 @@ class TestOverHttp:
     def test_an_unavailable_key_set_is_503(self, served: Issuer) -> None:
         client = JsonClient(1)
         for url in (f"{served.url}/nothing", "http://127.0.0.1:1/jwks"):
-            keys = Keys(lambda url=url: client.get(url), ALGORITHMS, issuer=served.url, interval=60)  # type: ignore[misc]
+            keys = Keys(lambda url=url: client.fetch(url), ALGORITHMS, issuer=served.url, interval=60)  # type: ignore[misc]
             authenticator = Authenticator({served.url: token_issuer(served, keys)}, client=client)
             with pytest.raises(ServiceUnavailable):
                 authenticator.authenticate(f"Bearer {served.token()}")
@@ -356,7 +356,7 @@ class TestOpaqueTokensAreIntrospected:
 class TestPassportsComeFromTheTokenOrTheBroker:
     def authenticator(self, served: Issuer) -> Authenticator:
         client = JsonClient(2)
-        keys = Keys(lambda: client.get(served.jwks_url), ALGORITHMS, issuer=served.url, interval=60)
+        keys = Keys(lambda: client.fetch(served.jwks_url), ALGORITHMS, issuer=served.url, interval=60)
         trusted = token_issuer(served, keys, userinfo=f"{served.url}/userinfo")
         passports = Passports({served.url: visa_issuer(served, keys)})
         return Authenticator({served.url: trusted}, passports=passports, client=client)
