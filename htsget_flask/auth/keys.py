@@ -30,9 +30,6 @@ _MAX_FETCH_SECONDS = 10.0
 _FETCH_TIMEOUT = 1.0
 _UNAVAILABLE = "the issuer's signing keys are unavailable"
 
-KeySource = Callable[[], Any]
-"""Fetches a key set as JSON within ten seconds, or raises UpstreamError or OSError."""
-
 
 class SigningKey(NamedTuple):
     """A public key, and the SHA-256 of its encoding (SubjectPublicKeyInfo, DER)."""
@@ -53,6 +50,8 @@ class _KeySet:
 class Keys:
     """The keys of one issuer, for the algorithms that it may sign with.
 
+    `fetch` returns the key set as JSON within ten seconds, or raises UpstreamError or OSError.
+
     A key set that is older than `interval` seconds is fetched again before it is used, by one thread. While that
     thread fetches, the others use the earlier set for up to ten seconds more; without a set they wait for at most one
     second. If the fetch fails, the earlier set is used until it is an hour old, and the next try is `interval` seconds
@@ -61,7 +60,7 @@ class Keys:
 
     def __init__(
         self,
-        fetch: KeySource,
+        fetch: Callable[[], Any],
         algorithms: Sequence[str],
         *,
         issuer: str,

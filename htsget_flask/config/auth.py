@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from htsget_flask.config.types import AuditLog, ClientSecret, KeySet, Model, Names, Secret, Url, constraint
 
@@ -20,8 +20,7 @@ class SignerConfig(Model):
     issuer: str = Field(min_length=1)
     """The claim `iss` of the tokens or visas that it signs."""
     jwks: KeySet
-    """Its public keys: the URL of a JSON Web Key Set, or a file that holds one. The `jku` of a visa has to be this
-    URL."""
+    """Its public keys: the URL of a JSON Web Key Set, or a file that holds one. A visa's `jku` has to be this URL."""
     algorithms: list[Algorithm] = Field(["RS256", "ES256", "EdDSA"], min_length=1)
     """The algorithms that it signs with."""
     leeway: float = Field(30, ge=0, le=600)
@@ -72,11 +71,9 @@ class ClaimConfig(Model):
     any_of: Annotated[list[Scalar], Field(min_length=1)] | None = None
     """The claim is one of these values, or a list that has one of them."""
 
-    @model_validator(mode="after")
-    def _check_one_condition(self) -> "ClaimConfig":
+    def model_post_init(self, context: Any, /) -> None:
         if sum(value is not None for value in (self.equals, self.contains, self.any_of)) != 1:
             raise ValueError("needs one of equals, contains and any_of")
-        return self
 
 
 class RegionConfig(Model):
@@ -89,11 +86,9 @@ class RegionConfig(Model):
     end: int | None = None
     """The position after the last one, 0-based; by default the reference's length."""
 
-    @model_validator(mode="after")
-    def _check_order(self) -> "RegionConfig":
+    def model_post_init(self, context: Any, /) -> None:
         if self.end is not None and self.end <= self.start:
             raise ValueError("end must be greater than start")
-        return self
 
 
 class VisaConfig(Model):
@@ -135,11 +130,9 @@ class RuleConfig(Model):
     """Limits the grant to the records in these regions, which are then cut one by one ([CRAM with its
     reference](access.md#who-may-see-what))."""
 
-    @model_validator(mode="after")
-    def _check_public(self) -> "RuleConfig":
+    def model_post_init(self, context: Any, /) -> None:
         if self.public and (self.claims or self.scopes or self.visas):
             raise ValueError("a public rule must not have claims, scopes or visas")
-        return self
 
 
 class PolicyConfig(Model):
@@ -174,8 +167,7 @@ class AuthConfig(Model):
     secrets: list[Secret] = []
     """Required. The secrets that sign the URLs of data blocks and plain files. The first signs, all verify, so that a
     secret can be replaced. Each has 16 to 256 letters, digits and `_-.+/=`, at least six different ones, or is `file:`
-    and a path. A placeholder (`change-me...`), and a file that any user of the machine may write or replace, are
-    refused."""
+    and a path. A placeholder (`change-me...`), and a file that any user may write or replace, are refused."""
     expires: int = Field(14_400, ge=60, le=604_800)
     """How long a signed URL is valid, in s; some for a quarter less. It also limits the signed URLs of storages."""
     audit: AuditLog = "stderr"

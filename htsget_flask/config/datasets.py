@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag
 
 from htsget_flask.config.types import (
     TEXT_OR_OTHER,
@@ -39,11 +39,9 @@ class GenomeConfig(Model):
     storage: str | None = None
     """The storage, among `files.storages`; by default there are URLs."""
 
-    @model_validator(mode="after")
-    def _check_locations(self) -> "GenomeConfig":
+    def model_post_init(self, context: Any, /) -> None:
         for location in filter(None, (self.fasta, self.index)):
             _check_location(location, self.storage)
-        return self
 
 
 class TrackConfig(Model, extra="allow"):
@@ -59,19 +57,17 @@ class TrackConfig(Model, extra="allow"):
     index: str | None = None
     """The index's URL, or its path in the storage."""
 
-    @model_validator(mode="after")
-    def _check_locations(self) -> "TrackConfig":
+    def model_post_init(self, context: Any, /) -> None:
         nested = (self.model_extra or {}).get("tracks")
         if nested and self.url is self.key is self.storage is self.index is None:
             # igv.js's type `merged`.
             if not isinstance(nested, list) or not all(_has_url(track) for track in nested):
                 raise ValueError("each of its tracks needs a url, an absolute http or https one")
-            return self
+            return
         if (self.url is None) == (self.key is None) or (self.key is None) != (self.storage is None):
             raise ValueError("needs a url, a storage and a key in it, or tracks that have urls")
         for location in filter(None, (self.url, self.key, self.index)):
             _check_location(location, self.storage)
-        return self
 
 
 def _has_url(track: Any) -> bool:
@@ -97,10 +93,7 @@ Prefix = Annotated[
 DatasetId = Annotated[
     str,
     Field(min_length=1),
-    constraint(
-        lambda id_: id_ != "service-info",
-        "service-info is the name of an endpoint: no request reaches a dataset of this id",
-    ),
+    constraint(lambda id_: id_ != "service-info", "service-info is an endpoint: no request reaches such a dataset"),
     constraint(
         lambda id_: "" not in id_.split("/"),
         "must not start or end with '/' or contain '//': no request reaches such an id",
@@ -143,11 +136,9 @@ class DatasetConfig(_EntryConfig):
     name: str | None = None
     """The dataset's name on the page; by default the id."""
 
-    @model_validator(mode="after")
-    def _check_files(self) -> "DatasetConfig":
+    def model_post_init(self, context: Any, /) -> None:
         if not (self.reads or self.variants):
             raise ValueError("names no file: give it reads or variants")
-        return self
 
 
 def _entry_tag(value: Any) -> str:

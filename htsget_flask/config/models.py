@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from htsget_flask.config.auth import AuthConfig
 from htsget_flask.config.datasets import DatasetEntry
@@ -23,20 +23,14 @@ from htsget_flask.config.types import (
 
 KIB, MIB = 1 << 10, 1 << 20
 
-_NAMESPACE = r"[A-Za-z0-9_.-]{1,100}"
-Namespace = Annotated[
-    str, constraint(re.compile(_NAMESPACE).fullmatch, "must be letters, digits and characters of _.-")
-]
+_NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_CURIE = re.compile(rf"{_NAMESPACE.pattern}:[^\s/]+")
+
+Namespace = Annotated[str, constraint(_NAMESPACE.fullmatch, "must be letters, digits and characters of _.-")]
 Curie = Annotated[
-    str,
-    constraint(
-        re.compile(rf"{_NAMESPACE}:[^\s/]+").fullmatch,
-        "must be a namespace, a colon and a name, such as insdc:CM000663.2",
-    ),
+    str, constraint(_CURIE.fullmatch, "must be a namespace, a colon and a name, such as insdc:CM000663.2")
 ]
-StorageName = Annotated[
-    str, constraint(lambda name: name and "/" not in name, "a storage's name must not be empty or contain '/'")
-]
+StorageName = Annotated[str, constraint(lambda name: name and "/" not in name, "must not be empty or contain '/'")]
 
 
 class HtsgetConfig(Model):
@@ -81,8 +75,7 @@ class RefgetFastaConfig(Model):
     key: Key | None = None
     """The path of a FASTA file in the storage; its name may be any."""
     prefix: str | None = None
-    """Instead of `key`: the start of the paths of several FASTA files. If two entries name a file, the first one
-    counts."""
+    """Instead of `key`: the start of several FASTA files' paths. If two entries name a file, the first one counts."""
     circular: list[str] = []
     """The names of circular sequences. `check` and the log report names that no file of the entry has."""
     aliases: dict[str, list[Curie]] = {}
@@ -91,11 +84,9 @@ class RefgetFastaConfig(Model):
     """Makes the names identifiers too: with `insdc` the sequence `BK006935.2` is also at
     `/sequence/insdc:BK006935.2`."""
 
-    @model_validator(mode="after")
-    def _check_files(self) -> "RefgetFastaConfig":
+    def model_post_init(self, context: Any, /) -> None:
         if (self.key is None) == (self.prefix is None):
             raise ValueError("needs either a key or a prefix")
-        return self
 
     def names(self) -> list[str]:
         """The names of sequences in `circular` and `aliases`, each once."""

@@ -3,14 +3,12 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from htsget_flask.config.types import BaseUrl, ExistingFolder, FolderKey, Model, Secret, constraint, correct_spelling
 
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}|arn:[A-Za-z0-9:/._-]{3,1000}")
-BucketName = Annotated[
-    str, constraint(_BUCKET.fullmatch, "must be the name of a bucket, or the ARN of an access point")
-]
+BucketName = Annotated[str, constraint(_BUCKET.fullmatch, "must be the name of a bucket or the ARN of an access point")]
 
 
 def _known_type(value: Any) -> Any:
@@ -41,11 +39,9 @@ class LocalStorageConfig(Model):
     """How long a signed URL is valid, in s: clients fetch the blocks of a ticket one after the other, the last of them
     hours later."""
 
-    @model_validator(mode="after")
-    def _check_signing(self) -> "LocalStorageConfig":
+    def model_post_init(self, context: Any, /) -> None:
         if (self.url is None) != (self.secret is None):
             raise ValueError("url and secret go together")
-        return self
 
 
 class S3StorageConfig(Model):
@@ -61,11 +57,9 @@ class S3StorageConfig(Model):
     """The server's URL; by default that of AWS. Clients have to reach it too, unless `proxy` is set: presigned URLs
     point there."""
     region: str | None = None
-    """The bucket's region; by default the one that boto3 finds. Presigned URLs are signed for it: with a wrong one they
-    are refused."""
+    """The bucket's region; by default the one that boto3 finds. Presigned URLs for a wrong one are refused."""
     addressing_style: Literal["auto", "path", "virtual"] = "auto"
-    """Whether URLs have the bucket in their path or in the host's name (`virtual`). Servers other than AWS mostly need
-    `path`."""
+    """Whether URLs have the bucket in the path or in the host (`virtual`). Servers other than AWS often need `path`."""
     anonymous: bool = False
     """Send requests without credentials, for public buckets."""
     proxy: bool = False
@@ -79,8 +73,7 @@ class S3StorageConfig(Model):
     read_timeout: float = Field(10, gt=0)
     """How long to wait for the next bytes of an answer, in s."""
     max_attempts: int = Field(4, ge=1)
-    """How often a request is made in all while its failure may be temporary (throttling, time-outs, cut
-    connections)."""
+    """The most attempts of a request whose failure may be temporary (throttling, time-outs, cut connections)."""
 
 
 def _storage_tag(value: Any) -> str:

@@ -54,10 +54,11 @@ def correct_spelling(content: Mapping[Any, Any], known: Collection[str]) -> dict
     free = [name for name in known if name not in content]
     settings = dict(content)
     for name, value in content.items():
-        close = get_close_matches(name, free, 1, _MIN_SIMILARITY) if isinstance(name, str) and name not in known else ()
-        if close:
-            del settings[name]
-            settings |= {close[0]: value, f"{name}{SUGGESTION}{close[0]}": value}
+        if isinstance(name, str) and name not in known:
+            close = get_close_matches(name, free, 1, _MIN_SIMILARITY)
+            if close:
+                del settings[name]
+                settings |= {close[0]: value, f"{name}{SUGGESTION}{close[0]}": value}
     return settings
 
 
@@ -199,7 +200,7 @@ def _audit_log(value: str, info: ValidationInfo) -> str:
 ResolvedPath = Annotated[Path, AfterValidator(_resolve)]
 ExistingFolder = Annotated[ResolvedPath, constraint(Path.is_dir, "there is no folder {}")]
 UrlOrFile = Annotated[str, AfterValidator(_url_or_file)]
-KeySet = Annotated[UrlOrFile, Field(min_length=1), AfterValidator(_check_key_set)]
+KeySet = Annotated[UrlOrFile, AfterValidator(_check_key_set)]
 AuditLog = Annotated[str, Field(min_length=1), AfterValidator(_audit_log)]
 
 
