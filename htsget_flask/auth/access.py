@@ -116,7 +116,7 @@ class Gate:
             caller = self.authenticator.authenticate(authorization)
         except ServiceError as error:
             decision = "denied" if isinstance(error, InvalidAuthentication) else "failed"
-            self.audit.write(None, origin, "token", None, None, decision=decision, reason=error.message)
+            self.audit.write(None, origin, "token", None, None, decision, error.message)
             raise
         return LimitedAccess(self, caller, origin)
 
@@ -128,12 +128,11 @@ class Gate:
         Raises:
             PermissionDenied: when the query has no valid signature, or an expired one.
         """
-        allowed = any(self.url_signer.is_signed(query, *parts) for parts in candidates)
-        decision, reason = ("allowed", "signed URL") if allowed else ("denied", "not signed")
-        if not allowed and has_signature(query):
-            reason = "no valid signature"
-        self.audit.write(None, origin, endpoint, resource_id, None, decision=decision, reason=reason)
-        if not allowed:
+        if any(self.url_signer.is_signed(query, *parts) for parts in candidates):
+            self.audit.write(None, origin, endpoint, resource_id, None, "allowed", "signed URL")
+        else:
+            reason = "no valid signature" if has_signature(query) else "not signed"
+            self.audit.write(None, origin, endpoint, resource_id, None, "denied", reason)
             raise PermissionDenied("the URL's signature is missing, not valid or expired; request a new URL")
 
 
@@ -217,9 +216,7 @@ class LimitedAccess(Access):
             raise
 
     def _record(self, endpoint: str, resource_id: str | None, regions: Regions, decision: str, reason: str) -> None:
-        self._gate.audit.write(
-            self._caller, self._origin, endpoint, resource_id, regions, decision=decision, reason=reason
-        )
+        self._gate.audit.write(self._caller, self._origin, endpoint, resource_id, regions, decision, reason)
 
     def _refusal(self, endpoint: str, resource_id: str, decision: Decision) -> ServiceError:
         if self._caller.is_anonymous:

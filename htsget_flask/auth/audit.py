@@ -33,7 +33,6 @@ _MAX_REGIONS_BYTES = 1100
 # Between two messages about a broken audit log, in s.
 _REPORT_INTERVAL = 60.0
 
-
 _Text = TypeVar("_Text", str, str | None)
 
 
@@ -80,7 +79,6 @@ class Audit:
         endpoint: str,
         resource_id: str | None,
         regions: Sequence[Region] | None,
-        *,
         decision: str,
         reason: str,
     ) -> None:

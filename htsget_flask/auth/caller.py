@@ -23,14 +23,12 @@ class Visa(NamedTuple):
 
 @dataclass(frozen=True)
 class Caller:
-    """The bearer of a verified token; `key` identifies the token, and does not reveal it.
-
-    `signature` is that of the token, None for an introspected one.
-    """
+    """The bearer of a verified token; `key` identifies the token, and does not reveal it."""
 
     claims: Mapping[str, Any]
     visas: Sequence[Visa] = ()
     key: bytes = b""
+    # None for an introspected token.
     signature: Signature | None = None
 
     @property

@@ -50,12 +50,11 @@ class _KeySet:
 class Keys:
     """The keys of one issuer, for the algorithms that it may sign with.
 
-    `fetch` returns the key set as JSON within ten seconds, or raises UpstreamError or OSError.
-
-    A key set that is older than `interval` seconds is fetched again before it is used, by one thread. While that
-    thread fetches, the others use the earlier set for up to ten seconds more; without a set they wait for at most one
-    second. If the fetch fails, the earlier set is used until it is an hour old, and the next try is `interval` seconds
-    later, or a minute if that is less.
+    `fetch` returns the key set as JSON within ten seconds, or raises UpstreamError or OSError. A key set that is older
+    than `interval` seconds is fetched again before it is used, by one thread. While that thread fetches, the others use
+    the earlier set for up to ten seconds more; without a set they wait for at most one second. If the fetch fails, the
+    earlier set is used until it is an hour old, and the next try is `interval` seconds later, or a minute if that is
+    less.
     """
 
     def __init__(
@@ -174,6 +173,4 @@ def _algorithm(entry: Mapping[str, Any]) -> str | None:
         return None
     kind = str(entry.get("kty"))
     algorithm = _ALGORITHMS.get((kind, None if kind == "RSA" else entry.get("crv")))
-    if entry.get("alg", algorithm) != algorithm or "d" in entry:
-        return None
-    return algorithm
+    return algorithm if entry.get("alg", algorithm) == algorithm and "d" not in entry else None

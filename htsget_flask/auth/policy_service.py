@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 _MAX_DECISIONS = 10_000
 _REASON = "the policy service"
+_REGION_FIELDS = ("referenceName", "start", "end")
 
 
 class PolicyAuthorizer:
@@ -76,11 +77,7 @@ def _request_body(caller: Caller, endpoint: str, resource_id: str, regions: Regi
             ],
             "endpoint": endpoint,
             "id": resource_id,
-            "regions": None
-            if regions is None
-            else [
-                {"referenceName": region.reference_name, "start": region.start, "end": region.end} for region in regions
-            ],
+            "regions": None if regions is None else [dict(zip(_REGION_FIELDS, one, strict=True)) for one in regions],
         }
     }
     try:

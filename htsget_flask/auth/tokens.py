@@ -175,9 +175,8 @@ class Authenticator:
 
 def _foreign_kind(header: Mapping[str, Any], claims: Mapping[str, Any]) -> str | None:
     """The kind of a token that is recognizably not an access token, or None."""
-    for name, kind in _FOREIGN_CLAIMS.items():
-        if name in claims:
-            return kind
+    if foreign := _FOREIGN_CLAIMS.keys() & claims.keys():
+        return _FOREIGN_CLAIMS[min(foreign)]
     # Keycloak has the kind of its tokens in a claim; earlier versions put a nonce into access tokens too.
     keycloak_kind = claims.get("typ")
     is_access_token = keycloak_kind == "Bearer" or str(header.get("typ")).lower().endswith("at+jwt")

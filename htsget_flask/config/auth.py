@@ -6,7 +6,6 @@ from pydantic import BeforeValidator, Field
 
 from htsget_flask.config.types import AuditLog, ClientSecret, KeySet, Model, Names, Secret, Url, constraint
 
-Algorithm = Literal["RS256", "ES256", "EdDSA"]
 Endpoint = Literal["reads", "variants", "files", "sequence"]
 Scalar = Annotated[
     Any,
@@ -21,7 +20,7 @@ class SignerConfig(Model):
     """The claim `iss` of the tokens or visas that it signs."""
     jwks: KeySet
     """Its public keys: the URL of a JSON Web Key Set, or a file that holds one. A visa's `jku` has to be this URL."""
-    algorithms: list[Algorithm] = Field(["RS256", "ES256", "EdDSA"], min_length=1)
+    algorithms: list[Literal["RS256", "ES256", "EdDSA"]] = Field(["RS256", "ES256", "EdDSA"], min_length=1)
     """The algorithms that it signs with."""
     leeway: float = Field(30, ge=0, le=600)
     """Tolerated difference between its clock and this one, in s."""

@@ -118,13 +118,13 @@ def _auth_faults(auth: AuthConfig) -> Iterator[str]:
     for where, signers in (("auth.issuers", auth.issuers), ("auth.passports.visa_issuers", visa_issuers)):
         if len({signer.issuer for signer in signers}) < len(signers):
             yield f"{where}: names an issuer twice"
-    known = {signer.issuer for signer in visa_issuers}
+    issuers = {signer.issuer for signer in visa_issuers}
     for index, rule in enumerate(auth.rules):
         if rule.visas and auth.passports is None:
             yield f"auth.rules[{index}].visas: rules that name visas need passports"
             continue
         for number, visa in enumerate(rule.visas):
-            if visa.issuer is not None and visa.issuer not in known:
+            if visa.issuer is not None and visa.issuer not in issuers:
                 yield f"auth.rules[{index}].visas[{number}].issuer: is not among passports.visa_issuers"
 
 

@@ -45,16 +45,16 @@ TEXT_TAGS = ("text", "no text")
 TEXT_OR_OTHER = Discriminator(lambda value: TEXT_TAGS[not isinstance(value, str)])
 
 
-def correct_spelling(content: Mapping[Any, Any], known: Collection[str]) -> dict[Any, Any]:
+def correct_spelling(content: Mapping[Any, Any], names: Collection[str]) -> dict[Any, Any]:
     """Add the value of each misspelt setting under the right name too.
 
     So only the spelling is a fault, and the right setting is not missing as well. The misspelt name gets `SUGGESTION`
     and the right name appended.
     """
-    free = [name for name in known if name not in content]
+    free = [name for name in names if name not in content]
     settings = dict(content)
     for name, value in content.items():
-        if isinstance(name, str) and name not in known:
+        if isinstance(name, str) and name not in names:
             close = get_close_matches(name, free, 1, _MIN_SIMILARITY)
             if close:
                 del settings[name]
