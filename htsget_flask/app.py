@@ -17,6 +17,7 @@ from htsget_flask.config import (
     Config,
     ConfigError,
     default_cache_folder,
+    describe_risks,
     folder_config,
     read_config,
 )
@@ -98,7 +99,7 @@ def load_config() -> Config:
         raise ConfigError(f"the environment variable {CONFIG_VARIABLE} names no file and no folder")
     path = Path(value)
     config = folder_config(path) if path.is_dir() else read_config(path)
-    for remark in config.remarks:
+    for remark in describe_risks(config):
         log.warning("%s: %s", path, remark)
     return config
 

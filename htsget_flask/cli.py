@@ -14,6 +14,7 @@ from htsget_flask.config import (
     Config,
     ConfigError,
     default_cache_folder,
+    describe_risks,
     exposing_faults,
     folder_config,
     read_config,
@@ -97,7 +98,7 @@ def serve(
     certificate = None if certfile is None or keyfile is None else (certfile, keyfile)
     if certificate is not None:
         _check_tls(config, *certificate)
-    for remark in config.remarks:
+    for remark in describe_risks(config):
         click.echo(f"warning: {remark}", err=True)
     run_server(config, host=host, port=port, workers=workers, threads=threads, certificate=certificate, echo=click.echo)
 

@@ -275,7 +275,7 @@ cache: {max_bytes: many}
         assert "'http://x.org/' must be" in message
         assert "cors.origins" not in message
 
-    def test_with_origins_in_two_places(self, demo_folder: Path, tmp_path: Path) -> None:
+    def test_with_origins_on_the_command_line_and_in_the_configuration(self, demo_folder: Path, tmp_path: Path) -> None:
         path = write_config(tmp_path / "config.yaml", demo_folder)
         assert "cors.origins" in refuse("--config", path, "--origin", "https://igv.org", cwd=tmp_path)
 

@@ -205,7 +205,7 @@ def _command(kind: Kind, program: str, folder: Path, port: int) -> list[object]:
     return [
         *(program, "--access", OWNER.access_key, "--secret", OWNER.secret_key, "--region", REGION, "--keep-alive"),
         *("--port", address, "--iam-dir", folders["users"]),
-        # Metadata in files of their own folder: not every file system has extended attributes.
+        # Metadata in files, in a separate folder: not every file system has extended attributes.
         *("posix", "--sidecar", folders["metadata"], "--versioning-dir", folders["old"], folders["buckets"]),
     ]
 

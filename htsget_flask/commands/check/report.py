@@ -7,7 +7,7 @@ from htsget_flask.commands.check.findings import Findings
 from htsget_flask.commands.check.references import check_sources
 from htsget_flask.commands.check.unserved import unserved_files
 from htsget_flask.commands.index import unindexed_fastas
-from htsget_flask.config import Config, S3StorageConfig
+from htsget_flask.config import Config, S3StorageConfig, describe_risks
 from htsget_flask.errors import StorageError
 from htsget_flask.services import Services, create_services
 
@@ -27,7 +27,7 @@ class _Report:
 
     def run(self, *, deep: bool) -> bool:
         config, faults = self._config, list[OSError | StorageError]()
-        for remark in config.remarks:
+        for remark in describe_risks(config):
             self._echo(f"warning: {remark}")
         self._report_buckets()
         services = create_services(config)

@@ -153,10 +153,10 @@ def some_reads(
         length = references[reference_id].length
         last = length - 1
         desert = range(length * 5 // 10, length * 6 // 10)
-        deep_places = [rng.randrange(length) for _ in range(5)]
+        deep_starts = [rng.randrange(length) for _ in range(5)]
         for _ in range(max(count * length // whole, 2)):
             if rng.random() < 0.7:
-                start = min(rng.choice(deep_places) + rng.randrange(500), last)
+                start = min(rng.choice(deep_starts) + rng.randrange(500), last)
             else:
                 start = rng.randrange(length)
             add(reference_id, start - len(desert) if start in desert else start)

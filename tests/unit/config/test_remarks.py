@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from htsget_flask.app import load_config
-from htsget_flask.config import read_config
+from htsget_flask.config import describe_risks, read_config
 
 
 class TestRemarks:
@@ -15,7 +15,7 @@ class TestRemarks:
             f"storages: {{lab: {{type: local, root: '{tmp_path}'}}}}\ndatasets: [{{prefix: '', storage: lab}}]\n"
             f"auth: {{secrets: [s3cret-0123456789abc], {auth}}}\n"
         )
-        return list(read_config(path).remarks)
+        return list(describe_risks(read_config(path)))
 
     @pytest.mark.parametrize(
         ("host", "is_exposed"),
