@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from htsget_flask.sequences.digests import Digests, Identifier, digest_prefix, digest_prefixes, parse_identifier
-from htsget_flask.sequences.fasta_index import FastaIndex, LineLayout, single_line
-from htsget_flask.sequences.fasta_text import BgzfText, PlainText, Text
-from htsget_flask.sequences.subsequence import read_letters
+from htsget_flask.sequences.digests import Digests, Identifier, parse_identifier
+from htsget_flask.sequences.fasta_index import Bytes, FastaIndex, Integers, LineLayout
+from htsget_flask.sequences.fasta_text import BgzfText, PlainText, read_letters
 from htsget_flask.storage import Stat, Storage, StoredFile
 
 # Matches that are remembered, by the identifier as the client wrote it.
@@ -30,7 +30,6 @@ class FastaFile:
     namespace: str | None = None
 
     def aliases_of(self, row: int) -> Iterator[str]:
-        """The CURIEs of a sequence."""
         yield from self.aliases.get(row, ())
         if self.namespace is not None:
             yield f"{self.namespace}:{self.index.name(row)}"
@@ -45,10 +44,8 @@ class FastaFile:
 
     def read_letters(self, file: BinaryIO, layout: LineLayout, start: int, end: int) -> Iterator[bytes]:
         """Letters of a sequence from the opened file, in buffers."""
-        index = self.index
-        text: Text = PlainText(file)
-        if len(index.block_coffsets):
-            text = BgzfText(file, self.stat.size, index.block_coffsets, index.block_uoffsets)
+        coffsets, uoffsets = self.index.block_coffsets, self.index.block_uoffsets
+        text = BgzfText(file, self.stat.size, coffsets, uoffsets) if len(coffsets) else PlainText(file)
         return read_letters(text, layout, start, end)
 
 
@@ -58,9 +55,9 @@ class SequenceStore:
 
     storage: Storage
     prefix: str
-    md5: "np.ndarray[tuple[int, int], np.dtype[np.uint8]]"
-    trunc512: "np.ndarray[tuple[int, int], np.dtype[np.uint8]]"
-    lengths: "np.ndarray[tuple[int], np.dtype[np.int64]]"
+    md5: Bytes
+    trunc512: Bytes
+    lengths: Integers
 
     def key(self, md5: str) -> str:
         """The key of a sequence: the layout of htslib's REF_CACHE."""
@@ -71,7 +68,7 @@ class SequenceStore:
         return self.storage.location(self.key(md5))
 
     def read_letters(self, file: BinaryIO, layout: LineLayout, start: int, end: int) -> Iterator[bytes]:
-        """Letters of a sequence from its opened file, in buffers."""
+        """As above; the letters are all that the file holds."""
         return read_letters(PlainText(file), layout, start, end)
 
 
@@ -91,13 +88,21 @@ class SequenceMatch(NamedTuple):
 class _DigestIndex:
     """The digests of one kind of all sources, sorted by their first 8 bytes; `order`: their numbers in that order."""
 
-    prefixes: "np.ndarray[tuple[int], np.dtype[np.uint64]]"
-    order: "np.ndarray[tuple[int], np.dtype[np.int64]]"
+    prefixes: npt.NDArray[np.uint64]
+    order: npt.NDArray[np.intp]
 
-    def candidates(self, digest: bytes) -> Iterator[int]:
-        prefix = digest_prefix(digest)
+    @classmethod
+    def of(cls, digests: Sequence[Bytes]) -> "_DigestIndex":
+        columns = [np.ascontiguousarray(rows[:, :8]).view(">u8").ravel().astype(np.uint64) for rows in digests]
+        prefixes = np.concatenate(columns or [np.zeros(0, np.uint64)])
+        order = np.argsort(prefixes, kind="stable")
+        return cls(prefixes[order], order)
+
+    def candidates(self, digest: bytes) -> list[int]:
+        prefix = np.uint64(int.from_bytes(digest[:8], "big"))
         first, end = (np.searchsorted(self.prefixes, prefix, side) for side in ("left", "right"))
-        yield from self.order[first:end].tolist()
+        numbers: list[int] = self.order[first:end].tolist()
+        return numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,19 +134,16 @@ class Sequences:
             for row in range(len(fasta.index)) if fasta.namespace is not None else fasta.aliases:
                 for alias in fasta.aliases_of(row):
                     curies.setdefault(alias, first + row)
-        md5, trunc512 = (_sort_digests([getattr(table, name) for table in tables]) for name in ("md5", "trunc512"))
+        md5, trunc512 = (_DigestIndex.of([getattr(table, name) for table in tables]) for name in ("md5", "trunc512"))
         return cls(stores, ordered, first_numbers, md5, trunc512, curies)
 
     def find(self, text: str) -> SequenceMatch | None:
         """The sequence that a client's identifier names."""
         match = self._remembered.get(text)
-        if match is None:
-            identifier = parse_identifier(text)
-            match = None if identifier is None else self._find(identifier)
-            if match is not None:
-                if len(self._remembered) >= _MAX_REMEMBERED:
-                    self._remembered.clear()
-                self._remembered[text] = match
+        if match is None and (identifier := parse_identifier(text)) and (match := self._find(identifier)):
+            if len(self._remembered) >= _MAX_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[text] = match
         return match
 
     def _find(self, identifier: Identifier) -> SequenceMatch | None:
@@ -157,18 +159,15 @@ class Sequences:
         if not copies:
             return None
         source, row, digests = copies[0]
+        if isinstance(source, FastaFile):
+            length, layout = int(source.index.lengths[row]), source.index.layout(row)
+        else:
+            length = int(source.lengths[row])
+            layout = LineLayout(0, length, max(1, length), max(1, length))
         fasta_rows = [(fasta, row) for fasta, row, _ in copies if isinstance(fasta, FastaFile)]
-        aliases = [alias for fasta, fasta_row in fasta_rows for alias in fasta.aliases_of(fasta_row)]
-        length = int((source.index if isinstance(source, FastaFile) else source).lengths[row])
-        return SequenceMatch(
-            digests=digests,
-            length=length,
-            is_circular=any(fasta_row in fasta.circular for fasta, fasta_row in fasta_rows),
-            aliases=tuple(dict.fromkeys(aliases)),
-            source=source,
-            layout=source.index.layout(row) if isinstance(source, FastaFile) else single_line(length),
-            md5=digests.md5.hex(),
-        )
+        is_circular = any(row in fasta.circular for fasta, row in fasta_rows)
+        aliases = dict.fromkeys(alias for fasta, row in fasta_rows for alias in fasta.aliases_of(row))
+        return SequenceMatch(digests, length, is_circular, tuple(aliases), source, layout, digests.md5.hex())
 
     def _locate(self, number: int) -> tuple[FastaFile | SequenceStore, int, Digests]:
         """The source of a sequence, its row there, and its digests."""
@@ -179,9 +178,3 @@ class Sequences:
             return store, row, Digests(store.md5[row].tobytes(), store.trunc512[row].tobytes())
         fasta = self.fastas[source - len(self.stores)]
         return fasta, row, fasta.index.digests(row)
-
-
-def _sort_digests(digests: "list[np.ndarray[tuple[int, int], np.dtype[np.uint8]]]") -> _DigestIndex:
-    prefixes = np.concatenate([digest_prefixes(rows) for rows in digests] or [np.zeros(0, np.uint64)])
-    order = np.argsort(prefixes, kind="stable")
-    return _DigestIndex(prefixes[order], order)
