@@ -105,37 +105,31 @@ class _DigestIndex:
         return numbers
 
 
-@dataclass(frozen=True, slots=True)
 class Sequences:
-    """All sequences of these sources, numbered in order; a sequence of several sources is taken from the first.
+    """All sequences of a store, then of plain FASTA files, then of compressed ones, numbered in this order.
 
-    They are kept as sorted numbers, not as objects: a folder of assemblies may have millions.
+    A sequence of several sources is taken from the first. They are kept as sorted numbers, not as objects: a folder of
+    assemblies may have millions.
     """
 
-    stores: Sequence[SequenceStore]
-    fastas: Sequence[FastaFile]
-    _first_numbers: list[int]
-    _md5: _DigestIndex
-    _trunc512: _DigestIndex
-    _curies: Mapping[str, int]
-    _remembered: dict[str, SequenceMatch] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, stores: Sequence[SequenceStore], fastas: Iterable[FastaFile]) -> "Sequences":
-        """The sequences of stores, then of plain FASTA files, then of compressed ones."""
+    def __init__(self, store: SequenceStore | None, fastas: Iterable[FastaFile]) -> None:
+        self.store = store
         ordered = sorted(fastas, key=lambda fasta: len(fasta.index.block_coffsets) > 0)
-        tables: list[SequenceStore | FastaIndex] = [*stores, *(fasta.index for fasta in ordered)]
-        first_numbers, count = [], 0
-        for table in tables:
-            first_numbers.append(count)
+        self._sources: list[SequenceStore | FastaFile] = [*([store] if store else []), *ordered]
+        self._tables = [source.index if isinstance(source, FastaFile) else source for source in self._sources]
+        self._first_numbers: list[int] = []
+        self._curies: dict[str, int] = {}
+        self._remembered: dict[str, SequenceMatch] = {}
+        count = 0
+        for source, table in zip(self._sources, self._tables, strict=True):
+            self._first_numbers.append(count)
+            if isinstance(source, FastaFile):
+                for row in range(len(source.index)) if source.namespace is not None else source.aliases:
+                    for alias in source.aliases_of(row):
+                        self._curies.setdefault(alias, count + row)
             count += len(table.lengths)
-        curies: dict[str, int] = {}
-        for fasta, first in zip(ordered, first_numbers[len(stores) :], strict=True):
-            for row in range(len(fasta.index)) if fasta.namespace is not None else fasta.aliases:
-                for alias in fasta.aliases_of(row):
-                    curies.setdefault(alias, first + row)
-        md5, trunc512 = (_DigestIndex.of([getattr(table, name) for table in tables]) for name in ("md5", "trunc512"))
-        return cls(stores, ordered, first_numbers, md5, trunc512, curies)
+        self._md5 = _DigestIndex.of([table.md5 for table in self._tables])
+        self._trunc512 = _DigestIndex.of([table.trunc512 for table in self._tables])
 
     def find(self, text: str) -> SequenceMatch | None:
         """The sequence that a client's identifier names."""
@@ -171,10 +165,6 @@ class Sequences:
 
     def _locate(self, number: int) -> tuple[FastaFile | SequenceStore, int, Digests]:
         """The source of a sequence, its row there, and its digests."""
-        source = bisect_right(self._first_numbers, number) - 1
-        row = number - self._first_numbers[source]
-        if source < len(self.stores):
-            store = self.stores[source]
-            return store, row, Digests(store.md5[row].tobytes(), store.trunc512[row].tobytes())
-        fasta = self.fastas[source - len(self.stores)]
-        return fasta, row, fasta.index.digests(row)
+        index = bisect_right(self._first_numbers, number) - 1
+        row, table = number - self._first_numbers[index], self._tables[index]
+        return self._sources[index], row, Digests(table.md5[row].tobytes(), table.trunc512[row].tobytes())

@@ -88,8 +88,7 @@ class Sources:
         try:
             with self._index_lock():
                 # Another process may have built it meanwhile.
-                saved = self.load_fasta(version)
-                if saved is not None:
+                if saved := self.load_fasta(version):
                     return saved
                 index = build_index(storage, version.key, version.stat)
                 save_index(storage, version.key, version.stat, index, self._cache_folder, next_to_file=False)
@@ -103,18 +102,13 @@ class Sources:
 
     @contextlib.contextmanager
     def _index_lock(self) -> Iterator[None]:
-        """Held by one process at a time; by several if the cache folder cannot be written."""
-        if self._cache_folder is None:
-            yield
-            return
-        try:
-            self._cache_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file = (self._cache_folder / "refget.lock").open("wb")
-        except OSError:
-            yield
-            return
-        with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        """Held by one process at a time; by several if no file can be locked in the cache folder."""
+        with contextlib.ExitStack() as stack:
+            if self._cache_folder is not None:
+                with contextlib.suppress(OSError):
+                    self._cache_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    file = stack.enter_context((self._cache_folder / "refget.lock").open("wb"))
+                    fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def _check(self, version: FastaVersion, index: FastaIndex) -> CheckedFasta:
@@ -140,8 +134,7 @@ class Sources:
             if entry.prefix is None or len(usable) < len(checked):
                 continue
             names = {fasta.index.name(row) for fasta in usable for row in (*fasta.circular, *fasta.aliases)}
-            unknown = [name for name in entry.names() if name not in names]
-            if unknown:
+            if unknown := [name for name in entry.names() if name not in names]:
                 count = sum(len(fasta.index) for fasta in usable)
                 fault = f"no file has a sequence {abbreviate(unknown)}, which the configuration names"
                 yield SourceReport(self._storages[entry.storage].location(entry.prefix), count, [fault], is_file=False)
