@@ -13,7 +13,7 @@ from htsget_flask.services import Services, create_services
 
 
 def report_files(config: Config, *, deep: bool, echo: Callable[[str], None]) -> bool:
-    """Echo what was found about each bucket, FASTA file and data file; True if all of them can be served."""
+    """Echo the findings about each bucket, FASTA file and data file; True if all of them can be served."""
     return _Report(config, echo).run(deep=deep)
 
 
@@ -21,8 +21,7 @@ class _Report:
     """The lines of a check, and the counts of its verdict; `_failed_sources` are buckets, prefixes and stores."""
 
     def __init__(self, config: Config, echo: Callable[[str], None]) -> None:
-        self._config = config
-        self._echo = echo
+        self._config, self._echo = config, echo
         self._files = self._failed_files = self._failed_sources = 0
 
     def run(self, *, deep: bool) -> bool:
@@ -94,12 +93,5 @@ class _Report:
 
 
 def _format_size(size: int) -> str:
-    """A size in bytes for people."""
-    if size < 1024:
-        return f"{size} B"
-    value = float(size)
-    for unit in ("KiB", "MiB", "GiB"):
-        value /= 1024
-        if value < 1024:
-            return f"{value:.3g} {unit}"
-    return f"{value / 1024:.4g} TiB"
+    exponent = min(max(size.bit_length() - 1, 0) // 10, 4)
+    return f"{size / 1024**exponent:.4g} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[exponent]}"

@@ -7,23 +7,17 @@ from typing import NamedTuple
 
 from htsget_flask.config import Config, LocalStorageConfig, PrefixConfig
 from htsget_flask.datasets.catalog import Catalog
-from htsget_flask.formats.table import ENDPOINTS, FORMATS
+from htsget_flask.formats.table import FORMATS
 
 _BGZIP = "is not compressed: compress it with bgzip, then index it"
 _CONVERT = "is SAM, which is not served: convert it to BAM (`samtools sort -o x.bam x.sam`), then index it"
 _GRANT_ACCESS = "give the server's user the rights to list and to enter it"
 # By suffix: the endpoint of such data, and the remedy.
 _REMEDIES = {".vcf": ("variants", _BGZIP), ".sam": ("reads", _CONVERT)}
-_DATA_SUFFIXES = {
-    endpoint: tuple(
-        suffix for format_ in FORMATS.values() if format_.endpoint == endpoint for suffix in format_.suffixes
-    )
-    for endpoint in ENDPOINTS
-}
-_SUFFIXES = (
-    *_REMEDIES,
-    *(suffix for format_ in FORMATS.values() for suffix in (*format_.suffixes, *format_.index_suffixes)),
-)
+# Of data, with their endpoints.
+_DATA_SUFFIXES = {suffix: format_.endpoint for format_ in FORMATS.values() for suffix in format_.suffixes}
+_INDEX_SUFFIXES = {suffix for format_ in FORMATS.values() for suffix in format_.index_suffixes}
+_SUFFIXES = (*_REMEDIES, *_DATA_SUFFIXES, *_INDEX_SUFFIXES)
 
 
 class UnservedFile(NamedTuple):
@@ -58,9 +52,7 @@ def _find_unserved(root: str) -> Iterator[UnservedFile]:
         for name in (*folders, *candidates):
             path = os.path.join(folder, name)
             reason = _link_fault(path, root) if os.path.islink(path) else None
-            if reason is None and name in existing:
-                reason = _name_fault(name, existing)
-            if reason is not None:
+            if reason := reason or (_name_fault(name, existing) if name in existing else None):
                 yield UnservedFile(path, reason)
     for fault in faults:
         remedy = f"; {_GRANT_ACCESS}" if isinstance(fault, PermissionError) else ""
@@ -81,10 +73,9 @@ def _name_fault(name: str, existing: set[str]) -> str | None:
     stem, suffix = os.path.splitext(name)
     if suffix in _REMEDIES:
         endpoint, remedy = _REMEDIES[suffix]
-        return remedy if existing.isdisjoint(stem + data_suffix for data_suffix in _DATA_SUFFIXES[endpoint]) else None
-    lower = next(
-        (suffix for suffixes in _DATA_SUFFIXES.values() for suffix in suffixes if name.lower().endswith(suffix)), ""
-    )
+        is_served = any(stem + other in existing for other in _DATA_SUFFIXES if _DATA_SUFFIXES[other] == endpoint)
+        return None if is_served else remedy
+    lower = next((suffix for suffix in _DATA_SUFFIXES if name.lower().endswith(suffix)), "")
     if lower and not name.endswith(lower):
         return f"its suffix is not in lower case: rename it to {name[: -len(lower)]}{lower}"
     return None
