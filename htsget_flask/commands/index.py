@@ -50,13 +50,19 @@ def unindexed(sources: Iterable[Source], on_fault: Callable[[FileFaultError], No
         try:
             # The time of an upload says nothing about age.
             is_dated = source.storage.mtime_is_meaningful
-            modified = int(source.stat(source.key, fresh=True).modified) if is_dated else 0
-            if not any(_modified(source, key) >= modified for key in source.index_keys):
+            oldest = int(source.stat(source.key, fresh=True).modified) if is_dated else 0
+            if not any(_has_index(source, key, oldest) for key in source.index_keys):
                 yield source
         except NotFound:
             on_fault(FileFaultError("the file that the configuration names does not exist", location=source.location))
         except FileFaultError as error:
             on_fault(error)
+
+
+def _has_index(source: Source, key: str, oldest: int) -> bool:
+    with contextlib.suppress(NotFound):
+        return int(source.stat(key, fresh=True).modified) >= oldest
+    return False
 
 
 class UnindexedFasta(NamedTuple):
@@ -103,11 +109,10 @@ def _list_fastas(services: Services) -> Iterator[tuple[Storage, str]]:
 
 
 def _exists(storage: Storage, key: str, suffix: str) -> bool:
-    try:
+    with contextlib.suppress(NotFound):
         storage.stat(key + suffix, max_age=storage.max_age, sibling_prefix=key)
-    except NotFound:
-        return False
-    return True
+        return True
+    return False
 
 
 def build_fasta_indexes(fasta: UnindexedFasta) -> None:
@@ -209,18 +214,19 @@ def _run_htslib(data: str, index: str, format_name: str, *, is_csi: bool) -> Non
 def _is_unsorted(data: str) -> bool:
     """Whether a record starts before the previous one; checked only after samtools has failed."""
     previous = (0, 0)
-    try:
-        with quiet_htslib(), pysam.AlignmentFile(data, check_sq=False) as reads:
-            for read in reads.fetch(until_eof=True):
-                # Unplaced reads come last.
-                reference_id = len(reads.references) if read.reference_id < 0 else read.reference_id
-                position = (reference_id, read.reference_start)
-                if position < previous:
-                    return True
-                previous = position
-    except (OSError, ValueError):
-        # The file is damaged, which is the reason then.
-        return False
+    # An error means that the file is damaged, which is the reason then.
+    with (
+        contextlib.suppress(OSError, ValueError),
+        quiet_htslib(),
+        pysam.AlignmentFile(data, check_sq=False) as reads,
+    ):
+        for read in reads.fetch(until_eof=True):
+            # Unplaced reads come last.
+            reference_id = len(reads.references) if read.reference_id < 0 else read.reference_id
+            position = (reference_id, read.reference_start)
+            if position < previous:
+                return True
+            previous = position
     return False
 
 
@@ -232,10 +238,3 @@ def _reference_lengths(data: str, format_name: str) -> list[int]:
         # Not header.contigs: pysam does not count contigs whose IDX leaves gaps.
         contigs = (record for record in variants.header.records if record.key == "contig")
         return [int(contig.get("length", 0)) for contig in contigs]
-
-
-def _modified(source: Source, key: str) -> int:
-    try:
-        return int(source.stat(key, fresh=True).modified)
-    except NotFound:
-        return -1

@@ -2,12 +2,12 @@
 
 import base64
 import tempfile
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pysam
@@ -51,12 +51,11 @@ def check_files(
     """
     app = create_app(_with_storages(config, local={"sendfile": None, "url": None, "secret": None}, s3={"proxy": True}))
     services: Services = app.extensions[EXTENSION]
-    # The first id of each file.
-    ids: dict[Hashable, str] = {}
+    first_ids: dict[Hashable, str] = {}
     signing = create_services(_with_storages(config, local={}, s3={"proxy": False})).storages if deep else {}
     for source in services.catalog.sources(on_fault=on_fault):
         report = FileReport(source)
-        first_id = ids.setdefault(_identity(source), source.id)
+        first_id = first_ids.setdefault(_identity(source), source.id)
         if config.auth is not None and first_id != source.id:
             report.warning(
                 f"is the dataset {first_id!r} too: a rule for either id opens it; "
@@ -106,13 +105,13 @@ def _with_storages(config: Config, *, local: dict[str, Any], s3: dict[str, Any])
 
 
 def _check_file(file: OpenFile, report: FileReport) -> None:
-    header = file.header
+    sort_order = file.header.sort_order
     if file.tail == file.stat.size:
         report.warning(
             "has no EOF marker; tickets add one, but the file may be truncated: compare it with its original"
         )
-    is_unsorted = header.sort_order in ("unsorted", "queryname")
-    if file.source.format.endpoint == "reads" and header.sort_order is None:
+    is_unsorted = sort_order in ("unsorted", "queryname")
+    if file.source.format.endpoint == "reads" and sort_order is None:
         report.warning("its header states no sort order (@HD SO)")
     try:
         index_file = file.index_file
@@ -122,13 +121,13 @@ def _check_file(file: OpenFile, report: FileReport) -> None:
         list(example_regions(file, file.any_index))
     except FileFaultError as error:
         if is_unsorted:
-            report.error(f"is sorted as {header.sort_order}; sort it by coordinate, then {_RUN_INDEX}")
+            report.error(f"is sorted as {sort_order}; sort it by coordinate, then {_RUN_INDEX}")
         else:
             report.error(f"{error.reason}; {_remedy(error, file.source)}")
         return
     if is_unsorted:
         report.warning(
-            f"its header states the sort order {header.sort_order}, yet its index fits: it is served; "
+            f"its header states the sort order {sort_order}, yet its index fits: it is served; "
             "correct @HD SO with `samtools reheader`, or other programs may refuse it"
         )
 
@@ -143,20 +142,13 @@ def _remedy(error: FileFaultError, source: Source) -> str:
     return f"remove {error.location}, then {_RUN_INDEX}"
 
 
-class _Original(NamedTuple):
-    """Where pysam finds a file and its index: two paths, or a URL and a path."""
-
-    data: str
-    index_path: str
-
-
 @contextmanager
-def _original(file: OpenFile, signing: Storage) -> Iterator[_Original]:
-    """The file for pysam; in a bucket a URL that the storage signs, with a copy of the index."""
+def _original(file: OpenFile, signing: Storage) -> Iterator[tuple[str, str]]:
+    """Where pysam finds a file and its index: two paths, or a URL that the storage signs and a copy of the index."""
     source, index_file = file.source, file.index_file
-    path, index_path = source.storage.local_path(source.key), source.storage.local_path(index_file.key)
+    path = source.storage.local_path(source.key)
     if path is not None:
-        yield _Original(str(path), str(index_path))
+        yield str(path), str(source.storage.local_path(index_file.key))
         return
     signed = signing.signed_url(source.key, file.stat, pinned=False)
     with (
@@ -166,10 +158,10 @@ def _original(file: OpenFile, signing: Storage) -> Iterator[_Original]:
         # Without a copy htslib would derive its URL from that of the data, and leave a copy in the working directory.
         copy = Path(folder, index_file.key.rpartition("/")[2])
         copy.write_bytes(content.read())
-        yield _Original("" if signed is None else signed.url, str(copy))
+        yield "" if signed is None else signed.url, str(copy)
 
 
-def _compare(client: FlaskClient, file: OpenFile, original: _Original, report: FileReport) -> None:
+def _compare(client: FlaskClient, file: OpenFile, original: tuple[str, str], report: FileReport) -> None:
     """Follow tickets as a client does: they have to deliver every record that pysam fetches, once and in order."""
     source = file.source
     opener: Callable[..., Any] = pysam.AlignmentFile if source.format.endpoint == "reads" else pysam.VariantFile
@@ -179,27 +171,23 @@ def _compare(client: FlaskClient, file: OpenFile, original: _Original, report: F
             query = f"&referenceName={quote(name, safe='')}&start={start}&end={end}"
             download.write_bytes(_download(client, source, query))
             try:
-                with opener(original.data, index_filename=original.index_path) as data:
+                with opener(original[0], index_filename=original[1]) as data:
                     expected = list(map(str, data.fetch(name, start, end)))
                 with opener(str(download)) as answer:
                     records = answer.fetch(until_eof=True) if source.format.endpoint == "reads" else answer
                     delivered = list(map(str, records))
             except (OSError, ValueError) as error:
                 # A signed URL must not be printed.
-                reason = str(error).replace(original.data, source.location)
+                reason = str(error).replace(original[0], source.location)
                 report.error(f"{name}:{start}-{end}: records cannot be read: {reason}")
                 continue
             report.compared += len(expected)
-            if not _contains(delivered, expected):
+            # The expected records are among the delivered ones, in order.
+            remaining = iter(delivered)
+            if not all(record in remaining for record in expected):
                 report.error(
                     f"{name}:{start}-{end}: tickets do not deliver the {len(expected)} records that pysam fetches"
                 )
-
-
-def _contains(delivered: Iterable[str], expected: Iterable[str]) -> bool:
-    """Whether the expected records are among the delivered ones, in order."""
-    remaining = iter(delivered)
-    return all(record in remaining for record in expected)
 
 
 def _download(client: FlaskClient, source: Source, query: str) -> bytes:
