@@ -90,8 +90,7 @@ def serve(
         raise click.UsageError("--origin can only be used with DIR; a configuration has cors.origins")
     if (certfile is None) != (keyfile is None):
         raise click.UsageError("--certfile and --keyfile have to be used together")
-    from htsget_flask.commands.certificates import CertificateError, check_certificate
-    from htsget_flask.commands.serve import run_server
+    from htsget_flask.commands.serve import CertificateError, check_certificate, run_server
 
     config, certificate = _config(folder, config_path, address=host, origins=origins), None
     if certfile is not None and keyfile is not None:
@@ -138,28 +137,20 @@ def check(words: tuple[str, ...], config_path: Path | None, deep: bool, token: s
             raise click.UsageError("--as TOKEN needs --config FILE and an ID, and may have a REGION")
         if token == "-":  # noqa: S105
             token = sys.stdin.readline().strip()
-        _explain(_config(None, config_path), token, *words)
-        return
-    if len(words) > 1:
-        raise click.UsageError("give either DIR or --config FILE")
-    folder = _FOLDER.convert(words[0], None, click.get_current_context()) if words else None
-    from htsget_flask.commands.check.report import report_files
+        from htsget_flask.commands.explain_access import explain_access
 
-    if not report_files(_config(folder, config_path), deep=deep, echo=click.echo):
-        raise SystemExit(1)
+        try:
+            is_good = explain_access(_config(None, config_path), token, *words, echo=click.echo)
+        except (FileFaultError, OSError, ServiceError, StorageError, ValueError, VersionError) as error:
+            raise click.ClickException(str(error)) from None
+    else:
+        if len(words) > 1:
+            raise click.UsageError("give either DIR or --config FILE")
+        from htsget_flask.commands.check.report import report_files
 
-
-def _explain(config: Config, token: str, resource_id: str, region_text: str | None = None) -> None:
-    from htsget_flask.commands.explain_access import explain_access
-
-    if config.auth is None:
-        click.echo("there is no access control: everything is public")
-        return
-    try:
-        is_open = explain_access(config, config.auth, token, resource_id, region_text, echo=click.echo)
-    except (FileFaultError, OSError, ServiceError, StorageError, ValueError, VersionError) as error:
-        raise click.ClickException(str(error)) from None
-    if not is_open:
+        folder = _FOLDER.convert(words[0], None, click.get_current_context()) if words else None
+        is_good = report_files(_config(folder, config_path), deep=deep, echo=click.echo)
+    if not is_good:
         raise SystemExit(1)
 
 

@@ -36,7 +36,7 @@ class IndexJob(NamedTuple):
 
 def find_jobs(services: Services, on_fault: Callable[[Exception], None]) -> list[IndexJob]:
     """The files that lack indexes: datasets, and local FASTA files; `on_fault` is called with what cannot be read."""
-    sources = list(unindexed(services.catalog.sources(on_fault=on_fault), on_fault))
+    sources = list(_unindexed(services.catalog.sources(on_fault=on_fault), on_fault))
     fastas = [fasta for fasta in unindexed_fastas(services) if fasta.is_local]
     return [
         *(IndexJob(source.storage.stat(source.key).size, partial(build_index, source), True) for source in sources),
@@ -44,7 +44,7 @@ def find_jobs(services: Services, on_fault: Callable[[Exception], None]) -> list
     ]
 
 
-def unindexed(sources: Iterable[Source], on_fault: Callable[[FileFaultError], None]) -> Iterator[Source]:
+def _unindexed(sources: Iterable[Source], on_fault: Callable[[FileFaultError], None]) -> Iterator[Source]:
     """The files without an index as recent as their data; `on_fault` is called with what cannot be read."""
     for source in sources:
         try:
@@ -101,8 +101,7 @@ def unindexed_fastas(services: Services) -> Iterator[UnindexedFasta]:
 
 
 def _list_fastas(services: Services) -> Iterator[tuple[Storage, str]]:
-    sources = services.sequences.sources
-    yield from ((sources.storage_of(version), version.key) for version in sources.list_fastas([]))
+    yield from ((version.storage, version.key) for version in services.sequences.sources.list_fastas([]))
     for name in services.config.files.storages:
         storage = services.storages[name]
         yield from ((storage, entry.key) for entry in storage.entries() if is_fasta(entry.key))

@@ -76,7 +76,7 @@ class Library:
             return str(store.md5[0].tobytes().hex())
         for version in islice(sources.list_fastas([]), _MAX_EXAMPLE_FILES):
             checked = sources.load_fasta(version)
-            is_small = version.stat.size <= _MAX_EXAMPLE_SIZE and not sources.storage_of(version).reads_are_requests
+            is_small = version.stat.size <= _MAX_EXAMPLE_SIZE and not version.storage.reads_are_requests
             if checked is None and is_small:
                 checked = sources.index_fasta(version, [])
             if checked and checked[0] and len(checked[0].index):

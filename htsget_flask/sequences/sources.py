@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from htsget_flask.config import RefgetConfig, RefgetFastaConfig
+from htsget_flask.config import RefgetConfig
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, StorageError
 from htsget_flask.formats.fasta import is_fasta
 from htsget_flask.formats.unpacking import check_size
@@ -38,6 +38,7 @@ class FastaVersion(NamedTuple):
     """A version of a FASTA file, and the index of its entry in the configuration."""
 
     entry: int
+    storage: Storage
     key: str
     stat: Stat
 
@@ -50,9 +51,7 @@ class Sources:
     """The FASTA files and the store of a configuration. Methods append what cannot be read to `failures`, and go on."""
 
     def __init__(self, config: RefgetConfig, storages: Mapping[str, Storage], cache_folder: Path | None) -> None:
-        self._config = config
-        self._storages = storages
-        self._cache_folder = cache_folder
+        self._config, self._storages, self._cache_folder = config, storages, cache_folder
         self._store: tuple[Stat, SequenceStore] | None = None
 
     def list_fastas(self, failures: list[SourceReport]) -> Iterator[FastaVersion]:
@@ -61,41 +60,37 @@ class Sources:
         for number, entry in enumerate(self._config.fastas):
             storage = self._storages[entry.storage]
             try:
-                for key, stat in self._list_entry(entry, storage):
+                files: Iterable[tuple[str, Stat]]
+                if entry.key is not None:
+                    files = [(entry.key, storage.stat(entry.key))]
+                else:
+                    files = (file for file in storage.entries(entry.prefix or "") if is_fasta(file.key))
+                for key, stat in files:
                     if (entry.storage, key) not in listed:
                         listed.add((entry.storage, key))
-                        yield FastaVersion(number, key, stat)
+                        yield FastaVersion(number, storage, key, stat)
             except _READ_ERRORS as error:
                 failures.append(_unreadable(storage.location(entry.key or ""), error))
 
-    def _list_entry(self, entry: RefgetFastaConfig, storage: Storage) -> Iterable[tuple[str, Stat]]:
-        if entry.key is not None:
-            return [(entry.key, storage.stat(entry.key))]
-        return ((key, stat) for key, stat in storage.entries(entry.prefix or "") if is_fasta(key))
-
-    def storage_of(self, version: FastaVersion) -> Storage:
-        """The storage that a FASTA file is in."""
-        return self._storages[self._config.fastas[version.entry].storage]
-
     def load_fasta(self, version: FastaVersion) -> CheckedFasta | None:
         """A FASTA file with its saved index; None if there is none."""
-        index = load_index(self.storage_of(version), version.key, version.stat, self._cache_folder)
+        index = load_index(version.storage, version.key, version.stat, self._cache_folder)
         return None if index is None else self._check(version, index)
 
     def index_fasta(self, version: FastaVersion, failures: list[SourceReport]) -> CheckedFasta | None:
         """A FASTA file with an index built now, by reading all of it, and saved; None if it cannot be read."""
-        storage = self.storage_of(version)
+        _, storage, key, stat = version
         try:
             with self._index_lock():
                 # Another process may have built it meanwhile.
                 if saved := self.load_fasta(version):
                     return saved
-                index = build_index(storage, version.key, version.stat)
-                save_index(storage, version.key, version.stat, index, self._cache_folder, next_to_file=False)
+                index = build_index(storage, key, stat)
+                save_index(storage, key, stat, index, self._cache_folder, next_to_file=False)
         except FileFaultError as fault:
             return None, SourceReport(fault.location, None, [fault.reason])
         except _READ_ERRORS as error:
-            failures.append(_unreadable(storage.location(version.key), error))
+            failures.append(_unreadable(storage.location(key), error))
             return None
         # The saved one is mapped: processes share its memory.
         return self.load_fasta(version) or self._check(version, index)
@@ -112,9 +107,8 @@ class Sources:
             yield
 
     def _check(self, version: FastaVersion, index: FastaIndex) -> CheckedFasta:
-        entry, storage = self._config.fastas[version.entry], self.storage_of(version)
-        fasta = FastaFile(storage, version.key, version.stat, index, namespace=entry.namespace)
-        faults = []
+        entry, faults = self._config.fastas[version.entry], []
+        fasta = FastaFile(*version[1:], index, namespace=entry.namespace)
         if entry.circular or entry.aliases:
             rows = {name: row for row, name in reversed(list(enumerate(index.all_names())))}
             circular = frozenset(rows[name] for name in entry.circular if name in rows)
@@ -124,7 +118,7 @@ class Sources:
             if unknown and entry.key is not None:
                 faults.append(f"has no sequence {abbreviate(unknown)}, which the configuration names")
         faults += find_faults(fasta)
-        return fasta, SourceReport(storage.location(version.key), len(index), faults)
+        return fasta, SourceReport(fasta.location(), len(index), faults)
 
     def find_unknown_names(self, fastas: Mapping[FastaVersion, CheckedFasta | None]) -> Iterator[SourceReport]:
         """The entries with a prefix that name sequences which none of their files has; needs all files."""

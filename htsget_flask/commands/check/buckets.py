@@ -118,14 +118,12 @@ class _Check:
         return next((key for key, obj in objects if obj.size), None)
 
     def _check_versions(self, obj: Object | None) -> None:
-        try:
+        # Nothing else needs this permission; an object shows it too.
+        keeps_versions = None if obj is None else obj.version_id is not None
+        with suppress(faults.ClientError, faults.BotoCoreError):
             keeps_versions = self._client.get_bucket_versioning(Bucket=self._storage.bucket).get("Status") == "Enabled"
-        except (faults.ClientError, faults.BotoCoreError):
-            # Nothing else needs this permission; an object shows it too.
-            if obj is None:
-                return
-            keeps_versions = obj.version_id is not None
-        self._report.facts.append("keeps versions" if keeps_versions else "keeps no versions")
+        if keeps_versions is not None:
+            self._report.facts.append("keeps versions" if keeps_versions else "keeps no versions")
 
     def _check_urls(self, key: str | None, obj: Object | None) -> None:
         storage, report = self._storage, self._report

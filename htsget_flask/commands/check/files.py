@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+import numpy as np
 import pysam
 from flask.testing import FlaskClient
 
 from htsget_flask.app import create_app
 from htsget_flask.commands.check.findings import Findings
-from htsget_flask.commands.check.references import check_references
 from htsget_flask.commands.index import quiet_htslib
 from htsget_flask.config import Config, LocalStorageConfig
 from htsget_flask.datasets.example_regions import example_regions
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.datasets.source import DataFile, Source
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
+from htsget_flask.sequences.fasta_files import abbreviate
 from htsget_flask.sequences.library import Library
 from htsget_flask.services import EXTENSION, Services, create_services
 from htsget_flask.storage import Storage, VersionError
@@ -67,7 +68,7 @@ def check_files(
             with OpenFile(DataFile(source, stat), services.cache, services.sidecars) as file:
                 _check_file(file, report)
                 if not file.source.format.is_bgzf and report.can_be_served:
-                    report.references = check_references(file, library, report)
+                    report.references = _check_references(file, library, report)
                 if deep and report.can_be_served:
                     with _original(file, signing[source.storage_name]) as original:
                         _compare(app.test_client(), file, original, report)
@@ -130,6 +131,31 @@ def _check_file(file: OpenFile, report: FileReport) -> None:
             f"its header states the sort order {sort_order}, yet its index fits: it is served; "
             "correct @HD SO with `samtools reheader`, or other programs may refuse it"
         )
+
+
+def _check_references(file: OpenFile, library: Library, findings: Findings) -> str:
+    """Where readers of a CRAM file get the references of its records from; missing ones become a warning."""
+    index, references = file.crai, file.header.references
+    embedded, missing, available = 0, list[str](), 0
+    for reference_id in np.unique(index.references[index.references >= 0]).tolist():
+        reference = references.with_id(reference_id)
+        md5 = reference and reference.md5
+        if md5 is not None and library.has(md5):
+            available += 1
+            continue
+        slices = index.places[index.references == reference_id]
+        if file.needs_reference(int(index.containers[slices[0]])):
+            name = reference.name if reference else "?"
+            missing.append(name if md5 else f"{name} (no M5 in the header)")
+        else:
+            embedded += 1
+    if missing:
+        findings.warning(
+            f"references that are neither embedded nor available at /sequence: {abbreviate(missing)};"
+            " clients need them from elsewhere"
+        )
+    counts = {"at /sequence": available, "embedded or not needed": embedded, "not available": len(missing)}
+    return ", ".join(f"{count} {where}" for where, count in counts.items() if count)
 
 
 def _remedy(error: FileFaultError, source: Source) -> str:

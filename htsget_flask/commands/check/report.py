@@ -4,17 +4,25 @@ from collections.abc import Callable, Sequence
 
 from htsget_flask.commands.check.files import check_files
 from htsget_flask.commands.check.findings import Findings
-from htsget_flask.commands.check.references import check_sources
 from htsget_flask.commands.check.unserved import unserved_files
 from htsget_flask.commands.index import unindexed_fastas
 from htsget_flask.config import Config, S3StorageConfig
 from htsget_flask.errors import StorageError
+from htsget_flask.sequences.library import Library
+from htsget_flask.sequences.sources import SourceReport
 from htsget_flask.services import Services, create_services
 
 
 def report_files(config: Config, *, deep: bool, echo: Callable[[str], None]) -> bool:
     """Echo the findings about each bucket, FASTA file and data file; True if all of them can be served."""
     return _Report(config, echo).run(deep=deep)
+
+
+def check_sources(library: Library) -> list[SourceReport]:
+    """The state of each FASTA file, and of the store with all its files; `library` knows their sequences then."""
+    reports = library.scan()
+    store = library.sources.check_store()
+    return reports if store is None else [*reports, store]
 
 
 class _Report:
