@@ -214,11 +214,7 @@ def _is_unsorted(data: str) -> bool:
     """Whether a record starts before the previous one; checked only after samtools has failed."""
     previous = (0, 0)
     # An error means that the file is damaged, which is the reason then.
-    with (
-        contextlib.suppress(OSError, ValueError),
-        quiet_htslib(),
-        pysam.AlignmentFile(data, check_sq=False) as reads,
-    ):
+    with contextlib.suppress(OSError, ValueError), quiet_htslib(), pysam.AlignmentFile(data, check_sq=False) as reads:
         for read in reads.fetch(until_eof=True):
             # Unplaced reads come last.
             reference_id = len(reads.references) if read.reference_id < 0 else read.reference_id
