@@ -17,7 +17,6 @@ from pysam.utils import SamtoolsError
 from htsget_flask.datasets.source import Source
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, StorageError
 from htsget_flask.formats.fasta import COMPRESSED, is_fasta
-from htsget_flask.formats.table import FORMATS
 from htsget_flask.replacement import default_mode, replacement
 from htsget_flask.services import Services
 from htsget_flask.storage import Storage
@@ -95,16 +94,8 @@ def unindexed_fastas(services: Services) -> Iterator[UnindexedFasta]:
             if storage.location(key) not in locations:
                 locations.add(storage.location(key))
                 suffixes = (".fai", ".gzi") if key.endswith(COMPRESSED) else (".fai",)
-                missing = [suffix for suffix in suffixes if not _exists(storage, key, suffix)]
-                if missing:
+                if missing := [suffix for suffix in suffixes if not _exists(storage, key, suffix)]:
                     yield UnindexedFasta(storage, key, missing)
-
-
-def _list_fastas(services: Services) -> Iterator[tuple[Storage, str]]:
-    yield from ((version.storage, version.key) for version in services.sequences.sources.list_fastas([]))
-    for name in services.config.files.storages:
-        storage = services.storages[name]
-        yield from ((storage, entry.key) for entry in storage.entries() if is_fasta(entry.key))
 
 
 def _exists(storage: Storage, key: str, suffix: str) -> bool:
@@ -114,14 +105,20 @@ def _exists(storage: Storage, key: str, suffix: str) -> bool:
     return False
 
 
+def _list_fastas(services: Services) -> Iterator[tuple[Storage, str]]:
+    yield from ((version.storage, version.key) for version in services.sequences.sources.list_fastas([]))
+    for name in services.config.files.storages:
+        storage = services.storages[name]
+        yield from ((storage, entry.key) for entry in storage.entries() if is_fasta(entry.key))
+
+
 def build_fasta_indexes(fasta: UnindexedFasta) -> None:
     """Build the indexes that a FASTA file of a local storage lacks, next to it.
 
     Raises:
         FileFaultError: when the folder cannot be written, or htslib cannot index the file: lines of different lengths.
     """
-    data = fasta.location
-    names = " and ".join(fasta.missing)
+    data, names = fasta.location, " and ".join(fasta.missing)
     _require_writable(data, names)
     try:
         with quiet_htslib(), tempfile.TemporaryDirectory() as folder:
@@ -139,44 +136,41 @@ def build_fasta_indexes(fasta: UnindexedFasta) -> None:
         raise FileFaultError(f"no {names} can be built: {error.strerror}", location=data) from error
 
 
-def build_index(source: Source) -> Path:
-    """Build the index of a file of a local storage, next to it or where the configuration says; its path.
+def build_index(source: Source) -> None:
+    """Build the index of a file of a local storage, next to it or where the configuration says.
 
     Raises:
         FileFaultError: when the file cannot be read, its folder cannot be written, or it is damaged, unsorted or not
             compressed as it has to be.
     """
-    if source.storage.local_path(source.key) is None:
-        raise FileFaultError("indexes can be built in local storages only", location=source.location)
     data = source.location
-    format_name = source.format.name
+    if source.storage.local_path(source.key) is None:
+        raise FileFaultError("indexes can be built in local storages only", location=data)
     try:
         with source.storage.open(source.key) as file:
             # Before htslib sees it: htslib compresses a file that is not compressed, and removes the original.
-            FORMATS[format_name].read_header(file)
+            references = source.format.read_header(file).references
     except FormatError as error:
         raise FileFaultError(str(error), location=data) from error
     except OSError as error:
-        raise FileFaultError(
-            f"it cannot be read: {error.strerror}; run this as a user that may read it", location=data
-        ) from error
+        fault = f"it cannot be read: {error.strerror}; run this as a user that may read it"
+        raise FileFaultError(fault, location=data) from error
+    is_long = any((reference.length or 0) > _BAI_LIMIT for reference in references.values())
+    key = next((key for key in source.index_keys if not is_long or key.endswith((".csi", ".crai"))), None)
+    if key is None:
+        raise FileFaultError("a reference is longer than a BAI or TBI index allows", location=data)
+    index = Path(source.storage.location(key))
+    _require_writable(str(index), "index")
     try:
         with quiet_htslib(), tempfile.TemporaryDirectory() as folder:
-            long_reference = max(_reference_lengths(data, format_name), default=0) > _BAI_LIMIT
-            key = next(key for key in source.index_keys if not long_reference or key.endswith((".csi", ".crai")))
-            index = Path(source.storage.location(key))
-            _require_writable(str(index), "index")
             built = Path(folder, f"index{index.suffix}")
-            _run_htslib(data, str(built), format_name, is_csi=key.endswith(".csi"))
+            _run_htslib(data, str(built), source.format.name, is_csi=key.endswith(".csi"))
             _install(built, index)
-    except StopIteration:
-        raise FileFaultError("a reference is longer than a BAI or TBI index allows", location=data) from None
     except (SamtoolsError, OSError, ValueError) as error:
-        if format_name == "BAM" and _is_unsorted(data):
+        if source.format.name == "BAM" and _is_unsorted(data):
             raise FileFaultError("is not sorted by coordinate; run `samtools sort`", location=data) from error
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise FileFaultError(f"no index can be built: {reason[-1]}", location=data) from error
-    return index
 
 
 @contextlib.contextmanager
@@ -223,13 +217,3 @@ def _is_unsorted(data: str) -> bool:
                 return True
             previous = position
     return False
-
-
-def _reference_lengths(data: str, format_name: str) -> list[int]:
-    if format_name in ("BAM", "CRAM"):
-        with pysam.AlignmentFile(data, check_sq=False) as reads:
-            return list(reads.lengths)
-    with pysam.VariantFile(data) as variants:
-        # Not header.contigs: pysam does not count contigs whose IDX leaves gaps.
-        contigs = (record for record in variants.header.records if record.key == "contig")
-        return [int(contig.get("length", 0)) for contig in contigs]

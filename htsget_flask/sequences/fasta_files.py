@@ -52,10 +52,10 @@ def save_index(
     path = cache_path(cache_folder, location)
     try:
         write_index_file(path, stat, index)
+        return path
     except OSError as error:
         log.warning("digests cannot be saved: the cache folder cannot be written: %s", error)
         return None
-    return path
 
 
 def build_index(

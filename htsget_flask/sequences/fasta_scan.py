@@ -42,10 +42,9 @@ class _Scanner:
         # A number for each of _COLUMNS, sequence by sequence.
         self._rows = array("q")
         self._names, self._md5, self._trunc512 = bytearray(), bytearray(), bytearray()
-        self._offset = 0
+        self._offset, self._at_line_start = 0, True
         self._header: bytearray | None = None
         self._sequence: _Sequence | None = None
-        self._at_line_start = True
 
     def feed(self, buffer: bytes) -> None:
         start = 0

@@ -97,13 +97,12 @@ class Library:
 
     def _scan_and_log(self) -> None:
         try:
-            reports = self.scan()
+            faults = {(report.location, fault) for report in self.scan() for fault in report.faults}
         except Exception:
             self._is_incomplete = True
             self._next_scan = time.monotonic() + _MIN_SCAN_INTERVAL
             log.exception("the scan for sequences failed")
             return
-        faults = {(report.location, fault) for report in reports for fault in report.faults}
         for location, fault in sorted(faults - self._logged):
             log.error("%s", printable(f"{location}: {fault}"))
         self._logged = faults

@@ -141,15 +141,15 @@ class Sequences:
         return match
 
     def _find(self, identifier: Identifier) -> SequenceMatch | None:
-        if identifier.curie is not None:
-            number = self._curies.get(identifier.curie)
+        md5, trunc512, curie = identifier
+        if curie is not None:
+            number = self._curies.get(curie)
             if number is None:
                 return None
-            identifier = Identifier(md5=self._locate(number)[2].md5)
-        index, digest = (self._md5, identifier.md5) if identifier.md5 else (self._trunc512, identifier.trunc512)
-        assert digest is not None
-        candidates = [self._locate(number) for number in index.candidates(digest)]
-        copies = [(source, row, digests) for source, row, digests in candidates if digest in digests]
+            md5 = self._locate(number)[2].md5
+        numbers = self._md5.candidates(md5) if md5 else self._trunc512.candidates(trunc512 or b"")
+        candidates = map(self._locate, numbers)
+        copies = [(source, row, digests) for source, row, digests in candidates if (md5 or trunc512) in digests]
         if not copies:
             return None
         source, row, digests = copies[0]

@@ -155,14 +155,15 @@ class Sources:
         if self._store is None:
             return None
         store = self._store[1]
-        location, count = store.storage.location(store.prefix), len(store.lengths)
+        faults, is_broken = [], False
         try:
-            incomplete = list(find_incomplete(store))
+            if incomplete := list(find_incomplete(store)):
+                faults.append(f"sequences of its list are missing or incomplete: {abbreviate(incomplete)}")
+                is_broken = True
         except (OSError, StorageError) as error:
-            fault = f"its files cannot be checked: {getattr(error, 'strerror', None) or error}"
-            return SourceReport(location, count, [fault], is_file=False)
-        faults = [f"sequences of its list are missing or incomplete: {abbreviate(incomplete)}"] if incomplete else []
-        return SourceReport(location, count, faults, is_file=False, is_broken=bool(incomplete))
+            faults.append(f"its files cannot be checked: {getattr(error, 'strerror', None) or error}")
+        location = store.storage.location(store.prefix)
+        return SourceReport(location, len(store.lengths), faults, is_file=False, is_broken=is_broken)
 
 
 def _unreadable(location: str, error: Exception) -> SourceReport:

@@ -78,12 +78,11 @@ class StoreWriter:
                 digests, length = fasta.index.digests(row), int(fasta.index.lengths[row])
                 md5 = digests.md5.hex()
                 path = self._folder / md5[:2] / md5[2:4] / md5[4:]
-                if not path.exists() or path.stat().st_size != length:
-                    letters = fasta.read_letters(file, fasta.index.layout(row), 0, length)
-                    self._write(path, letters, digests, progress)
-                    added += 1
-                else:
+                if path.exists() and path.stat().st_size == length:
                     progress(length)
+                else:
+                    self._write(path, fasta.read_letters(file, fasta.index.layout(row), 0, length), digests, progress)
+                    added += 1
                 self._append_to_list(digests, length)
         return added
 
@@ -113,12 +112,10 @@ class StoreWriter:
 
 
 def _parse_line(line: bytes) -> tuple[Digests, int] | None:
-    columns = line.split(b"\t")
     try:
-        digests = Digests(*(bytes.fromhex(text.decode("ascii")) for text in columns[:2]))
-        length = int(columns[2])
-    except (ValueError, TypeError, IndexError):
+        md5, trunc512, length, *_ = line.decode("ascii").split("\t")
+        digests, letters = Digests(bytes.fromhex(md5), bytes.fromhex(trunc512)), int(length)
+    except ValueError:
         return None
-    if len(digests.md5) != MD5_SIZE or len(digests.trunc512) != TRUNC512_SIZE or length < 0:
-        return None
-    return digests, length
+    is_valid = len(digests.md5) == MD5_SIZE and len(digests.trunc512) == TRUNC512_SIZE and letters >= 0
+    return (digests, letters) if is_valid else None

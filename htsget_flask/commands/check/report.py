@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from htsget_flask.commands.check.files import check_files
-from htsget_flask.commands.check.findings import Findings
+from htsget_flask.commands.check.findings import Finding, Findings
 from htsget_flask.commands.check.unserved import unserved_files
 from htsget_flask.commands.index import unindexed_fastas
 from htsget_flask.config import Config, S3StorageConfig
@@ -41,10 +41,8 @@ class _Report:
         has_sequences = self._report_sequences(services)
         for report in check_files(config, services.sequences, deep=deep, on_fault=faults.append):
             facts = ["?" if report.size is None else _format_size(report.size), f"index {report.index_key or 'none'}"]
-            if report.references:
-                facts.append(f"references: {report.references}")
-            if report.compared:
-                facts.append(f"{report.compared:,} records compared")
+            facts += [f"references: {report.references}"] if report.references else []
+            facts += [f"{report.compared:,} records compared"] if report.compared else []
             source = report.source
             title = f"/{source.format.endpoint}/{source.id} {source.format.name}"
             self._count_file(is_failed=not report.can_be_served)
@@ -79,9 +77,9 @@ class _Report:
                 self._count_file(is_failed=is_failed)
             else:
                 self._failed_sources += is_failed
-            findings = Findings()
-            for fault in source.faults:
-                (findings.error if is_failed else findings.warning)(fault)
+            findings = Findings(
+                findings=[Finding("error" if is_failed else "warning", fault) for fault in source.faults]
+            )
             self._report(findings, f"sequences of {source.location}", [f"{source.sequences or 0:,}"], source.location)
         for fasta in unindexed_fastas(services):
             remedy = "run `htsget-flask index`" if fasta.is_local else "run `samtools faidx`, and upload it"
