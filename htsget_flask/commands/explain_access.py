@@ -106,8 +106,7 @@ def _reference_names(services: Services, dataset_id: str) -> set[str]:
 def _line(endpoint: str, resource_id: str, decision: Decision) -> str:
     limit = ""
     if decision.regions is not None:
-        regions = abbreviate([str(region) for region in decision.regions], _MAX_REGIONS)
-        limit = f", limited to {regions} (0-based, half-open)"
+        limit = f", limited to {abbreviate(list(map(str, decision.regions)), _MAX_REGIONS)} (0-based, half-open)"
     return f"{'allowed' if decision.allowed else 'denied':7} /{endpoint}/{resource_id}: {decision.reason}{limit}"
 
 

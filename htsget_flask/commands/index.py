@@ -26,7 +26,7 @@ _BAI_LIMIT = 1 << 29
 
 
 class IndexJob(NamedTuple):
-    """A file to index: its size in bytes, and what builds its indexes; `is_dataset`: else it is a FASTA file."""
+    """A file to index: its size in bytes, and the function that does; `is_dataset`: else it is a FASTA file."""
 
     size: int
     build: Callable[[], object]
@@ -44,7 +44,6 @@ def find_jobs(services: Services, on_fault: Callable[[Exception], None]) -> list
 
 
 def _unindexed(sources: Iterable[Source], on_fault: Callable[[FileFaultError], None]) -> Iterator[Source]:
-    """The files without an index as recent as their data; `on_fault` is called with what cannot be read."""
     for source in sources:
         try:
             # The time of an upload says nothing about age.
@@ -76,12 +75,10 @@ class UnindexedFasta(NamedTuple):
 
     @property
     def location(self) -> str:
-        """The file, as its operator knows it."""
         return self.storage.location(self.key)
 
     @property
     def is_local(self) -> bool:
-        """Whether it is a file of this machine, so that indexes can be built next to it."""
         return self.storage.local_path(self.key) is not None
 
 

@@ -149,8 +149,7 @@ def example_urls(services: Services, base: str) -> Iterator[str]:
     files = services.config.files
     if files.listing:
         yield from (f"{base}files/{quote(name)}/" for name in files.storages[:1])
-    md5 = services.sequences.example()
-    if md5 is not None:
+    if md5 := services.sequences.example():
         yield f"{base}sequence/{md5}?start=0&end={_LETTERS}"
 
 

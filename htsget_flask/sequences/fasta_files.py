@@ -26,10 +26,7 @@ _READ_BY_ALL = 0o644
 
 
 def load_index(storage: Storage, key: str, stat: Stat, cache_folder: Path | None) -> FastaIndex | None:
-    """The saved index of this version of a FASTA file, if only this user or root can have written it.
-
-    It lies next to the file, or in the cache folder.
-    """
+    """The index of this version of a FASTA file, saved next to it or in the cache folder by this user or root."""
     location = storage.location(key)
     if storage.local_path(key) is not None and (index := read_index_file(Path(location + SUFFIX), stat)) is not None:
         return index

@@ -68,7 +68,6 @@ class SequenceStore:
         return self.storage.location(self.key(md5))
 
     def read_letters(self, file: BinaryIO, layout: LineLayout, start: int, end: int) -> Iterator[bytes]:
-        """As above; the letters are all that the file holds."""
         return read_letters(PlainText(file), layout, start, end)
 
 

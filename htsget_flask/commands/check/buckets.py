@@ -62,8 +62,6 @@ def check_buckets(config: Config) -> Iterator[BucketReport]:
 
 
 class _Check:
-    """The check of one bucket."""
-
     def __init__(
         self, config: Config, name: str, storage: S3StorageConfig, client: "S3Client", credentials: Credentials | None
     ) -> None:
@@ -130,17 +128,19 @@ class _Check:
         signed = self._presigner.sign(key or f"{storage.prefix}any", obj or Object(0, 0, '"any"', None))
         origins, timeout = page_origins(self._config, self._name), (storage.connect_timeout, storage.read_timeout)
         try:
-            result = probe(signed, origins, has_object=obj is not None and not obj.is_archived, timeout=timeout)
+            refusal, cors_faults = probe(
+                signed, origins, has_object=obj is not None and not obj.is_archived, timeout=timeout
+            )
         except faults.BotoCoreError as error:
             report.error(f"requests to presigned URLs fail ({type(error).__name__}); {_CONNECTION}")
             return
-        if result.refusal:
-            advice = _RESTORE if ARCHIVED in result.refusal else f"correct `region`, or {_PERMISSION}"
-            report.error(f"presigned URLs are answered with {result.refusal}; {advice}")
-        if result.cors_faults:
+        if refusal:
+            advice = _RESTORE if ARCHIVED in refusal else f"correct `region`, or {_PERMISSION}"
+            report.error(f"presigned URLs are answered with {refusal}; {advice}")
+        if cors_faults:
             report.cors_rules = cors_rules(origins)
             report.warning(
-                f"web pages such as igv.js cannot read from it: {'; '.join(result.cors_faults)}. Set the CORS rules"
+                f"web pages such as igv.js cannot read from it: {'; '.join(cors_faults)}. Set the CORS rules"
                 f" below (aws s3api put-bucket-cors --bucket {storage.bucket} --cors-configuration file://cors.json);"
                 " if the server has no such rules, let a proxy in front of it answer like that, or set `proxy: true`"
             )

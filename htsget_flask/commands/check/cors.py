@@ -9,7 +9,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import botocore.session
@@ -32,13 +31,6 @@ _PAGES = {_ANY: "a page of any origin", _REDIRECTED: "a page that /files or /seq
 _CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,100})</Code>")
 
 
-class Probe(NamedTuple):
-    """The refusal of a presigned URL with S3's error code, None where it is served; what pages cannot do with it."""
-
-    refusal: str | None
-    cors_faults: Sequence[str]
-
-
 def page_origins(config: Config, storage_name: str) -> Sequence[str]:
     """The origins of pages that may read from this service, and so need to read from a storage."""
     allowed = config.cors.origins
@@ -59,8 +51,12 @@ def cors_rules(origins: Sequence[str]) -> str:
     return json.dumps({"CORSRules": [rule]})
 
 
-def probe(signed: SignedUrl, origins: Sequence[str], *, has_object: bool, timeout: tuple[float, float]) -> Probe:
-    """Find out what pages of these origins may do with a presigned URL; reads a byte if it `has_object`.
+def probe(
+    signed: SignedUrl, origins: Sequence[str], *, has_object: bool, timeout: tuple[float, float]
+) -> tuple[str | None, Sequence[str]]:
+    """Try a presigned URL as this server and as pages of these origins; reads a byte if it `has_object`.
+
+    Returns its refusal with S3's error code, None where it is served, and what keeps the pages from reading.
 
     Raises:
         HTTPClientError: when there is no answer (botocore's).
@@ -80,7 +76,7 @@ def probe(signed: SignedUrl, origins: Sequence[str], *, has_object: bool, timeou
             if has_object:
                 answers.append(session.send(AWSRequest("GET", signed.url, {**headers, "Origin": origin}).prepare()))
             faults += _faults(origin, answers[: len(_METHODS)], answers[-1])
-    return Probe(refusal, faults)
+    return refusal, faults
 
 
 def _preflight(url: str, origin: str, method: str) -> AWSPreparedRequest:

@@ -216,18 +216,19 @@ def _compare(client: FlaskClient, file: OpenFile, original: tuple[str, str], rep
                 )
 
 
-def _download(client: FlaskClient, source: Source, query: str) -> bytes:
+def _download(client: FlaskClient, source: Source, query: str) -> bytearray:
     ticket = client.get(f"/{source.format.endpoint}/{quote(source.id)}?format={source.format.name}{query}")
     content: dict[str, Any] = ticket.get_json(force=True)["htsget"]
     if ticket.status_code != 200:
         raise FileFaultError(f"no ticket: {content['message']}", location=source.location)
-    return b"".join(_fetch_block(client, entry["url"], source) for entry in content["urls"])
-
-
-def _fetch_block(client: FlaskClient, url: str, source: Source) -> bytes:
-    if url.startswith("data:"):
-        return base64.b64decode(url.partition(",")[2])
-    with client.get(urlsplit(url).path) as answer:
-        if answer.status_code != 200:
-            raise FileFaultError(f"a data block is answered with {answer.status}", location=source.location)
-        return answer.get_data()
+    download = bytearray()
+    for entry in content["urls"]:
+        head, _, inline = entry["url"].partition(",")
+        if head.startswith("data:"):
+            download += base64.b64decode(inline)
+            continue
+        with client.get(urlsplit(entry["url"]).path) as answer:
+            if answer.status_code != 200:
+                raise FileFaultError(f"a data block is answered with {answer.status}", location=source.location)
+            download += answer.get_data()
+    return download

@@ -19,7 +19,6 @@ class Findings:
 
     @property
     def can_be_served(self) -> bool:
-        """Whether there is no error."""
         return all(finding.severity != "error" for finding in self.findings)
 
     def error(self, message: str) -> None:

@@ -47,9 +47,9 @@ class _Report:
             title = f"/{source.format.endpoint}/{source.id} {source.format.name}"
             self._count_file(is_failed=not report.can_be_served)
             self._report(report, title, facts, source.location)
-        for file in unserved_files(config, services.catalog):
+        for location, reason in unserved_files(config, services.catalog):
             self._count_file(is_failed=True)
-            self._echo(f"FAILED {file.location}\n       error: {file.reason}")
+            self._echo(f"FAILED {location}\n       error: {reason}")
         for fault in faults:
             self._echo(f"FAILED {fault}: its files were not checked")
         self._echo(f"{self._files} files, {self._failed_files} of them cannot be served")

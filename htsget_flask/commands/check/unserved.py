@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from htsget_flask.config import Config, LocalStorageConfig, PrefixConfig
 from htsget_flask.datasets.catalog import Catalog
@@ -20,30 +19,26 @@ _INDEX_SUFFIXES = {suffix for format_ in FORMATS.values() for suffix in format_.
 _SUFFIXES = (*_REMEDIES, *_DATA_SUFFIXES, *_INDEX_SUFFIXES)
 
 
-class UnservedFile(NamedTuple):
-    """A file, link or folder that no request reaches."""
+def unserved_files(config: Config, catalog: Catalog) -> Iterator[tuple[str, str]]:
+    """The files of datasets that no request reaches, then what else in the folders of datasets is not served.
 
-    location: str
-    reason: str
-
-
-def unserved_files(config: Config, catalog: Catalog) -> Iterator[UnservedFile]:
-    """The files of datasets that no request reaches, then what else in the folders of datasets is not served."""
+    Each file, link or folder with the reason.
+    """
     # check_files reports the storages that cannot be listed.
     for source, reason in catalog.unreachable(on_fault=lambda _: None):
-        yield UnservedFile(source.location, reason)
+        yield source.location, reason
     prefix_storages = {entry.storage for entry in config.datasets if isinstance(entry, PrefixConfig)}
     for name, storage in config.storages.items():
         if name in prefix_storages and isinstance(storage, LocalStorageConfig):
             yield from _find_unserved(os.path.realpath(storage.root))
 
 
-def _find_unserved(root: str) -> Iterator[UnservedFile]:
+def _find_unserved(root: str) -> Iterator[tuple[str, str]]:
     """What is not served in a folder, except hidden files."""
     faults: list[OSError] = []
     for folder, folders, names in os.walk(root, onerror=faults.append):
         if not os.access(folder, os.X_OK):
-            yield UnservedFile(folder, f"cannot be entered, so nothing in it is served: {_GRANT_ACCESS}")
+            yield folder, f"cannot be entered, so nothing in it is served: {_GRANT_ACCESS}"
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if name[0] != ".")
@@ -53,11 +48,10 @@ def _find_unserved(root: str) -> Iterator[UnservedFile]:
             path = os.path.join(folder, name)
             reason = _link_fault(path, root) if os.path.islink(path) else None
             if reason := reason or (_name_fault(name, existing) if name in existing else None):
-                yield UnservedFile(path, reason)
+                yield path, reason
     for fault in faults:
         remedy = f"; {_GRANT_ACCESS}" if isinstance(fault, PermissionError) else ""
-        reason = f"cannot be listed, so nothing in it is served: {fault.strerror}{remedy}"
-        yield UnservedFile(str(fault.filename), reason)
+        yield str(fault.filename), f"cannot be listed, so nothing in it is served: {fault.strerror}{remedy}"
 
 
 def _link_fault(path: str, root: str) -> str | None:
