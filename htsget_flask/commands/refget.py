@@ -28,10 +28,11 @@ def index_fasta(path: Path, cache_folder: Path | None, progress: Progress) -> tu
         OSError: when it cannot be read.
     """
     fasta = _read_fasta(path, cache_folder, progress, save=False)
-    index_path: Path | None = Path(fasta.location() + SUFFIX)
-    if read_index_file(Path(fasta.location() + SUFFIX), fasta.stat) is None:
-        index_path = save_index(fasta.storage, fasta.key, fasta.stat, fasta.index, cache_folder, next_to_file=True)
-    return index_path, len(fasta.index)
+    path_next_to_file = Path(fasta.location() + SUFFIX)
+    if read_index_file(path_next_to_file, fasta.stat) is not None:
+        return path_next_to_file, len(fasta.index)
+    saved = save_index(fasta.storage, fasta.key, fasta.stat, fasta.index, cache_folder, next_to_file=True)
+    return saved, len(fasta.index)
 
 
 def ingest_fasta(path: Path, store: StoreWriter, cache_folder: Path | None, progress: Progress) -> tuple[int, int]:
