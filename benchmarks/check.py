@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.data import BGZF_EOF, RECORD_SIZE, RECORDS_PER_BLOCK, Genome, Place, RecordRange, record_numbers
+from benchmarks.data import BGZF_EOF, RECORD_SIZE, RECORDS_PER_BLOCK, Genome, RecordRange, Region, record_numbers
 
 Fetch = Callable[[str], bytes]
 
@@ -48,13 +48,13 @@ def delivered(ticket: bytes, genome: Genome, fetch: Fetch) -> Delivered:
     return Delivered(runs, size)
 
 
-def check(ticket: bytes, genome: Genome, places: list[Place], fetch: Fetch) -> Delivered:
+def check(ticket: bytes, genome: Genome, regions: list[Region], fetch: Fetch) -> Delivered:
     """AssertionError unless the ticket is right and holds all records that overlap the regions."""
     found = delivered(ticket, genome, fetch)
-    for place in places:
-        wanted = genome.overlapping(place)
-        if not any(run.first <= wanted.first and wanted.end <= run.end for run in found.runs):
-            raise AssertionError(f"records of {place} are missing")
+    for region in regions:
+        expected = genome.overlapping(region)
+        if not any(run.first <= expected.first and expected.end <= run.end for run in found.runs):
+            raise AssertionError(f"records of {region} are missing")
     return found
 
 
@@ -71,13 +71,13 @@ def _delivered_by(url: str, genome: Genome, fetch: Fetch) -> tuple[RecordRange, 
     if found := _CHUNK.search(url):
         first, first_cut, last, last_cut = map(int, found.groups())
         return _chunk_records(content, genome, (first, first_cut), (last, last_cut)), len(content)
-    return _literal_records(content, genome), len(content)
+    return _inline_records(content, genome), len(content)
 
 
 def _chunk_records(content: bytes, genome: Genome, begin: tuple[int, int], end: tuple[int, int]) -> RecordRange:
-    """The records of a chunk with whole blocks between its edges; only the edges are looked at, the rest may be a hole.
+    """The records of a chunk with whole blocks between its edges; only the edges are read, the rest may be a hole.
 
-    The virtual offsets tell where the whole blocks lie; what is before and behind them has to be the edges.
+    The virtual offsets give the range of whole blocks; the bytes before and after it must be the edges.
     """
     (first, first_cut), (last, last_cut) = begin, end
     whole = genome.coffset(genome.block_at(first) + 1) if first_cut else first
@@ -85,12 +85,12 @@ def _chunk_records(content: bytes, genome: Genome, begin: tuple[int, int], end: 
     before = _first_members(content, (RECORDS_PER_BLOCK * RECORD_SIZE - first_cut) if first_cut else 0)
     run = _range_records(whole, last, genome)
     if before:
-        head = _literal_records(content[:before], genome)
+        head = _inline_records(content[:before], genome)
         if head != RecordRange(run.first - len(range(*head)), run.first) or first_cut % RECORD_SIZE:
-            raise AssertionError("the first edge does not go on in the blocks behind it")
+            raise AssertionError("the blocks after the first edge do not continue it")
         run = RecordRange(head.first, run.end)
     if last_cut:
-        tail = _literal_records(content[before + middle :], genome)
+        tail = _inline_records(content[before + middle :], genome)
         if tail != RecordRange(run.end, run.end + last_cut // RECORD_SIZE):
             raise AssertionError("the last edge does not follow the blocks before it")
         return RecordRange(run.first, tail.end)
@@ -100,7 +100,7 @@ def _chunk_records(content: bytes, genome: Genome, begin: tuple[int, int], end: 
 
 
 def _first_members(content: bytes, length: int) -> int:
-    """The size of the gzip members at the start of `content` whose data is so many bytes long."""
+    """The size of the gzip members at the start of `content` that hold `length` bytes of data."""
     position = 0
     while length > 0:
         inflater = zlib.decompressobj(31)
@@ -109,20 +109,20 @@ def _first_members(content: bytes, length: int) -> int:
     return position
 
 
-def _literal_records(piece: bytes, genome: Genome) -> RecordRange:
+def _inline_records(block: bytes, genome: Genome) -> RecordRange:
     data = b""
-    while piece:
+    while block:
         inflater = zlib.decompressobj(31)
-        data += inflater.decompress(piece)
+        data += inflater.decompress(block)
         if not inflater.eof:
-            raise AssertionError("a literal piece is truncated")
-        piece = inflater.unused_data
+            raise AssertionError("an inline block is truncated")
+        block = inflater.unused_data
     numbers = record_numbers(data)
     if not len(numbers):
-        raise AssertionError("a literal piece without records")
+        raise AssertionError("an inline block has no records")
     run = RecordRange(int(numbers[0]), int(numbers[-1]) + 1)
     if data != _records(genome, run):
-        raise AssertionError("a literal piece holds other records than the file")
+        raise AssertionError("an inline block differs from the records of the file")
     return run
 
 
@@ -143,8 +143,8 @@ def _range_records(start: int, end: int, genome: Genome) -> RecordRange:
     return RecordRange(first * RECORDS_PER_BLOCK, min(last * RECORDS_PER_BLOCK, genome.record_count))
 
 
-def check_positions(positions: "np.ndarray[tuple[int], np.dtype[np.int64]]", genome: Genome, place: Place) -> None:
+def check_positions(positions: "np.ndarray[tuple[int], np.dtype[np.int64]]", genome: Genome, region: Region) -> None:
     """AssertionError unless these are the starts of just the records that overlap the region."""
-    wanted = genome.positions_overlapping(place)
-    if not np.array_equal(positions, wanted):
-        raise AssertionError(f"{len(positions)} records instead of {len(wanted)} at {place}")
+    expected = genome.positions_overlapping(region)
+    if not np.array_equal(positions, expected):
+        raise AssertionError(f"{len(positions)} records instead of {len(expected)} at {region}")

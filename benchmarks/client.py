@@ -1,4 +1,4 @@
-"""An HTTP client that costs next to nothing, so that the server is what is measured."""
+"""An HTTP client that costs next to nothing, so that a benchmark measures the server."""
 
 import contextlib
 import selectors
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 _TIMEOUT = 60
-_PIECE = 1 << 18
+_RECEIVE_SIZE = 1 << 18
 
 
 class Answer(NamedTuple):
@@ -20,7 +20,7 @@ class Answer(NamedTuple):
 
 
 class Load(NamedTuple):
-    """The answers' bodies in the order of their requests, and how long all of them took together, and each of them."""
+    """The bodies in the order of their requests, the seconds in all, and the seconds of each."""
 
     seconds: float
     bodies: list[bytes]
@@ -65,8 +65,8 @@ class Connection:
                 return answer
 
     def receive(self) -> Answer | None:
-        """Take what has come; the answer when that completes it."""
-        data = self.socket.recv(_PIECE)
+        """Receive available bytes; returns the answer once it is complete."""
+        data = self.socket.recv(_RECEIVE_SIZE)
         if not data:
             raise AssertionError(f"the server closed the connection after {bytes(self._buffer[:200])!r}")
         self._buffer += data
@@ -80,7 +80,7 @@ class Connection:
         return Answer(int(head[9:12]), head.lower(), body)
 
     def discard(self, request: bytes, buffer: memoryview) -> int:
-        """Send a request and let the body overwrite the buffer again and again; the body's length."""
+        """Send a request, receive the body into the buffer over and over; returns the body's length."""
         self.socket.sendall(request)
         start = length = 0
         while not start:
@@ -96,8 +96,8 @@ class Connection:
             left -= count
         return length
 
-    def pieces(self, request: bytes) -> Iterator[bytes]:
-        """Send a request and yield the body as it comes."""
+    def buffers(self, request: bytes) -> Iterator[bytes]:
+        """Send a request and yield the body as it arrives."""
         self.socket.sendall(request)
         head = bytearray()
         start = length = 0
@@ -116,20 +116,20 @@ class Connection:
 
 
 def drive(port: int, requests: Sequence[bytes], *, connections: int) -> Load:
-    """Send the requests over so many kept-alive connections, each as soon as one of them is free."""
+    """Send the requests over `connections` kept-alive connections, each as soon as one is free."""
     bodies, times = [b""] * len(requests), [0.0] * len(requests)
     following = iter(range(len(requests)))
-    under_way: dict[Connection, int] = {}
+    in_flight: dict[Connection, int] = {}
     with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
         opened = [stack.enter_context(Connection(port)) for _ in range(min(connections, len(requests)))]
         for connection in opened:
             selector.register(connection.socket, selectors.EVENT_READ, connection)
         started = time.perf_counter()
         for connection in opened:
-            under_way[connection] = number = next(following)
+            in_flight[connection] = number = next(following)
             times[number] = time.perf_counter()
             connection.socket.sendall(requests[number])
-        while under_way:
+        while in_flight:
             events = selector.select(_TIMEOUT)
             if not events:
                 raise AssertionError(f"no answer within {_TIMEOUT} seconds")
@@ -140,11 +140,11 @@ def drive(port: int, requests: Sequence[bytes], *, connections: int) -> Load:
                     continue
                 if answer.status != 200:
                     raise AssertionError(f"status {answer.status}: {answer.body[:500]!r}")
-                number, now = under_way.pop(connection), time.perf_counter()
+                number, now = in_flight.pop(connection), time.perf_counter()
                 bodies[number], times[number] = answer.body, now - times[number]
                 following_number = next(following, None)
                 if following_number is not None:
-                    under_way[connection] = following_number
+                    in_flight[connection] = following_number
                     times[following_number] = now
                     connection.socket.sendall(requests[following_number])
         seconds = time.perf_counter() - started
@@ -157,7 +157,7 @@ def _require_success(data: bytearray) -> None:
 
 
 def _head_ends(data: bytearray) -> tuple[int, int]:
-    """Where the body starts, and its length; (0, 0) when the head has not come whole."""
+    """The offset of the body and its length; (0, 0) while the head is incomplete."""
     end = data.find(b"\r\n\r\n")
     if end < 0:
         return 0, 0

@@ -1,13 +1,14 @@
 """A human genome at 30x, made in code: a sparse BAM of about 60 GB, and its index as BAI, CSI or TBI.
 
-Reads stand at regular positions and all records have one size, so that the place of each of the 580 million records in
-the file follows from its number. BGZF blocks are padded to one size too: any of them can be written where it belongs
+Reads stand at regular positions and all records have one size, so the offset of each of the 580 million records in the
+file follows from its number. BGZF blocks are padded to one size too: each can be written at its offset
 without those before it, and the rest of the file stays a hole. Where blocks are written, the file is a real BAM.
 """
 
 import math
 import random
 import struct
+import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from isal import isal_zlib
 
 HG38 = {
     "chr1": 248_956_422,
@@ -102,7 +102,7 @@ class RecordRange(NamedTuple):
     end: int
 
 
-class Place(NamedTuple):
+class Region(NamedTuple):
     """A region of a reference: 0-based, half-open."""
 
     reference_id: int
@@ -126,7 +126,7 @@ class _Bins:
 
 
 class Genome:
-    """A sample's reads; `kept` is the share of windows that have any, as in an exome or a call set."""
+    """A sample's reads; `kept` is the share of windows with reads, as in an exome or a call set."""
 
     def __init__(self, contigs: dict[str, int], *, kept: float = 1.0, seed: int = 1) -> None:
         self.contigs = contigs
@@ -145,7 +145,7 @@ class Genome:
         self.file_size = self.coffset(self.block_count) + len(BGZF_EOF)
 
     def coffset(self, block: int) -> int:
-        """Where a block of records starts in the file."""
+        """The offset of a block of records in the file."""
         return len(self.header) + block * BLOCK_SIZE
 
     def block_at(self, coffset: int) -> int:
@@ -164,26 +164,26 @@ class Genome:
         """Whether reads start in this window."""
         return bool(self._rank(reference_id, window) < self._rank(reference_id, window + 1))
 
-    def overlapping(self, place: Place) -> RecordRange:
+    def overlapping(self, region: Region) -> RecordRange:
         """The least range with all records that overlap a region."""
-        window, rest = divmod(place.start, WINDOW)
-        first = self._rank(place.reference_id, window) * _RECORDS_PER_WINDOW
-        if self.window_is_covered(place.reference_id, window):
+        window, rest = divmod(region.start, WINDOW)
+        first = self._rank(region.reference_id, window) * _RECORDS_PER_WINDOW
+        if self.window_is_covered(region.reference_id, window):
             first += int(np.searchsorted(self._offsets, rest))
-        # Only so many records back can one reach into the region.
+        # No record further back can reach into the region.
         back = np.arange(max(first - 2 * _SPAN, 0), first)
-        reaching = back[(self._reference_ids(back) == place.reference_id) & (self._ends(back) > place.start)]
+        reaching = back[(self._reference_ids(back) == region.reference_id) & (self._ends(back) > region.start)]
         first = int(reaching[0]) if len(reaching) else first
-        window, rest = divmod(place.end, WINDOW)
-        end = self._rank(place.reference_id, window) * _RECORDS_PER_WINDOW
-        if self.window_is_covered(place.reference_id, window):
+        window, rest = divmod(region.end, WINDOW)
+        end = self._rank(region.reference_id, window) * _RECORDS_PER_WINDOW
+        if self.window_is_covered(region.reference_id, window):
             end += int(np.searchsorted(self._offsets, rest))
         return RecordRange(first, max(first, end))
 
-    def positions_overlapping(self, place: Place) -> npt.NDArray[np.int64]:
+    def positions_overlapping(self, region: Region) -> npt.NDArray[np.int64]:
         """Where the records that overlap a region start, 0-based."""
-        records = np.arange(*self.overlapping(place))
-        return self._positions(records)[self._ends(records) > place.start]
+        records = np.arange(*self.overlapping(region))
+        return self._positions(records)[self._ends(records) > region.start]
 
     def block_data(self, block: int) -> bytes:
         """The uncompressed data of a block of records."""
@@ -202,8 +202,8 @@ class Genome:
         content["flag"] = 99
         content["length"] = _LENGTH
         content["name"][:, : len(_NAME)] = np.frombuffer(_NAME, np.uint8)
-        for place in range(_NAME_DIGITS):
-            content["name"][:, -2 - place] = records // 10**place % 10 + ord("0")
+        for digit in range(_NAME_DIGITS):
+            content["name"][:, -2 - digit] = records // 10**digit % 10 + ord("0")
         spans = self._ends(records) - self._positions(records)
         content["cigar"][:, 0] = spans << 4
         content["cigar"][:, 1] = (_LENGTH - spans) << 4 | 4
@@ -215,11 +215,11 @@ class Genome:
         return content.tobytes()
 
     def block(self, number: int) -> bytes:
-        """A block of records as it stands in the file."""
+        """A block of records as in the file."""
         return _bgzf_block(self.block_data(number), BLOCK_SIZE)
 
     def write_bam(self, path: Path, blocks: Iterable[int]) -> None:
-        """The BAM, of whose blocks only these are written."""
+        """Write the BAM with only these blocks; the others are holes."""
         with path.open("wb") as file, ThreadPoolExecutor(2) as pool:
             file.truncate(self.file_size)
             file.write(self.header)
@@ -263,7 +263,7 @@ class Genome:
             file.write(BGZF_EOF)
 
     def _rank(self, reference_id: int, window: int) -> int:
-        """How many covered windows lie before this one in the whole genome."""
+        """The number of covered windows before this one in the whole genome."""
         return int(self._first_ranks[reference_id] + np.searchsorted(self._windows[reference_id], window))
 
     def _reference_ids(self, records: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -278,16 +278,16 @@ class Genome:
         return self._positions(records) + np.where(records % _CLIPPED_EVERY == 0, _CLIPPED_SPAN, _SPAN)
 
     def _virtual_offsets(self, records: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-        blocks, places = np.divmod(records, RECORDS_PER_BLOCK)
-        # The place behind the last record is the start of the block that follows it.
+        blocks, ranks = np.divmod(records, RECORDS_PER_BLOCK)
+        # The end of the last record is the start of the next block.
         at_end = records == self.record_count
-        blocks[at_end], places[at_end] = self.block_count, 0
-        offsets: npt.NDArray[np.int64] = len(self.header) + blocks * BLOCK_SIZE << 16 | places * RECORD_SIZE
+        blocks[at_end], ranks[at_end] = self.block_count, 0
+        offsets: npt.NDArray[np.int64] = len(self.header) + blocks * BLOCK_SIZE << 16 | ranks * RECORD_SIZE
         return offsets.astype(np.uint64)
 
     @cached_property
     def _bins(self) -> _Bins:
-        """What htslib finds when it reads the records one by one; here only those near a window's end are looked at."""
+        """What htslib finds when it reads the records one by one; here only those near a window's end are read."""
         ranks = np.arange(len(self._window_numbers))
         tail = np.flatnonzero(self._offsets > WINDOW - _SPAN)
         records = ranks[:, None] * _RECORDS_PER_WINDOW + np.concatenate(([0], tail))
@@ -365,19 +365,19 @@ def whole_file(path: Path, size: int, genome: Genome, *, distinct: int = 256) ->
         file.write(BGZF_EOF)
 
 
-def random_places(contigs: dict[str, int], count: int, seed: int) -> list[Place]:
-    """Regions anywhere, of 1 to 10,000,000 positions; there are as many of each order of magnitude."""
+def random_regions(contigs: dict[str, int], count: int, seed: int) -> list[Region]:
+    """Regions anywhere, of 1 to 10,000,000 positions, evenly spread over the orders of magnitude."""
     rng = random.Random(seed)
     names = list(contigs)
-    places = []
+    regions = []
     for reference_id in rng.choices(range(len(names)), weights=list(contigs.values()), k=count):
         length = contigs[names[reference_id]]
         start = rng.randrange(length)
-        places.append(Place(reference_id, start, min(length, start + int(10 ** rng.uniform(0, 7)))))
-    return places
+        regions.append(Region(reference_id, start, min(length, start + int(10 ** rng.uniform(0, 7)))))
+    return regions
 
 
-def distinct_places(genome: Genome, count: int, *, length: int, seed: int, avoid: int) -> list[Place]:
+def distinct_regions(genome: Genome, count: int, *, length: int, seed: int, avoid: int) -> list[Region]:
     """Regions in covered parts of the genome, no two of which share an edge block.
 
     None reaches over a multiple of `avoid` bytes of the file: there the server looks for a block that is not written.
@@ -390,28 +390,28 @@ def distinct_places(genome: Genome, count: int, *, length: int, seed: int, avoid
         for window in range(1, contig_length // WINDOW - apart, apart)
     ]
     rng.shuffle(candidates)
-    places: list[Place] = []
+    regions: list[Region] = []
     for reference_id, window in candidates:
-        if len(places) == count:
-            return places
+        if len(regions) == count:
+            return regions
         start = window * WINDOW + rng.randrange(WINDOW)
-        place = Place(reference_id, start, start + length)
+        region = Region(reference_id, start, start + length)
         if all(genome.window_is_covered(reference_id, window + step) for step in range(-1, apart)):
-            first, last = edge_blocks(genome, place)
+            first, last = edge_blocks(genome, region)
             if genome.coffset(first) // avoid == genome.coffset(last + 1) // avoid:
-                places.append(place)
+                regions.append(region)
     raise AssertionError(f"the genome is too small for {count} distinct regions")
 
 
-def edge_blocks(genome: Genome, place: Place) -> tuple[int, int]:
+def edge_blocks(genome: Genome, region: Region) -> tuple[int, int]:
     """The first and last block that an index names for a region: its answers are as coarse as its windows."""
-    low, high = place.start // WINDOW * WINDOW, ((place.end - 1) // WINDOW + 1) * WINDOW
-    records = genome.overlapping(Place(place.reference_id, low, high))
+    low, high = region.start // WINDOW * WINDOW, ((region.end - 1) // WINDOW + 1) * WINDOW
+    records = genome.overlapping(Region(region.reference_id, low, high))
     return records.first // RECORDS_PER_BLOCK, records.end // RECORDS_PER_BLOCK
 
 
 def _covered(name: str, length: int) -> npt.NDArray[np.int64]:
-    """The windows in which reads start: not in the centromere, nor in the short arm of an acrocentric chromosome."""
+    """The windows with reads: none in the centromere, none in the short arm of an acrocentric chromosome."""
     windows = np.arange(max(0, (length - _SPAN) // WINDOW))
     if name == "chrM":
         return windows
@@ -456,24 +456,24 @@ def _serialise(
     bins, counts, starts = bins[order], counts[order], starts[order]
     head = 2 if loffsets is None else 4
     sizes = head + 4 * counts
-    places = np.concatenate(([0], np.cumsum(sizes)))
-    words = np.zeros(int(places[-1]), np.uint32)
-    places = places[:-1]
-    words[places] = bins
-    words[places + head - 1] = counts
+    offsets = np.concatenate(([0], np.cumsum(sizes)))
+    words = np.zeros(int(offsets[-1]), np.uint32)
+    offsets = offsets[:-1]
+    words[offsets] = bins
+    words[offsets + head - 1] = counts
     if loffsets is not None:
-        _put64(words, places + 1, loffsets[order])
+        _put64(words, offsets + 1, loffsets[order])
     within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-    chunk_places = np.repeat(places + head, counts) + 4 * within
+    chunk_offsets = np.repeat(offsets + head, counts) + 4 * within
     sources = np.repeat(starts, counts) + within
-    _put64(words, chunk_places, begins[sources])
-    _put64(words, chunk_places + 2, ends[sources])
+    _put64(words, chunk_offsets, begins[sources])
+    _put64(words, chunk_offsets + 2, ends[sources])
     return words.tobytes()
 
 
-def _put64(words: npt.NDArray[np.uint32], places: npt.NDArray[np.int64], values: npt.NDArray[np.uint64]) -> None:
-    words[places] = values & np.uint64(0xFFFFFFFF)
-    words[places + 1] = values >> np.uint64(32)
+def _put64(words: npt.NDArray[np.uint32], offsets: npt.NDArray[np.int64], values: npt.NDArray[np.uint64]) -> None:
+    words[offsets] = values & np.uint64(0xFFFFFFFF)
+    words[offsets + 1] = values >> np.uint64(32)
 
 
 def _random_bytes(rng: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
@@ -493,24 +493,24 @@ def _bam_header(contigs: dict[str, int]) -> bytes:
 
 
 def _bgzf_block(data: bytes, size: int | None = None) -> bytes:
-    """The data as one BGZF block, padded to `size` bytes where it is given."""
-    compressor = isal_zlib.compressobj(1, isal_zlib.DEFLATED, -15)
+    """The data as one BGZF block, padded to `size` bytes if given."""
+    compressor = zlib.compressobj(1, zlib.DEFLATED, -15)
     body = compressor.compress(data)
     if size is None:
         body += compressor.flush()
     else:
-        body += compressor.flush(isal_zlib.Z_SYNC_FLUSH)
+        body += compressor.flush(zlib.Z_SYNC_FLUSH)
         length = size - 26 - len(_END) - len(body)
         if length < 24:
             raise AssertionError(f"a block of {len(data)} bytes takes {26 + len(body)} compressed")
         sixes = length % 5
         body += _FILLER_6 * sixes + _FILLER_5 * ((length - 6 * sixes) // 5) + _END
     head = struct.pack("<4s4xBBH2sHH", b"\x1f\x8b\x08\x04", 0, 0xFF, 6, b"BC", 2, len(body) + 25)
-    return bytes(head + body) + struct.pack("<II", isal_zlib.crc32(data), len(data))
+    return bytes(head + body) + struct.pack("<II", zlib.crc32(data), len(data))
 
 
 def record_numbers(data: bytes) -> npt.NDArray[np.int64]:
-    """The numbers that records carry in their names; AssertionError unless the records are whole."""
+    """The numbers in the names of records; AssertionError unless the records are complete."""
     if len(data) % RECORD_SIZE:
         raise AssertionError("the data ends within a record")
     digits = np.frombuffer(data, _RECORD)["name"][:, -1 - _NAME_DIGITS : -1].astype(np.int64) - ord("0")
@@ -518,6 +518,6 @@ def record_numbers(data: bytes) -> npt.NDArray[np.int64]:
     return numbers
 
 
-def blocks_of(places: Sequence[Place], genome: Genome) -> list[int]:
+def blocks_of(regions: Sequence[Region], genome: Genome) -> list[int]:
     """The edge blocks of the regions."""
-    return [block for place in places for block in edge_blocks(genome, place)]
+    return [block for region in regions for block in edge_blocks(genome, region)]

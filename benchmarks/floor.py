@@ -1,7 +1,7 @@
-"""The least that an answer can cost, under the project's own gunicorn settings.
+"""The least that an answer can cost, with the project's own gunicorn settings.
 
-A Flask route with the constant answer of a ticket; or, told a place, an application without any framework that leaves
-all to nginx, by X-Accel-Redirect.
+A Flask route that answers with a constant ticket; or, given a location, an application without a framework that lets
+nginx send the bytes, by X-Accel-Redirect.
 """
 
 import sys
@@ -29,29 +29,29 @@ class _Floor(Server):
         return app
 
 
-class _HandsOver(Server):
-    """Not even a framework: nginx is told to send what is at `place`."""
+class _RedirectFloor(Server):
+    """Not even a framework: nginx sends what is at `location`."""
 
-    def __init__(self, place: str, config: Config, options: dict[str, Any]) -> None:
-        self._place = place
+    def __init__(self, location: str, config: Config, options: dict[str, Any]) -> None:
+        self._location = location
         super().__init__(config, options)
 
     def load(self) -> Any:
         def app(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
             fields = [("Content-Length", "0")]
             if environ["PATH_INFO"] != "/health":
-                fields.append(("X-Accel-Redirect", self._place))
+                fields.append(("X-Accel-Redirect", self._location))
             start_response("200 OK", fields)
             return ()
 
         return app
 
 
-def main(port: int, place: str | None = None) -> None:
-    """Serve until the process is ended."""
+def main(port: int, location: str | None = None) -> None:
+    """Serve until the process ends."""
     config = folder_config(Path.cwd())
     options = {**settings(bind=f"127.0.0.1:{port}", workers=1), "loglevel": "warning"}
-    server = _Floor(config, options) if place is None else _HandsOver(place, config, options)
+    server = _Floor(config, options) if location is None else _RedirectFloor(location, config, options)
     server.run()
 
 

@@ -1,7 +1,4 @@
-"""nginx as `config/nginx.conf` has it, in front of the project's server: who sends the bytes, and what that costs.
-
-Without TLS, which would be most of what is measured. In each round every way fetches the same parts of the same file.
-"""
+"""nginx with `config/nginx.conf` in front of the project's server, without TLS, which would cost more than all else."""
 
 import contextlib
 import json
@@ -17,7 +14,7 @@ SECRET = "of-no-use-outside-of-benchmarks"
 
 
 def configuration(folder: Path, front_port: int) -> Path:
-    """A configuration for the files in `folder`/data: as they are, and below `direct/` by direct URLs."""
+    """A configuration for the files in `folder`/data: sent by the server, and below `direct/` by direct URLs."""
     local = {"type": "local", "root": str(folder / "data")}
     direct = {"url": f"http://127.0.0.1:{front_port}/raw/direct/", "secret": SECRET}
     content = {
@@ -38,7 +35,7 @@ def front(folder: Path, server: Process, port: int) -> Iterator[Process]:
     own = folder / f"front-{port}"
     own.mkdir()
     (own / "secret").write_text(f'default "{SECRET}";')
-    # From longer to shorter ones: what is put in has to stay.
+    # Longer texts first, so that no replacement is replaced again.
     replacements = {
         "unix:/run/htsget/htsget.sock": f"127.0.0.1:{server.port}",
         "lab /srv/htsget;": f"data {folder}/data; direct {folder}/data;",

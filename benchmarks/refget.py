@@ -1,9 +1,8 @@
-"""What reference sequences cost: from a store against nginx, from a wrapped FASTA against pysam, slices, digests.
+"""The cost of reference sequences: a store against nginx, a wrapped FASTA against pysam, slices, digests.
 
     python -m benchmarks.refget [--quick]
 
-Every byte of every kind of answer is compared with the sequence in a pass of its own; each slice is compared where it
-is timed.
+A separate pass compares every byte of every kind of answer with the sequence; each slice is compared where it is timed.
 """
 
 import hashlib
@@ -37,7 +36,7 @@ WIDTH = 60
 
 
 class Scale(NamedTuple):
-    """How much is measured: a sequence of `length` letters, parts of `part`, so many rounds and slices in each."""
+    """How much is measured: a sequence of `length` letters, ranges of `part` letters, `slices` slices in each round."""
 
     length: int
     part: int
@@ -49,9 +48,9 @@ class Scale(NamedTuple):
 FULL = Scale(250 * MB, 50 * MB, 7, 1000, 50 * MB)
 QUICK = Scale(20 * MB, 5 * MB, 2, 100, 5 * MB)
 
-_LEAST_OF_NGINX = 0.8
-_LEAST_OF_FLOOR = 0.6
-_LEAST_OF_PYSAM = 5
+_MIN_NGINX = 0.8
+_MIN_FLOOR = 0.6
+_MIN_PYSAM = 5
 _MAX_DIGEST = 1.5
 
 
@@ -74,14 +73,14 @@ def prepare(folder: Path, length: int) -> Case:
     fasta = folder / "data" / "one.fa"
     fasta.write_bytes(b">one\n" + lines.tobytes())
     pysam.faidx(str(fasta))
-    ingest_fasta(fasta, StoreWriter(folder / "store"), folder / "cache", _unseen)
+    ingest_fasta(fasta, StoreWriter(folder / "store"), folder / "cache", _no_progress)
     md5 = hashlib.md5(letters.tobytes().upper(), usedforsecurity=False).hexdigest()
     path = folder / "store" / md5[:2] / md5[2:4] / md5[4:]
     return Case(folder, Sample(path, np.memmap(path, np.uint8, "r")), fasta, md5)
 
 
 @contextmanager
-def _unseen(_: str, __: int) -> Iterator[Callable[[int], None]]:
+def _no_progress(_: str, __: int) -> Iterator[Callable[[int], None]]:
     yield lambda _: None
 
 
@@ -117,25 +116,27 @@ def letters(report: Report, scale: Scale, case: Case) -> None:
     layout, length = fasta.index.layout(0), case.flat.size
     with fasta.open() as file, pysam.FastaFile(str(case.fasta)) as other:
         position = 0
-        for piece in fasta.read_letters(file, layout, 0, length):
-            if not np.array_equal(np.frombuffer(piece, np.uint8), case.flat.content[position : position + len(piece)]):
+        for buffer in fasta.read_letters(file, layout, 0, length):
+            if not np.array_equal(
+                np.frombuffer(buffer, np.uint8), case.flat.content[position : position + len(buffer)]
+            ):
                 raise AssertionError("the letters differ from the sequence")
-            position += len(piece)
+            position += len(buffer)
         ratios = []
         for _ in range(scale.rounds):
             started = time.perf_counter()
-            ours = sum(len(piece) for piece in fasta.read_letters(file, layout, 0, length))
+            ours = sum(len(buffer) for buffer in fasta.read_letters(file, layout, 0, length))
             between = time.perf_counter()
             theirs = len(other.fetch("one"))
             ended = time.perf_counter()
             if not ours == theirs == length:
                 raise AssertionError("not all letters were read")
             ratios.append((ended - between) / (between - started))
-    report.add(Measure("wrapped FASTA, whole: speed / pysam's fetch", median_of(ratios), at_least=_LEAST_OF_PYSAM))
+    report.add(Measure("wrapped FASTA, whole: speed / pysam's fetch", median_of(ratios), at_least=_MIN_PYSAM))
 
 
 def whole_request(target: str) -> Callable[[Span], bytes]:
-    """How all of a resource is asked for."""
+    """Requests for all of a resource."""
     return lambda _: get(target)
 
 
@@ -153,9 +154,9 @@ def against_nginx(report: Report, scale: Scale, case: Case, server: Process, pee
         count = max(2, case.flat.size // (span.end - span.start))
         rounds = [[timed(side, [span] * count) for side in sides] for _ in range(scale.rounds)]
         share = median_of([theirs.seconds / ours.seconds for ours, theirs in rounds])
-        ours, theirs = (sum(usages[place].cpu for usages in rounds) for place in (0, 1))
+        ours, theirs = (sum(usages[index].cpu for usages in rounds) for index in (0, 1))
         report.add(
-            Measure(f"store, {name}: throughput / nginx", share, at_least=_LEAST_OF_NGINX),
+            Measure(f"store, {name}: throughput / nginx", share, at_least=_MIN_NGINX),
             Measure(f"store, {name}: CPU / nginx", ours / max(theirs, 1e-15)),
         )
 
@@ -166,23 +167,23 @@ def slices(report: Report, scale: Scale, case: Case, server: Process, floor: Pro
     ratios, rates = [], []
     for warm_up in [True, *(False for _ in range(scale.rounds))]:
         started = drive(floor.port, [get("/")] * scale.slices, connections=CONNECTIONS).seconds
-        places = [rng.randrange(case.flat.size - SLICE) for _ in range(scale.slices)]
-        requests = [get(f"/sequence/{case.md5}?start={place}&end={place + SLICE}") for place in places]
+        starts = [rng.randrange(case.flat.size - SLICE) for _ in range(scale.slices)]
+        requests = [get(f"/sequence/{case.md5}?start={start}&end={start + SLICE}") for start in starts]
         seconds, bodies, _ = drive(server.port, requests, connections=CONNECTIONS)
-        for place, body in zip(places, bodies, strict=True):
-            if body != case.flat.content[place : place + SLICE].tobytes():
-                raise AssertionError(f"the slice at {place} is not that of the sequence")
+        for start, body in zip(starts, bodies, strict=True):
+            if body != case.flat.content[start : start + SLICE].tobytes():
+                raise AssertionError(f"the slice at {start} differs from the sequence")
         if not warm_up:
             ratios.append(started / seconds)
             rates.append(scale.slices / seconds)
     report.add(
         Measure(f"{name}, 1 kb slices", median_of(rates), "/s"),
-        Measure(f"{name}, 1 kb slices: throughput / empty route", median_of(ratios), at_least=_LEAST_OF_FLOOR),
+        Measure(f"{name}, 1 kb slices: throughput / empty route", median_of(ratios), at_least=_MIN_FLOOR),
     )
 
 
 def downloads(report: Report, scale: Scale, case: Case, server: Process, name: str) -> None:
-    """The time of one download of all, in this process' terms of pysam none; memory while many go on at once."""
+    """The rate of one download of the whole sequence, and the memory of many at once."""
     side = Side(name, server, range_request(f"/sequence/{case.md5}"))
     verify(side, case.flat, [Span(0, case.flat.size)])
     usage = [timed(side, [Span(0, case.flat.size)]) for _ in range(scale.rounds)]
@@ -192,7 +193,7 @@ def downloads(report: Report, scale: Scale, case: Case, server: Process, name: s
 
 
 def measure(report: Report, scale: Scale, case: Case) -> None:
-    """Everything, with or without nginx."""
+    """Measure everything, with or without nginx."""
     say("digests")
     digests(report, scale, case)
     say("letters of a FASTA file")
@@ -216,8 +217,8 @@ def measure(report: Report, scale: Scale, case: Case) -> None:
 @click.command()
 @click.option("--quick", is_flag=True, help="Smaller sizes: shows that it works, not how fast.")
 def main(quick: bool) -> None:
-    """Measure what reference sequences cost."""
-    scale, report = (QUICK if quick else FULL), Report()
+    """Measure the cost of reference sequences."""
+    scale, report = (QUICK if quick else FULL), Report("refget")
     with limited(110 if quick else 540), tempfile.TemporaryDirectory(prefix="htsget-refget-") as name:
         say("writing a sequence")
         measure(report, scale, prepare(Path(name), scale.length))

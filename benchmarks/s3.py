@@ -1,9 +1,9 @@
-"""What tickets of data in a bucket cost: against a folder, with a cold cache, and for many objects at once.
+"""The cost of tickets for a bucket: against a folder, with a cold cache, and for many objects at once.
 
     python -m benchmarks.s3 [--quick]
 
-Between the server and a real S3 server is a proxy that counts requests and makes each wait 20 ms. The data are made in
-code (data.py), and lie in a folder too: the blocks of every ticket are fetched and compared with the folder's.
+A proxy between the server and a real S3 server counts requests and delays each by 20 ms. The data are made in code
+(data.py) and exist in a folder too: the blocks of every ticket are fetched and compared with those of the folder.
 """
 
 import base64
@@ -24,7 +24,7 @@ import click
 
 from benchmarks.check import check
 from benchmarks.client import Connection, drive, get
-from benchmarks.data import Genome, Place
+from benchmarks.data import Genome, Region
 from benchmarks.report import Measure, Report, limited, median_of, say
 from benchmarks.servers import Process, htsget_server
 from tests.support.faulty import FaultyProxy, Request, faulty_proxy
@@ -54,7 +54,7 @@ QUICK = Sizes(2, 100, 3, 8, 100)
 
 @dataclass(frozen=True)
 class Setting:
-    """The same files behind two servers of one worker: in a folder, and in a bucket behind the proxy."""
+    """The same files served by two servers of one worker: from a folder, and through the proxy from a bucket."""
 
     genome: Genome
     local: Process
@@ -62,21 +62,21 @@ class Setting:
     proxy: FaultyProxy
     ids: list[str]
 
-    def place(self, rng: random.Random) -> Place:
+    def region(self, rng: random.Random) -> Region:
         """A region where there are reads."""
         windows = self.genome.contigs[CONTIG] * 2 // 5
         start = rng.randrange(windows + 40_000, self.genome.contigs[CONTIG] - 40_000)
-        return Place(0, start, start + WINDOW_LENGTH)
+        return Region(0, start, start + WINDOW_LENGTH)
 
 
-def query(dataset_id: str, place: Place) -> bytes:
+def query(dataset_id: str, region: Region) -> bytes:
     """The request of a region's ticket."""
-    return get(f"/reads/{dataset_id}?referenceName={CONTIG}&start={place.start}&end={place.end}")
+    return get(f"/reads/{dataset_id}?referenceName={CONTIG}&start={region.start}&end={region.end}")
 
 
 @contextmanager
 def serving(folder: Path, sizes: Sizes) -> Iterator[Setting]:
-    """Write the data, put them in place, and start all servers."""
+    """Write the data to the folder and the bucket, and start all servers."""
     genome = Genome({CONTIG: 500_000})
     data = folder / "data"
     data.mkdir()
@@ -128,25 +128,25 @@ def _server(folder: Path, name: str, storage: dict[str, Any], s3: S3Server) -> I
 
 
 def warm(report: Report, sizes: Sizes, setting: Setting) -> None:
-    """Tickets whose edges are cached, by both servers in turns."""
+    """Tickets with cached edge blocks, from both servers in turns."""
     rng = random.Random(1)
-    places = [setting.place(rng) for _ in range(50)]
-    first = [query("sample", place) for place in places]
+    regions = [setting.region(rng) for _ in range(50)]
+    first = [query("sample", region) for region in regions]
     answers = [drive(server.port, first, connections=CONNECTIONS).bodies for server in (setting.local, setting.remote)]
-    for place, local, remote in zip(places, *answers, strict=True):
-        _compare(setting, [place], local, remote)
-    known = [dict(zip(places, bodies, strict=True)) for bodies in answers]
+    for region, local, remote in zip(regions, *answers, strict=True):
+        _compare(setting, [region], local, remote)
+    known = [dict(zip(regions, bodies, strict=True)) for bodies in answers]
     setting.proxy.clear()
     seconds: list[list[float]] = [[], []]
     singles: list[list[float]] = [[], []]
     for _ in range(sizes.rounds):
-        asked = rng.choices(places, k=sizes.warm_requests)
-        requests = [query("sample", place) for place in asked]
+        requested = rng.choices(regions, k=sizes.warm_requests)
+        requests = [query("sample", region) for region in requested]
         for number, server in enumerate((setting.local, setting.remote)):
             for connections, times in ((CONNECTIONS, seconds), (1, singles)):
                 load = drive(server.port, requests, connections=connections)
                 times[number].append(load.seconds / len(requests))
-                if any(body != known[number][place] for place, body in zip(asked, load.bodies, strict=True)):
+                if any(body != known[number][region] for region, body in zip(requested, load.bodies, strict=True)):
                     raise AssertionError("the same request got two different tickets")
     count = len(setting.proxy.requests)
     for name, (local, remote) in ((f"{CONNECTIONS} clients", seconds), ("1 client", singles)):
@@ -167,15 +167,15 @@ def cold(report: Report, sizes: Sizes, setting: Setting) -> None:
     rng = random.Random(2)
     times, requests, rounds = [], [], []
     for dataset_id in setting.ids[1 : 1 + sizes.cold]:
-        place = setting.place(rng)
+        region = setting.region(rng)
         setting.proxy.clear()
-        load = drive(setting.remote.port, [query(dataset_id, place)], connections=1)
+        load = drive(setting.remote.port, [query(dataset_id, region)], connections=1)
         times.append(1000 * load.seconds)
         seen = setting.proxy.requests
         requests.append(len(seen))
         rounds.append(_round_trips(seen))
-        local = drive(setting.local.port, [query(dataset_id, place)], connections=1).bodies[0]
-        _compare(setting, [place], local, load.bodies[0])
+        local = drive(setting.local.port, [query(dataset_id, region)], connections=1).bodies[0]
+        _compare(setting, [region], local, load.bodies[0])
     report.add(
         Measure("cold ticket, median", median_of(times), "ms"),
         Measure("cold ticket, requests to S3, most", max(requests)),
@@ -184,7 +184,7 @@ def cold(report: Report, sizes: Sizes, setting: Setting) -> None:
 
 
 def _round_trips(requests: Sequence[Request]) -> int:
-    """How many of the requests waited for another one's answer."""
+    """The number of requests that waited for the answer of another one."""
     count, answered = 0, 0.0
     for request in requests:
         if request.time >= answered:
@@ -193,40 +193,40 @@ def _round_trips(requests: Sequence[Request]) -> int:
 
 
 def many(report: Report, sizes: Sizes, setting: Setting) -> None:
-    """Tickets of many objects, none of which was asked for before, from many clients at once."""
+    """First tickets of many objects, from many clients at once."""
     rng = random.Random(3)
     ids = setting.ids[1 + sizes.cold :]
-    asked = [(rng.choice(ids), setting.place(rng)) for _ in range(sizes.tickets)]
-    requests = [query(*one) for one in asked]
+    queries = [(rng.choice(ids), setting.region(rng)) for _ in range(sizes.tickets)]
+    requests = [query(*one) for one in queries]
     setting.proxy.clear()
     load = drive(setting.remote.port, requests, connections=CLIENTS)
     count = len(setting.proxy.requests)
     setting.proxy.latency = 0
     expected = drive(setting.local.port, requests, connections=CONNECTIONS).bodies
-    for (_, place), local, remote in zip(asked, expected, load.bodies, strict=True):
-        _compare(setting, [place], local, remote)
+    for (_, region), local, remote in zip(queries, expected, load.bodies, strict=True):
+        _compare(setting, [region], local, remote)
     setting.proxy.latency = LATENCY
     name = f"{sizes.tickets} tickets of {len(ids)} objects from {CLIENTS} clients"
     report.add(
-        Measure(f"{name}, all right", len(asked)),
+        Measure(f"{name}, all right", len(queries)),
         Measure(f"{name}: together", load.seconds, "s"),
-        Measure(f"{name}: requests to S3 per ticket", count / len(asked)),
+        Measure(f"{name}: requests to S3 per ticket", count / len(queries)),
         Measure(f"{name}: slowest / mean", max(load.times) * len(load.times) / sum(load.times), at_most=10),
     )
 
 
-def _compare(setting: Setting, places: list[Place], local: bytes, remote: bytes) -> None:
+def _compare(setting: Setting, regions: list[Region], local: bytes, remote: bytes) -> None:
     """AssertionError unless the ticket of the folder is right and that of the bucket delivers the same bytes."""
     ports = (setting.local.port, setting.remote.port, _port(setting.proxy.url))
     with ExitStack() as stack:
         connections = {port: stack.enter_context(Connection(port)) for port in ports}
-        check(local, setting.genome, places, lambda url: connections[setting.local.port].exchange(get(url)).body)
+        check(local, setting.genome, regions, lambda url: connections[setting.local.port].exchange(get(url)).body)
         if _joined(local, connections, setting.local.port) != _joined(remote, connections, setting.remote.port):
-            raise AssertionError(f"tickets of the folder and of the bucket deliver different bytes for {places}")
+            raise AssertionError(f"tickets of the folder and of the bucket deliver different bytes for {regions}")
 
 
 def _joined(ticket: bytes, connections: Mapping[int, Connection], port: int) -> bytes:
-    """All bytes of a ticket, those of the server itself from a port."""
+    """All bytes of a ticket; `port` is that of the server itself."""
     return b"".join(_content(entry, connections, port) for entry in json.loads(ticket)["htsget"]["urls"])
 
 
@@ -252,8 +252,8 @@ def _port(url: str) -> int:
 @click.command()
 @click.option("--quick", is_flag=True, help="Smaller sizes: shows that it works, not how fast.")
 def main(quick: bool) -> None:
-    """Measure what tickets of data in a bucket cost."""
-    sizes, report = (QUICK if quick else FULL), Report()
+    """Measure the cost of tickets for a bucket."""
+    sizes, report = (QUICK if quick else FULL), Report("s3")
     with limited(110 if quick else 300), tempfile.TemporaryDirectory(prefix="htsget-s3-") as name:
         say("writing a genome")
         with serving(Path(name), sizes) as setting:

@@ -1,4 +1,4 @@
-"""Servers as processes of their own, and what they use of the machine (from /proc, so on Linux only)."""
+"""Servers in processes, and their use of processors and memory (from /proc: Linux only)."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Memory(NamedTuple):
-    """Bytes: `private`, which no other process maps, pages of files among them; `anonymous`, which no file backs."""
+    """Bytes: `private`, which no other process maps, file pages included; `anonymous`, which no file backs."""
 
     private: int
     anonymous: int
@@ -44,7 +44,7 @@ class Process:
         return total / _TICKS
 
     def memory(self) -> Memory:
-        """The memory that its processes share with no other."""
+        """The memory of its processes."""
         sizes = {"Private_Clean:": 0, "Private_Dirty:": 0, "Anonymous:": 0}
         for pid in self._pids():
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
@@ -70,7 +70,7 @@ class Process:
 def running(
     command: Sequence[str], *, port: int, probe: str, folder: Path, environment: dict[str, str]
 ) -> Iterator[Process]:
-    """A server in a session of its own, from when it answers `probe` until the end of the block."""
+    """A server in its own session, from its first answer to `probe` until the end of the block."""
     with (folder / f"server-{port}.log").open("w+b") as log:
         process = subprocess.Popen(
             command,
@@ -78,7 +78,7 @@ def running(
             stdout=log,
             stderr=log,
             env={**os.environ, **environment},
-            # Python looks for modules where it is started, before where it is told to.
+            # Python looks for modules in the working directory before PYTHONPATH.
             cwd=folder,
             start_new_session=True,
         )
@@ -86,7 +86,7 @@ def running(
             _wait(process, port, probe)
             yield Process(process, port)
         except BaseException:
-            print(Path(log.name).read_text(errors="replace")[-2000:], file=sys.stderr)
+            print(Path(log.name).read_text(errors="relocation")[-2000:], file=sys.stderr)
             raise
         finally:
             _stop(process)
@@ -114,9 +114,9 @@ def flask_floor(folder: Path) -> Iterator[Process]:
 
 
 @contextlib.contextmanager
-def handing_floor(folder: Path, place: str) -> Iterator[Process]:
-    """An application with one worker that does nothing but to tell nginx to send what is at `place`."""
-    with _floor(folder, "/health", place) as process:
+def redirect_floor(folder: Path, location: str) -> Iterator[Process]:
+    """An application with one worker that lets nginx send what is at `location`, and does nothing else."""
+    with _floor(folder, "/health", location) as process:
         yield process
 
 
@@ -149,7 +149,7 @@ def nginx(folder: Path, root: Path) -> Iterator[Process]:
 
 
 def nginx_command() -> str | None:
-    """nginx, which may stand where only root looks for commands; None when it is not installed."""
+    """The path of nginx, /usr/sbin included; None if it is not installed."""
     return shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
 
 
@@ -161,13 +161,13 @@ def free_port() -> int:
 
 
 def _paths() -> dict[str, str]:
-    """What lets a new process import this package, and the server from where it was imported here."""
+    """PYTHONPATH for a new process: the folders of this package and of the imported htsget_flask."""
     roots = {str(Path(path).resolve().parent.parent) for path in (__file__, htsget_flask.__file__)}
     return {"PYTHONPATH": os.pathsep.join(sorted(roots))}
 
 
 def _stat_fields(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat behind the command's name, which may hold anything."""
+    """The fields of /proc/PID/stat after the command's name, which may hold any character."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
@@ -188,6 +188,6 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
     try:
         process.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:
-        # Its session holds only what it started itself.
+        # Its session holds only its own children.
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -1,8 +1,8 @@
-"""What tickets cost: against an empty Flask route, by number of regions, with a cold index, with many indexes open.
+"""The cost of tickets: against an empty Flask route, by number of regions, with a cold index, with many indexes open.
 
     python -m benchmarks.tickets [--quick]
 
-The data is a genome at 30x made in code (data.py). Every ticket that is timed is checked afterwards.
+The data is a genome at 30x made in code (data.py). Every timed ticket is checked afterwards.
 """
 
 import base64
@@ -14,19 +14,34 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
 import pysam
+from flask import Flask
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from benchmarks.check import check, check_positions
 from benchmarks.client import Connection, drive, get, post
-from benchmarks.data import HG38, SMALL, WINDOW, Genome, Place, blocks_of, distinct_places, edge_blocks, random_places
+from benchmarks.data import (
+    HG38,
+    SMALL,
+    WINDOW,
+    Genome,
+    Region,
+    blocks_of,
+    distinct_regions,
+    edge_blocks,
+    random_regions,
+)
 from benchmarks.report import Measure, Report, limited, median_of, say
 from benchmarks.servers import Process, flask_floor, htsget_server
-from htsget_flask.config import HtsgetConfig
+from htsget_flask.app import create_app
+from htsget_flask.config import HtsgetConfig, read_config
 from htsget_flask.formats.index_reader import read_index
 from tests.support.htslib import HtslibIndex
 from tests.support.issuer import AUDIENCE, Issuer, Key
@@ -34,7 +49,7 @@ from tests.support.issuer import AUDIENCE, Issuer, Key
 WINDOW_LENGTH = 30_000
 REGIONS = 100
 CONNECTIONS = 4
-# The rule that matches is the last of so many.
+# The last of this many rules is the one that matches.
 RULES = 10
 
 
@@ -62,29 +77,29 @@ class Sample:
 
     folder: Path
     genome: Genome
-    warm: list[Place]
-    new: list[Place]
-    whole: list[Place]
+    warm: list[Region]
+    new: list[Region]
+    whole: list[Region]
 
     @property
     def path(self) -> Path:
         """The BAM."""
         return self.folder / "data" / "sample.bam"
 
-    def query(self, place: Place, dataset_id: str = "sample", *, fields: Sequence[str] = ()) -> bytes:
+    def query(self, region: Region, dataset_id: str = "sample", *, fields: Sequence[str] = ()) -> bytes:
         """The request of a region's ticket."""
-        name = list(self.genome.contigs)[place.reference_id]
-        target = f"/reads/{dataset_id}?referenceName={name}&start={place.start}&end={place.end}"
+        name = list(self.genome.contigs)[region.reference_id]
+        target = f"/reads/{dataset_id}?referenceName={name}&start={region.start}&end={region.end}"
         return get(target, fields=fields)
 
-    def query_all(self, places: Sequence[Place]) -> bytes:
+    def query_all(self, regions: Sequence[Region]) -> bytes:
         """The request of one ticket for many regions."""
         names = list(self.genome.contigs)
-        regions = [{"referenceName": names[place[0]], "start": place[1], "end": place[2]} for place in places]
-        return post("/reads/sample", json.dumps({"regions": regions}).encode())
+        body = [{"referenceName": names[region[0]], "start": region[1], "end": region[2]} for region in regions]
+        return post("/reads/sample", json.dumps({"regions": body}).encode())
 
     def copies(self, prefix: str, count: int) -> list[str]:
-        """The ids of more datasets with the same content: hard links, which the server cannot know for one file."""
+        """The ids of more datasets with the same content: hard links, which the server treats as separate files."""
         ids = [f"{prefix}{number}" for number in range(count)]
         for dataset_id in ids:
             for suffix in (".bam", ".bam.bai"):
@@ -105,7 +120,7 @@ class Sample:
 
 
 class Usage(NamedTuple):
-    """What one request took on average: seconds on the clock, and of the server's processors."""
+    """The average cost of a request: seconds of wall time, and of the server's processor time."""
 
     seconds: float
     cpu: float
@@ -116,18 +131,18 @@ def prepare(folder: Path, sizes: Sizes) -> Sample:
     genome = Genome(sizes.contigs)
     count = max(64, REGIONS)
     new = sizes.rounds * sizes.new_requests
-    places = distinct_places(
+    regions = distinct_regions(
         genome,
         count + new + 4,
         length=WINDOW_LENGTH,
         seed=2,
         avoid=HtsgetConfig().block_size,
     )
-    sample = Sample(folder, genome, places[:count], places[count:-4], places[-4:])
+    sample = Sample(folder, genome, regions[:count], regions[count:-4], regions[-4:])
     sample.path.parent.mkdir()
-    blocks = blocks_of(places, genome)
-    for place in sample.whole:
-        first, last = edge_blocks(genome, place)
+    blocks = blocks_of(regions, genome)
+    for region in sample.whole:
+        first, last = edge_blocks(genome, region)
         blocks += range(first, last + 1)
     genome.write_bam(sample.path, blocks)
     genome.write_bai(sample.path.with_suffix(".bam.bai"))
@@ -141,25 +156,27 @@ def equal_to_htslib(report: Report, sizes: Sizes, folder: Path) -> None:
         for name, genome in (("30x", dense), ("sparse", sparse)):
             path = folder / f"{name}.{kind}"
             write(genome, path)
-            places = random_places(sizes.contigs, sizes.queries, seed=len(report.measures))
-            equal = _equal_queries(path, places)
+            regions = random_regions(sizes.contigs, sizes.queries, seed=len(report.measures))
+            equal = _equal_queries(path, regions)
             report.add(
-                Measure(f"{kind.upper()}, {name}: queries equal to htslib's, of {len(places)}", equal, "", len(places))
+                Measure(
+                    f"{kind.upper()}, {name}: queries equal to htslib's, of {len(regions)}", equal, "", len(regions)
+                )
             )
 
 
-def _equal_queries(path: Path, places: Sequence[Place]) -> int:
+def _equal_queries(path: Path, regions: Sequence[Region]) -> int:
     index = read_index(path.read_bytes())
     with HtslibIndex(path.with_suffix(""), path) as oracle:
-        return sum(list(index.chunks(*place)) == oracle.chunks(*place) for place in places)
+        return sum(list(index.chunks(*region)) == oracle.chunks(*region) for region in regions)
 
 
 def throughput(report: Report, sizes: Sizes, sample: Sample) -> None:
-    """Tickets against the empty route, with edges known and with edges never seen."""
+    """Tickets against the empty route, with cached edge blocks and with new ones."""
     with flask_floor(sample.folder) as floor, htsget_server(sample.configuration("throughput")) as server:
         _check_whole(sample, server)
         rng = random.Random(3)
-        warm_up = [sample.query(place) for place in sample.warm]
+        warm_up = [sample.query(region) for region in sample.warm]
         tickets = drive(server.port, warm_up, connections=CONNECTIONS).bodies
         _check_all(sample, server, sample.warm, tickets)
         known = dict(zip(sample.warm, tickets, strict=True))
@@ -170,26 +187,26 @@ def throughput(report: Report, sizes: Sizes, sample: Sample) -> None:
         for _ in range(sizes.rounds):
             floors.append(_floor_round(floor, sizes.warm_requests))
             bases = rng.choices(sample.warm, k=sizes.warm_requests)
-            places = [_moved(place, rng) for place in bases]
-            usage, bodies = _ticket_round(sample, server, places)
+            regions = [_moved(region, rng) for region in bases]
+            usage, bodies = _ticket_round(sample, server, regions)
             differing = [number for number, base in enumerate(bases) if bodies[number] != known[base]]
             _check_all(
-                sample, server, [places[number] for number in differing], [bodies[number] for number in differing]
+                sample, server, [regions[number] for number in differing], [bodies[number] for number in differing]
             )
             warm.append(usage)
             floors.append(_floor_round(floor, sizes.warm_requests))
-            places = [next(fresh) for _ in range(sizes.new_requests)]
-            usage, bodies = _ticket_round(sample, server, places)
-            _check_all(sample, server, places, bodies)
+            regions = [next(fresh) for _ in range(sizes.new_requests)]
+            usage, bodies = _ticket_round(sample, server, regions)
+            _check_all(sample, server, regions, bodies)
             new.append(usage)
-        _report_throughput(report, "asked before", floors[::2], warm, 0.75)
-        _report_throughput(report, "never asked", floors[1::2], new, 0.5)
+        _report_throughput(report, "windows requested before", floors[::2], warm, 0.75)
+        _report_throughput(report, "new windows", floors[1::2], new, 0.5)
         _many_regions(report, sizes, sample, server)
         _delivered_bytes(report, sample, server, known)
 
 
 def access_control(report: Report, sizes: Sizes, sample: Sample) -> None:
-    """Tickets of a server with access control, to a bearer of a token that it knows, against one without."""
+    """Tickets of a server with access control, for a token that it has verified, against one without."""
     issuer = Issuer(keys=[Key("one", "RS256")])
     keys = sample.folder / "jwks.json"
     keys.write_text(json.dumps(issuer.jwks))
@@ -206,36 +223,36 @@ def access_control(report: Report, sizes: Sizes, sample: Sample) -> None:
         htsget_server(sample.configuration("guarded", auth=auth)) as guarded,
     ):
         for process, headers in ((server, ()), (guarded, fields)):
-            requests = [sample.query(place, fields=headers) for place in sample.warm]
+            requests = [sample.query(region, fields=headers) for region in sample.warm]
             tickets = drive(process.port, requests, connections=CONNECTIONS).bodies
             _check_all(sample, process, sample.warm, tickets)
         rng = random.Random(5)
-        without, withs = [], []
+        open_usage, guarded_usage = [], []
         for _ in range(sizes.rounds):
-            places = [_moved(place, rng) for place in rng.choices(sample.warm, k=sizes.warm_requests)]
-            usage, bodies = _timed(server, [sample.query(place) for place in places])
-            without.append(usage)
-            _check_all(sample, server, places[:10], bodies[:10])
-            usage, bodies = _timed(guarded, [sample.query(place, fields=fields) for place in places])
-            withs.append(usage)
-            _check_all(sample, guarded, places[:10], bodies[:10])
+            regions = [_moved(region, rng) for region in rng.choices(sample.warm, k=sizes.warm_requests)]
+            usage, bodies = _timed(server, [sample.query(region) for region in regions])
+            open_usage.append(usage)
+            _check_all(sample, server, regions[:10], bodies[:10])
+            usage, bodies = _timed(guarded, [sample.query(region, fields=fields) for region in regions])
+            guarded_usage.append(usage)
+            _check_all(sample, guarded, regions[:10], bodies[:10])
     lines = (sample.folder / "audit.log").read_bytes().count(b'"endpoint":"reads","id":"sample"')
     if lines < sizes.rounds * sizes.warm_requests:
         raise AssertionError(f"the audit log has {lines} lines")
     report.add(
         Measure(
             "ticket with access control: throughput / without",
-            median_of([one.seconds / other.seconds for one, other in zip(without, withs, strict=True)]),
+            median_of([one.seconds / other.seconds for one, other in zip(open_usage, guarded_usage, strict=True)]),
             at_least=0.7,
         ),
-        Measure("ticket with access control: CPU without / its own", _cpu(without) / _cpu(withs)),
+        Measure("ticket with access control: CPU without / its own", _cpu(open_usage) / _cpu(guarded_usage)),
     )
 
 
-def _moved(place: Place, rng: random.Random) -> Place:
-    """Another region in the same windows: a query never made before, for edges that are known."""
-    first, last = place.start // WINDOW, (place.end - 1) // WINDOW
-    return Place(place.reference_id, first * WINDOW + rng.randrange(WINDOW), last * WINDOW + rng.randint(1, WINDOW))
+def _moved(region: Region, rng: random.Random) -> Region:
+    """Another region in the same windows: a new query whose edge blocks are cached."""
+    first, last = region.start // WINDOW, (region.end - 1) // WINDOW
+    return Region(region.reference_id, first * WINDOW + rng.randrange(WINDOW), last * WINDOW + rng.randint(1, WINDOW))
 
 
 def _floor_round(floor: Process, count: int) -> Usage:
@@ -245,8 +262,8 @@ def _floor_round(floor: Process, count: int) -> Usage:
     return usage
 
 
-def _ticket_round(sample: Sample, server: Process, places: Sequence[Place]) -> tuple[Usage, list[bytes]]:
-    return _timed(server, [sample.query(place) for place in places])
+def _ticket_round(sample: Sample, server: Process, regions: Sequence[Region]) -> tuple[Usage, list[bytes]]:
+    return _timed(server, [sample.query(region) for region in regions])
 
 
 def _timed(server: Process, requests: Sequence[bytes]) -> tuple[Usage, list[bytes]]:
@@ -255,10 +272,10 @@ def _timed(server: Process, requests: Sequence[bytes]) -> tuple[Usage, list[byte
     return Usage(load.seconds / len(requests), (server.cpu() - before) / len(requests)), load.bodies
 
 
-def _check_all(sample: Sample, server: Process, places: Sequence[Place], tickets: Sequence[bytes]) -> None:
+def _check_all(sample: Sample, server: Process, regions: Sequence[Region], tickets: Sequence[bytes]) -> None:
     with Connection(server.port) as connection:
-        for place, ticket in zip(places, tickets, strict=True):
-            check(ticket, sample.genome, [place], _fetcher(connection))
+        for region, ticket in zip(regions, tickets, strict=True):
+            check(ticket, sample.genome, [region], _fetcher(connection))
 
 
 def _fetcher(connection: Connection) -> Callable[[str], bytes]:
@@ -287,14 +304,14 @@ def _report_throughput(
 
 
 def _cpu(usages: Sequence[Usage]) -> float:
-    """The mean: the kernel counts in hundredths of a second, too coarse for single rounds."""
+    """The mean, as the kernel counts in hundredths of a second: too coarse for single rounds."""
     return sum(usage.cpu for usage in usages) / len(usages)
 
 
 def _many_regions(report: Report, sizes: Sizes, sample: Sample, server: Process) -> None:
-    """One ticket for many regions against one ticket for one of them, by POST both, edges known."""
+    """One ticket for many regions against one ticket for one of them; both by POST, with cached edge blocks."""
     regions = sample.warm[:REGIONS]
-    one, many = [sample.query_all([place]) for place in regions], sample.query_all(regions)
+    one, many = [sample.query_all([region]) for region in regions], sample.query_all(regions)
     with Connection(server.port) as connection:
         check(connection.exchange(many).body, sample.genome, regions, _fetcher(connection))
     singles, multiples = [], []
@@ -305,7 +322,7 @@ def _many_regions(report: Report, sizes: Sizes, sample: Sample, server: Process)
         usage, bodies = _timed(server, [many] * sizes.posts)
         multiples.append(usage)
         if len(set(bodies)) > 1:
-            raise AssertionError("the same request got two different tickets")
+            raise AssertionError("the same request received two different tickets")
     pairs = list(zip(singles, multiples, strict=True))
     report.add(
         Measure("POST with 1 region", 1e6 * median_of([usage.seconds for usage in singles]), "us"),
@@ -322,16 +339,16 @@ def _many_regions(report: Report, sizes: Sizes, sample: Sample, server: Process)
     )
 
 
-def _delivered_bytes(report: Report, sample: Sample, server: Process, tickets: dict[Place, bytes]) -> None:
-    """How much of the file a window costs, against what the index itself names for it."""
+def _delivered_bytes(report: Report, sample: Sample, server: Process, tickets: dict[Region, bytes]) -> None:
+    """The bytes delivered for a window, against the chunks that the index names for it."""
     shares = []
     index = sample.path.with_suffix(".bam.bai")
     with HtslibIndex(sample.path, index) as oracle, Connection(server.port) as connection:
-        for place, ticket in tickets.items():
-            chunks = oracle.chunks(*place)
+        for region, ticket in tickets.items():
+            chunks = oracle.chunks(*region)
             last = sample.genome.block_at(max(end for _, end in chunks) >> 16)
             span = sample.genome.coffset(last + 1) - (min(begin for begin, _ in chunks) >> 16)
-            shares.append(check(ticket, sample.genome, [place], _fetcher(connection)).size / span)
+            shares.append(check(ticket, sample.genome, [region], _fetcher(connection)).size / span)
     name = f"bytes of a {WINDOW_LENGTH // 1000} kb window / chunk span of the index"
     report.add(
         Measure(f"{name}, mean", sum(shares) / len(shares)), Measure(f"{name}, greatest", max(shares), at_most=1.05)
@@ -339,12 +356,12 @@ def _delivered_bytes(report: Report, sample: Sample, server: Process, tickets: d
 
 
 def _check_whole(sample: Sample, server: Process) -> None:
-    """Follow tickets to the end: the joined bytes are a BAM with just the right records."""
+    """Follow tickets to the end: the joined bytes are a BAM with exactly the right records."""
     names = list(sample.genome.contigs)
-    for number, place in enumerate(sample.whole):
+    for number, region in enumerate(sample.whole):
         with Connection(server.port) as connection:
-            ticket = connection.exchange(sample.query(place)).body
-            check(ticket, sample.genome, [place], _fetcher(connection))
+            ticket = connection.exchange(sample.query(region)).body
+            check(ticket, sample.genome, [region], _fetcher(connection))
             path = sample.folder / f"region-{number}.bam"
             with path.open("wb") as file:
                 for entry in json.loads(ticket)["htsget"]["urls"]:
@@ -353,10 +370,10 @@ def _check_whole(sample: Sample, server: Process) -> None:
             starts = [
                 record.reference_start
                 for record in alignments
-                if record.reference_name == names[place.reference_id] and (record.reference_end or 0) > place.start
+                if record.reference_name == names[region.reference_id] and (record.reference_end or 0) > region.start
             ]
-        positions = np.array([start for start in starts if start < place.end], np.int64)
-        check_positions(positions, sample.genome, place)
+        positions = np.array([start for start in starts if start < region.end], np.int64)
+        check_positions(positions, sample.genome, region)
 
 
 def _content(connection: Connection, url: str) -> bytes:
@@ -366,45 +383,67 @@ def _content(connection: Connection, url: str) -> bytes:
 
 
 def first_tickets(report: Report, sizes: Sizes, sample: Sample) -> None:
-    """The first ticket on an index: never seen, and known from a sidecar file that an earlier worker wrote."""
+    """The first ticket on an index: new, and with the sidecar file that an earlier worker wrote."""
     ids = sample.copies("first", sizes.first_tickets)
     configuration = sample.configuration("first")
-    for name, most in (("never seen", 100), ("with its sidecar", 5)):
+    for name, limit in (("new", 100), ("with its sidecar", 5)):
         with htsget_server(configuration) as server, Connection(server.port) as connection:
-            place = sample.warm[0]
-            # What is paid once per process is not the index's.
+            region = sample.warm[0]
+            # Excludes what is paid once per process.
             for _ in range(20):
-                connection.exchange(sample.query(place))
+                connection.exchange(sample.query(region))
             times, tickets, before = [], [], server.cpu()
             for dataset_id in ids:
                 started = time.perf_counter()
-                answer = connection.exchange(sample.query(place, dataset_id))
+                answer = connection.exchange(sample.query(region, dataset_id))
                 times.append(1000 * (time.perf_counter() - started))
                 tickets.append(answer.body)
             cpu = server.cpu() - before
             for ticket in tickets:
-                check(ticket, sample.genome, [place], _fetcher(connection))
+                check(ticket, sample.genome, [region], _fetcher(connection))
         report.add(
-            Measure(f"first ticket, index {name}, median", median_of(times), "ms", at_most=most),
+            Measure(f"first ticket, index {name}, median", median_of(times), "ms", at_most=limit),
             Measure(f"first ticket, index {name}, CPU", 1000 * cpu / len(times), "ms"),
             Measure(f"first ticket, index {name}, slowest of {len(times)}", max(times), "ms"),
         )
 
 
+def shortcut(report: Report, sizes: Sizes, sample: Sample) -> None:
+    """A warm ticket and a small range, in process: with the shortcut past Flask's contexts and through Flask."""
+    app = create_app(read_config(sample.configuration("shortcut", files={"storages": ["data"]})))
+    target = sample.query(sample.warm[0]).split()[1].decode()
+    requests = {
+        "ticket": EnvironBuilder(target).get_environ(),
+        "64-byte range": EnvironBuilder("/files/data/sample.bam", headers=[("Range", "bytes=0-63")]).get_environ(),
+    }
+    ways: dict[str, Callable[..., Any]] = {
+        "with the shortcut": app.wsgi_app,
+        "through Flask": partial(Flask.wsgi_app, app),
+    }
+    for (request, environ), (way, application) in product(requests.items(), ways.items()):
+        times = []
+        for _ in range(sizes.rounds + 1):
+            start = time.process_time()
+            for _ in range(sizes.warm_requests):
+                run_wsgi_app(application, environ.copy())
+            times.append((time.process_time() - start) / sizes.warm_requests)
+        report.add(Measure(f"{request} in process, {way}: CPU", 1e6 * median_of(times[1:]), "us"))
+
+
 def many_indexes(report: Report, sizes: Sizes, sample: Sample) -> None:
-    """The memory of one worker that has many indexes open."""
+    """The memory of one worker with many open indexes."""
     ids = sample.copies("many", sizes.indexes)
     with htsget_server(sample.configuration("many")) as server:
-        place = sample.warm[0]
-        expected = drive(server.port, [sample.query(place)] * 200, connections=CONNECTIONS).bodies[0]
+        region = sample.warm[0]
+        expected = drive(server.port, [sample.query(region)] * 200, connections=CONNECTIONS).bodies[0]
         before = server.memory()
-        bodies = drive(server.port, [sample.query(place, dataset_id) for dataset_id in ids], connections=1).bodies
+        bodies = drive(server.port, [sample.query(region, dataset_id) for dataset_id in ids], connections=1).bodies
         after = server.memory()
         for dataset_id, body in zip(ids, bodies, strict=True):
             if body.replace(b"/" + dataset_id.encode() + b'"', b'/sample"') != expected:
                 raise AssertionError(f"the ticket of {dataset_id} differs from that of the same file under another id")
     size = sample.path.with_suffix(".bam.bai").stat().st_size
-    name = f"for {len(ids)} indexes more"
+    name = f"for {len(ids)} more indexes"
     report.add(
         Measure("size of one index", size / 1e6, "MB"),
         # Pages of a mapped file count as private while only one process maps them, though they lie in the page cache.
@@ -416,8 +455,8 @@ def many_indexes(report: Report, sizes: Sizes, sample: Sample) -> None:
 @click.command()
 @click.option("--quick", is_flag=True, help="Smaller sizes: shows that it works, not how fast.")
 def main(quick: bool) -> None:
-    """Measure what tickets cost."""
-    sizes, report = (QUICK if quick else FULL), Report()
+    """Measure the cost of tickets."""
+    sizes, report = (QUICK if quick else FULL), Report("tickets")
     with limited(110 if quick else 420), tempfile.TemporaryDirectory(prefix="htsget-tickets-") as name:
         folder = Path(name)
         say("index queries against htslib's own")
@@ -430,6 +469,8 @@ def main(quick: bool) -> None:
         access_control(report, sizes, sample)
         say("first tickets")
         first_tickets(report, sizes, sample)
+        say("with and without the shortcut past Flask")
+        shortcut(report, sizes, sample)
         say("many indexes")
         many_indexes(report, sizes, sample)
     sys.exit(report.finish(quick=quick))

@@ -1,9 +1,6 @@
-"""gunicorn's settings: `gunicorn -c config/gunicorn.conf.py wsgi:app`.
+"""gunicorn's settings in a checkout: `gunicorn -c config/gunicorn.conf.py wsgi:app`.
 
-The environment variable HTSGET_FLASK_CONFIG names the YAML file, or a folder to serve. gunicorn's command line and
-GUNICORN_CMD_ARGS override these settings, e.g. `--bind unix:/run/htsget.sock`.
+An installed package has the same: `gunicorn -c python:htsget_flask.server.gunicorn_settings htsget_flask.wsgi:app`.
 """
 
-from htsget_flask.server import settings
-
-globals().update(settings(bind="127.0.0.1:8080"))
+from htsget_flask.server.gunicorn_settings import *  # noqa: F403

@@ -1,3 +1,3 @@
-"""htsget_flask: genomic files, on disk or in object storage, behind htsget 1.3.0."""
+"""htsget_flask serves genomic files, on disk or in object storage, by htsget 1.3.0."""
 
 __version__ = "0.1.0"

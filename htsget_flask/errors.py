@@ -1,4 +1,4 @@
-"""The error vocabulary: what a client is told (`ServiceError`), and what is wrong with data (`FormatError`)."""
+"""The error vocabulary: answers to clients (`ServiceError`), and faults of files, formats and storages."""
 
 import re
 
@@ -7,12 +7,12 @@ _SIGNATURE = re.compile(r"(signature=)[^&\s]+", re.IGNORECASE)
 
 
 def without_signature(text: str) -> str:
-    """A text of a request as a log may hold it: without the signature of a URL."""
+    """A text from a request, fit for a log: without the signatures of URLs."""
     return _SIGNATURE.sub(r"\1…", text)
 
 
 def printable(text: str) -> str:
-    """A text as a line of the log may hold it: without signatures, and with characters that do not print escaped."""
+    """A text as one line of a log: without signatures, and with unprintable characters escaped."""
     text = without_signature(text)
     return text if text.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
@@ -82,13 +82,13 @@ class ServiceUnavailable(ServiceError):
 
 
 class InternalServerError(ServiceError):
-    """The server failed; the message tells the client no more than it may know."""
+    """The server failed; the message reveals no internals."""
 
     status = 500
 
 
 class FormatError(Exception):
-    """A file is not what its format's specification says; the text is fit for a client and names no path."""
+    """A file violates its format's specification; the message is fit for a client and names no path."""
 
 
 class FileFaultError(Exception):
@@ -104,10 +104,10 @@ class FileFaultError(Exception):
 
 
 class StorageError(Exception):
-    """A storage does not answer as it should.
+    """A storage failed.
 
-    `reason` is a sentence fit for a client that names the storage; `is_passing`: the same request may succeed later.
-    `detail` is for the log: what the storage itself said, with no secret.
+    `reason` is fit for a client and names the storage; `is_passing`: the same request may succeed later. `detail` is
+    for the log: the storage's own message, without secrets.
     """
 
     def __init__(self, reason: str, *, is_passing: bool, detail: str) -> None:

@@ -4,42 +4,39 @@ A route without an entry is an error when the application is created. A view tha
 and did not is an error of the request: its answer is not sent.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flask import Flask
 from werkzeug.wrappers import Request
 
 from htsget_flask.auth.access import ACCESS, Access, Gate
 from htsget_flask.auth.audit import Origin, origin_of
-from htsget_flask.auth.signed_urls import BlockName, file_parts, has_signature, sizes_parts
+from htsget_flask.auth.signed_urls import BlockName, Parts, file_parts, has_signature, sizes_parts
 from htsget_flask.errors import InternalServerError
 from htsget_flask.formats.table import ENDPOINTS
 from htsget_flask.services import Services
 from htsget_flask.web.answer import Answer
 from htsget_flask.web.views import View, ViewFunction
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
-
 Arguments = Mapping[str, Any]
-Check = Callable[[Services, Gate, "WSGIEnvironment", Arguments], Access]
+Check = Callable[[Services, Gate, Request, Arguments], Access]
 
 _EVERYTHING = Access()
 
 
-def _anybody(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+def _anybody(services: Services, gate: Gate, request: Request, arguments: Arguments) -> Access:
     """The view reveals nothing of any dataset."""
     return _EVERYTHING
 
 
-def _bearer(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+def _bearer(services: Services, gate: Gate, request: Request, arguments: Arguments) -> Access:
     """A token; the view has to decide, by the request, what it opens."""
-    return gate.admit(environ.get("HTTP_AUTHORIZATION"), _origin(services, environ))
+    return gate.admit(request.environ.get("HTTP_AUTHORIZATION"), _origin(services, request))
 
 
-def _block(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+def _block(services: Services, gate: Gate, request: Request, arguments: Arguments) -> Access:
     """A signed URL only, as clients send no token for data blocks; it is of one storage, key, version and block."""
     endpoint, format_name, dataset_id = arguments["endpoint"], arguments["format_name"], arguments["dataset_id"]
     candidates = [
@@ -54,43 +51,42 @@ def _block(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments
         ).parts
         for source in services.catalog.named(endpoint, dataset_id, format_name)
     ]
-    query, origin = environ.get("QUERY_STRING", ""), _origin(services, environ)
-    gate.check_signed_url(query, origin, "blocks", dataset_id, candidates)
-    return _EVERYTHING
+    return _check_signature(services, gate, request, "blocks", dataset_id, candidates)
 
 
-def _file(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+def _file(services: Services, gate: Gate, request: Request, arguments: Arguments) -> Access:
     """A signed URL, or a token that opens the file."""
     storage, key = arguments["storage_name"], arguments["key"]
-    query = environ.get("QUERY_STRING", "")
-    if has_signature(query):
-        gate.check_signed_url(
-            query, _origin(services, environ), "files", f"{storage}/{key}", [file_parts(storage, key)]
-        )
-        return _EVERYTHING
-    access = _bearer(services, gate, environ, arguments)
+    if has_signature(request.environ.get("QUERY_STRING", "")):
+        return _check_signature(services, gate, request, "files", f"{storage}/{key}", [file_parts(storage, key)])
+    access = _bearer(services, gate, request, arguments)
     access.require("files", f"{storage}/{key}")
     return access
 
 
-def _sizes(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+def _sizes(services: Services, gate: Gate, request: Request, arguments: Arguments) -> Access:
     """A signed URL only: igv.js sends no token there."""
-    query_arguments = Request(environ).args
-    dataset_id, endpoints = query_arguments.get("id", ""), query_arguments.getlist("endpoint")
-    query, origin = environ.get("QUERY_STRING", ""), _origin(services, environ)
-    gate.check_signed_url(query, origin, "page", dataset_id, [sizes_parts(dataset_id, endpoints)])
-    return _EVERYTHING
+    dataset_id, endpoints = request.args.get("id", ""), request.args.getlist("endpoint")
+    return _check_signature(services, gate, request, "page", dataset_id, [sizes_parts(dataset_id, endpoints)])
 
 
-def _sequence(services: Services, gate: Gate, environ: "WSGIEnvironment", arguments: Arguments) -> Access:
+def _sequence(services: Services, gate: Gate, request: Request, arguments: Arguments) -> Access:
     """A token that opens the sequence, by the identifier in the request."""
-    access = _bearer(services, gate, environ, arguments)
+    access = _bearer(services, gate, request, arguments)
     access.require("sequence", arguments["sequence_id"])
     return access
 
 
-def _origin(services: Services, environ: "WSGIEnvironment") -> Origin:
-    return origin_of(environ, services.config.trusted_proxies)
+def _check_signature(
+    services: Services, gate: Gate, request: Request, endpoint: str, resource_id: str, candidates: Sequence[Parts]
+) -> Access:
+    query = request.environ.get("QUERY_STRING", "")
+    gate.check_signed_url(query, _origin(services, request), endpoint, resource_id, candidates)
+    return _EVERYTHING
+
+
+def _origin(services: Services, request: Request) -> Origin:
+    return origin_of(request.environ, services.config.trusted_proxies)
 
 
 GUARDS: Mapping[str, Check] = {
@@ -129,9 +125,8 @@ def guard(app: Flask, services: Services) -> None:
 def _guarded(view: ViewFunction, check: Check, gate: Gate | None) -> ViewFunction:
     @wraps(view)
     def guarded(services: Services, request: Request, **arguments: Any) -> Answer:
-        environ = request.environ
-        access = _EVERYTHING if gate is None else check(services, gate, environ, arguments)
-        environ[ACCESS] = access
+        access = _EVERYTHING if gate is None else check(services, gate, request, arguments)
+        request.environ[ACCESS] = access
         answer = view(services, request, **arguments)
         if not access.was_decided:
             raise InternalServerError("the server did not decide whether the caller may see this")

@@ -24,13 +24,19 @@ class ByteRange:
 
 
 def coalesce(ranges: Iterable[ByteRange], *, max_gap: int = 0) -> list[ByteRange]:
-    """The union of the ranges, sorted; ranges at most `max_gap` bytes apart are merged, empty ones dropped."""
-    merged: list[ByteRange] = []
-    for current in sorted(ranges):
-        if current.start == current.end:
+    """The union of the ranges, sorted; neighbours at most `max_gap` bytes apart become one. Empty ranges vanish."""
+    intervals = merge_intervals(((one.start, one.end) for one in ranges), max_gap=max_gap)
+    return [ByteRange(start, end) for start, end in intervals]
+
+
+def merge_intervals(intervals: Iterable[tuple[int, int]], *, max_gap: int = 0) -> list[tuple[int, int]]:
+    """The same for half-open intervals of any unit."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(intervals):
+        if start == end:
             continue
-        if merged and current.start - merged[-1].end <= max_gap:
-            merged[-1] = ByteRange(merged[-1].start, max(merged[-1].end, current.end))
+        if merged and start - merged[-1][1] <= max_gap:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
         else:
-            merged.append(current)
+            merged.append((start, end))
     return merged

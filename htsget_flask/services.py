@@ -1,4 +1,4 @@
-"""What requests are answered from: made once per application, from the configuration."""
+"""The services that answer requests, created once per application from the configuration."""
 
 import os
 from collections.abc import Mapping
@@ -27,10 +27,9 @@ EXTENSION = "htsget_flask"
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """All that requests are answered from; without a `gate` everybody may see all.
+    """All that views need; without a `gate` there is no access control.
 
-    `sidecars`: the cache folder, None where it cannot be trusted. `bases`: the sequences, for records that are encoded
-    by their differences from them.
+    `sidecars`: the cache folder, None if it is not trustworthy. `bases`: reference bases for CRAM records.
     """
 
     config: Config
@@ -53,7 +52,7 @@ def current_services() -> Services:
 def create_services(config: Config) -> Services:
     """The services that the configuration describes, without a gate."""
     auth = config.auth
-    # A URL of a storage opens what it names for as long as it is good.
+    # A storage's signed URL outlives no grant.
     limit = None if auth is None else auth.expires
     storages = {name: _storage(name, cap_url_lifetime(storage, limit)) for name, storage in config.storages.items()}
     catalog = Catalog(config.datasets, storages, hints=auth is None)
@@ -74,7 +73,7 @@ def create_services(config: Config) -> Services:
 
 
 def cap_url_lifetime(config: StorageConfig, limit: int | None) -> StorageConfig:
-    """The settings with signed URLs that are good for at most `limit` seconds."""
+    """The settings with signed URLs that are valid for at most `limit` seconds."""
     if limit is None or config.expires <= limit:
         return config
     return config.model_copy(update={"expires": limit})
@@ -83,7 +82,7 @@ def cap_url_lifetime(config: StorageConfig, limit: int | None) -> StorageConfig:
 def _storage(name: str, config: StorageConfig) -> Storage:
     if isinstance(config, LocalStorageConfig):
         return _local(name, config)
-    # boto3 takes long to import, and much memory.
+    # Importing boto3 takes long, and much memory.
     from htsget_flask.storage.s3.client import S3Settings, connect  # noqa: PLC0415
 
     return connect(name, S3Settings(**config.model_dump(exclude={"type"})))

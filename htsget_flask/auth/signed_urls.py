@@ -67,7 +67,7 @@ class UrlSigner:
 
 def _sealing_key(secret: bytes) -> bytes:
     """A key for sealing alone: signatures use the secret itself."""
-    return base64.urlsafe_b64encode(hmac.digest(secret, b"places in lists", hashlib.sha256))
+    return base64.urlsafe_b64encode(hmac.digest(secret, b"places in lists", hashlib.sha256))  # words: ok
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the page may load and whom it may ask: igv.js's address and the Content-Security-Policy."""
+"""What the page may load, and from where: the URL of igv.js and the Content-Security-Policy."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -10,14 +10,14 @@ from htsget_flask.storage import Storage
 
 _CDN = "https://cdn.jsdelivr.net/npm/igv@3.8.10/dist/igv.esm.min.js"
 _INTEGRITY = "sha384-lqA549GhtA7chGwVsX0JtBzYKXKrqa7GrV2jfhqtarMvl7VPMCKBvJFvKuu3Lygv"
-# What this service calls the file that the configuration names, from the page's own address.
+# The path, relative to the page, of the file that the configuration names.
 LOCAL = "page/igv.js"
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+")
 
 
 class IgvJs(NamedTuple):
-    """Where browsers find igv.js: a URL, or a path from the page; and its hash where it is known."""
+    """The URL of igv.js, or its path relative to the page; and its hash, if known."""
 
     url: str
     integrity: str | None
@@ -34,19 +34,19 @@ def igv_js(config: Config) -> IgvJs:
 def content_security_policy(config: Config, base: str, storages: Iterable[Storage]) -> str:
     """The policy (W3C CSP Level 3): what the page needs, and nothing else.
 
-    `base` is the URL that tickets and files are at. igv.js makes style elements of its own; it reads data
-    from this service, and from wherever the configuration's storages, genomes and tracks are.
+    `base` is the URL of this service. igv.js creates style elements; it reads data from this service and from the
+    origins of the configuration's storages, genomes and tracks.
     """
     source = igv_js(config).url
-    readable = {origin for url in (base, *_outside(config, storages)) for origin in _ORIGIN.findall(url)[:1]}
-    # igv.js's list of genomes decides where they are.
+    readable = {origin for url in (base, *_external_urls(config, storages)) for origin in _ORIGIN.findall(url)[:1]}
+    # For a genome of igv.js's own list, that list decides about the origin.
     anywhere = ["https:"] if any(isinstance(entry.genome, str) for entry in config.datasets) else []
     policy = {
         "default-src": ["'none'"],
         # igv.js decodes CRAM in WebAssembly.
         "script-src": ["'self'", "'wasm-unsafe-eval'", *([_without_query(source)] if is_url(source) else [])],
         "style-src": ["'self'", "'unsafe-inline'"],
-        # Its cursors, and the image that a person saves.
+        # igv.js's cursors, and the image that users save.
         "img-src": ["data:", "blob:"],
         "connect-src": ["'self'", *sorted(readable), *anywhere],
         "base-uri": ["'none'"],
@@ -61,8 +61,8 @@ def _without_query(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{quote(parts.path, safe='/@%')}"
 
 
-def _outside(config: Config, storages: Iterable[Storage]) -> Iterator[str]:
-    """The URLs of the configuration's genomes and tracks, and of what delivers the storages' bytes."""
+def _external_urls(config: Config, storages: Iterable[Storage]) -> Iterator[str]:
+    """The URLs of the configuration's genomes and tracks, and the origins that deliver the storages' bytes."""
     yield from filter(None, (storage.origin for storage in storages))
     for entry in config.datasets:
         yield from filter(is_url, _texts(entry))
@@ -76,7 +76,7 @@ def _texts(entry: DatasetConfig | PrefixConfig) -> Iterator[str]:
 
 
 def _texts_in(value: object) -> Iterator[str]:
-    """The texts in a value, however deep."""
+    """The texts in a value, at any depth."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):

@@ -1,4 +1,4 @@
-"""Which reference a dataset is shown on, as igv.js wants to be told it."""
+"""The reference genome of a dataset, as an igv.js reference object."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,12 +20,12 @@ Reference = dict[str, Any]
 
 
 def file_url(base: str, storage_name: str, key: str, access: Access) -> str:
-    """The URL of a plain file of a storage that is opened, signed where there is access control."""
+    """The URL of a plain file of a served storage, signed if there is access control."""
     return f"{base}files/{quote(storage_name)}/{quote(key)}{access.signature_query(*file_parts(storage_name, key))}"
 
 
 def configured_reference(genome: GenomeConfig, base: str, access: Access) -> Reference:
-    """The reference that a configuration names."""
+    """The reference that the configuration names."""
     index = genome.index or genome.fasta + ".fai"
     fasta, storage = genome.fasta, genome.storage
     name = genome.name or fasta.rpartition("/")[2]
@@ -35,7 +35,7 @@ def configured_reference(genome: GenomeConfig, base: str, access: Access) -> Ref
 
 
 def sizes_reference(name: str, url: str) -> Reference:
-    """A reference that has lengths and no sequence; `url` is that of a table of names and lengths."""
+    """A reference with lengths and no sequence; `url` is that of a table of names and lengths."""
     return {"id": name, "name": name, "format": "chromsizes", "fastaURL": url, "wholeGenomeView": False}
 
 
@@ -47,17 +47,17 @@ def find_reference(
     lengths: Mapping[str, int | None],
     access: Access,
 ) -> Reference | None:
-    """The FASTA beside a data file, or in a folder above it, that holds all references which the file's header names.
+    """The FASTA in a data file's folder, or in one above it, that contains all references of the file's header.
 
-    `lengths`: of these references, in bases; the sequences' lengths have to agree. The nearest folder wins, then the
-    first name. None where there is none that the request may have, or where the storage is not opened to browsers.
+    `lengths`: of these references, in bases; the FASTA's must be equal. The nearest folder wins, then the first name.
+    None if no FASTA fits that the caller may see, or if the storage's files are not served.
     """
     if storage_name not in services.config.files.storages or not lengths:
         return None
     for candidate in _nearest_first(services.inventory.fastas(storage_name), key):
-        present = _fasta_lengths(services, storage_name, candidate + ".fai")
-        is_fit = all(name in present and length in (None, present[name]) for name, length in lengths.items())
-        # Its URL is signed: whom no rule gives this file does not get it by a dataset beside it.
+        known = _fasta_lengths(services, storage_name, candidate + ".fai")
+        is_fit = all(name in known and length in (None, known[name]) for name, length in lengths.items())
+        # The URL is signed: a grant for the dataset must not open a FASTA that no rule opens.
         if is_fit and access.allows_whole("files", f"{storage_name}/{candidate}"):
             urls = (file_url(base, storage_name, candidate + suffix, access) for suffix in ("", ".fai", ".gzi"))
             return _reference(candidate.rpartition("/")[2], *urls)
@@ -75,7 +75,7 @@ def _nearest_first(fastas: Sequence[str], key: str) -> list[str]:
 
 
 def _fasta_lengths(services: Services, storage_name: str, key: str) -> dict[str, int]:
-    """The lengths of the sequences that a .fai names; none where it is gone, unreadable, too large or no such table."""
+    """The lengths of the sequences in a .fai; empty if it is absent, unreadable, too large or malformed."""
     storage = services.storages[storage_name]
 
     def read() -> dict[str, int]:
@@ -97,4 +97,4 @@ def _fasta_lengths(services: Services, storage_name: str, key: str) -> dict[str,
         log_fault(FileFaultError(f"it cannot be read: {error.strerror}", location=storage.location(key)))
         return {}
     except VersionError:
-        raise ServiceUnavailable(f"{key!r} is being replaced; ask again") from None
+        raise ServiceUnavailable(f"{key!r} is being replaced; try again") from None

@@ -1,13 +1,13 @@
-"""Where a caller's access to a dataset is limited to regions: igv.js tracks that mark them."""
+"""igv.js tracks that mark the regions of a dataset to which a caller's access is limited."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from htsget_flask.regions import Region, RegionSet
 
-# More of them make the page slow.
+# More make the page slow.
 _MAX_FEATURES = 20_000
-# The largest position in igv.js's own indexes, for a reference whose length no header has.
+# The largest position in igv.js's own indexes, for a reference of unknown length.
 _FAR = (1 << 31) - 1
 _GRANTED = {"name": "granted", "color": "#2e7d32"}
 _NOT_GRANTED = {"name": "not granted", "color": "#757575"}
@@ -19,22 +19,22 @@ TOO_MANY = "The regions that this token opens are too many to be marked."
 def access_tracks(
     granted: Mapping[str, RegionSet | None], lengths: Mapping[str, int | None]
 ) -> list[dict[str, Any]] | None:
-    """A track for each endpoint whose grant is limited, one for all that have the same; None for too many regions.
+    """A track for each endpoint with a limited grant, or one for all if they are equal; None for too many regions.
 
-    `lengths` of the references of the dataset's files, in bases.
+    `lengths`: of the references of the dataset's files, in bases.
     """
     limited = {endpoint: regions for endpoint, regions in granted.items() if regions is not None}
     if any(2 * len(regions) + len(lengths) > _MAX_FEATURES for regions in limited.values()):
         return None
     features = {f"Access to {endpoint}": list(_features(regions, lengths)) for endpoint, regions in limited.items()}
-    marked = [*features.values()]
-    if marked and marked == [marked[0]] * len(granted):
-        features = {"Access": marked[0]}
-    return [{**_TRACK, "name": name, "features": listed} for name, listed in features.items()]
+    distinct = [*features.values()]
+    if distinct and distinct == [distinct[0]] * len(granted):
+        features = {"Access": distinct[0]}
+    return [{**_TRACK, "name": name, "features": regions} for name, regions in features.items()]
 
 
 def _features(regions: RegionSet, lengths: Mapping[str, int | None]) -> Iterator[dict[str, Any]]:
-    """All of each reference, as parts that are granted and parts that are not."""
+    """Each reference, divided into granted and other parts."""
     for name, length in (lengths or dict.fromkeys(region.reference_name for region in regions)).items():
         end = _FAR if length is None else length
         position = 0

@@ -1,4 +1,4 @@
-"""One dataset as the page shows it: its files as igv.js tracks, its reference, and why something cannot be shown."""
+"""One dataset as the page shows it: its files as igv.js tracks, its reference, and reasons for what is missing."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,24 +20,24 @@ from htsget_flask.services import Services
 from htsget_flask.storage import Stat, VersionError, is_hidden
 from htsget_flask.web.errors import log_fault
 
-# In bases: igv.js would ask for the variants of a whole reference in one ticket.
+# In bases: by default igv.js requests the variants of a whole reference in one ticket.
 _VARIANT_WINDOW = 100_000
-# In pixels: igv.js's own is too low to show a genotype.
+# In pixels: igv.js's default is too low for genotypes.
 _VARIANT_HEIGHT = 150
 _TOOLS = {"reads": "samtools", "variants": "bcftools"}
 _NO_SEQUENCE = (
-    "This page has no reference sequence of this dataset: bases are not compared with one. A genome in the "
-    "configuration changes that, or an indexed FASTA file in the data's folder that you may read."
+    "This dataset has no reference sequence here, so mismatches are not shown. To add one, configure a genome or put "
+    "an indexed FASTA file that you may read into the data's folder."
 )
-_CUT_CRAM = "This token opens regions only, and igv.js reads CRAM as a whole file alone."
-# In bases, of a place in a region without an end.
-_WIDTH = 10_000
-_NO_LENGTHS = "igv.js needs a reference, and the files' headers tell no lengths: give the dataset a genome."
+_CUT_CRAM = "This token opens regions only, and igv.js reads CRAM only as a whole file."
+# In bases, of the example in a region without an end.
+_EXAMPLE_WIDTH = 10_000
+_NO_LENGTHS = "igv.js needs a reference, and the files' headers contain no lengths: configure a genome."
 
 
 @dataclass(slots=True)
 class _File:
-    """A file of the dataset: `problem` says why igv.js cannot show it."""
+    """A file of the dataset; `problem` is the reason why igv.js cannot show it."""
 
     source: Source
     size: int | None
@@ -51,16 +51,16 @@ class _File:
 
 
 def describe(services: Services, base: str, dataset_id: str, access: Access) -> dict[str, Any]:
-    """All that the page needs to show a dataset, as JSON; `base` is the URL that tickets and files are at.
+    """All that the page needs to show a dataset, as JSON; `base` is the URL of this service.
 
     Raises:
-        NotFound: when there is no such dataset, or it may not be seen.
-        InvalidAuthentication: when it may not be seen without a token.
+        NotFound: if there is no such dataset, or the caller may not see it.
+        InvalidAuthentication: if it takes a token.
     """
     granted = access.require_dataset(ENDPOINTS, dataset_id)
     entry = services.catalog.entry_of(dataset_id)
     files = [
-        _look_at(services, source, stat, granted=granted[source.format.endpoint])
+        _inspect(services, source, stat, granted=granted[source.format.endpoint])
         for source, stat in services.catalog.files(dataset_id)
         if source.format.endpoint in granted
     ]
@@ -68,14 +68,15 @@ def describe(services: Services, base: str, dataset_id: str, access: Access) -> 
         raise NotFound(f"there is no dataset {dataset_id[:200]!r}")
     genome = entry.genome if entry is not None else None
     reference = genome if isinstance(genome, str) else configured_reference(genome, base, access) if genome else None
-    reference = reference or _unconfigured(services, base, dataset_id, files, access)
+    reference = reference or _find_reference(services, base, dataset_id, files, access)
     is_sequence = isinstance(reference, str) or (reference is not None and "indexURL" in reference)
     region = next((file.region for file in files if file.region is not None), None)
     name = entry.name if isinstance(entry, DatasetConfig) else None
     served = {file.source.format.endpoint for file in files}
-    marked = access_tracks({one: regions for one, regions in granted.items() if one in served}, _all_lengths(files))
+    served_grants = {endpoint: regions for endpoint, regions in granted.items() if endpoint in served}
+    grant_tracks = access_tracks(served_grants, _all_lengths(files))
     notes = [] if is_sequence else [_NO_SEQUENCE if reference else _NO_LENGTHS]
-    if marked is None:
+    if grant_tracks is None:
         notes.append(TOO_MANY)
     return {
         "id": dataset_id,
@@ -85,10 +86,10 @@ def describe(services: Services, base: str, dataset_id: str, access: Access) -> 
         "note": " ".join(notes) or None,
         "locus": None if region is None else _locus(region, files),
         "files": [
-            _described(services, base, file, access, name=name or dataset_id, has_sequence=is_sequence)
+            _describe_file(services, base, file, access, name=name or dataset_id, has_sequence=is_sequence)
             for file in files
         ],
-        "access": marked or [],
+        "access": grant_tracks or [],
         "tracks": [
             _configured_track(track, base, access)
             for track in (entry.tracks if entry is not None else [])
@@ -102,25 +103,25 @@ def sizes(services: Services, dataset_id: str, endpoints: Collection[str]) -> st
     """Names and lengths of the references in the headers of a dataset's files at some endpoints, as chrom.sizes.
 
     Raises:
-        NotFound: when there is no such dataset.
+        NotFound: if there is no such dataset.
     """
     files = [
-        _look_at(services, source, stat, deep=False)
+        _inspect(services, source, stat, with_index=False)
         for source, stat in services.catalog.files(dataset_id)
         if source.format.endpoint in endpoints
     ]
     return "".join(f"{name}\t{length}\n" for name, length in _all_lengths(files).items() if length is not None)
 
 
-def _look_at(
+def _inspect(
     services: Services,
     source: Source,
     stat: Stat | FileFaultError,
     *,
-    deep: bool = True,
+    with_index: bool = True,
     granted: RegionSet | None = None,
 ) -> _File:
-    """A file's header and, where looked at `deep`, its index; of which the `granted` regions may be seen."""
+    """Read a file's header and index; `granted`: the regions that the caller may see, None for all."""
     if isinstance(stat, FileFaultError):
         log_fault(stat)
         return _File(source, None, f"It cannot be shown: {stat.reason}.")
@@ -128,9 +129,9 @@ def _look_at(
     try:
         with OpenFile(DataFile(source, stat), services.cache, services.sidecars) as opened:
             file.lengths = opened.reference_lengths
-            if not deep:
+            if not with_index:
                 return file
-            opened.tail  # noqa: B018 - of a file that is cut short no record can be had
+            opened.tail  # noqa: B018 - fails for a truncated file
             file.is_readable = True
             index = opened.any_index
             file.index_key = opened.index_file.key
@@ -149,21 +150,21 @@ def _examples(granted: RegionSet, names: Iterable[str]) -> Iterator[tuple[str, i
     """The granted regions of the references that a file has, in the order of the file; without an end, their start."""
     for name in names:
         for _, start, end in granted.restrict([Region(name)]):
-            yield name, start, start + _WIDTH if end is None else end
+            yield name, start, start + _EXAMPLE_WIDTH if end is None else end
 
 
-def _unconfigured(
+def _find_reference(
     services: Services, base: str, dataset_id: str, files: list[_File], access: Access
 ) -> Reference | None:
-    """The FASTA that fits all files, or else what their headers tell."""
+    """The FASTA that fits all files, or else the lengths in their headers."""
     lengths = _all_lengths(files)
     for file in files:
-        found = find_reference(services, base, file.source.storage_name, file.source.key, lengths, access)
-        if found is not None:
-            return found
+        reference = find_reference(services, base, file.source.storage_name, file.source.key, lengths, access)
+        if reference is not None:
+            return reference
     if not any(lengths.values()):
         return None
-    # The signature comes after a query.
+    # The signature extends a query.
     endpoints = list(dict.fromkeys(file.source.format.endpoint for file in files))
     signature = access.signature_query(*sizes_parts(dataset_id, endpoints)).replace("?", "&", 1)
     query = urlencode({"id": dataset_id, "endpoint": endpoints}, doseq=True)
@@ -171,7 +172,7 @@ def _unconfigured(
 
 
 def _all_lengths(files: list[_File]) -> dict[str, int | None]:
-    """The references of all files; what one tells no length of, another may."""
+    """The references of all files; a length that one file lacks comes from another."""
     merged: dict[str, int | None] = {}
     for file in files:
         for name, length in file.lengths.items():
@@ -180,13 +181,13 @@ def _all_lengths(files: list[_File]) -> dict[str, int | None]:
 
 
 def _locus(region: tuple[str, int, int], files: list[_File]) -> str:
-    """A region, 0-based and half-open, as igv.js writes it, from 1 and with its end."""
+    """A region, 0-based and half-open, as igv.js formats it: 1-based, with its end."""
     name, start, end = region
     length = _all_lengths(files).get(name)
     return f"{name}:{start + 1}-{end if length is None else min(end, length)}"
 
 
-def _described(
+def _describe_file(
     services: Services, base: str, file: _File, access: Access, *, name: str, has_sequence: bool
 ) -> dict[str, Any]:
     source = file.source
@@ -206,14 +207,14 @@ def _described(
         "problem": problem,
         "isReadable": file.is_readable,
         "isIndexed": file.is_indexed,
-        # What is cut for a grant is encoded without one.
+        # Records filtered for a grant are encoded without a reference.
         "needsReference": format_.name == "CRAM" and not file.is_cut,
         "track": None if problem else {"name": f"{name} {format_.name}", **_track(base, file, ticket, access)},
     }
 
 
 def _track(base: str, file: _File, ticket: str, access: Access) -> dict[str, Any]:
-    """The igv.js track of a file that igv.js can read: over htsget, but for CRAM."""
+    """The igv.js track of a file: over htsget, except for CRAM."""
     source = file.source
     if source.format.name == "CRAM":
         keys = (source.key, file.index_key or "")
@@ -227,12 +228,12 @@ def _track(base: str, file: _File, ticket: str, access: Access) -> dict[str, Any
 
 def _cram_problem(services: Services, source: Source, *, has_sequence: bool) -> str | None:
     if source.storage_name not in services.config.files.storages or is_hidden(source.key):
-        return "igv.js reads CRAM as a plain file only, and this server does not open it under /files."
-    return None if has_sequence else "igv.js decodes CRAM with its reference sequence: give the dataset a genome."
+        return "igv.js reads CRAM as a plain file only, and this server does not serve it under /files."
+    return None if has_sequence else "igv.js decodes CRAM with its reference sequence: configure a genome."
 
 
 def _configured_track(track: TrackConfig, base: str, access: Access) -> dict[str, Any]:
-    """A track as igv.js wants it: a storage and keys become URLs."""
+    """A configured track for igv.js: a storage and keys become URLs."""
     content: dict[str, Any] = dict(track.model_extra or {})
     if track.storage is not None and track.key is not None:
         content["url"] = file_url(base, track.storage, track.key, access)

@@ -1,6 +1,6 @@
 """The blocks at the ends of chunks and of runs of containers: found, verified, cut and compressed again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from htsget_flask.datasets.open_file import OpenFile
@@ -36,7 +36,7 @@ def edges_of(span: Chunk | Containers, size: int) -> list[int]:
     return [first, last] if last > first and (last_cut or last < size) else [first]
 
 
-def prefetch_edges(file: OpenFile, spans: list[Chunk | Containers]) -> None:
+def prefetch_edges(file: OpenFile, spans: Iterable[Chunk | Containers]) -> None:
     """Begin to read the edges of these spans, all at once, where each read is a request."""
     if file.source.storage.reads_are_requests:
         offsets = [offset for span in spans for offset in edges_of(span, file.stat.size)]
@@ -45,58 +45,54 @@ def prefetch_edges(file: OpenFile, spans: list[Chunk | Containers]) -> None:
             file.content.prefetch([ByteRange(offset, offset + EDGE) for offset in unknown])
 
 
-def verify_block_start(file: OpenFile, coffset: int) -> None:
-    """Verify, once for each version of data and index, that a BGZF block starts where the index says.
+def split_span(
+    file: OpenFile, span: Chunk | Containers | ByteRange, *, longest_cut: int, block_size: int
+) -> Iterator[Chunk | ByteRange]:
+    """The data blocks of a span, of which ranges are at most about `block_size` bytes long.
+
+    A chunk is its edges and the range between them, unless it `is_cut_later`. `longest_cut` is at least the size of a
+    BGZF block, so that there is a block between two edges.
 
     Raises:
-        FileFaultError: when none does.
+        FileFaultError: when no BGZF block or CRAM container starts or ends where the index says.
     """
-    file.cached(("verified", file.index_file), lambda: file.block_end(coffset))
+    for block in _verified(file, span, longest_cut):
+        if isinstance(block, ByteRange) and block.end // block_size > block.start // block_size:
+            yield from _split_range(file, block, block_size)
+        else:
+            yield block
 
 
-def split_chunk(file: OpenFile, chunk: Chunk, longest: int) -> Iterator[Chunk | ByteRange]:
-    """A chunk as its two edges and the plain range between them.
+def is_cut_later(chunk: Chunk, longest_cut: int) -> bool:
+    """Whether a chunk is one data block of at most about `longest_cut` bytes, which is cut when it is fetched.
 
-    It stays one where it `is_cut_later`: to open the file for each ticket would take as long as all the rest. `longest`
-    is at least the size of a BGZF block, so that there is a block between two edges.
-
-    Raises:
-        FileFaultError: when no BGZF blocks start at its edges.
+    To open the file for each ticket would take as long as all the rest.
     """
-    if is_cut_later(chunk, longest):
-        yield chunk
+    is_cut = bool((chunk.begin | chunk.end) & 0xFFFF)
+    return is_cut and (chunk.end >> 16) - (chunk.begin >> 16) <= longest_cut
+
+
+def _verified(file: OpenFile, span: Chunk | Containers | ByteRange, longest_cut: int) -> Iterator[Chunk | ByteRange]:
+    if isinstance(span, ByteRange) or (isinstance(span, Chunk) and is_cut_later(span, longest_cut)):
+        yield span
         return
-    (first, first_cut), (last, last_cut) = bgzf.split_offset(chunk.begin), bgzf.split_offset(chunk.end)
+    if isinstance(span, Containers):
+        first, last, first_cut, last_cut = span.start, span.end, 0, 0
+    else:
+        (first, first_cut), (last, last_cut) = bgzf.split_offset(span.begin), bgzf.split_offset(span.end)
     if first_cut:
         first = file.block_end(first)
-        yield Chunk(chunk.begin, bgzf.virtual_offset(first, 0))
-    if file.block_end(first) > last:
+        yield Chunk(span[0], bgzf.virtual_offset(first, 0))
+    if file.block_end(first) > last or last > file.stat.size:
         raise FileFaultError(_OTHER_FILE, location=file.source.location)
-    if last < file.stat.size:
+    if isinstance(span, Chunk) and last < file.stat.size:
         file.block_end(last)
     yield ByteRange(first, last)
     if last_cut:
-        yield Chunk(bgzf.virtual_offset(last, 0), chunk.end)
+        yield Chunk(bgzf.virtual_offset(last, 0), span[1])
 
 
-def is_cut_later(chunk: Chunk, longest: int) -> bool:
-    """Whether a chunk is one data block, cut when it is fetched: it is at most about `longest` bytes, and not whole."""
-    return bool((chunk.begin | chunk.end) & 0xFFFF) and (chunk.end >> 16) - (chunk.begin >> 16) <= longest
-
-
-def verify_containers(file: OpenFile, containers: Containers) -> ByteRange:
-    """The bytes of containers, of which the first has to start and end where the index says.
-
-    Raises:
-        FileFaultError: when it does not.
-    """
-    start, end = containers
-    if file.block_end(start) > end or end > file.stat.size:
-        raise FileFaultError(_OTHER_FILE, location=file.source.location)
-    return ByteRange(start, end)
-
-
-def split_range(file: OpenFile, span: ByteRange, size: int) -> Iterator[ByteRange]:
+def _split_range(file: OpenFile, span: ByteRange, size: int) -> Iterator[ByteRange]:
     """A range of whole blocks in parts of about `size` bytes, split where BGZF blocks start.
 
     In CRAM, and where each look for a block is a request, it is split anywhere. The splits of a file are the same for

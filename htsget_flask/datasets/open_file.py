@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from htsget_flask.cache import ByteCache
 from htsget_flask.datasets.index_checks import IndexedData, check_index
@@ -104,14 +104,7 @@ class OpenFile:
     def any_index(self) -> Index | Crai:
         """The index, checked against its data."""
         index_file = self.index_file
-
-        def check(index: Index | Crai) -> None:
-            check_index(index, IndexedData(self.source.format, self.header, self.stat.size, self.content))
-
-        def load() -> Index | Crai:
-            return load_index(self.source, self.stat, index_file, self._sidecars, check)
-
-        return self.cached(("index", index_file), load, private_bytes, fault_key=index_file.key)
+        return self.cached(("index", index_file), self._load_index, private_bytes, fault_key=index_file.key)
 
     @property
     def index(self) -> Index:
@@ -171,18 +164,25 @@ class OpenFile:
         """
         key = (self._version, key)
         # A hit makes no functions for a miss: a ticket has several.
-        value = self._cache.get(key, _ABSENT)
+        value: Any = self._cache.get(key, _ABSENT)
         if value is _ABSENT:
             value = self._cache.fetch(key, partial(self._make, make, fault_key), partial(_cost, size_of))
         if type(value) is _Fault:
             raise FileFaultError(value.reason, location=value.location)
-        return cast(V, value)
+        found: V = value
+        return found
 
     def _make(self, make: Callable[[], V], fault_key: str | None) -> V | _Fault:
         try:
             return make()
         except FormatError as error:
             return _Fault(str(error), self.source.storage.location(fault_key or self.source.key))
+
+    def _load_index(self) -> Index | Crai:
+        def check(index: Index | Crai) -> None:
+            check_index(index, IndexedData(self.source.format, self.header, self.stat.size, self.content))
+
+        return load_index(self.source, self.stat, self.index_file, self._sidecars, check)
 
     def _find_tail(self) -> int:
         size, marker = self.stat.size, self.header.eof_marker

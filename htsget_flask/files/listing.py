@@ -1,4 +1,4 @@
-"""Which files a storage holds, page by page."""
+"""Listings of a storage's files, page by page."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
@@ -13,12 +13,12 @@ from htsget_flask.errors import InvalidInput
 from htsget_flask.storage import Child, Entry, Storage, is_key
 
 MAX_LIMIT = 1000
-# Programs that mirror a folder by its page read no other one.
+# Large, as programs that mirror a folder read only its first page.
 MAX_ROWS = 10_000
 
 
 class Listing(NamedTuple):
-    """A request for the files whose keys start with `prefix`: at most `limit` of them, those behind `after`."""
+    """A request for at most `limit` files whose keys start with `prefix` and come after `after`."""
 
     prefix: str
     after: str
@@ -26,21 +26,21 @@ class Listing(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A part of a listing; `cursor` asks for the next one, None where there is none."""
+    """A page of a listing; `cursor` requests the next page, None on the last."""
 
     entries: Sequence[Entry]
     cursor: str | None
 
 
 class FolderPage(NamedTuple):
-    """A part of what lies in a folder; `cursor` is that of the next part, None where there is none."""
+    """A page of a folder's children; `cursor` requests the next page, None on the last."""
 
     children: Sequence[Child]
     cursor: str | None
 
 
 class Row(NamedTuple):
-    """A line of a folder's page: a relative URL, and texts."""
+    """A row of a folder's HTML page: a relative URL, and texts."""
 
     link: str
     name: str
@@ -49,12 +49,12 @@ class Row(NamedTuple):
 
 
 def parse_listing(folder: str, arguments: Mapping[str, str], unseal: Callable[[str], str]) -> Listing:
-    """The request that query parameters spell; `unseal` tells the key that a cursor was made of, or raises ValueError.
+    """Parse query parameters; `unseal` returns the key that a cursor was made of, or raises ValueError.
 
-    `folder` is empty or ends with a slash; `prefix` counts from there.
+    `folder` is empty or ends with a slash; `prefix` is relative to it.
 
     Raises:
-        InvalidInput: for a `limit` outside 1 to 1,000, or a `cursor` that no page had.
+        InvalidInput: for a `limit` outside 1 to 1,000, or an invalid `cursor`.
     """
     limit = arguments.get("limit", str(MAX_LIMIT))
     if not (limit.isascii() and limit.isdecimal() and len(limit) < 9 and 1 <= int(limit) <= MAX_LIMIT):
@@ -63,10 +63,10 @@ def parse_listing(folder: str, arguments: Mapping[str, str], unseal: Callable[[s
 
 
 def parse_cursor(cursor: str | None, unseal: Callable[[str], str]) -> str:
-    """The key that a cursor was made of: that of a file, or of a folder with its slash; empty without a cursor.
+    """The key that a cursor was made of: a file's, or a folder's with its slash; empty without a cursor.
 
     Raises:
-        InvalidInput: for a cursor that no page had.
+        InvalidInput: for an invalid cursor.
     """
     if cursor is None:
         return ""
@@ -75,22 +75,26 @@ def parse_cursor(cursor: str | None, unseal: Callable[[str], str]) -> str:
     except ValueError:
         key = ""
     if not is_key(key.removesuffix("/")):
-        raise InvalidInput("the cursor is none that a page of this listing had")
+        raise InvalidInput("the cursor is not from a page of this listing")
     return key
 
 
 def list_files(
-    storage: Storage, listing: Listing, is_shown: Callable[[str], bool], seal: Callable[[str], str], most: int | None
+    storage: Storage,
+    listing: Listing,
+    is_shown: Callable[[str], bool],
+    seal: Callable[[str], str],
+    scan_limit: int | None,
 ) -> Page:
-    """The page of a storage's files that is asked for, in the order of their keys: those that are to be shown.
+    """A page of a storage's files, in the order of their keys: those for which `is_shown` is true.
 
-    Once it looked at `most` files (None: all) it ends, however few are shown. `seal` makes a cursor of a key, which
-    may be that of a file that is not shown.
+    It ends after `scan_limit` files (None: no limit), however few are shown. `seal` makes a cursor of a key, which may
+    belong to a file that is not shown.
     """
     entries: list[Entry] = []
     last = ""
-    for looked, entry in enumerate(storage.entries(listing.prefix, after=listing.after)):
-        if looked == most:
+    for scanned, entry in enumerate(storage.entries(listing.prefix, after=listing.after)):
+        if scanned == scan_limit:
             return Page(entries, seal(last))
         if is_shown(entry.key):
             if len(entries) == listing.limit:
@@ -101,10 +105,10 @@ def list_files(
 
 
 def list_folder(storage: Storage, name: str, folder: str, after: str, access: Access) -> FolderPage:
-    """The next part of what lies directly in a folder of the storage with this name, in the order of the keys.
+    """A page of the direct children of a folder of the storage with this name, in the order of the keys.
 
-    A limited caller is shown the files that they may have, and the folders with such files anywhere below. The part
-    ends after `MAX_ROWS` rows, or `access.listing_limit` decisions, even if these lead to no row.
+    A limited caller sees the files that the grants allow, and the folders with such files anywhere below. The page ends
+    after `MAX_ROWS` rows, or after `access.listing_limit` decisions, even without a row.
 
     Raises:
         NotFound: if there is no such folder.
@@ -114,7 +118,7 @@ def list_folder(storage: Storage, name: str, folder: str, after: str, access: Ac
     for child in storage.children(folder, after=after):
         if len(children) == MAX_ROWS:
             return FolderPage(children, access.seal(last))
-        for key in _deciding(storage, child, after, access):
+        for key in _candidate_keys(storage, child, after, access):
             if decisions == access.listing_limit:
                 return FolderPage(children, access.seal(last))
             decisions += 1
@@ -126,27 +130,27 @@ def list_folder(storage: Storage, name: str, folder: str, after: str, access: Ac
     return FolderPage(children, None)
 
 
-def _deciding(storage: Storage, child: Child, after: str, access: Access) -> Iterator[str]:
-    """The keys of which the caller has to have one for the child to be shown."""
+def _candidate_keys(storage: Storage, child: Child, after: str, access: Access) -> Iterator[str]:
+    """The keys of files that make a child visible to a caller that may see one of them."""
     if child.stat is None and access.is_limited:
         return (entry.key for entry in storage.entries(child.key, after=after))
     return iter((child.key,))
 
 
 def folder_rows(page: FolderPage, folder: str) -> Iterator[Row]:
-    """The lines of a folder's page: sizes in bytes, times in UTC."""
+    """The rows of a folder's HTML page: sizes in bytes, times in UTC."""
     for key, stat in page.children:
         name = key.removeprefix(folder)
-        # A colon would make a scheme of what is before it; a slash is at the end of folders only.
+        # Quote colons, or the text before one would be a scheme; only folders end with a slash.
         link = quote(name.removesuffix("/"), safe="") + ("/" if stat is None else "")
         modified = "" if stat is None else _time(stat.modified) or ""
         yield Row(link, name, modified.rstrip("Z").replace("T", " "), "" if stat is None else str(stat.size))
 
 
 def page_json(page: Page, base: str) -> bytes:
-    """A page as JSON; `base` is the URL that keys are relative to, with a slash at its end.
+    """A page as JSON; `base` is the URL of the storage's files, with a slash at its end.
 
-    `size` is in bytes; `modified` as RFC 3339 has it, null for years that it has not; `etag` as in the header.
+    `size` is in bytes; `modified` is in RFC 3339, null for years outside of it; `etag` is quoted, as in the header.
     """
     files = [
         {

@@ -26,9 +26,9 @@ _FRAME = struct.Struct("<4s4xBBH2sHH")
 _TRAILER = struct.Struct("<II")
 # The header as every known writer makes it: one extra subfield. Longer ones are legal and read as well.
 _COMMON_HEADER = 18
-_LONGEST_HEADER = 128
-_READ = 256 << 10
-# Smaller than zlib's level 1, and faster.
+_MAX_HEADER_SIZE = 128
+_BUFFER_SIZE = 256 << 10
+# Smaller output than zlib's level 1, and faster.
 _LEVEL = 1
 
 
@@ -98,27 +98,27 @@ def read_block(file: BinaryIO, coffset: int) -> BgzfBlock:
 
 
 def read_blocks(file: BinaryIO, coffset: int) -> Iterator[BgzfBlock]:
-    """The BGZF blocks from `coffset` on to the end of the file, which is read far fewer times than it has blocks.
+    """The BGZF blocks from `coffset` to the end of the file, which is read 256 KiB at a time.
 
     Raises:
-        FormatError: when there is something else, or a block is truncated or damaged.
+        FormatError: when something else is between them, or a block is truncated or damaged.
     """
     file.seek(coffset)
-    raw, place, at_end = b"", 0, False
+    raw, position, at_end = b"", 0, False
     while True:
-        head = raw[place : place + _LONGEST_HEADER]
-        if len(head) == _LONGEST_HEADER or (at_end and head):
+        head = raw[position : position + _MAX_HEADER_SIZE]
+        if len(head) == _MAX_HEADER_SIZE or (at_end and head):
             size = block_size(head)
-            if place + size <= len(raw):
-                yield BgzfBlock(inflate(raw[place : place + size]), size)
-                place += size
+            if position + size <= len(raw):
+                yield BgzfBlock(inflate(raw[position : position + size]), size)
+                position += size
                 continue
         if at_end:
             if head:
                 raise FormatError("the file is truncated in mid-block")
             return
-        more = file.read(_READ)
-        raw, place, at_end = raw[place:] + more, 0, not more
+        following = file.read(_BUFFER_SIZE)
+        raw, position, at_end = raw[position:] + following, 0, not following
 
 
 def read_block_size(file: BinaryIO, coffset: int) -> int:
@@ -131,14 +131,22 @@ def read_block_size(file: BinaryIO, coffset: int) -> int:
     return block_size(file.read(_COMMON_HEADER + 64))
 
 
+def is_bgzf(file: BinaryIO) -> bool:
+    """Whether a file starts with a BGZF block."""
+    try:
+        read_block_size(file, 0)
+    except FormatError:
+        return False
+    return True
+
+
 def deflate(data: bytes) -> bytes:
     """The data as BGZF blocks; no block for no data (an empty one would end the stream for some readers)."""
     return b"".join(_deflate(data[start : start + MAX_BLOCK_DATA]) for start in range(0, len(data), MAX_BLOCK_DATA))
 
 
 def _deflate(data: bytes) -> bytes:
-    # libdeflate makes the same of it everywhere; what isal makes depends on the processor and on what was in memory
-    # before. Clients read on where another worker, or another machine, stopped.
+    # Clients may resume where another worker, or another machine, stopped: libdeflate's output is the same everywhere.
     body = libdeflate.deflate_compress(data, _LEVEL)
     size = _FRAME.size + len(body) + _TRAILER.size
     if size > MAX_BLOCK_SIZE:
@@ -149,18 +157,18 @@ def _deflate(data: bytes) -> bytes:
 
 
 def find_block(file: BinaryIO, target: int, end: int) -> int:
-    """The offset of the first BGZF block that starts at or after byte `target`, or `end` when none does before it.
+    """The offset of the first BGZF block that starts at or after byte `target`; `end` when none starts before it.
 
     Raises:
-        FormatError: when there is none within reach: the file is not BGZF there.
+        FormatError: when none starts within 192 KiB: the file is not BGZF there.
     """
     file.seek(target)
     window = file.read(min(3 * MAX_BLOCK_SIZE, end - target))
-    found = window.find(_MAGIC)
-    while found >= 0:
-        if _chains(window, found, at_end=target + len(window) == end):
-            return target + found
-        found = window.find(_MAGIC, found + 1)
+    start = window.find(_MAGIC)
+    while start >= 0:
+        if _chains(window, start, at_end=target + len(window) == end):
+            return target + start
+        start = window.find(_MAGIC, start + 1)
     if target + len(window) == end:
         return end
     raise FormatError("no BGZF block where one should start")
@@ -168,19 +176,18 @@ def find_block(file: BinaryIO, target: int, end: int) -> int:
 
 def ends_whole(file: BinaryIO, size: int) -> bool:
     """Whether the file of `size` bytes ends with a whole BGZF block, rather than within one."""
-    start = max(0, size - MAX_BLOCK_SIZE)
-    file.seek(start)
-    window = file.read(size - start)
-    found = window.find(_MAGIC)
-    while found >= 0:
-        if _chains(window, found, at_end=True):
-            last = _last_of_chain(window, found)
+    window_start = max(0, size - MAX_BLOCK_SIZE)
+    file.seek(window_start)
+    window = file.read(size - window_start)
+    start = window.find(_MAGIC)
+    while start >= 0:
+        if _chains(window, start, at_end=True):
             try:
-                inflate(window[last:])
+                inflate(window[_last_of_chain(window, start) :])
             except FormatError:
                 return False
             return True
-        found = window.find(_MAGIC, found + 1)
+        start = window.find(_MAGIC, start + 1)
     return False
 
 
@@ -191,7 +198,7 @@ def _chains(window: bytes, start: int, *, at_end: bool) -> bool:
         if len(window) - position < _COMMON_HEADER:
             return not at_end
         try:
-            position += block_size(window[position : position + 128])
+            position += block_size(window[position : position + _MAX_HEADER_SIZE])
         except FormatError:
             return False
     return position == len(window) or not at_end
@@ -200,21 +207,21 @@ def _chains(window: bytes, start: int, *, at_end: bool) -> bool:
 def _last_of_chain(window: bytes, start: int) -> int:
     position = start
     while True:
-        following = position + block_size(window[position : position + 128])
+        following = position + block_size(window[position : position + _MAX_HEADER_SIZE])
         if following >= len(window):
             return position
         position = following
 
 
 class Prefix:
-    """The uncompressed data from the start of a BGZF file, as far as it was asked for; it reads block by block.
+    """The uncompressed data from the start of a BGZF file, read block by block as far as required.
 
-    No more than `most` bytes are read, compressed or not, and the rest of the block in which they end.
+    At most `limit` bytes are read, compressed or not, and the rest of the block in which they end.
     """
 
-    def __init__(self, file: BinaryIO, most: int) -> None:
+    def __init__(self, file: BinaryIO, limit: int) -> None:
         self._file = file
-        self._most = most
+        self._limit = limit
         self._coffset = 0
         self._block_starts = array("q")
         self._block_coffsets = array("q")
@@ -237,8 +244,8 @@ class Prefix:
         Raises:
             FormatError: when the block is damaged, or too much was read before it.
         """
-        if max(len(self.data), self._coffset) > self._most:
-            raise FormatError(f"the header exceeds {self._most >> 20} MiB")
+        if max(len(self.data), self._coffset) > self._limit:
+            raise FormatError(f"the header exceeds {self._limit >> 20} MiB")
         self._file.seek(self._coffset)
         head = self._file.read(_COMMON_HEADER + 64)
         if not head:
@@ -254,7 +261,7 @@ class Prefix:
         return True
 
     def virtual_offset(self, length: int) -> int:
-        """The virtual offset behind the first `length` bytes of data; a whole block's end is the next one's start."""
+        """The virtual offset after the first `length` bytes of data; a whole block's end is the next one's start."""
         if length == len(self.data):
             return virtual_offset(self._coffset, 0)
         index = bisect_right(self._block_starts, length) - 1

@@ -51,7 +51,7 @@ class Header:
         """
         if len(self.references) > _MAX_LENGTHS:
             raise FormatError(f"the header has more than {_MAX_LENGTHS:,} references, too many to list their lengths")
-        return {name: reference.length for name, reference in self.references.items()}
+        return {reference.name: reference.length for reference in self.references.in_order()}
 
 
 def read_bam_header(file: BinaryIO) -> Header:
@@ -171,7 +171,7 @@ def _open(file: BinaryIO, magic: bytes, name: str) -> bgzf.Prefix:
     try:
         prefix.extend()
     except FormatError:
-        if not _is_bgzf(file):
+        if not bgzf.is_bgzf(file):
             raise FormatError(f"the {name} file is truncated, or compressed with plain gzip instead of BGZF") from None
         raise
     while len(prefix.data) < len(magic) and prefix.extend():
@@ -179,14 +179,6 @@ def _open(file: BinaryIO, magic: bytes, name: str) -> bgzf.Prefix:
     if prefix.data[: len(magic)] != magic:
         raise FormatError(f"this is not a {name} file")
     return prefix
-
-
-def _is_bgzf(file: BinaryIO) -> bool:
-    try:
-        bgzf.read_block_size(file, 0)
-    except FormatError:
-        return False
-    return True
 
 
 def _length(prefix: bgzf.Prefix, position: int) -> int:

@@ -1,7 +1,7 @@
-"""BAI, TBI and CSI indexes as flat sorted arrays, and the chunks they name for a region.
+"""BAI, TBI and CSI indexes as flat sorted arrays, and the chunks that they list for a region.
 
-An index of a whole genome holds 200,000 bins: kept as arrays it is small, it is written to and mapped from a file as
-it is, and a query is a few binary searches.
+An index of a whole genome has 200,000 bins. As arrays it is small and can be mapped from a file, and a query is a few
+binary searches.
 """
 
 from bisect import bisect_left, bisect_right
@@ -12,10 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from htsget_flask.formats.binning import Chunk, bin_ranges, first_bin, max_position, merge_chunks, parent
+from htsget_flask.formats.binning import Chunk, bin_ranges, first_bin, max_position, parent
 
-# Up to so many chunks a loop is faster than the fixed cost of numpy's calls.
-_FEW_CHUNKS = 128
 _NO_LIMIT = (1 << 64) - 1
 
 
@@ -28,11 +26,11 @@ class Index:
     `bins`: uint32, bin numbers. `bin_chunks`: int64[bins + 1], where each bin's chunks lie in the chunk arrays.
     `loffsets`: uint64 for each bin, the least virtual offset of the records that overlap its leftmost window.
     `chunk_begins`, `chunk_ends`: uint64 virtual offsets. `extent`: uint64[2], the least of the begins, and the greatest
-    of the ends and of what the statistics tell.
+    of the ends and of the last offsets in the statistics.
     `reference_windows`: int64[references + 1], where each reference's windows lie in `windows` (empty for CSI).
     `windows`: uint64, the linear index.
-    `statistics`: uint64[references, 5], from the pseudo-bin: whether it is there, the virtual offsets of the first
-    record and behind the last, numbers of mapped and unmapped records.
+    `statistics`: uint64[references, 5], from the pseudo-bin: whether it exists, the virtual offsets of the first record
+    and after the last, the numbers of mapped and unmapped records.
     `names`: the reference names of a TBI or of a CSI on VCF, each followed by NUL, as bytes; else empty.
     """
 
@@ -65,11 +63,11 @@ class Index:
 
     @property
     def reference_count(self) -> int:
-        """The number of references that the index knows."""
+        """The number of references in the index."""
         return len(self.reference_bins) - 1
 
     def reference_names(self) -> Iterator[str]:
-        """The names that the index itself carries, in order."""
+        """The names in the index, in order."""
         names, start = self.names.tobytes(), 0
         while (end := names.find(b"\0", start)) >= 0:
             yield names[start:end].decode("utf-8", "replace")
@@ -80,7 +78,7 @@ class Index:
         return int(self.extent[0]) if len(self.chunk_begins) else None
 
     def last_offset(self) -> int:
-        """The virtual offset behind the last record that has a coordinate: those without follow. 0 for no record."""
+        """The virtual offset after the last record with a coordinate, where those without start; 0 without records."""
         return int(self.extent[1])
 
     def first_position(self, reference_id: int) -> int | None:
@@ -97,8 +95,8 @@ class Index:
     def chunks(self, reference_id: int, start: int, end: int | None) -> list[Chunk]:
         """The chunks that hold the records overlapping positions `start` to `end` (0-based, half-open; None: open).
 
-        They are those that htslib itself would read: cut on the left by the linear index or loffset, on the right by
-        the first record that can only lie beyond `end`; merged where one ends in the block in which the next begins.
+        They are those that htslib reads: cut on the left by the linear index or loffset, on the right by the first
+        record that must lie after `end`; merged where one ends in the block in which the next begins.
         """
         views = self.views
         if not 0 <= reference_id < self.reference_count or start >= views.limit or (end is not None and end <= start):
@@ -106,23 +104,19 @@ class Index:
         first, last = views.reference_bins[reference_id], views.reference_bins[reference_id + 1]
         least = _least_offset(views, reference_id, first, last, start)
         last_position = views.limit if end is None else min(end, views.limit)
-        most = _NO_LIMIT if last_position != end else _greatest_offset(views, first, last, end)
+        limit = _NO_LIMIT if last_position != end else _greatest_offset(views, first, last, end)
         bins, bin_chunks = views.bins, views.bin_chunks
         spans = []
-        count = 0
-        for first_wanted, last_wanted in bin_ranges(start, last_position, views.min_shift, views.depth):
-            low = bisect_left(bins, first_wanted, first, last)
-            if low < last and bins[low] <= last_wanted:
-                high = bisect_right(bins, last_wanted, low, last)
+        for first_overlapping, last_overlapping in bin_ranges(start, last_position, views.min_shift, views.depth):
+            low = bisect_left(bins, first_overlapping, first, last)
+            if low < last and bins[low] <= last_overlapping:
+                high = bisect_right(bins, last_overlapping, low, last)
                 spans.append((bin_chunks[low], bin_chunks[high]))
-                count += bin_chunks[high] - bin_chunks[low]
-        if count <= _FEW_CHUNKS:
-            return _merge_few(views, spans, least, most)
-        return _merge_many(self, spans, least, most)
+        return _merge(self, spans, least, limit) if spans else []
 
 
 class _Views(NamedTuple):
-    """An index's arrays as memoryviews: single items come several times as fast as from numpy."""
+    """An index's arrays as memoryviews: access to single items is several times as fast as in numpy."""
 
     min_shift: int
     depth: int
@@ -149,21 +143,21 @@ def _names(cls: type[Index]) -> list[str]:
 
 
 def _least_offset(views: _Views, reference_id: int, first: int, last: int, start: int) -> int:
-    """Records that overlap positions from `start` on lie at or behind this virtual offset."""
+    """Records that overlap positions from `start` on lie at or after this virtual offset."""
     bins = views.bins
     bin_id = first_bin(views.depth) + (start >> views.min_shift)
-    found = -1
+    nearest = -1
     while True:
         # The nearest existing bin among the siblings on the left, else the same for the parent.
         oldest_sibling = (parent(bin_id) << 3) + 1 if bin_id else 0
-        place = bisect_right(bins, bin_id, first, last) - 1
-        if place >= first and bins[place] >= oldest_sibling:
-            found = place
+        index = bisect_right(bins, bin_id, first, last) - 1
+        if index >= first and bins[index] >= oldest_sibling:
+            nearest = index
             break
         if not bin_id:
             break
         bin_id = parent(bin_id)
-    least: int = views.loffsets[found] if found >= 0 else 0
+    least: int = views.loffsets[nearest] if nearest >= 0 else 0
     low, high = views.reference_windows[reference_id], views.reference_windows[reference_id + 1]
     window = low + (start >> views.min_shift)
     if window >= high:
@@ -176,9 +170,9 @@ def _least_offset(views: _Views, reference_id: int, first: int, last: int, start
         earlier = bisect_left(windows, least, low, window) - 1
         if earlier >= low:
             least = windows[earlier]
-        elif found >= 0:
+        elif nearest >= 0:
             least = loffset
-        if found >= 0:
+        if nearest >= 0:
             least = max(least, loffset)
     return least
 
@@ -195,30 +189,22 @@ def _greatest_offset(views: _Views, first: int, last: int, end: int) -> int:
         if bin_id == 0:
             return _NO_LIMIT
         youngest_sibling = (parent(bin_id) << 3) + 8
-        place = bisect_left(bins, bin_id, first, last)
-        while place < last and bins[place] <= youngest_sibling:
-            if bin_chunks[place] < bin_chunks[place + 1]:
-                begin: int = views.chunk_begins[bin_chunks[place]]
+        index = bisect_left(bins, bin_id, first, last)
+        while index < last and bins[index] <= youngest_sibling:
+            if bin_chunks[index] < bin_chunks[index + 1]:
+                begin: int = views.chunk_begins[bin_chunks[index]]
                 return begin
-            place += 1
+            index += 1
         bin_id = youngest_sibling + 1
 
 
-def _merge_few(views: _Views, spans: list[tuple[int, int]], least: int, most: int) -> list[Chunk]:
-    chunks = []
-    for low, high in spans:
-        for begin, end in zip(views.chunk_begins[low:high], views.chunk_ends[low:high], strict=True):
-            if end > least and begin < most:
-                chunks.append(Chunk(begin if begin > least else least, end if end < most else most))
-    return merge_chunks(chunks)
-
-
-def _merge_many(index: Index, spans: list[tuple[int, int]], least: int, most: int) -> list[Chunk]:
+def _merge(index: Index, spans: list[tuple[int, int]], least: int, limit: int) -> list[Chunk]:
+    """The chunks at these spans of the arrays, cut to the virtual offsets `least` to `limit`, and merged."""
     begins = np.concatenate([index.chunk_begins[low:high] for low, high in spans])
     ends = np.concatenate([index.chunk_ends[low:high] for low, high in spans])
-    lower, upper = np.uint64(least), np.uint64(most)
-    kept = (ends > lower) & (begins < upper)
-    begins, ends = np.maximum(begins[kept], lower), np.minimum(ends[kept], upper)
+    lower, upper = np.uint64(least), np.uint64(limit)
+    overlap = (ends > lower) & (begins < upper)
+    begins, ends = np.maximum(begins[overlap], lower), np.minimum(ends[overlap], upper)
     if not len(begins):
         return []
     order = np.lexsort((ends, begins))

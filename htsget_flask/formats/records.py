@@ -25,7 +25,7 @@ _NUMBER = re.compile(rb"-?([0-9]{1,18})")
 _SPANNING = re.compile(rb"<(?:CNV|DEL|DUP|INV)(?::[^>]*)?>")
 # Those of gVCF, whose FORMAT/LEN counts bases of the reference.
 _UNSPECIFIED = frozenset((b"<*>", b"<NON_REF>"))
-# A search for the value after more of them would take hundreds of megabytes.
+# The search for a value after more of them takes hundreds of megabytes.
 _MAX_KEYS = 10_000
 
 
@@ -125,11 +125,11 @@ def _vcf_span(record: bytes) -> RecordSpan:
         raise FormatError("a record is damaged")
     start, alleles, info = int(fields[1]) - 1, fields[4], fields[7]
     end = start + len(fields[3])
-    if found := _END.search(info):
-        end = max(end, int(found[1]))
+    if match := _END.search(info):
+        end = max(end, int(match[1]))
     if b"<" in alleles:
-        if found := _SVLEN.search(info):
-            lengths = zip(_split(alleles, b","), _split(found[1], b","), strict=False)
+        if match := _SVLEN.search(info):
+            lengths = zip(_split(alleles, b","), _split(match[1], b","), strict=False)
             spans = (_number(length) for allele, length in lengths if _SPANNING.fullmatch(allele))
             end = max(end, start + max(spans, default=0))
         if not _UNSPECIFIED.isdisjoint(_split(alleles, b",")) and len(fields) > 9:
@@ -144,10 +144,10 @@ def _vcf_may_start(data: bytes, offset: int, _: int) -> bool:
 def _longest_block(formats: bytes, samples: bytes) -> int:
     """The greatest FORMAT/LEN of all samples; 0 without any."""
     names = b":%s:" % formats
-    found = names.find(b":LEN:")
-    if found < 0:
+    offset = names.find(b":LEN:")
+    if offset < 0:
         return 0
-    column = names.count(b":", 0, found)
+    column = names.count(b":", 0, offset)
     if column > _MAX_KEYS:
         raise FormatError(f"a record has more than {_MAX_KEYS:,} keys in FORMAT")
     value = rb"(?:^|\t)(?:[^:\t]*:){%d}-?([0-9]{1,18})" % column
@@ -165,8 +165,8 @@ def _split(text: bytes, separator: bytes) -> Iterator[bytes]:
 
 def _number(text: bytes) -> int:
     """The number that a text starts with, without its sign; 0 where it starts with none."""
-    found = _NUMBER.match(text)
-    return int(found[1]) if found else 0
+    match = _NUMBER.match(text)
+    return int(match[1]) if match else 0
 
 
 BAM_RECORDS = RecordLayout(_bam_size, _bam_span, _bam_may_start, b"")

@@ -43,6 +43,10 @@ class References(Mapping[str, Reference]):
     memory: int
 
     @abstractmethod
+    def in_order(self) -> Iterator[Reference]:
+        """The references in order: faster than `values()` where there are many."""
+
+    @abstractmethod
     def with_id(self, reference_id: int) -> Reference | None:
         """The first reference with an id."""
 
@@ -89,6 +93,9 @@ class _ReferenceDict(References):
         self.id_limit = 1 + max((one.id for one in self._in_order if one.id is not None), default=_NONE)
         self.memory = _DICT_COST * len(by_name)
 
+    def in_order(self) -> Iterator[Reference]:
+        return iter(self._in_order)
+
     def with_id(self, reference_id: int) -> Reference | None:
         # The ids of most headers count from 0 on.
         if 0 <= reference_id < len(self._in_order) and self._in_order[reference_id].id == reference_id:
@@ -134,7 +141,8 @@ class _ReferenceArrays(References):
             check_count(len(ends), source)
         if md5s:
             md5s += bytes(_MD5_SIZE * len(ends) - len(md5s))
-        self._letters, self._ends, self._lengths = letters, ends, lengths
+        self._letters, self._ends = letters, ends
+        self._lengths = np.frombuffer(lengths, np.int64)
         self._md5s = np.frombuffer(md5s, np.uint64).reshape(-1, 2)
         self._ids = np.frombuffer(ids, np.int32)
         unsorted = np.frombuffer(hashes, np.int64)
@@ -152,16 +160,19 @@ class _ReferenceArrays(References):
         self.id_limit = 1 + int(self._ids.max(initial=_NONE))
         self.memory = _ARRAYS_COST * len(ends) + len(letters) + len(md5s)
 
+    def in_order(self) -> Iterator[Reference]:
+        return self._references(np.flatnonzero(self._is_first))
+
     def with_id(self, reference_id: int) -> Reference | None:
         if reference_id < 0:
             return None
-        return next(self._references(self._ids == reference_id), None)
+        return next(self._references(np.flatnonzero(self._ids == reference_id)), None)
 
     def with_md5(self, md5: str) -> list[Reference]:
         digest = np.frombuffer(_digest(md5), np.uint64)
         if not self._have_md5s or not digest.any():
             return []
-        return list(self._references((self._md5s == digest).all(axis=1)))
+        return list(self._references(np.flatnonzero((self._md5s == digest).all(axis=1))))
 
     @property
     def have_md5s(self) -> bool:
@@ -174,7 +185,7 @@ class _ReferenceArrays(References):
         while rank < len(self._hashes) and self._hashes[rank] == value:
             row = int(self._order[rank])
             if self._name(row) == encoded:
-                return self._reference(row)
+                return next(self._references(self._order[rank : rank + 1]))
             rank += 1
         raise KeyError(name)
 
@@ -184,18 +195,17 @@ class _ReferenceArrays(References):
     def __len__(self) -> int:
         return self._length
 
-    def _references(self, condition: npt.NDArray[np.bool_]) -> Iterator[Reference]:
-        return map(self._reference, np.flatnonzero(condition).tolist())
-
-    def _reference(self, row: int) -> Reference:
-        reference_id, length = int(self._ids[row]), self._lengths[row]
-        digest = self._md5s[row].tobytes() if self._have_md5s else b""
-        return Reference(
-            self._name(row).decode(),
-            None if reference_id == _NONE else reference_id,
-            None if length == _NONE else length,
-            digest.hex() if any(digest) else None,
-        )
+    def _references(self, rows: npt.NDArray[np.integer]) -> Iterator[Reference]:
+        for row, reference_id, length in zip(
+            rows.tolist(), self._ids[rows].tolist(), self._lengths[rows].tolist(), strict=True
+        ):
+            digest = self._md5s[row].tobytes() if self._have_md5s else b""
+            yield Reference(
+                self._name(row).decode(),
+                None if reference_id == _NONE else reference_id,
+                None if length == _NONE else length,
+                digest.hex() if any(digest) else None,
+            )
 
     def _name(self, row: int) -> bytes:
         return bytes(self._letters[self._ends[row - 1] if row else 0 : self._ends[row]])

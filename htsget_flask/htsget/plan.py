@@ -52,14 +52,12 @@ def _chunks(regions: Sequence[Region] | None, file: OpenFile) -> list[Chunk]:
             continue
         reference_id = reference_id_of(region.reference_name, file)
         if reference_id is not None:
-            chunks += _find_chunks(region, reference_id, file, is_single=len(regions) == 1)
+            find = partial(index.chunks, reference_id, region.start, region.end)
+            # The entries for a single region are cached as a whole.
+            if len(regions) > 1:
+                find = partial(file.cached, ("chunks", file.index_file, windows_of(region, file)), find, _size)
+            chunks += find()
     return merge_chunks(chunks, max_gap=_MAX_GAP)
-
-
-def _find_chunks(region: Region, reference_id: int, file: OpenFile, *, is_single: bool) -> list[Chunk]:
-    find = partial(file.index.chunks, reference_id, region.start, region.end)
-    # The entries for a single region are cached as a whole.
-    return find() if is_single else file.cached(("chunks", file.index_file, windows_of(region, file)), find, _size)
 
 
 def _size(chunks: list[Chunk]) -> int:

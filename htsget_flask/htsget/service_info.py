@@ -1,56 +1,80 @@
-"""What GA4GH service-info and service-registry report of the htsget endpoints."""
+"""GA4GH service-info and service-registry of the htsget endpoints."""
 
-from htsget_flask.config import Config
+import json
+
+from flask import Blueprint
+from werkzeug.wrappers import Request
+
 from htsget_flask.errors import NotFound
 from htsget_flask.formats.table import ENDPOINTS, FORMATS
-from htsget_flask.web.views import describe_service
+from htsget_flask.services import Services
+from htsget_flask.web.answer import Answer, answer_with
+from htsget_flask.web.views import View, base_url, describe_service
 
 HTSGET_VERSION = "1.3.0"
 
 
-def describe_endpoint(config: Config, endpoint: str) -> dict[str, object]:
-    """The service-info of an endpoint, with the extension of htsget."""
-    return {
-        **_service(config, endpoint),
-        "htsget": {
-            "datatype": endpoint,
-            "formats": [format_.name for format_ in FORMATS.values() if format_.endpoint == endpoint],
-            "fieldsParameterEffective": False,
-            "tagsParametersEffective": False,
-        },
+def add_service_info(blueprint: Blueprint) -> None:
+    """Add the views of this module to a blueprint."""
+    for endpoint in ENDPOINTS:
+        name, defaults = f"service_info_{endpoint}", {"endpoint": endpoint}
+        blueprint.add_url_rule(f"/{endpoint}/service-info", name, service_info, defaults=defaults)
+    blueprint.add_url_rule("/service-info", "registry_info", registry_info)
+    blueprint.add_url_rule("/services", "registry", registry)
+    blueprint.add_url_rule("/services/types", "registry_types", registry_types)
+    blueprint.add_url_rule("/services/<service_id>", "registry_entry", registry_entry)
+
+
+@View
+def service_info(services: Services, request: Request, endpoint: str) -> Answer:
+    """The service-info of an endpoint, with htsget's extension."""
+    extension = {
+        "datatype": endpoint,
+        "formats": [format_.name for format_ in FORMATS.values() if format_.endpoint == endpoint],
+        "fieldsParameterEffective": False,
+        "tagsParametersEffective": False,
     }
+    return _json({**_service(services, endpoint), "htsget": extension})
 
 
-def describe_registry(config: Config) -> dict[str, object]:
+@View
+def registry_info(services: Services, request: Request) -> Answer:
     """The service-info of the registry that lists the endpoints."""
     registry = {"group": "org.ga4gh", "artifact": "service-registry", "version": "1.0.0"}
-    return {**describe_service(config, "registry"), "type": registry}
+    return _json({**describe_service(services.config, "registry"), "type": registry})
 
 
-def registered_services(config: Config, base_url: str) -> list[dict[str, object]]:
-    """The registry's entries: one for each endpoint."""
-    return [{**_service(config, endpoint), "url": f"{base_url}{endpoint}"} for endpoint in ENDPOINTS]
+@View
+def registry(services: Services, request: Request) -> Answer:
+    """The endpoints."""
+    return _json([_registered(services, request, endpoint) for endpoint in ENDPOINTS])
 
 
-def registered_service(config: Config, base_url: str, service_id: str) -> dict[str, object]:
-    """The registry's entry with an id.
+@View
+def registry_types(services: Services, request: Request) -> Answer:
+    """The types of the endpoints."""
+    return _json([_service(services, ENDPOINTS[0])["type"]])
 
-    Raises:
-        NotFound: when there is none.
-    """
-    for service in registered_services(config, base_url):
+
+@View
+def registry_entry(services: Services, request: Request, service_id: str) -> Answer:
+    """One of the endpoints."""
+    for endpoint in ENDPOINTS:
+        service = _registered(services, request, endpoint)
         if service["id"] == service_id:
-            return service
+            return _json(service)
     raise NotFound(f"there is no service {service_id[:200]!r}")
 
 
-def service_types(config: Config) -> list[object]:
-    """The types of the registered services."""
-    return [_service(config, ENDPOINTS[0])["type"]]
+def _service(services: Services, endpoint: str) -> dict[str, object]:
+    service_type = {"group": "org.ga4gh", "artifact": "htsget", "version": HTSGET_VERSION}
+    return {**describe_service(services.config, endpoint), "type": service_type}
 
 
-def _service(config: Config, endpoint: str) -> dict[str, object]:
-    return {
-        **describe_service(config, endpoint),
-        "type": {"group": "org.ga4gh", "artifact": "htsget", "version": HTSGET_VERSION},
-    }
+def _registered(services: Services, request: Request, endpoint: str) -> dict[str, object]:
+    return {**_service(services, endpoint), "url": f"{base_url(services.config, request)}{endpoint}"}
+
+
+def _json(content: object) -> Answer:
+    text = json.dumps(content, separators=(",", ":"))
+    return answer_with(f"{text}\n".encode("ascii"), {"Content-Type": "application/json"})

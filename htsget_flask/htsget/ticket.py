@@ -6,21 +6,12 @@ from typing import NamedTuple, TypeGuard
 import orjson
 import pybase64
 
-from htsget_flask.datasets.edges import (
-    Containers,
-    is_cut_later,
-    prefetch_edges,
-    split_chunk,
-    split_range,
-    verify_block_start,
-    verify_containers,
-)
+from htsget_flask.datasets.edges import Containers, is_cut_later, prefetch_edges, split_span
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.formats.bgzf import MAX_BLOCK_SIZE
 from htsget_flask.formats.binning import Chunk
-from htsget_flask.htsget.data_blocks import BlockUrl, Class, DataBlock, FilePart, InlineBlock, read_inline
+from htsget_flask.htsget.data_blocks import BlockUrl, Class, DataBlock, FilePart, InlineBlock, Records, read_inline
 from htsget_flask.htsget.plan import Span
-from htsget_flask.ranges import ByteRange
 
 # In bytes: up to this length a chunk is one data block, cut at its edges when it is fetched: one request, and its
 # ticket costs nearly nothing. Beyond, only the edges are cut, and the kernel sends what lies between.
@@ -93,11 +84,12 @@ def _entries(
     """The entries after the header, each with the comma before it."""
     first = spans[0] if spans else None
     if isinstance(first, Chunk) and first.begin > file.header.end and not limits.is_signed:
-        # An index decides where it begins. With signed URLs, each chunk is verified where it is cut.
-        verify_block_start(file, first.begin >> 16)
+        # Verify once that the index fits: a BGZF block starts here. With signed URLs, chunks are verified one by one.
+        begin = first.begin
+        file.cached(("verified", file.index_file), lambda: file.block_end(begin >> 16))
     for start in range(0, len(spans), _SPANS_AHEAD):
         batch = spans[start : start + _SPANS_AHEAD]
-        prefetch_edges(file, [span for span in batch if _reads_edges(span, limits, has_room=room > 0)])
+        prefetch_edges(file, (span for span in batch if _reads_edges(span, limits, has_room=room > 0)))
         for block in _blocks(file, batch, limits):
             # Once a block did not fit, no more are read: a request for many regions has hundreds of edges.
             if _is_short(block) and (room or (limits.inline and block is FilePart.EOF)):
@@ -113,21 +105,12 @@ def _entries(
 
 
 def _blocks(file: OpenFile, spans: Iterable[Span], limits: Limits) -> Iterator[DataBlock]:
-    """The data blocks of spans: edges verified and cut where they have to be, long ranges split."""
     for span in spans:
-        blocks: Iterable[DataBlock]
         match span:
-            case Chunk():
-                blocks = split_chunk(file, span, limits.longest_cut)
-            case Containers():
-                blocks = (verify_containers(file, span),)
+            case FilePart() | Records():
+                yield span
             case _:
-                blocks = (span,)
-        for block in blocks:
-            if isinstance(block, ByteRange) and block.end // limits.block > block.start // limits.block:
-                yield from split_range(file, block, limits.block)
-            else:
-                yield block
+                yield from split_span(file, span, longest_cut=limits.longest_cut, block_size=limits.block)
 
 
 def _reads_edges(span: Span, limits: Limits, *, has_room: bool) -> TypeGuard[Chunk | Containers]:

@@ -1,4 +1,4 @@
-"""The endpoints of sequences, their metadata, and what service-info tells of them."""
+"""The endpoints of sequences, their metadata and service-info."""
 
 import json
 from functools import partial
@@ -41,25 +41,25 @@ if TYPE_CHECKING:
 
 blueprint = Blueprint("refget", __name__, url_prefix=REFGET_PATH.rstrip("/"))
 
-# A digest names its sequence for good; what a CURIE names is the configuration's choice.
-_FOR_GOOD = "public, max-age=31536000, immutable"
-# No cache that others ask too may hold what a token opened.
-_FOR_ITSELF = "private, max-age=3600"
-_FOR_NOW = "no-cache"
-_SMALL = 64 << 10
+# A digest names its sequence forever; what a CURIE names is the configuration's choice.
+_IMMUTABLE = "public, max-age=31536000, immutable"
+# No shared cache may store what a token opened.
+_PRIVATE = "private, max-age=3600"
+_REVALIDATE = "no-cache"
+_MAX_IN_MEMORY = 64 << 10
 _ALGORITHMS = ("md5", "trunc512", "ga4gh")
-# A file may be replaced once more while its new version is looked up.
+# A file may be replaced again while its new version is looked up.
 _ATTEMPTS = 3
-_REDIRECT_HEADERS = {"Content-Length": "0", "Cache-Control": "no-store", "Vary": "Accept, Origin"}
+_REDIRECT_FIELDS = {"Content-Length": "0", "Cache-Control": "no-store", "Vary": "Accept, Origin"}
 
-Form = Literal["whole", "range", "bounds"]
-"""How a part is asked for: not at all, by Range, or by `start` and `end`."""
+Selection = Literal["whole", "range", "bounds"]
+"""How a request selects letters: all, by Range, or by `start` and `end`."""
 
 
 @blueprint.get("/service-info", strict_slashes=False)
 @partial(View, needs_public_url=False)
 def service_info(services: Services, request: Request) -> Answer:
-    """What GA4GH service-info tells of refget: `refget` is of its version 2, `service` of its version 1."""
+    """GA4GH service-info: the member `refget` is of refget 2, `service` of refget 1."""
     media_type = choose_type(request.environ.get("HTTP_ACCEPT"), JSON_TYPES)
     config = services.config.refget
     common = {
@@ -67,9 +67,9 @@ def service_info(services: Services, request: Request) -> Answer:
         "subsequence_limit": config.subsequence_limit,
         "algorithms": _ALGORITHMS,
     }
-    curies = [alias for fasta in config.fastas for given in fasta.aliases.values() for alias in given]
-    named = [fasta.namespace for fasta in config.fastas if fasta.namespace is not None]
-    namespaces = sorted({*named, *(curie.partition(":")[0] for curie in curies)})
+    curies = [alias for fasta in config.fastas for names in fasta.aliases.values() for alias in names]
+    configured = [fasta.namespace for fasta in config.fastas if fasta.namespace is not None]
+    namespaces = sorted({*configured, *(curie.partition(":")[0] for curie in curies)})
     content = {
         **describe_service(services.config, "refget"),
         "type": {"group": "org.ga4gh", "artifact": "refget", "version": VERSIONS[0]},
@@ -82,14 +82,14 @@ def service_info(services: Services, request: Request) -> Answer:
 @blueprint.get("/<sequence_id>/metadata", strict_slashes=False)
 @partial(View, needs_public_url=False)
 def get_metadata(services: Services, request: Request, sequence_id: str) -> Answer:
-    """What is known of a sequence."""
-    found = services.sequences.find(sequence_id)
+    """The metadata of a sequence."""
+    match = services.sequences.find(sequence_id)
     media_type = choose_type(request.environ.get("HTTP_ACCEPT"), JSON_TYPES)
-    parts = [alias.partition(":") for alias in found.aliases]
+    parts = [alias.partition(":") for alias in match.aliases]
     metadata = {
-        "id": found.md5,
-        **format_digests(found.digests),
-        "length": found.length,
+        "id": match.md5,
+        **format_digests(match.digests),
+        "length": match.length,
         "aliases": [{"alias": name, "naming_authority": namespace} for namespace, _, name in parts],
     }
     return _json({"metadata": metadata}, media_type)
@@ -101,97 +101,103 @@ def get_sequence(services: Services, request: Request, sequence_id: str) -> Answ
     """The letters of a sequence, all or a part of them."""
     sequences = services.sequences
     for attempt in range(_ATTEMPTS):
-        found = sequences.find(sequence_id)
+        match = sequences.find(sequence_id)
         try:
-            return _sequence(services.config.refget, request.environ, sequence_id, found, is_fresh=attempt > 0)
+            return _sequence(services.config.refget, request.environ, sequence_id, match, is_fresh=attempt > 0)
         except VersionError:
-            if isinstance(found.source, SequenceStore):
+            if isinstance(match.source, SequenceStore):
                 continue
-            looking = sequences.start_scan(immediately=True)
-            if looking is not None:
-                looking.join(1)
-    raise ServiceUnavailable("the file of the sequence is being replaced; ask again")
+            scan = sequences.start_scan(immediately=True)
+            if scan is not None:
+                scan.join(1)
+    raise ServiceUnavailable("the file of the sequence is being replaced; try again")
 
 
 def _sequence(
-    config: RefgetConfig, environ: "WSGIEnvironment", sequence_id: str, found: SequenceMatch, *, is_fresh: bool
+    config: RefgetConfig, environ: "WSGIEnvironment", sequence_id: str, match: SequenceMatch, *, is_fresh: bool
 ) -> Answer:
     media_type = choose_type(environ.get("HTTP_ACCEPT"), TEXT_TYPES)
-    # What the configuration chose for a CURIE may be another sequence tomorrow.
-    is_digest = sequence_id not in found.aliases
-    part, form = _wanted(config, environ, found, is_digest=is_digest)
+    # The configuration may give a CURIE to another sequence tomorrow.
+    is_digest = sequence_id not in match.aliases
+    part, selection = _select(config, environ, match, is_digest=is_digest)
     fields = {
         "Content-Type": f"{media_type}; charset=us-ascii",
         "Vary": "Accept, Origin",
-        "Accept-Ranges": "none" if form == "bounds" else "bytes",
-        "Cache-Control": _FOR_NOW if not is_digest else _FOR_ITSELF if access_of(environ).is_limited else _FOR_GOOD,
+        "Accept-Ranges": "none" if selection == "bounds" else "bytes",
+        "Cache-Control": _REVALIDATE if not is_digest else _PRIVATE if access_of(environ).is_limited else _IMMUTABLE,
     }
     if is_digest:
-        fields["ETag"] = f'"{found.md5}"'
-        failed = failed_precondition(environ, etag=found.md5, last_modified=None)
+        fields["ETag"] = f'"{match.md5}"'
+        failed = failed_precondition(environ, etag=match.md5, last_modified=None)
         if failed == 412:
             raise PreconditionFailed("the precondition failed")
         if failed == 304:
             del fields["Content-Type"]
             return Answer(304, fields)
-    parts = [part] if part.start <= part.end else [Part(part.start, found.length), Part(0, part.end)]
-    fields["Content-Length"] = str(sum(there - here for here, there in parts))
-    if form == "range":
-        fields["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{found.length}"
-    answer = Answer(206 if form == "range" else 200, fields)
+    parts = [part] if part.start <= part.end else [Part(part.start, match.length), Part(0, part.end)]
+    fields["Content-Length"] = str(sum(end - start for start, end in parts))
+    if selection == "range":
+        fields["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{match.length}"
+    answer = Answer(206 if selection == "range" else 200, fields)
     if environ["REQUEST_METHOD"] != "HEAD":
-        return _filled(environ, answer, found, parts, form=form, is_fresh=is_fresh)
-    if isinstance(found.source, SequenceStore):
-        stat_stored_sequence(found.source, found, max_age=found.source.storage.max_age)
+        return _add_body(environ, answer, match, parts, selection=selection, is_fresh=is_fresh)
+    if isinstance(match.source, SequenceStore):
+        stat_stored_sequence(match.source, match, max_age=match.source.storage.max_age)
     return answer
 
 
-def _wanted(
-    config: RefgetConfig, environ: "WSGIEnvironment", found: SequenceMatch, *, is_digest: bool
-) -> tuple[Part, Form]:
-    """Which part of the sequence the request asks for, and in which of the forms."""
+def _select(
+    config: RefgetConfig, environ: "WSGIEnvironment", match: SequenceMatch, *, is_digest: bool
+) -> tuple[Part, Selection]:
+    """The part of the sequence that a request selects, and how."""
     start, end = parse_bounds(environ["QUERY_STRING"]) if environ.get("QUERY_STRING") else (None, None)
     span = environ.get("HTTP_RANGE") if environ["REQUEST_METHOD"] == "GET" else None
     if span is not None and "HTTP_IF_RANGE" in environ:
-        is_meant = is_digest and if_range_holds(environ, etag=found.md5, last_modified=None)
-        span = span if is_meant else None
+        holds = is_digest and if_range_holds(environ, etag=match.md5, last_modified=None)
+        span = span if holds else None
     if start is None and end is None:
         if span is None:
-            return Part(0, found.length), "whole"
-        part, form = ranged_part(span, found.length), "range"
+            return Part(0, match.length), "whole"
+        part, selection = ranged_part(span, match.length), "range"
     elif span is not None:
-        raise BadRequest("start and end do not go together with Range")
+        raise BadRequest("start and end cannot be combined with Range")
     else:
-        part, form = bounded_part(start, end, found.length, found.is_circular, config.circular_supported), "bounds"
-    check_limit(part, found.length, config.subsequence_limit)
-    return part, cast(Form, form)
+        part, selection = bounded_part(start, end, match.length, match.is_circular, config.circular_supported), "bounds"
+    check_limit(part, match.length, config.subsequence_limit)
+    return part, cast(Selection, selection)
 
 
-def _filled(
-    environ: "WSGIEnvironment", answer: Answer, found: SequenceMatch, parts: list[Part], *, form: Form, is_fresh: bool
+def _add_body(
+    environ: "WSGIEnvironment",
+    answer: Answer,
+    match: SequenceMatch,
+    parts: list[Part],
+    *,
+    selection: Selection,
+    is_fresh: bool,
 ) -> Answer:
-    """The answer with these parts of the sequence as its body, or one that tells where it is."""
-    source = found.source
-    if isinstance(source, SequenceStore) and form == "whole":
-        url = _direct_url(source, found)
+    """The answer with these parts of the sequence as its body, or a redirect to the storage."""
+    source = match.source
+    if isinstance(source, SequenceStore) and selection == "whole":
+        url = _direct_url(source, match)
         if url is not None:
-            return Answer(302, {"Location": url, **_REDIRECT_HEADERS})
-    file = open_sequence(found, is_fresh=is_fresh)
+            return Answer(302, {"Location": url, **_REDIRECT_FIELDS})
+    file = open_sequence(match, is_fresh=is_fresh)
     try:
         if isinstance(source, SequenceStore) and len(parts) == 1:
             part = ByteRange(*parts[0])
-            if form == "bounds":
+            if selection == "bounds":
                 attach(environ, answer, file, part, ByteRange(0, len(part)))
             else:
-                # A Range is of the whole sequence: a web server in front may cut it itself.
-                attach(environ, answer, file, ByteRange(0, found.length), part)
+                # A Range is relative to the whole sequence: a web server in front can evaluate it.
+                attach(environ, answer, file, ByteRange(0, match.length), part)
             return answer
-        letters = read_sequence(file, found, parts)
-        if sum(there - here for here, there in parts) <= _SMALL:
+        letters = read_sequence(file, match, parts)
+        if sum(end - start for start, end in parts) <= _MAX_IN_MEMORY:
             with file:
                 answer.body = (b"".join(letters),)
         else:
-            # What is wrong with the file shows before the answer has begun.
+            # Faults of the file are raised before the answer starts.
             answer.body = Streamed(chain((next(letters, b""),), letters), file.close)
     except BaseException:
         file.close()
@@ -199,13 +205,13 @@ def _filled(
     return answer
 
 
-def _direct_url(store: SequenceStore, found: SequenceMatch) -> str | None:
-    """Where a client may fetch the whole sequence itself."""
+def _direct_url(store: SequenceStore, match: SequenceMatch) -> str | None:
+    """The URL of the whole sequence at the storage, None without one."""
     storage = store.storage
     if not storage.reads_are_requests:
         return None
-    stat = stat_stored_sequence(store, found, max_age=storage.max_age)
-    signed = storage.signed_url(store.key(found.md5), stat, pinned=False)
+    stat = stat_stored_sequence(store, match, max_age=storage.max_age)
+    signed = storage.signed_url(store.key(match.md5), stat, pinned=False)
     return None if signed is None else signed.url
 
 
@@ -213,8 +219,8 @@ def _json(content: dict[str, object], media_type: str) -> Answer:
     fields = {
         "Content-Type": f"{media_type}; charset=us-ascii",
         "Vary": "Accept, Origin",
-        # The configuration's choice is in it.
-        "Cache-Control": _FOR_NOW,
+        # It depends on the configuration.
+        "Cache-Control": _REVALIDATE,
     }
     # ASCII, whatever the names.
     return answer_with(json.dumps(content).encode("ascii"), fields)

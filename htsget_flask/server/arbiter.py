@@ -1,4 +1,4 @@
-"""gunicorn, run from within: the same settings for the command line and for `config/gunicorn.conf.py`."""
+"""gunicorn: the settings for the command line and for `config/gunicorn.conf.py`, and a server to embed."""
 
 import contextlib
 import ctypes
@@ -21,15 +21,15 @@ from htsget_flask.server.worker import Worker
 
 DEFAULT_THREADS = 32
 
-# Of glibc's malloc.h.
+# From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 
 def settings(*, bind: str, workers: int | None = None, threads: int = DEFAULT_THREADS) -> dict[str, Any]:
     """The settings of gunicorn for this service; `workers` defaults to one for each core.
 
-    gthread: a thread that streams a block, or waits for a slow client, holds up no other; one process per core because
-    planning a ticket is Python. X-Forwarded-Proto is left to `trusted_proxies`: gunicorn would believe any local peer.
+    gthread: a thread that streams a block, or waits for a slow client, does not block others; one process per core, as
+    planning a ticket is Python. X-Forwarded-Proto is left to `trusted_proxies`: gunicorn would trust any local peer.
     """
     return {
         "bind": bind,
@@ -45,7 +45,7 @@ def settings(*, bind: str, workers: int | None = None, threads: int = DEFAULT_TH
         "forwarded_allow_ips": "",
         "forwarder_headers": "",
         "control_socket_disable": True,
-        # Before there are workers: all of them, those that replace others too, have the same configuration.
+        # All workers, replacements included, have the configuration that was read at the start.
         "preload_app": True,
         "post_worker_init": prepare_worker,
         "on_reload": report_reload,
@@ -73,18 +73,18 @@ def cores() -> int:
 
 
 def prepare_worker(worker: Any) -> None:
-    """Make the application, and fit the process to its work."""
+    """Create the application, and tune the process."""
     if isinstance(worker.wsgi, DeferredApp):
         worker.wsgi = worker.wsgi.app
-    # A terminal's interrupt goes to all processes. The first one ends the workers on it: told twice, they may hang.
+    # A terminal interrupts all processes, and the arbiter then ends the workers: interrupted twice, they may hang.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _raise_file_limit()
-    # What was made so far stays: the garbage collector need not look at it again and again, nor as often as it does.
+    # All objects so far live as long as the process: exempt them from garbage collection, and collect less often.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 50)
-    # Large blocks of memory go back to the system as soon as they are free: else each thread would keep what the
-    # largest index took to read. Those up to 4 MiB may stay: to have their pages anew each time is a third of the work.
+    # Return large blocks of memory to the system at once: otherwise each thread keeps what its largest index took to
+    # read. Blocks up to 4 MiB may stay: faulting their pages in again each time takes a third of the work.
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, 4 << 20)
@@ -95,19 +95,19 @@ def prepare_worker(worker: Any) -> None:
 
 
 def report_reload(arbiter: Any) -> None:
-    """Say what SIGHUP does; gunicorn calls this before it replaces the workers."""
+    """Log what SIGHUP does; gunicorn calls this before it replaces the workers."""
     arbiter.log.warning(
         "the workers are replaced, with the configuration of the start: restart the service to change it"
     )
 
 
 def _raise_file_limit() -> None:
-    """Allow as many open files as the system does: each kept index and each client takes one."""
+    """Raise the limit of open files to the system's maximum: each cached index and each client takes one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 1 << 16 if hard == resource.RLIM_INFINITY else min(hard, 1 << 16)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
+    limit = 1 << 16 if hard == resource.RLIM_INFINITY else min(hard, 1 << 16)
+    if soft != resource.RLIM_INFINITY and soft < limit:
         with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -119,12 +119,12 @@ class Server(BaseApplication):  # type: ignore[misc]
         super().__init__()
 
     def load_config(self) -> None:
-        """Take over the settings; gunicorn calls this."""
+        """Apply the settings; gunicorn calls this."""
         for name, value in self._options.items():
-            # The control socket came with later versions of gunicorn.
+            # Not every version of gunicorn has the control socket.
             if name in self.cfg.settings:
                 self.cfg.set(name, value)
 
     def load(self) -> Any:
-        """The application, which each worker makes; gunicorn calls this."""
+        """The application, which each worker creates; gunicorn calls this."""
         return DeferredApp(self._config)

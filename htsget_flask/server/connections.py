@@ -1,4 +1,4 @@
-"""The connections of clients: how long the server waits for each, and how many requests it works on at once."""
+"""Client connections: how long the server waits for each, and how many requests it works on at once."""
 
 import errno
 import os
@@ -14,19 +14,19 @@ from typing import Any, NamedTuple, TypeVar
 T = TypeVar("T")
 
 _MEBIBYTE = 1 << 20
-# Some systems fail where the kernel is to send 2 GiB.
+# Some systems fail to send 2 GiB in one call.
 _MAX_AT_ONCE = 1 << 30
-# To close then means to reset: the kernel drops what the client does not take.
+# With this linger option close() resets the connection, and the kernel drops unsent bytes.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Limits(NamedTuple):
-    """How many seconds the server waits for a client.
+    """How long the server waits for a client, in seconds.
 
-    `headers`: for the headers of a request, all of them, TLS handshake included. The time starts when the connection
-    is accepted, on a kept connection with the first byte of the next request.
-    `body`: for each MiB of a request's body that has begun.
-    `silence`: for the next byte of a body, or until the client takes another part of the answer.
+    `headers`: for all headers of a request, TLS handshake included, from the moment the connection is accepted; on a
+    persistent connection from the first byte of the next request.
+    `body`: for each started MiB of a request's body.
+    `silence`: for the next byte of a body, or until the client receives another part of the answer.
     """
 
     headers: float = 20.0
@@ -39,11 +39,11 @@ class ClientTimeoutError(ConnectionResetError, TimeoutError):
 
 
 class Patience:
-    """What one connection's client has left of its limits, and whether its request holds one of the worker's slots.
+    """The time that one client has left of its limits, and whether its request holds one of the worker's slots.
 
-    A slot is the right to work. A thread gives it back while it waits for its client, so that clients that do nothing
-    hold up no other. After it has waited for a part of a request it takes one again; while it sends an answer it goes
-    on without: it may hold a lock that others with slots wait for.
+    A slot is the right to work. A thread returns it while it waits for its client, so that idle clients block no
+    others. After waiting for a part of a request it takes a slot again. While it sends an answer it continues without
+    one, as it may hold a lock that others with slots wait for.
     """
 
     def __init__(self, limits: Limits, slots: threading.Semaphore) -> None:
@@ -100,9 +100,9 @@ class Patience:
 
 
 class _ClientSocket(socket.socket):
-    """A socket that seems to block, as gunicorn expects it, but waits no longer than a client's limits allow.
+    """A socket that appears blocking, as gunicorn expects, but waits no longer than a client's limits allow.
 
-    The descriptor itself never blocks: where bytes are there, or are taken, at once, nothing costs more than before.
+    The descriptor itself is non-blocking: a call that need not wait costs nothing extra.
     """
 
     patience: Patience
@@ -127,17 +127,17 @@ class _ClientSocket(socket.socket):
         return data
 
     def send(self, data: Any, flags: int = 0) -> int:
-        """Send a part of the bytes; returns how many."""
+        """Send a part of the bytes; returns their number."""
         return self._wait_for(select.POLLOUT, super().send, data, flags)
 
     def sendall(self, data: Any, flags: int = 0) -> None:
-        """Send all bytes, however slowly the client takes them."""
+        """Send all bytes, however slowly the client receives them."""
         view = memoryview(data)
         while view:
             view = view[self.send(view, flags) :]
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
-        """Send `count` bytes of a file by the kernel, or, where that cannot, as they are read; returns how many."""
+        """Send `count` bytes of a file through the kernel, or else by reading it; returns their number."""
         left = os.fstat(file.fileno()).st_size - offset if count is None else count
         start, sender = offset, (self.fileno(), file.fileno())
         try:
@@ -180,7 +180,7 @@ class _ClientSocket(socket.socket):
 
 
 class PlainSocket(_ClientSocket):
-    """A client's socket, made of the one that was accepted."""
+    """A client's socket; takes over the accepted one."""
 
     def __init__(self, accepted: socket.socket, patience: Patience) -> None:
         super().__init__(accepted.family, accepted.type, accepted.proto, accepted.detach())
@@ -189,7 +189,7 @@ class PlainSocket(_ClientSocket):
 
 
 class TlsSocket(_ClientSocket, ssl.SSLSocket):
-    """A client's socket with TLS; a TlsContext makes it."""
+    """A client's socket with TLS; TlsContext creates it."""
 
     def do_handshake(self, block: bool = False) -> None:
         """Agree on keys with the client."""
@@ -197,7 +197,7 @@ class TlsSocket(_ClientSocket, ssl.SSLSocket):
 
 
 class TlsContext:
-    """A context of TLS, as far as gunicorn uses it, whose sockets keep to the limits."""
+    """The part of a TLS context that gunicorn uses; its sockets keep to the limits."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         context.sslsocket_class = TlsSocket

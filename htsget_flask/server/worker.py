@@ -1,4 +1,4 @@
-"""gunicorn's gthread worker, fit for strangers: limits for clients that do nothing, answers of htsget's form."""
+"""gunicorn's gthread worker, hardened: time limits for idle clients, and htsget's errors."""
 
 import contextlib
 import select
@@ -23,13 +23,13 @@ from htsget_flask.web.answer import common_fields
 from htsget_flask.web.cors import allowed_origins
 from htsget_flask.web.errors import error_answer, error_name
 
-# Milliseconds; a client that is near asks for the next range sooner.
+# In milliseconds; a nearby client requests the next range sooner.
 _LINGER = 2
 # Threads that may wait for clients, besides those that work.
 _WAITING_THREADS = 256
 
 
-# gunicorn's refusals of requests, the first that fits: all else are failures of this server.
+# The status for gunicorn's refusals of requests, first match wins; all other errors are failures of this server.
 _REFUSALS: Sequence[tuple[type[BaseException], int]] = (
     (LimitRequestLine, 414),
     (LimitRequestHeaders, 431),
@@ -40,7 +40,7 @@ _REFUSALS: Sequence[tuple[type[BaseException], int]] = (
 
 
 def _refusal(app: Any, status: int, error: BaseException, *, is_tls: bool) -> bytes:
-    """An answer as it goes over the wire. Where the origin is not known only a service for all can let pages see it."""
+    """An answer as bytes. The request's origin is unknown: pages may read it only if the service allows all origins."""
     message = "the server failed; its log has the reason" if status == 500 else str(error)
     answer = error_answer(error_name(status), message, status)
     environ = {"wsgi.url_scheme": "https" if is_tls else "http"}
@@ -52,12 +52,12 @@ def _refusal(app: Any, status: int, error: BaseException, *, is_tls: bool) -> by
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """gunicorn's gthread, whose threads stay with a connection for a moment, and wait for no client too long.
+    """gunicorn's gthread, with threads that stay with a connection for a moment, and with time limits for clients.
 
-    Clients of genomic files ask for one range after the other: handing each request from the thread that waits for all
+    Clients of genomic files request one range after the other: handing each request from the thread that polls all
     connections to one of the pool, and the connection back, takes as long as answering it.
 
-    The setting `threads` bounds the requests that are worked on at once. Threads that wait for a client come on top.
+    The setting `threads` bounds the requests that are worked on at once. Threads that wait for a client are extra.
     """
 
     limits = Limits()
@@ -68,7 +68,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         return ThreadPoolExecutor(self.cfg.threads + _WAITING_THREADS)
 
     def enqueue_req(self, conn: Any) -> None:
-        """Give a connection to a thread once there is something to read; gunicorn calls this."""
+        """Give a connection to a thread once it is readable; gunicorn calls this."""
         if conn.initialized:
             conn.sock.patience.expect_headers()
         elif not conn.data_ready:
@@ -81,21 +81,21 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         super().enqueue_req(conn)
 
     def handle(self, conn: Any) -> Any:
-        """Answer a connection's request, and those that follow at once; whether it is kept. gunicorn calls this."""
+        """Answer a connection's request and those that follow at once; True if it stays open. gunicorn calls this."""
         patience = conn.sock.patience
         patience.take_slot()
         try:
-            kept = super().handle(conn)
-            while kept and self._may_stay(conn):
+            stays_open = super().handle(conn)
+            while stays_open and self._may_stay(conn):
                 patience.expect_headers()
                 patience.take_slot()
-                kept = super().handle(conn)
-            if not kept:
-                # gunicorn would wait for the client to close its end in the thread that accepts connections.
+                stays_open = super().handle(conn)
+            if not stays_open:
+                # gunicorn would wait for the client's close in the thread that accepts connections.
                 close_graceful(conn.sock)
         finally:
             patience.return_slot()
-        return kept
+        return stays_open
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Answer a request whose headers are complete; gunicorn calls this."""
@@ -103,20 +103,20 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         return super().handle_request(req, conn)
 
     def murder_pending(self) -> None:
-        """Close connections that sent nothing in time, or that others need more; gunicorn calls this at each turn."""
+        """Close connections that sent nothing in time, or exceed the limit; gunicorn calls this in its main loop."""
         if not self.alive:
             latest = time.monotonic() + STOP_KEEPALIVE_LINGER
             for conn in self.pending_conns:
                 conn.timeout = min(conn.timeout, latest)
         super().murder_pending()
-        # At the limit gunicorn accepts no connection: idle ones would keep new ones out.
+        # At the limit gunicorn accepts no connections: idle ones would keep new ones out.
         while self.nr_conns >= self.worker_connections and (self.pending_conns or self.keepalived_conns):
             self._close_longest_idle()
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Answer, as htsget does, a request that was refused before the application saw it; gunicorn calls this.
+        """Answer, with htsget's errors, a request that never reached the application; gunicorn calls this.
 
-        gunicorn's own words quote what came: tokens in headers without a colon, signed URLs.
+        gunicorn's own messages quote the request: tokens in headers without a colon, signed URLs.
         """
         status = next((status for kind, status in _REFUSALS if isinstance(exc, kind)), 500)
         if status == 500:
@@ -136,7 +136,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         conn.close()
 
     def _may_stay(self, conn: Any) -> bool:
-        # Where threads are short, and where what has come is not to be seen at the socket, gunicorn goes on.
+        # gunicorn continues if threads are scarce, or if received bytes are not visible at the socket.
         is_opaque = self.cfg.is_ssl or getattr(conn, "is_http2", False)
         if is_opaque or not self.alive or self.nr_conns > self.cfg.threads:
             return False

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from htsget_flask.app import create_app
 from htsget_flask.config import folder_config
-from tests.support import files
 from tests.support.client import FlaskHttp
-from tests.support.files import BGZF_EOF
+from tests.support.files.bam import bam_normal, bam_straddling
+from tests.support.files.bgzf import BGZF_EOF
+from tests.support.files.indexes import make_index
 from tests.support.range_cases import CASES, Case, case_id, check_case
 
 SIZE = 200_000
@@ -34,7 +35,7 @@ class Block:
 @pytest.fixture(scope="module")
 def block(tmp_path_factory: pytest.TempPathFactory) -> Block:
     folder = tmp_path_factory.mktemp("data")
-    path = files.bam_normal(folder)
+    path = bam_normal(folder)
     path = path.rename(folder / "sample.bam")
     assert path.stat().st_size > SIZE
     return Block(create_app(folder_config(folder)).test_client(), path)
@@ -61,8 +62,8 @@ class TestABlockIsExactlyItsBytes:
         content = block.content[start : start + length]
         first = data.draw(st.integers(0, length + 10))
         last = data.draw(st.one_of(st.none(), st.integers(first, length + 20)))
-        asked = f"bytes={first}-" if last is None else f"bytes={first}-{last}"
-        self.check_part(block, start, length, asked, content[first : None if last is None else last + 1], first)
+        range_ = f"bytes={first}-" if last is None else f"bytes={first}-{last}"
+        self.check_part(block, start, length, range_, content[first : None if last is None else last + 1], first)
 
     @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.integers(0, 100_000), st.integers(1, 100_000), st.integers(1, 120_000))
@@ -70,8 +71,8 @@ class TestABlockIsExactlyItsBytes:
         content = block.content[start : start + length]
         self.check_part(block, start, length, f"bytes=-{suffix}", content[-suffix:], max(0, length - suffix))
 
-    def check_part(self, block: Block, start: int, length: int, asked: str, expected: bytes, first: int) -> None:
-        with block.client.get(block.of(start, start + length), headers={"Range": asked}) as answer:
+    def check_part(self, block: Block, start: int, length: int, range_: str, expected: bytes, first: int) -> None:
+        with block.client.get(block.of(start, start + length), headers={"Range": range_}) as answer:
             if first >= length:
                 assert answer.status_code == 416
                 assert answer.headers["Content-Range"] == f"bytes */{length}"
@@ -92,8 +93,8 @@ class TestABlockIsExactlyItsBytes:
 def chunk(tmp_path_factory: pytest.TempPathFactory) -> tuple[FlaskClient, str, bytes]:
     """A block URL of a chunk, and its bytes."""
     folder = tmp_path_factory.mktemp("data")
-    path = files.bam_straddling(folder).rename(folder / "sample.bam")
-    files.make_index(path)
+    path = bam_straddling(folder).rename(folder / "sample.bam")
+    make_index(path)
     client = create_app(folder_config(folder)).test_client()
     ticket = json.loads(client.get("/reads/sample?referenceName=chr1&start=1000&end=300000").data)
     url = ticket["htsget"]["urls"][1]["url"].removeprefix("http://localhost")
@@ -101,13 +102,13 @@ def chunk(tmp_path_factory: pytest.TempPathFactory) -> tuple[FlaskClient, str, b
     with client.get(url) as answer:
         whole = answer.data
         assert int(answer.headers["Content-Length"]) == len(whole)
-    # Most of it is bytes of the file as they stand.
+    # Most of it is unchanged bytes of the file.
     assert whole[len(whole) // 3 : len(whole) // 2] in path.read_bytes()
     return client, url, whole
 
 
 class TestAChunkIsOneBlock:
-    """A chunk's whole BGZF blocks, and its edges cut: ranges go across all three."""
+    """A chunk is its cut edges and the whole BGZF blocks between them; ranges span all three."""
 
     @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.data())
@@ -123,8 +124,8 @@ class TestAChunkIsOneBlock:
 
     def test_its_end_is_where_a_bgzf_block_starts(self, chunk: tuple[FlaskClient, str, bytes]) -> None:
         client, url, _ = chunk
-        before, piece, after = url.split("/")[:3], url.split("/")[3], url.split("/")[4:]
-        begin, end = piece.split("-")
+        before, segment, after = url.split("/")[:3], url.split("/")[3], url.split("/")[4:]
+        begin, end = segment.split("-")
         for wrong in (
             f"{begin}-{int(end.split('.')[0]) + 1}.0",
             f"{int(begin.split('.')[0]) + 1}.0-{end}",
@@ -146,7 +147,7 @@ class TestRangesAndPreconditions:
         etag = f'"{url.split("/")[2]}"'
         check_case(case, FlaskHttp(client), url, whole, etag=etag, last_modified=None)
 
-    def test_head(self, block: Block) -> None:
+    def test_of_head(self, block: Block) -> None:
         for headers in ({}, {"Range": "bytes=0-9"}):
             with block.client.head(block.of(0, 1000), headers=headers) as answer:
                 assert answer.status_code == 200
@@ -157,20 +158,20 @@ class TestRangesAndPreconditions:
 
 class TestOnlyBlocksOfDatasetsAreServed:
     @pytest.mark.parametrize(
-        "piece", ["", "x", "0-0", "5-4", "-5", "0-", "0-99999999999999999999999", "header2", "0-5,7-9", "٣-٤"]
+        "segment", ["", "x", "0-0", "5-4", "-5", "0-", "0-99999999999999999999999", "header2", "0-5,7-9", "٣-٤"]
     )
-    def test_other_pieces_are_not_found(self, block: Block, piece: str) -> None:
-        assert block.client.get(f"/blocks/{block.etag}/{piece}/reads/BAM/sample").status_code == 404
+    def test_other_segments_are_not_found(self, block: Block, segment: str) -> None:
+        assert block.client.get(f"/blocks/{block.etag}/{segment}/reads/BAM/sample").status_code == 404
 
-    def test_cuts_that_no_index_makes(self, block: Block) -> None:
-        for piece in ("5.0-", "0.70000-", "0.5-4", "0.65535-", "99999999.0-"):
-            assert block.client.get(f"/blocks/{block.etag}/{piece}/reads/BAM/sample").status_code in (404, 500)
+    def test_offsets_that_no_index_has(self, block: Block) -> None:
+        for segment in ("5.0-", "0.70000-", "0.5-4", "0.65535-", "99999999.0-"):
+            assert block.client.get(f"/blocks/{block.etag}/{segment}/reads/BAM/sample").status_code in (404, 500)
 
     def test_other_files_are_not_found(self, block: Block) -> None:
         for path in ("reads/BAM/sample.bam.bai", "reads/BAI/sample", "variants/VCF/sample", "reads/VCF/sample"):
             assert block.client.get(f"/blocks/{block.etag}/0-5/{path}").status_code in (400, 404)
 
-    def test_named_pieces(self, block: Block) -> None:
+    def test_the_end_of_file(self, block: Block) -> None:
         with block.client.get(f"/blocks/{block.etag}/eof/reads/BAM/sample") as answer:
             assert answer.data == BGZF_EOF
         with block.client.get(f"/blocks/{block.etag}/eof/reads/BAM/sample", headers={"Range": "bytes=-4"}) as answer:
@@ -178,8 +179,8 @@ class TestOnlyBlocksOfDatasetsAreServed:
             assert answer.status_code == 206
 
 
-class TestNothingStaysOpen:
-    def test_after_any_answer(self, block: Block) -> None:
+class TestFilesAreClosed:
+    def test_after_every_answer(self, block: Block) -> None:
         import os
 
         def descriptors() -> int:

@@ -1,4 +1,4 @@
-"""Bad data: the client learns which dataset, the log which file; nothing is a miss, and nothing half an answer."""
+"""Bad data: the answer names the dataset, the log the file; no fault looks like an absent or a complete dataset."""
 
 import errno
 import gzip
@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 
-from tests.support import files
 from tests.support.app import http_for
 from tests.support.client import FlaskHttp, bgzf_blocks, fetch, fetch_ticket, join, records, truth
-from tests.support.files import FORMATS, GOOD, NOT_BGZF, ODD, SOME_REFERENCES, WITHOUT_INDEX
+from tests.support.files import FORMATS, GOOD, NOT_BGZF, ODD, WITHOUT_INDEX
+from tests.support.files.bam import SOME_REFERENCES, bam_straddling
+from tests.support.files.bgzf import bgzf_block
+from tests.support.files.broken import empty_index, truncated_index
+from tests.support.files.indexes import index_of, make_index
 
 ENDPOINTS = {"BAM": "reads", "CRAM": "reads", "VCF": "variants", "BCF": "variants"}
 SUFFIXES = {"BAM": ".bam", "CRAM": ".cram", "VCF": ".vcf.gz", "BCF": ".bcf"}
@@ -27,16 +30,16 @@ PLAIN = {"BAM": "bam_normal", "CRAM": "cram_3_0", "VCF": "vcf_normal", "BCF": "b
 class Served:
     """A folder with one file, served."""
 
-    def __init__(self, folder: Path, form: str) -> None:
+    def __init__(self, folder: Path, format_name: str) -> None:
         self.folder = folder / "data"
         self.folder.mkdir()
-        self.format = form
-        self.file = self.folder / f"sample{SUFFIXES[form]}"
-        self.path = f"/{ENDPOINTS[form]}/sample"
+        self.format = format_name
+        self.file = self.folder / f"sample{SUFFIXES[format_name]}"
+        self.path = f"/{ENDPOINTS[format_name]}/sample"
 
     @property
     def index(self) -> Path:
-        found = files.index_of(self.file)
+        found = index_of(self.file)
         assert found is not None
         return found
 
@@ -63,7 +66,7 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Served:
     made = tmp_path / "made"
     made.mkdir()
     source = GOOD[PLAIN[request.param]](made)
-    index = files.index_of(source)
+    index = index_of(source)
     assert index is not None
     served = Served(tmp_path, request.param)
     shutil.copy2(source, served.file)
@@ -86,7 +89,7 @@ def first_half(served: Served) -> bytes:
         end = 9 + int.from_bytes(data[5:9], "little")
         while end + 8 <= len(data) and (size := 8 + sum(struct.unpack_from("<2I", data, end))) <= len(data) - end:
             end += size
-        last = files.bgzf_block(gzip.decompress(last)[: end - len(data) or None])
+        last = bgzf_block(gzip.decompress(last)[: end - len(data) or None])
     return b"".join([*kept, last, blocks[-1]])
 
 
@@ -94,7 +97,7 @@ def query(region: dict[str, object]) -> str:
     return "".join(f"&{name}={value}" for name, value in region.items())
 
 
-class TestAnUnfitIndexIsAFault:
+class TestABadIndexIsAFault:
     def test_missing(self, served: Served, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
         served.index.unlink()
         assert "has no index" in served.fault(caplog, query(REGION))
@@ -117,14 +120,14 @@ class TestAnUnfitIndexIsAFault:
         os.utime(index, (modified - 60, modified - 60))
         assert fetch(served.http, served.path, format=served.format, **REGION) == expected
 
-    @pytest.mark.parametrize("damage", [files.truncated_index, files.empty_index], ids=["truncated", "empty"])
+    @pytest.mark.parametrize("damage", [truncated_index, empty_index], ids=["truncated", "empty"])
     def test_damaged(
         self, served: Served, caplog: pytest.LogCaptureFixture, tmp_path: Path, damage: Callable[[Path, Path], Path]
     ) -> None:
         copy = tmp_path / "copy" / served.file.name
         copy.parent.mkdir()
         damage(served.file, copy)
-        served.index.write_bytes((files.index_of(copy) or copy).read_bytes())
+        served.index.write_bytes((index_of(copy) or copy).read_bytes())
         assert "index" in served.fault(caplog, query(REGION))
 
     def test_not_an_index(self, served: Served, caplog: pytest.LogCaptureFixture) -> None:
@@ -133,43 +136,41 @@ class TestAnUnfitIndexIsAFault:
 
     @pytest.mark.parametrize("other", sorted(GOOD))
     def test_of_another_file(self, other: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        """Never other records with status 200: a fault, or exactly the right ones where the indexes are alike."""
-        form = FORMATS[other]
+        """Never other records with status 200: a fault, or exactly the right records where the indexes are alike."""
+        format_name = FORMATS[other]
         made = tmp_path / "made"
         made.mkdir()
-        path = GOOD[PLAIN[form]](made)
+        path = GOOD[PLAIN[format_name]](made)
         foreign = GOOD[other](made)
-        if foreign == path or files.index_of(foreign) is None:
+        if foreign == path or index_of(foreign) is None:
             return
-        served = Served(tmp_path, form)
+        served = Served(tmp_path, format_name)
         shutil.copy2(path, served.file)
-        index = files.index_of(foreign)
+        index = index_of(foreign)
         assert index is not None
         target = Path(str(served.file) + index.suffix)
         target.write_bytes(index.read_bytes())
-        same = target.read_bytes() == (files.index_of(path) or path).read_bytes()
+        same = target.read_bytes() == (index_of(path) or path).read_bytes()
         for reference in SOME_REFERENCES:
             region = {"referenceName": reference.name, "start": 1000, "end": 100_000}
-            answer = served.http.get(f"{served.path}?format={form}{query(region)}")
+            answer = served.http.get(f"{served.path}?format={format_name}{query(region)}")
             if answer.status == 200:
                 ticket = json.loads(answer.body)
                 try:
                     body = join(served.http, ticket)
                 except AssertionError:
                     continue
-                found = records(body, form, tmp_path)
-                expected = truth(path, form, [(reference.name, 1000, 100_000)])
+                found = records(body, format_name, tmp_path)
+                expected = truth(path, format_name, [(reference.name, 1000, 100_000)])
                 assert same or set(expected) <= set(found)
             else:
                 assert answer.status in (500, 404)
 
-    def test_that_lacks_the_last_records(
-        self, served: Served, caplog: pytest.LogCaptureFixture, tmp_path: Path
-    ) -> None:
-        """As when the data were written on after they were indexed."""
+    def test_without_the_last_records(self, served: Served, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+        """As if data had been appended after the file was indexed."""
         copy = tmp_path / served.file.name
         copy.write_bytes(first_half(served))
-        index = files.make_index(copy)
+        index = make_index(copy)
         served.index.write_bytes(index.read_bytes())
         for name in ("chr1", "chr2", "chrM"):
             assert "index" in served.fault(caplog, f"&referenceName={name}")
@@ -183,7 +184,7 @@ class TestAnUnfitIndexIsAFault:
         assert served.http.get(f"{served.path}?format={served.format}{query(REGION)}").status == 500
 
 
-class TestUnfitDataIsAFault:
+class TestBadDataIsAFault:
     def test_truncated(self, served: Served, caplog: pytest.LogCaptureFixture) -> None:
         content = served.file.read_bytes()
         for length in (len(content) - 5, len(content) - 100, len(content) * 2 // 3, len(content) // 3):
@@ -205,7 +206,7 @@ class TestUnfitDataIsAFault:
         served.file.write_bytes(b"")
         assert "is empty" in served.fault(caplog)
 
-    def test_of_another_kind(self, served: Served, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    def test_of_another_format(self, served: Served, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
         other = "BCF" if served.format != "BCF" else "BAM"
         folder = tmp_path / "other"
         folder.mkdir()
@@ -218,20 +219,20 @@ class TestUnfitDataIsAFault:
         served.fault(caplog, "&class=header")
 
     @pytest.mark.parametrize("maker", sorted(NOT_BGZF))
-    def test_not_compressed_as_it_has_to_be(self, maker: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_without_bgzf(self, maker: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         served = Served(tmp_path, "VCF")
         made = NOT_BGZF[maker](served.folder)
-        index = files.index_of(made)
+        index = index_of(made)
         made.rename(served.file)
         if index is not None:
             index.rename(str(served.file) + index.suffix)
-        for asked in ("", "&class=header", query(REGION)):
-            assert "BGZF" in served.fault(caplog, asked)
+        for parameters in ("", "&class=header", query(REGION)):
+            assert "BGZF" in served.fault(caplog, parameters)
 
-    def test_a_damaged_block_is_found_where_it_is_cut(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_damaged_block_is_reported_when_it_is_cut(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         served = Served(tmp_path, "BAM")
-        source = files.bam_straddling(served.folder)
-        index = files.index_of(source)
+        source = bam_straddling(served.folder)
+        index = index_of(source)
         assert index is not None
         source.rename(served.file)
         index.rename(str(served.file) + ".bai")
@@ -258,7 +259,7 @@ def deny(monkeypatch: pytest.MonkeyPatch, call: str, denied: Path, error: OSErro
     monkeypatch.setattr(f"htsget_flask.storage.local.os.{call}", fail)
 
 
-class TestAFailureIsNotAMiss:
+class TestAFailureIsNotNotFound:
     @pytest.mark.parametrize("call", ["lstat", "open"])
     @pytest.mark.parametrize("what", ["data", "index"])
     @pytest.mark.parametrize("code", [errno.EACCES, errno.EIO])
@@ -271,7 +272,7 @@ class TestAFailureIsNotAMiss:
         what: str,
         code: int,
     ) -> None:
-        """A permission denied cannot be made here as root: the operating system's answer is put in its place."""
+        """Root is denied nothing: the operating system's answer is simulated."""
         denied = served.file if what == "data" else served.index
         block = next(
             entry["url"]
@@ -288,15 +289,13 @@ class TestAFailureIsNotAMiss:
         if what == "data":
             assert "cannot be read" in served.fault(caplog, url=block)
 
-    def test_what_is_there_and_unreadable_is_not_another_dataset(
-        self, served: Served, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_an_unreadable_file_is_not_another_dataset(self, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
         deny(monkeypatch, "lstat", served.file, PermissionError(errno.EACCES, "Permission denied"))
         other = "variants" if ENDPOINTS[served.format] == "reads" else "reads"
         answer = served.http.get(f"/{other}/sample")
         assert answer.status == 404 and f"it is at /{ENDPOINTS[served.format]}".encode() in answer.body
 
-    def test_a_configured_file_that_is_not_there(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_configured_file_that_does_not_exist(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         served = Served(tmp_path, "BAM")
         dataset = {"id": "sample", "reads": {"BAM": {"storage": "data", "key": "sample.bam"}}}
         http = http_for(served.folder, datasets=[dataset])
@@ -314,7 +313,7 @@ class TestAFailureIsNotAMiss:
 
 
 class TestACacheFolder:
-    """It is believed only if nobody else can have written it."""
+    """A cache folder is trusted only if no other user can have written it."""
 
     def answers(self, served: Served, folder: Path, *, expected: bytes) -> bool:
         http = http_for(served.folder, cache={"folder": str(folder), "max_bytes": 0})
@@ -382,7 +381,7 @@ class TestAReplacedFileIsNeverMixed:
         made.mkdir()
         other = {"BAM": "bam_straddling", "CRAM": "cram_multi_slice", "VCF": "vcf_tiny_blocks", "BCF": "bcf_straddling"}
         source = GOOD[other[served.format]](made)
-        index = files.index_of(source)
+        index = index_of(source)
         assert index is not None
         served.index.unlink()
         os.replace(source, served.file)
@@ -394,7 +393,7 @@ class TestAReplacedFileIsNeverMixed:
 
 
 class TestAnEndMarkerWithinAFile:
-    def test_the_file_is_delivered_as_it_is(self, tmp_path: Path) -> None:
+    def test_the_file_is_delivered_unchanged(self, tmp_path: Path) -> None:
         for maker in ODD.values():
             served = Served(tmp_path, "BAM")
             source = maker(served.folder)

@@ -1,4 +1,4 @@
-"""What is wrong with a version of a file is found out once; what may pass is tried again."""
+"""A fault of one version of a file is found once; temporary failures are tried again."""
 
 import errno
 import io
@@ -13,6 +13,7 @@ from htsget_flask.storage.local import LocalStorage
 from tests.support import files
 from tests.support.app import http_for
 from tests.support.client import FlaskHttp
+from tests.support.files.indexes import index_of
 
 REGION = "referenceName=chr1&start=1000&end=300000"
 
@@ -48,7 +49,7 @@ def sample(folder: Path, maker: str) -> Path:
     made = folder / "made"
     made.mkdir()
     source = files.GOOD[maker](made)
-    index = files.index_of(source)
+    index = index_of(source)
     assert index is not None
     data = folder / "data"
     data.mkdir()
@@ -59,7 +60,7 @@ def sample(folder: Path, maker: str) -> Path:
 
 
 def served_soon(http: FlaskHttp, path: str) -> bool:
-    """Whether a request succeeds once a version is not remembered any more, which takes a second."""
+    """Whether a request succeeds once a version is no longer remembered, which takes a second."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         if http.get(path).status == 200:
@@ -68,7 +69,7 @@ def served_soon(http: FlaskHttp, path: str) -> bool:
     return False
 
 
-class TestWhatIsWrongWithAFileIsFoundOnce:
+class TestAFaultOfAFileIsFoundOnce:
     @pytest.mark.parametrize(
         ("maker", "endpoint"),
         [("bam_normal", "reads"), ("cram_3_0", "reads"), ("vcf_normal", "variants"), ("bcf_normal", "variants")],
@@ -100,7 +101,7 @@ class TestWhatIsWrongWithAFileIsFoundOnce:
         assert served_soon(http, f"/variants/sample?{REGION}")
 
 
-class TestWhatMayPassIsTriedAgain:
+class TestATemporaryFailureIsTriedAgain:
     def test_a_broken_disk(self, tmp_path: Path, opened: Opened) -> None:
         folder = sample(tmp_path, "vcf_normal")
         http = http_for(folder)

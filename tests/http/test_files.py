@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def http(folder: Path) -> FlaskHttp:
-    """A client of a server that opens the folder, in which `a.bam` lies."""
+    """A client of a server of the folder, which contains `a.bam`."""
     put(folder, "a.bam", CONTENT)
     return http_for(folder, files={"storages": ["data"]})
 
@@ -96,14 +96,14 @@ class TestAFileIsItsBytes:
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert "content-encoding" not in answer.headers
 
-    def test_also_when_there_are_none(self, http: FlaskHttp, folder: Path) -> None:
+    def test_empty(self, http: FlaskHttp, folder: Path) -> None:
         put(folder, "empty", b"")
         answer = http.get("/files/data/empty")
         assert (answer.status, answer.body, answer.headers["content-length"]) == (200, b"", "0")
         for value in ("0-", "0-0", "-0"):
             answer = http.get("/files/data/empty", {"Range": f"bytes={value}"})
             assert (answer.status, answer.headers["content-range"]) == (416, "bytes */0")
-        # No byte range can name the whole of nothing.
+        # No byte range selects all of an empty file.
         assert http.get("/files/data/empty", {"Range": "bytes=-5"}).status == 200
 
 
@@ -122,8 +122,8 @@ class TestRangesAndPreconditions:
         if answer.status in (412, 416):
             assert error(answer) == {412: "InvalidInput", 416: "InvalidRange"}[answer.status]
 
-    def test_a_new_file_has_no_date_yet(self, http: FlaskHttp, folder: Path) -> None:
-        # Another version could have the same: only when its second is over a date tells versions apart.
+    def test_a_new_file_has_no_last_modified_yet(self, http: FlaskHttp, folder: Path) -> None:
+        # Another version could have the same date until its second is over.
         (folder / "new").write_bytes(b"new")
         answer = http.get("/files/data/new")
         assert answer.status == 200
@@ -148,12 +148,12 @@ class TestHead:
         return create_app(folder_config(folder)).test_client()
 
     @pytest.mark.parametrize("headers", [{}, {"Range": "bytes=0-9"}, {"Range": "bytes=9999999-"}])
-    def test_tells_what_get_would_send(self, client: FlaskClient, headers: dict[str, str]) -> None:
+    def test_has_the_fields_of_get(self, client: FlaskClient, headers: dict[str, str]) -> None:
         with client.head("/files/data/a.bam", headers=headers) as answer, client.get("/files/data/a.bam") as whole:
             assert (answer.status_code, answer.data) == (200, b"")
             assert dict(answer.headers) == dict(whole.headers)
 
-    def test_of_what_is_not_there(self, client: FlaskClient) -> None:
+    def test_of_an_absent_file(self, client: FlaskClient) -> None:
         assert client.head("/files/data/b.bam").status_code == 404
 
     @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
@@ -207,7 +207,7 @@ class TestOnlyFilesOfTheFolderAreServed:
             "x/" * 500 + "x",
         ],
     )
-    def test_no_other(self, http: FlaskHttp, folder: Path, key: str) -> None:
+    def test_other_paths_are_absent(self, http: FlaskHttp, folder: Path, key: str) -> None:
         for name in ("folder/b", ".hidden", ".git/config", "folder/.snapshot/b", "../secret"):
             put(folder, name)
         os.mkfifo(folder / "pipe")
@@ -225,7 +225,7 @@ class TestOnlyFilesOfTheFolderAreServed:
         assert http.get("/files/data/link").body == CONTENT
 
 
-class TestStoragesThatAreNotOpenedAreNotThere:
+class TestOtherStoragesAreAbsent:
     def test_none_by_default(self, folder: Path) -> None:
         put(folder, "a.bam")
         closed = http_for(folder).get("/files/data/a.bam")
@@ -233,7 +233,7 @@ class TestStoragesThatAreNotOpenedAreNotThere:
         assert (closed.status, closed.body) == (missing.status, missing.body)
         assert (closed.status, error(closed)) == (404, "NotFound")
 
-    def test_but_a_folder_of_ones_own_is_opened(self, folder: Path) -> None:
+    def test_a_served_folder_is_included(self, folder: Path) -> None:
         put(folder, "a.bam")
         http = FlaskHttp(create_app(folder_config(folder)).test_client())
         assert http.get("/files/data/a.bam").body == b"x"
@@ -243,7 +243,7 @@ class TestStoragesThatAreNotOpenedAreNotThere:
 class TestAFailureIsNotAMiss:
     @pytest.mark.parametrize("method", ["stat", "open"])
     @pytest.mark.parametrize("fault", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
-    def test_what_cannot_be_read_is_a_fault(
+    def test_an_unreadable_file_is_a_fault(
         self,
         http: FlaskHttp,
         folder: Path,
@@ -265,7 +265,7 @@ class TestAFailureIsNotAMiss:
             f"{folder}/a.bam: it cannot be read: {fault.strerror}"
         ]
 
-    def test_what_cannot_be_listed_is_a_fault(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_unreadable_folder_is_a_fault(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(_: str) -> Iterator[str]:
             raise PermissionError(13, "Permission denied")
 
@@ -274,7 +274,7 @@ class TestAFailureIsNotAMiss:
         answer = http.get("/files/data/")
         assert (answer.status, error(answer)) == (500, "InternalServerError")
 
-    def test_what_is_replaced_meanwhile_is_the_new_file(
+    def test_a_file_replaced_meanwhile_is_served_in_its_new_version(
         self, http: FlaskHttp, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         stat, answers = LocalStorage.stat, [Stat(1, 0, "old")]
@@ -284,7 +284,7 @@ class TestAFailureIsNotAMiss:
         answer = http.get("/files/data/a.bam")
         assert (answer.status, answer.body) == (200, CONTENT)
 
-    def test_what_is_replaced_all_the_time_is_refused(self, http: FlaskHttp, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_file_replaced_repeatedly_is_unavailable(self, http: FlaskHttp, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(*_: object, **__: object) -> None:
             raise VersionError
 
@@ -310,7 +310,7 @@ class TestTheListing:
             put(folder, key, key.encode())
         return http_for(folder, files={"storages": ["data"], "listing": True})
 
-    def test_names_every_file_as_it_is(self, http: FlaskHttp) -> None:
+    def test_has_every_file(self, http: FlaskHttp) -> None:
         page = listing(http)
         assert [file["key"] for file in page["files"]] == sorted(self.KEYS)
         assert page["cursor"] is None
@@ -333,7 +333,7 @@ class TestTheListing:
             keys += [file["key"] for file in page["files"]]
         assert keys == expected
 
-    def test_goes_on_behind_a_file_that_is_gone(self, http: FlaskHttp, folder: Path) -> None:
+    def test_continues_after_a_removed_file(self, http: FlaskHttp, folder: Path) -> None:
         cursor = listing(http, limit=2)["cursor"]
         (folder / "a.bam").unlink()
         assert [file["key"] for file in listing(http, cursor=cursor)["files"]] == sorted(self.KEYS)[2:]
@@ -348,7 +348,7 @@ class TestTheListing:
         answer = http.get(f"/files/data/?{urlencode({'cursor': cursor})}")
         assert (answer.status, error(answer)) == (400, "InvalidInput")
 
-    def test_files_of_any_time_are_in_it(self, http: FlaskHttp, folder: Path) -> None:
+    def test_includes_files_of_any_date(self, http: FlaskHttp, folder: Path) -> None:
         os.utime(folder / "a.bam", (-5, -5))
         times = {file["key"]: file["modified"] for file in listing(http)["files"]}
         assert times["a.bam"] == "1969-12-31T23:59:55Z"
@@ -358,7 +358,7 @@ class TestTheListing:
             assert http.get(f"/files/data{query}", headers).body == http.get(f"/files/data/{query}", headers).body
 
     @pytest.mark.parametrize("settings", [{}, {"storages": ["data"]}, {"listing": True}])
-    def test_is_not_there_where_it_is_off(self, folder: Path, settings: dict[str, Any]) -> None:
+    def test_is_absent_if_disabled(self, folder: Path, settings: dict[str, Any]) -> None:
         put(folder, "a.bam")
         for target in ("/files/data/", "/files/data", "/files/other/"):
             answer = http_for(folder, files=settings).get(target, ORIGIN)
@@ -367,7 +367,7 @@ class TestTheListing:
 
 
 class Index(HTMLParser):
-    """A folder's page as a browser reads it: its elements, the rows' links and texts, and the link to the next part."""
+    """A folder's page as a browser parses it: elements, the rows' links and texts, and the link to the next page."""
 
     def __init__(self, answer: Response) -> None:
         super().__init__()
@@ -437,8 +437,8 @@ class TestAFolderIsAPage:
         assert page.links == ["../", "child.cram", "deep/"]
         assert "../" not in Index(http.get("/files/data/")).links
 
-    def test_every_link_leads_to_what_it_names(self, http: FlaskHttp) -> None:
-        found: dict[str, bytes] = {}
+    def test_every_link_works(self, http: FlaskHttp) -> None:
+        bodies: dict[str, bytes] = {}
         folders = ["/files/data/"]
         while folders:
             base = folders.pop()
@@ -452,11 +452,11 @@ class TestAFolderIsAPage:
                     continue
                 body = http.get(url).body
                 assert len(body) == int(size)
-                found[unquote(base.removeprefix("/files/data/")) + name] = body
+                bodies[unquote(base.removeprefix("/files/data/")) + name] = body
         keys = ("a.bam", "trio/child.cram", "trio/deep/er/x", *self.ODD)
-        assert found == {key: key.encode() for key in keys} | {"odd/<b>/f?": b"f"}
+        assert bodies == {key: key.encode() for key in keys} | {"odd/<b>/f?": b"f"}
 
-    def test_which_names_cannot_change(self, http: FlaskHttp) -> None:
+    def test_names_are_escaped(self, http: FlaskHttp) -> None:
         for path in ("/files/data/", "/files/data/odd/%3Cb%3E/"):
             answer = http.get(path)
             page = Index(answer)
@@ -497,7 +497,7 @@ class TestAFolderIsAPage:
         assert answer.headers["content-type"] == ("application/json" if is_json else "text/html; charset=utf-8")
         assert "Accept" in answer.headers["vary"]
 
-    def test_json_of_a_folder_is_all_below_it(self, http: FlaskHttp) -> None:
+    def test_json_includes_subfolders(self, http: FlaskHttp) -> None:
         for query, expected in (("", ["trio/child.cram", "trio/deep/er/x"]), ("?prefix=d", ["trio/deep/er/x"])):
             content = json.loads(http.get(f"/files/data/trio/{query}", {"Accept": "application/json"}).body)
             assert [file["key"] for file in content["files"]] == expected
@@ -524,7 +524,7 @@ class TestAFolderIsAPage:
     @pytest.mark.parametrize(
         "path", ["none/", "none", "a.bam/", ".hidden/", "trio/.hidden/", "trio//", "/", "../", "%00/", "trio/none/x"]
     )
-    def test_no_other_folder_is_there(self, http: FlaskHttp, path: str) -> None:
+    def test_other_folders_are_absent(self, http: FlaskHttp, path: str) -> None:
         for headers in ({}, {"Accept": "text/html"}):
             answer = http.get(f"/files/data/{path}", headers)
             assert (answer.status, error(answer)) == (404, "NotFound")
@@ -532,7 +532,7 @@ class TestAFolderIsAPage:
     def test_an_empty_folder_is_empty(self, http: FlaskHttp) -> None:
         assert Index(http.get("/files/data/empty/")).cells == []
 
-    def test_head_is_the_same_without_its_body(self, http: FlaskHttp) -> None:
+    def test_head(self, http: FlaskHttp) -> None:
         whole, head = http.get("/files/data/"), http.request("HEAD", "/files/data/")
         assert (head.status, head.body, head.headers) == (200, b"", whole.headers)
 
@@ -541,7 +541,7 @@ class TestAFolderIsAPage:
         answer = http.get(f"/files/data/?after={cursor}")
         assert (answer.status, error(answer)) == (400, "InvalidInput")
 
-    def test_goes_on_where_it_is_long(self, folder: Path) -> None:
+    def test_page_by_page(self, folder: Path) -> None:
         names = [f"{number:05}" for number in range(20_001)]
         for name in names:
             if name.endswith("999"):
@@ -557,8 +557,8 @@ class TestAFolderIsAPage:
             rows = re.findall('<tr><td><a href="([^"]+)"', body)
             links += rows
             sizes.append(len(rows))
-            found = re.search(r'<a href="(\?after=[^"]+)" rel="next"', body)
-            following = found and found[1]
+            link = re.search(r'<a href="(\?after=[^"]+)" rel="next"', body)
+            following = link and link[1]
         assert sizes == [10_000, 10_000, 1]
         assert links == [f"{name}/" if name.endswith("999") else name for name in names]
 

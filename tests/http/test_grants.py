@@ -1,4 +1,4 @@
-"""Grants that are limited to regions: every record, against pysam's own."""
+"""Grants that are limited to regions: every record is compared with pysam's."""
 
 import contextlib
 import json
@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.support import files
 from tests.support.client import (
     SUFFIXES,
     FlaskHttp,
@@ -27,6 +26,7 @@ from tests.support.client import (
     truth,
 )
 from tests.support.files import FORMATS, GOOD
+from tests.support.files.bam import bam_normal
 from tests.support.guarded import Caller, audit, guarded
 from tests.support.issuer import Issuer, Key
 
@@ -67,7 +67,7 @@ def issuer() -> Issuer:
 
 
 class Case:
-    """A file, and who may see regions of it."""
+    """A file, and callers that may see regions of it."""
 
     def __init__(self, name: str, folder: Path, issuer: Issuer) -> None:
         self.format = FORMATS[name]
@@ -101,10 +101,10 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return Case(request.param, tmp_path_factory.mktemp(request.param), issuer)
 
 
-def common(asked: Sequence[Region], grants: Sequence[Region]) -> list[Region]:
-    """What regions have in common, not merged."""
+def common(requested: Sequence[Region], grants: Sequence[Region]) -> list[Region]:
+    """The intersections of regions, not merged."""
     found: list[Region] = []
-    for name, start, end in asked:
+    for name, start, end in requested:
         for other, first, last in grants:
             begin = max(start or 0, first or 0)
             ends = [one for one in (end, last) if one is not None]
@@ -113,7 +113,7 @@ def common(asked: Sequence[Region], grants: Sequence[Region]) -> list[Region]:
     return found
 
 
-class TestNothingButTheRecordsOfTheGrant:
+class TestOnlyRecordsOfTheGrantAreDelivered:
     def test_of_the_whole_file(self, case: Case, tmp_path: Path) -> None:
         for count in (1, 2, 5, *[3] * (GRANTS // 4)):
             grants = case.regions(count)
@@ -126,15 +126,15 @@ class TestNothingButTheRecordsOfTheGrant:
             grants = case.regions(4)
             caller = case.caller(grants)
             for name, start, end in grants:
-                asked: list[Region] = [(name, max(0, (start or 0) - 5000), None if end is None else end + 5000)]
-                ((_, first, last),) = asked
+                requested: list[Region] = [(name, max(0, (start or 0) - 5000), None if end is None else end + 5000)]
+                ((_, first, last),) = requested
                 body = fetch(caller, case.ticket_path, format=case.format, referenceName=name, start=first, end=last)
-                assert records(body, case.format, tmp_path) == truth(case.path, case.format, common(asked, grants))
+                assert records(body, case.format, tmp_path) == truth(case.path, case.format, common(requested, grants))
             listed = [{"referenceName": name, "start": start, "end": end} for name, start, end in grants]
             body = fetch(caller, case.ticket_path, method="POST", json={"format": case.format, "regions": listed})
             assert records(body, case.format, tmp_path) == truth(case.path, case.format, grants)
 
-    def test_nor_any_byte_of_other_records(self, case: Case) -> None:
+    def test_no_byte_of_other_records(self, case: Case) -> None:
         """The blocks of the ticket inflate to the header and to whole records: nothing hides between them."""
         record = case.records[len(case.records) // 2]
         grant: Region = (record.reference_name, record.start, record.start + 1)
@@ -151,7 +151,7 @@ class TestNothingButTheRecordsOfTheGrant:
         assert "/records-" in bodies[0]["url"]
 
 
-class TestWhatIsOutsideIsDenied:
+class TestRegionsOutsideAreDenied:
     @pytest.fixture
     def limited(self, tmp_path: Path, issuer: Issuer) -> Caller:
         case = Case("bam_normal", tmp_path, issuer)
@@ -169,15 +169,15 @@ class TestWhatIsOutsideIsDenied:
     def test_a_region(self, limited: Caller, query: str) -> None:
         assert self.status(limited, f"/reads/normal?{query}") == (403, "PermissionDenied")
 
-    def test_but_not_a_region_without_a_position_that_is_inside(self, tmp_path: Path, issuer: Issuer) -> None:
+    def test_except_an_empty_region_inside(self, tmp_path: Path, issuer: Issuer) -> None:
         case = Case("bam_normal", tmp_path, issuer)
         start = 5000
         caller = case.caller([("chr1", start, start + 1000)])
-        for place in (start, start + 500, start + 1000):
-            body = fetch(caller, case.ticket_path, referenceName="chr1", start=place, end=place)
+        for position in (start, start + 500, start + 1000):
+            body = fetch(caller, case.ticket_path, referenceName="chr1", start=position, end=position)
             assert records(body, "BAM", tmp_path) == []
-        for place in (start - 1, start + 1001):
-            query = f"referenceName=chr1&start={place}&end={place}"
+        for position in (start - 1, start + 1001):
+            query = f"referenceName=chr1&start={position}&end={position}"
             assert self.status(caller, f"{case.ticket_path}?{query}") == (403, "PermissionDenied")
 
     def test_one_of_several(self, limited: Caller) -> None:
@@ -188,7 +188,7 @@ class TestWhatIsOutsideIsDenied:
     def test_plain_files(self, tmp_path: Path, issuer: Issuer) -> None:
         data = tmp_path / "data"
         data.mkdir()
-        files.bam_normal(data)
+        bam_normal(data)
         rules = [{"ids": ["*"], "regions": [{"reference": "chr1"}]}]
         http = guarded(data, issuer, rules, files={"storages": ["data"], "listing": True})
         caller = Caller(http, issuer.token("ES256"))
@@ -197,7 +197,7 @@ class TestWhatIsOutsideIsDenied:
         assert b"normal" not in caller.get("/files/data/").body
 
 
-class TestWhatIsOutsideIsEmpty:
+class TestRegionsOutsideAreEmpty:
     """With `auth.outside: empty`, for callers that may have some regions."""
 
     @pytest.mark.parametrize("name", ["bam_normal", "cram_embedded_reference", "vcf_mid_line_blocks", "bcf_straddling"])
@@ -223,11 +223,11 @@ class TestWhatIsOutsideIsEmpty:
         body = fetch(caller, case.ticket_path, method="POST", json={"format": case.format, "regions": regions})
         assert records(body, case.format, tmp_path) == truth(case.path, case.format, [grant])
 
-    def test_but_not_a_reference_that_there_is_not(self, tmp_path: Path, issuer: Issuer) -> None:
+    def test_except_an_unknown_reference(self, tmp_path: Path, issuer: Issuer) -> None:
         caller = Case("bam_normal", tmp_path, issuer).caller([("chr1", 0, 10)], outside="empty")
         assert caller.get("/reads/normal?referenceName=none").status == 404
 
-    def test_nor_without_any_grant(self, tmp_path: Path, issuer: Issuer) -> None:
+    def test_except_without_any_grant(self, tmp_path: Path, issuer: Issuer) -> None:
         case = Case("bam_normal", tmp_path, issuer)
         caller = case.caller([("chr1", 0, 10)], outside="empty")
         anybody = Caller(FlaskHttp(caller.client), None)
@@ -240,9 +240,9 @@ class TestWhatIsOutsideIsEmpty:
         assert caller.get("/files/data/normal.bam").status == 403
 
 
-class TestAFaultShows:
+class TestAFaultIsReported:
     @pytest.mark.parametrize("name", ["bam_straddling", "cram_3_0"])
-    def test_before_the_answer_or_by_its_end(self, name: str, tmp_path: Path, issuer: Issuer) -> None:
+    def test_before_the_answer_or_by_cutting_it_short(self, name: str, tmp_path: Path, issuer: Issuer) -> None:
         case = Case(name, tmp_path, issuer)
         record = case.records[len(case.records) // 2]
         caller = case.caller([(record.reference_name, 0, None)])

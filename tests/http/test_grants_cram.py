@@ -35,7 +35,7 @@ class Line:
 
 
 def read(path: Path, reference: Path | None = None) -> list[Line]:
-    """All records of a CRAM file; without a reference those only that need none."""
+    """All records of a CRAM file; without a reference, only those that need none."""
     verbosity = pysam.set_verbosity(0)
     try:
         with pysam.AlignmentFile(str(path), reference_filename=str(reference) if reference else None) as file:
@@ -67,7 +67,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Case:
-    """A CRAM file, its records, and who may see regions of it."""
+    """A CRAM file, its records, and callers that may see regions of it."""
 
     def __init__(self, folder: Path, issuer: Issuer, reference: Path, name: str, **settings: Any) -> None:
         self.folder = folder / "data"
@@ -79,7 +79,7 @@ class Case:
         self.reference = reference
         self.rng = random.Random(name)
 
-    def caller(self, grants: Sequence[Region], *, at_hand: bool = True) -> Caller:
+    def caller(self, grants: Sequence[Region], *, is_available: bool = True) -> Caller:
         regions = [{"reference": name, "start": start or 0, "end": end} for name, start, end in grants]
         storages = {
             "data": {"type": "local", "root": str(self.folder)},
@@ -93,7 +93,7 @@ class Case:
             rules,
             storages=storages,
             cache={"folder": str(self.folder.parent / "cache")},
-            **({"refget": {"fastas": fastas}} if at_hand else {}),
+            **({"refget": {"fastas": fastas}} if is_available else {}),
         )
         return Caller(http, self.issuer.token("ES256"))
 
@@ -107,10 +107,10 @@ class Case:
             found.append((line.name, start, None if self.rng.random() < 0.1 else start + self.rng.randrange(1, 9_000)))
         return found
 
-    def delivered(self, caller: Caller, folder: Path, **asked: Any) -> list[Line]:
+    def delivered(self, caller: Caller, folder: Path, **query: Any) -> list[Line]:
         path = folder / "delivered.cram"
-        path.write_bytes(fetch(caller, "/reads/sample", **asked))
-        # Without a reference: none is needed any more.
+        path.write_bytes(fetch(caller, "/reads/sample", **query))
+        # Without a reference: the delivered records need none.
         return read(path)
 
 
@@ -125,7 +125,7 @@ def case(
 
 
 class TestEachRecordIsAsInTheFile:
-    def test_and_no_other_comes(self, case: Case, tmp_path: Path) -> None:
+    def test_and_no_other_is_delivered(self, case: Case, tmp_path: Path) -> None:
         for count in (1, 4, *[2] * (GRANTS // 4)):
             grants = case.regions(count)
             found = case.delivered(case.caller(grants), tmp_path)
@@ -143,7 +143,7 @@ class TestEachRecordIsAsInTheFile:
         assert ordered(line.text for line in found) == ordered(there)
         assert len(there) > 40
 
-    def test_behind_the_header_as_it_is(self, case: Case, tmp_path: Path) -> None:
+    def test_after_the_unchanged_header(self, case: Case, tmp_path: Path) -> None:
         body = fetch(case.caller([("chr2", 500, 4_000)]), "/reads/sample")
         assert header_text(body, "CRAM", tmp_path) == file_header(case.path, "CRAM")
         original = case.path.read_bytes()
@@ -158,7 +158,7 @@ class TestTheIndex:
         path.write_bytes(gzip.compress("".join("\t".join(row) + "\n" for row in change(rows)).encode()))
 
     @pytest.mark.parametrize("name", ["several_references", "several_in_slices"])
-    def test_need_not_tell_where_records_lie(self, name: str, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
+    def test_need_not_know_where_records_lie(self, name: str, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
         case = Case(tmp_path, issuer, reference, name)
         self.rewrite(case, lambda rows: [["-2", "0", "0", *row[3:]] for row in rows])
         grants: list[Region] = [("chr2", 10_000, 20_000), ("c3", 0, None)]
@@ -171,7 +171,7 @@ class TestTheIndex:
         found = case.delivered(case.caller([("chr1", 0, None)]), tmp_path)
         assert [line.text for line in found] == within(case.lines, [("chr1", 0, None)])
 
-    def test_that_tells_them_wrong_is_a_fault(self, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
+    def test_with_wrong_positions_is_a_fault(self, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
         case = Case(tmp_path, issuer, reference, "several_references")
         self.rewrite(case, lambda rows: [[row[0], row[1], "10", *row[3:]] for row in rows])
         caller = case.caller([("chr1", 0, None)])
@@ -182,13 +182,13 @@ class TestTheIndex:
 
 
 class TestRecordsThatAreNotInOrder:
-    def test_are_told_where_the_version_cannot_hold_them(self, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
+    def test_are_a_fault_where_versions_cannot_hold_them(self, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
         case = Case(tmp_path, issuer, reference, "version_2_1", shuffled=True)
         caller = case.caller([("chr1", 0, None)])
         (url,) = [url for url in urls(caller) if "/records-" in url]
         answer = caller.get(url)
         assert answer.status == 500
-        assert b"not in the order of their places" in answer.body
+        assert b"not sorted by position" in answer.body
 
 
 def urls(caller: Caller) -> list[str]:
@@ -196,19 +196,19 @@ def urls(caller: Caller) -> list[str]:
     return [entry["url"] for entry in fetch_ticket(caller, "/reads/sample")["htsget"]["urls"]]
 
 
-class TestAReferenceThatIsNotAtHand:
-    def test_is_told_before_any_byte(self, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
+class TestAReferenceThatIsNotAvailable:
+    def test_is_an_error_before_any_byte(self, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
         case = Case(tmp_path, issuer, reference, "version_3_0")
-        caller = case.caller([("chr1", 1_000, 9_000)], at_hand=False)
+        caller = case.caller([("chr1", 1_000, 9_000)], is_available=False)
         for query in ("", "?referenceName=chr1&start=2000&end=3000"):
             answer = caller.get(f"/reads/sample{query}")
             assert answer.status == 403
-            told = json.loads(answer.body)["htsget"]
-            assert told["error"] == "PermissionDenied"
-            assert "the reference 'chr1' of this CRAM file" in told["message"]
+            error = json.loads(answer.body)["htsget"]
+            assert error["error"] == "PermissionDenied"
+            assert "the reference 'chr1' of this CRAM file" in error["message"]
         assert caller.get("/reads/sample?class=header").status == 200
 
-    def test_is_a_denial_on_record_and_for_check(self, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
+    def test_is_a_denial_in_the_audit_log_and_for_check(self, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
         case = Case(tmp_path, issuer, reference, "version_3_0")
         pysam.index(str(case.path))
         config, token = case.folder.parent / "data.yaml", issuer.token("ES256")
@@ -217,17 +217,17 @@ class TestAReferenceThatIsNotAtHand:
             run = CliRunner().invoke(main, ["check", "--config", str(config), "--as", token, "sample", *words])
             return run.exit_code, [line for line in run.output.splitlines() if "/reads/" in line]
 
-        for at_hand in (True, False):
+        for is_available in (True, False):
             (tmp_path / "audit.log").unlink(missing_ok=True)
-            caller = case.caller([("chr1", 1_000, 9_000)], at_hand=at_hand)
-            assert caller.get("/reads/sample?referenceName=chr1&start=2000").status == (200 if at_hand else 403)
+            caller = case.caller([("chr1", 1_000, 9_000)], is_available=is_available)
+            assert caller.get("/reads/sample?referenceName=chr1&start=2000").status == (200 if is_available else 403)
             *_, line = audit(case.folder)
-            assert line["decision"] == ("allowed" if at_hand else "denied")
+            assert line["decision"] == ("allowed" if is_available else "denied")
             assert {one["request"] for one in audit(case.folder)} == {line["request"]}
             for words in ((), ("chr1:2001-3000",)):
                 exit_code, (verdict,) = check(*words)
-                assert (exit_code, verdict[:7]) == ((0, "allowed") if at_hand else (1, "denied "))
-                assert ("'chr1' of this CRAM file" in verdict) is not at_hand
+                assert (exit_code, verdict[:7]) == ((0, "allowed") if is_available else (1, "denied "))
+                assert ("'chr1' of this CRAM file" in verdict) is not is_available
             assert check("c5")[0] == 1
         assert "'chr1' of this CRAM file" in line["reason"]
         # Of two formats only this one is denied.
@@ -242,15 +242,15 @@ class TestAReferenceThatIsNotAtHand:
         ]
 
     @pytest.mark.parametrize("name", ALONE)
-    def test_is_no_matter_where_none_is_needed(
+    def test_does_not_matter_if_records_need_none(
         self, name: str, tmp_path: Path, issuer: Issuer, reference: Path
     ) -> None:
         case = Case(tmp_path, issuer, reference, name)
         grants: list[Region] = [("chr1", 1_000, 9_000), ("c5", 0, None)]
-        found = case.delivered(case.caller(grants, at_hand=False), tmp_path)
+        found = case.delivered(case.caller(grants, is_available=False), tmp_path)
         assert [line.text for line in found] == within(case.lines, grants) != []
 
-    def test_of_other_records_is_no_matter(self, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
+    def test_does_not_matter_for_other_records(self, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
         case = Case(tmp_path, issuer, reference, "several_references")
         letters = referenced.sequences()
         case.reference = tmp_path / "one" / "only.fa"
@@ -260,17 +260,17 @@ class TestAReferenceThatIsNotAtHand:
         assert [line.text for line in found] == within(case.lines, [("c4", 0, None)]) != []
         assert case.caller([("c3", 0, None)]).get("/reads/sample").status == 403
 
-    def test_is_not_what_the_header_or_the_environment_name(
+    def test_is_not_fetched_from_where_header_or_environment_say(
         self, tmp_path: Path, issuer: Issuer, reference: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         case = Case(tmp_path, issuer, reference, "version_3_0")
         monkeypatch.setenv("REF_PATH", f"{tmp_path}/%s")
         for letters in referenced.sequences().values():
             (tmp_path / expected(letters).md5).write_bytes(expected(letters).letters)
-        assert case.caller([("chr1", 0, None)], at_hand=False).get("/reads/sample").status == 403
+        assert case.caller([("chr1", 0, None)], is_available=False).get("/reads/sample").status == 403
 
-    def test_that_is_another_one_is_a_fault(self, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
-        """The slices have checksums of their own."""
+    def test_with_other_letters_is_a_fault(self, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
+        """The slices have their own checksums."""
         case = Case(tmp_path, issuer, reference, "version_3_0")
         md5, other = (expected(referenced.sequences()[name]).md5.encode() for name in ("chr1", "chr2"))
         content = case.path.read_bytes()
@@ -294,7 +294,7 @@ class TestAReferenceThatIsNotAtHand:
         assert b"records cannot be decoded" in answer.body
 
 
-class TestNothingIsLeft:
+class TestNothingIsLeftOpen:
     @pytest.fixture
     def temporary(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         folder = tmp_path / "temporary"
@@ -308,7 +308,7 @@ class TestNothingIsLeft:
         found = [os.readlink(link) for link in links if os.path.islink(link)]
         return sorted(name for name in found if "temporary" in name or name.endswith(".cram"))
 
-    def test_when_the_client_goes_away(self, tmp_path: Path, issuer: Issuer, reference: Path, temporary: Path) -> None:
+    def test_if_the_client_disconnects(self, tmp_path: Path, issuer: Issuer, reference: Path, temporary: Path) -> None:
         case = Case(tmp_path, issuer, reference, "version_3_0")
         caller = case.caller([("chr1", 0, None)])
         (url,) = [url for url in urls(caller) if "/records-" in url]

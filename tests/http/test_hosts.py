@@ -1,4 +1,4 @@
-"""Which hosts a request may name, and which pages may read: a folder on the loopback interface is for this machine."""
+"""The hosts that a request may name, and the origins that may read: a folder on loopback is for this machine only."""
 
 from collections.abc import Mapping
 from itertools import product
@@ -11,9 +11,9 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 from htsget_flask.app import create_app
 from htsget_flask.config import ConfigError, folder_config
 from htsget_flask.storage.local import LocalStorage
-from tests.support import files
 from tests.support.app import http_for
 from tests.support.client import FlaskHttp, Response
+from tests.support.files.bam import bam_normal
 from tests.support.live.wire import error
 
 TARGETS = (
@@ -32,17 +32,17 @@ PUBLIC = ("0.0.0.0", "::", "192.0.2.1", "htsget.example.org", None)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("hosts") / "data"
     path.mkdir()
-    files.bam_normal(path).rename(path / "bam_normal.bam")
+    bam_normal(path).rename(path / "bam_normal.bam")
     return path
 
 
 def served(folder: Path, address: str | None, *origins: str) -> FlaskHttp:
-    """A client of what `serve` serves on an address."""
+    """A client of the application that `serve` runs on an address."""
     return FlaskHttp(create_app(folder_config(folder, address=address, origins=origins)).test_client())
 
 
 def ask(http: FlaskHttp, method: str, target: str, headers: Mapping[str, str]) -> Response:
-    """The answer to a request with any Host: Flask's client reads it, and some versions fail at an odd one."""
+    """The answer to a request with any Host; some versions of Flask's client parse it and fail at a malformed one."""
     environ = EnvironBuilder(target, method=method, headers=[*headers.items()]).get_environ()
     body, status, fields = run_wsgi_app(http.client.application, environ, buffered=True)
     return Response(int(status[:3]), {name.lower(): value for name, value in fields.items()}, b"".join(body))
@@ -54,10 +54,18 @@ def allowed_origin(answer: Response) -> str | None:
 
 class TestAFolderOnTheLoopbackInterface:
     @pytest.mark.parametrize("address", ["127.0.0.1", "localhost", "::1", "127.0.0.2"])
-    def test_answers_to_its_names(self, folder: Path, address: str) -> None:
+    def test_answers_requests_to_local_names(self, folder: Path, address: str) -> None:
         http = served(folder, address)
-        spelled = f"[{address}]" if ":" in address else address
-        for host in ("localhost", "LocalHost:8080", "127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:8080", f"{spelled}:1"):
+        host_in_url = f"[{address}]" if ":" in address else address
+        for host in (
+            "localhost",
+            "LocalHost:8080",
+            "127.0.0.1",
+            "127.0.0.1:80",
+            "[::1]",
+            "[::1]:8080",
+            f"{host_in_url}:1",
+        ):
             for target in ("/reads/bam_normal", "/files/data/", "/"):
                 assert http.get(target, {"Host": host}).status == 200
 
@@ -82,7 +90,7 @@ class TestAFolderOnTheLoopbackInterface:
     )
 
     @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS", "DELETE"])
-    def test_reads_nothing_for_another(self, folder: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_reads_no_file_for_another_host(self, folder: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
         http = served(folder, "127.0.0.1", "*")
 
         def fail(*_: object, **__: object) -> NoReturn:
@@ -102,7 +110,7 @@ class TestAFolderOnTheLoopbackInterface:
         "origin",
         ["http://localhost:5173", "http://localhost", "https://127.0.0.1:8443", "http://[::1]:8000", "https://igv.org"],
     )
-    def test_is_read_by_pages_of_this_machine_and_of_named_origins(self, folder: Path, origin: str) -> None:
+    def test_allows_local_and_configured_origins(self, folder: Path, origin: str) -> None:
         http = served(folder, "127.0.0.1", "https://igv.org", "https://other.example:*")
         for target in TARGETS:
             assert allowed_origin(http.get(target, {"Origin": origin})) == origin
@@ -126,7 +134,7 @@ class TestAFolderOnTheLoopbackInterface:
         "https://igv.org:8443",
     )
 
-    def test_is_not_read_by_other_pages(self, folder: Path) -> None:
+    def test_allows_no_other_origin(self, folder: Path) -> None:
         http = served(folder, "127.0.0.1", "https://igv.org")
         for origin, target in product(self.STRANGERS, TARGETS):
             assert allowed_origin(http.get(target, {"Origin": origin})) is None, (origin, target)
@@ -136,20 +144,20 @@ class TestAFolderOnTheLoopbackInterface:
 
 class TestAFolderOnAnotherAddress:
     @pytest.mark.parametrize("address", PUBLIC)
-    def test_answers_to_all(self, folder: Path, address: str | None) -> None:
+    def test_answers_all_hosts_and_origins(self, folder: Path, address: str | None) -> None:
         headers = {"Host": "data.example", "Origin": "https://any.example"}
         answer = served(folder, address).get("/reads/bam_normal", headers)
         assert (answer.status, allowed_origin(answer)) == (200, "https://any.example")
 
-    def test_is_read_by_pages_of_named_origins_where_there_are_such(self, folder: Path) -> None:
+    def test_allows_configured_and_local_origins(self, folder: Path) -> None:
         http = served(folder, "0.0.0.0", "https://igv.org")
         for origin in ("https://igv.org", "http://localhost:8000"):
             assert allowed_origin(http.get("/reads/bam_normal", {"Origin": origin})) == origin
         assert allowed_origin(http.get("/reads/bam_normal", {"Origin": "https://any.example"})) is None
 
 
-class TestHostsOfAConfiguration:
-    def test_are_those_that_proxies_forward(self, folder: Path) -> None:
+class TestConfiguredHosts:
+    def test_are_compared_with_the_forwarded_host(self, folder: Path) -> None:
         http = http_for(folder, hosts=["Data.example", "[0::1]"], trusted_proxies=1)
         for host, forwarded, status in (
             ("data.example:8443", None, 200),
@@ -164,18 +172,18 @@ class TestHostsOfAConfiguration:
                 expected = 404 if (target, status) == ("/nowhere", 200) else status
                 assert http.get(target, headers).status == expected
 
-    def test_are_not_forwarded_by_clients(self, folder: Path) -> None:
+    def test_ignore_the_forwarded_host_without_a_proxy(self, folder: Path) -> None:
         http = http_for(folder, hosts=["data.example"])
         assert http.get("/reads/bam_normal", {"Host": "evil.example", "X-Forwarded-Host": "data.example"}).status == 421
 
-    def test_any_by_default(self, folder: Path) -> None:
+    def test_default_to_all(self, folder: Path) -> None:
         assert http_for(folder).get("/reads/bam_normal", {"Host": "evil.example"}).status == 200
 
     @pytest.mark.parametrize("host", ["a:80", "a/b", "http://a", "a b", "", "::1", "*", "*.example", "u@a"])
-    def test_are_names_without_ports(self, folder: Path, host: str) -> None:
+    def test_have_no_port(self, folder: Path, host: str) -> None:
         with pytest.raises(ConfigError, match=r"hosts\[1\]: .* must be a host's name or address without a port"):
             http_for(folder, hosts=["a", host])
 
-    def test_are_not_none(self, folder: Path) -> None:
+    def test_are_not_empty(self, folder: Path) -> None:
         with pytest.raises(ConfigError, match="hosts: "):
             http_for(folder, hosts=[])

@@ -37,7 +37,7 @@ PRINTED = {"listed files": ["files/data/"], "FASTA files": [LETTERS_URL], "a sto
 
 @pytest.fixture(params=PARTS)
 def part(request: pytest.FixtureRequest) -> str:
-    """What is served."""
+    """The part of the service that is configured."""
     name: str = request.param
     return name
 
@@ -67,11 +67,11 @@ class TestWithoutDatasetsTheRestIsServed:
         listed = json.loads(http.get("/page/datasets").body)
         assert (listed["datasets"], listed["total"]) == ([], 0)
 
-    def test_and_told_of(self, config: Path, part: str) -> None:
+    def test_and_printed_at_the_start(self, config: Path, part: str) -> None:
         printed = list(example_urls(create_services(read_config(config)), ""))
         assert printed == PRINTED.get(part, [])
 
     @pytest.mark.parametrize("command", ["check", "index"])
-    def test_and_sound(self, config: Path, command: str) -> None:
+    def test_and_commands_succeed(self, config: Path, command: str) -> None:
         result = CliRunner().invoke(main, [command, "--config", str(config)])
         assert result.exit_code == 0, result.output

@@ -1,4 +1,4 @@
-"""The page's answers: what may be loaded, what is listed, and what a dataset is shown on."""
+"""The page: its Content-Security-Policy, the list of datasets, and a dataset's tracks and reference."""
 
 import base64
 import json
@@ -13,9 +13,10 @@ from urllib.parse import urlencode
 import pysam
 import pytest
 
-from tests.support import files
 from tests.support.app import http_for
 from tests.support.client import FlaskHttp, Response
+from tests.support.files.bam import bam_contig_without_records, bam_normal
+from tests.support.files.vcf import vcf_no_contig_lines, vcf_normal
 
 ROOT = Path(__file__).parents[2]
 OPEN = {"storages": ["data"]}
@@ -23,7 +24,7 @@ OPEN = {"storages": ["data"]}
 
 @pytest.fixture
 def folder(demo_folder: Path, tmp_path: Path) -> Path:
-    """A copy of the example data that may be changed."""
+    """A writable copy of the example data."""
     return Path(shutil.copytree(demo_folder, tmp_path / "data", copy_function=shutil.copy2))
 
 
@@ -39,8 +40,8 @@ def ask(http: FlaskHttp, path: str, **parameters: object) -> Any:
     return json.loads(answer.body)
 
 
-def told(http: FlaskHttp, dataset_id: str) -> dict[str, Any]:
-    """What the page is told of a dataset, its files by their formats."""
+def shown_dataset(http: FlaskHttp, dataset_id: str) -> dict[str, Any]:
+    """The JSON of a dataset for the page, its files by format."""
     dataset: dict[str, Any] = ask(http, "/page/dataset", id=dataset_id)
     return {**dataset, "files": {file["format"]: file for file in dataset["files"]}}
 
@@ -50,15 +51,15 @@ def named(**settings: object) -> dict[str, Any]:
     return {"id": "one", "reads": {"BAM": {"storage": "data", "key": "NA00001.bam"}}, **settings}
 
 
-class TestThePageLoadsNothingElse:
-    def test_its_policy(self, demo_folder: Path) -> None:
+class TestContentSecurityPolicy:
+    def test_default(self, demo_folder: Path) -> None:
         directives = policy(http_for(demo_folder))
         assert directives["default-src"] == directives["base-uri"] == directives["frame-ancestors"] == ["'none'"]
         (cdn,) = set(directives["script-src"]) - {"'self'", "'wasm-unsafe-eval'"}
         assert re.fullmatch(r"https://cdn\.jsdelivr\.net/npm/igv@[0-9.]+/dist/igv\.esm\.min\.js", cdn)
         assert set(directives["connect-src"]) == {"'self'", "http://localhost"}
 
-    def test_but_what_the_configuration_names(self, demo_folder: Path) -> None:
+    def test_allows_configured_origins(self, demo_folder: Path) -> None:
         tracks = [
             {"url": "https://tracks.example:8443/a.bw"},
             {"url": "https://x.example/a", "indexURL": "https://y.example/b"},
@@ -85,17 +86,17 @@ class TestThePageLoadsNothingElse:
         assert 'data-igv-js="https://static.example/igv;x.js?v=1"' in http.get("/").body.decode()
         assert 'data-igv-js-integrity=""' in http.get("/").body.decode()
 
-    def test_the_genomes_of_igv_js_are_anywhere(self, demo_folder: Path) -> None:
+    def test_allows_all_of_https_for_genomes_of_igv_js(self, demo_folder: Path) -> None:
         http = http_for(demo_folder, datasets=[named(genome="hg38")])
         assert "https:" in policy(http)["connect-src"]
         assert "https:" not in policy(http_for(demo_folder))["connect-src"]
 
-    def test_a_host_cannot_add_to_it(self, demo_folder: Path) -> None:
+    def test_a_host_header_cannot_extend_it(self, demo_folder: Path) -> None:
         header = {"Host": "x.example;script-src"}
         answer = http_for(demo_folder).get("/", headers=header)
         assert answer.status == 400 or ";script-src" not in answer.headers["content-security-policy"].replace("; ", "")
 
-    def test_its_parts(self, demo_folder: Path, tmp_path: Path) -> None:
+    def test_parts_of_the_page(self, demo_folder: Path, tmp_path: Path) -> None:
         (tmp_path / "my.js").write_text("export default 1;\n")
         http = http_for(demo_folder, browser={"igv_js": str(tmp_path / "my.js")})
         page = http.get("/").body.decode()
@@ -119,7 +120,7 @@ class TestThePageLoadsNothingElse:
 
     @pytest.mark.parametrize("date", ["Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "0"])
     @pytest.mark.parametrize("field", ["If-Modified-Since", "If-Unmodified-Since", "If-Range", "Date"])
-    def test_odd_dates_are_ignored(self, demo_folder: Path, tmp_path: Path, field: str, date: str) -> None:
+    def test_malformed_dates_are_ignored(self, demo_folder: Path, tmp_path: Path, field: str, date: str) -> None:
         (tmp_path / "my.js").write_text("export default 1;\n")
         files = {"storages": ["data"], "listing": True}
         http = http_for(demo_folder, browser={"igv_js": str(tmp_path / "my.js")}, files=files)
@@ -129,17 +130,17 @@ class TestThePageLoadsNothingElse:
             for origin in ({}, {"Origin": "https://other.example"}):
                 assert http.get(path, {field: date, **origin}).status == 200, path
                 answer = http.get(path, {field: date, "Range": "bytes=0-3", **origin})
-                # A Range counts, but not with an If-Range that cannot hold.
+                # A Range is evaluated, unless If-Range is invalid.
                 partial = 206 if field != "If-Range" and path.endswith((".js", ".bam")) else 200
                 assert answer.status == partial, (path, answer)
 
-    def test_no_file_without_one_that_is_named(self, demo_folder: Path) -> None:
+    def test_igv_js_is_absent_unless_configured(self, demo_folder: Path) -> None:
         assert http_for(demo_folder).get("/page/igv.js").status == 404
         assert (
             http_for(demo_folder, browser={"igv_js": "https://static.example/igv.js"}).get("/page/igv.js").status == 404
         )
 
-    def test_the_manual_names_its_version(self, demo_folder: Path) -> None:
+    def test_the_docs_state_the_version_of_igv_js(self, demo_folder: Path) -> None:
         (version,) = re.findall(r"/npm/igv@([0-9.]+)/", http_for(demo_folder).get("/").body.decode())
         manual = (ROOT / "docs" / "deployment.md").read_text()
         assert set(re.findall(r"igv[@-]([0-9]+(?:\.[0-9]+)+)", manual)) == {version}
@@ -150,30 +151,30 @@ class TestThePageLoadsNothingElse:
         assert "<title>&lt;b&gt;&amp;&#34;&#39;</title>" in page
 
 
-class TestThePageCanBeSwitchedOff:
+class TestThePageCanBeDisabled:
     @pytest.mark.parametrize("path", ["/", "/page/datasets", "/page/dataset?id=NA00001", "/page/static/page.js"])
-    def test_all_of_it(self, demo_folder: Path, path: str) -> None:
+    def test_completely(self, demo_folder: Path, path: str) -> None:
         assert http_for(demo_folder).get(path).status == 200
         assert http_for(demo_folder, browser={"enabled": False}).get(path).status == 404
 
 
-class TestDatasetsAreListed:
+class TestListOfDatasets:
     def test_page_by_page(self, tmp_path: Path) -> None:
         folder = tmp_path / "data"
-        for place in range(120):
-            (folder / f"batch{place // 60}").mkdir(parents=True, exist_ok=True)
-            (folder / f"batch{place // 60}" / f"s{place:03}.bam").write_bytes(b"x" * place)
+        for number in range(120):
+            (folder / f"batch{number // 60}").mkdir(parents=True, exist_ok=True)
+            (folder / f"batch{number // 60}" / f"s{number:03}.bam").write_bytes(b"x" * number)
         http = http_for(folder)
-        found: list[Any] = []
+        datasets: list[Any] = []
         following: dict[str, str] = {}
         for length in (50, 50, 20):
             page = ask(http, "/page/datasets", **following)
             assert (page["total"], len(page["datasets"])) == (120, length)
-            found += page["datasets"]
+            datasets += page["datasets"]
             following = {"cursor": page["cursor"]}
         assert following == {"cursor": None}
-        assert [one["id"] for one in found] == [f"batch{place // 60}/s{place:03}" for place in range(120)]
-        assert found[7]["files"] == [{"format": "BAM", "size": 7}]
+        assert [one["id"] for one in datasets] == [f"batch{number // 60}/s{number:03}" for number in range(120)]
+        assert datasets[7]["files"] == [{"format": "BAM", "size": 7}]
         assert ask(http, "/page/datasets", search="S11 Batch1")["total"] == 10
         assert ask(http, "/page/datasets", search="batch0 s11") == {
             "total": 0,
@@ -183,10 +184,10 @@ class TestDatasetsAreListed:
         }
         for made_up in ("x", "", "%C3%A9", base64.urlsafe_b64encode(b"one").decode()):
             assert http.get(f"/page/datasets?cursor={made_up}").status == 400
-        behind = base64.urlsafe_b64encode(b"500").decode()
-        assert ask(http, "/page/datasets", cursor=behind)["datasets"] == []
+        past_the_end = base64.urlsafe_b64encode(b"500").decode()
+        assert ask(http, "/page/datasets", cursor=past_the_end)["datasets"] == []
 
-    def test_by_what_they_are_called(self, demo_folder: Path) -> None:
+    def test_search_by_name(self, demo_folder: Path) -> None:
         prefix = {"prefix": "all/", "storage": "data", "description": "Everything"}
         http = http_for(demo_folder, datasets=[named(name="The Sample", description="Of a person"), prefix])
         for search, ids in (("the sample", ["one"]), ("PERSON", ["one"]), ("everything cohort", ["all/cohort"])):
@@ -194,15 +195,15 @@ class TestDatasetsAreListed:
         (one,) = ask(http, "/page/datasets", search="sample person")["datasets"]
         assert (one["name"], one["description"]) == ("The Sample", "Of a person")
 
-    def test_also_one_whose_file_is_gone(self, demo_folder: Path) -> None:
+    def test_includes_a_dataset_without_its_file(self, demo_folder: Path) -> None:
         reads = {"BAM": {"storage": "data", "key": "gone.bam"}}
         http = http_for(demo_folder, datasets=[{"id": "one", "reads": reads}])
         (one,) = ask(http, "/page/datasets")["datasets"]
         assert one["files"] == [{"format": "BAM", "size": None}]
-        assert "does not exist" in told(http, "one")["files"]["BAM"]["problem"]
-        assert not told(http, "one")["files"]["BAM"]["isReadable"]
+        assert "does not exist" in shown_dataset(http, "one")["files"]["BAM"]["problem"]
+        assert not shown_dataset(http, "one")["files"]["BAM"]["isReadable"]
 
-    def test_a_new_one_soon(self, folder: Path) -> None:
+    def test_includes_a_new_dataset_soon(self, folder: Path) -> None:
         http = http_for(folder)
         assert ask(http, "/page/datasets")["total"] == 2
         shutil.copy2(folder / "NA00001.bam", folder / "another.bam")
@@ -212,9 +213,9 @@ class TestDatasetsAreListed:
         assert ask(http, "/page/datasets", search="another")["total"] == 1
 
 
-class TestADatasetBecomesTracks:
+class TestTracksOfADataset:
     def test_reads(self, demo_folder: Path) -> None:
-        dataset = told(http_for(demo_folder, files=OPEN), "NA00001")
+        dataset = shown_dataset(http_for(demo_folder, files=OPEN), "NA00001")
         bam, cram = dataset["files"]["BAM"], dataset["files"]["CRAM"]
         assert bam["track"] == {
             "type": "alignment",
@@ -229,44 +230,46 @@ class TestADatasetBecomesTracks:
         assert bam["size"] == (demo_folder / "NA00001.bam").stat().st_size
 
     def test_variants(self, demo_folder: Path) -> None:
-        dataset = told(http_for(demo_folder, files=OPEN, public_url="https://data.example/x"), "cohort")
+        dataset = shown_dataset(http_for(demo_folder, files=OPEN, public_url="https://data.example/x"), "cohort")
         track = dataset["files"]["VCF"]["track"]
         assert track["url"] == "https://data.example/x/variants/cohort"
         assert (track["type"], track["sourceType"], track["visibilityWindow"]) == ("variant", "htsget", 100_000)
         assert dataset["files"]["BCF"]["track"] is None
 
-    def test_where_its_records_are(self, tmp_path: Path) -> None:
-        path = files.bam_contig_without_records(tmp_path)
-        name, _, place = told(http_for(tmp_path), path.name.removesuffix(".bam"))["locus"].rpartition(":")
-        start, end = map(int, place.split("-"))
+    def test_the_locus_has_records(self, tmp_path: Path) -> None:
+        path = bam_contig_without_records(tmp_path)
+        name, _, interval = shown_dataset(http_for(tmp_path), path.name.removesuffix(".bam"))["locus"].rpartition(":")
+        start, end = map(int, interval.split("-"))
         with pysam.AlignmentFile(str(path)) as file:
             assert next(file.fetch(name, start - 1, end), None) is not None
             assert end <= file.get_reference_length(name)
 
-    def test_cram_needs_a_storage_that_is_open_and_a_sequence(self, folder: Path) -> None:
-        assert "does not open it" in told(http_for(folder), "NA00001")["files"]["CRAM"]["problem"]
+    def test_cram_needs_a_served_storage_and_a_sequence(self, folder: Path) -> None:
+        assert "does not serve it" in shown_dataset(http_for(folder), "NA00001")["files"]["CRAM"]["problem"]
         (folder / "demo.fa.fai").unlink()
-        assert "give the dataset a genome" in told(http_for(folder, files=OPEN), "NA00001")["files"]["CRAM"]["problem"]
+        assert (
+            "configure a genome" in shown_dataset(http_for(folder, files=OPEN), "NA00001")["files"]["CRAM"]["problem"]
+        )
 
-    def test_what_cannot_be_served(self, folder: Path) -> None:
+    def test_a_damaged_file_has_a_problem(self, folder: Path) -> None:
         (folder / "NA00001.bam.bai").unlink()
-        dataset = told(http_for(folder, files=OPEN), "NA00001")
+        dataset = shown_dataset(http_for(folder, files=OPEN), "NA00001")
         assert dataset["files"]["BAM"]["problem"] == "It cannot be shown: the BAM file has no index."
         assert (dataset["files"]["BAM"]["isReadable"], dataset["files"]["BAM"]["isIndexed"]) == (True, False)
         assert dataset["files"]["BAM"]["track"] is None
         assert dataset["files"]["CRAM"]["problem"] is None
 
-    def test_none_that_does_not_exist(self, demo_folder: Path) -> None:
+    def test_an_absent_dataset(self, demo_folder: Path) -> None:
         for query in ("?id=nothing", "", "?id=../demo", "?id=NA00001.bam"):
             assert http_for(demo_folder).get(f"/page/dataset{query}").status == 404
 
-    def test_further_tracks(self, demo_folder: Path) -> None:
+    def test_configured_tracks(self, demo_folder: Path) -> None:
         tracks = [
             {"storage": "data", "key": "a b.bw", "type": "wig", "color": "red"},
             {"storage": "data", "key": "x.gff.gz", "index": "x.gff.gz.tbi"},
             {"url": "https://x.example/a.vcf.gz", "index": "https://x.example/a.vcf.gz.tbi", "name": "A"},
         ]
-        assert told(http_for(demo_folder, files=OPEN, datasets=[named(tracks=tracks)]), "one")["tracks"] == [
+        assert shown_dataset(http_for(demo_folder, files=OPEN, datasets=[named(tracks=tracks)]), "one")["tracks"] == [
             {"type": "wig", "color": "red", "url": "http://localhost/files/data/a%20b.bw"},
             {
                 "url": "http://localhost/files/data/x.gff.gz",
@@ -275,7 +278,7 @@ class TestADatasetBecomesTracks:
             {"name": "A", "url": "https://x.example/a.vcf.gz", "indexURL": "https://x.example/a.vcf.gz.tbi"},
         ]
 
-    def test_tracks_in_a_track(self, demo_folder: Path) -> None:
+    def test_merged_tracks(self, demo_folder: Path) -> None:
         merged = {
             "type": "merged",
             "name": "both",
@@ -285,52 +288,52 @@ class TestADatasetBecomesTracks:
             ],
         }
         http = http_for(demo_folder, datasets=[named(tracks=[merged])])
-        assert told(http, "one")["tracks"] == [merged]
+        assert shown_dataset(http, "one")["tracks"] == [merged]
         assert {f"https://{host}.example" for host in "xyz"} < set(policy(http)["connect-src"])
 
 
 def reference(folder: Path, dataset_id: str = "NA00001", **settings: Any) -> Any:
-    return told(http_for(folder, **{"files": OPEN, **settings}), dataset_id)["reference"]
+    return shown_dataset(http_for(folder, **{"files": OPEN, **settings}), dataset_id)["reference"]
 
 
-def fasta_of(found: Mapping[str, str]) -> str:
-    assert found["indexURL"] == found["fastaURL"] + ".fai"
-    return found["fastaURL"].removeprefix("http://localhost/files/data/")
+def fasta_of(genome: Mapping[str, str]) -> str:
+    assert genome["indexURL"] == genome["fastaURL"] + ".fai"
+    return genome["fastaURL"].removeprefix("http://localhost/files/data/")
 
 
-class TestADatasetIsShownOnItsGenome:
-    def test_that_the_configuration_names(self, demo_folder: Path) -> None:
+class TestReferenceOfADataset:
+    def test_configured(self, demo_folder: Path) -> None:
         genome = {"storage": "data", "fasta": "ref/a.fa.gz", "name": "Mine"}
-        found = reference(demo_folder, "one", datasets=[named(genome=genome)])
+        shown = reference(demo_folder, "one", datasets=[named(genome=genome)])
         url = "http://localhost/files/data/ref/a.fa.gz"
-        assert (found["name"], found["fastaURL"], found["indexURL"]) == ("Mine", url, f"{url}.fai")
-        assert found["compressedIndexURL"] == f"{url}.gzi"
-        found = reference(
+        assert (shown["name"], shown["fastaURL"], shown["indexURL"]) == ("Mine", url, f"{url}.fai")
+        assert shown["compressedIndexURL"] == f"{url}.gzi"
+        shown = reference(
             demo_folder,
             "one",
             datasets=[named(genome={"fasta": "https://x.example/a.fa", "index": "https://x.example/b"})],
         )
-        assert (found["fastaURL"], found["indexURL"]) == ("https://x.example/a.fa", "https://x.example/b")
-        assert "compressedIndexURL" not in found
+        assert (shown["fastaURL"], shown["indexURL"]) == ("https://x.example/a.fa", "https://x.example/b")
+        assert "compressedIndexURL" not in shown
         assert reference(demo_folder, "one", datasets=[named(genome="hg38")]) == "hg38"
 
-    def test_below_a_prefix(self, demo_folder: Path) -> None:
+    def test_configured_for_a_prefix(self, demo_folder: Path) -> None:
         entry = {"prefix": "", "storage": "data", "genome": "mm39", "tracks": [{"url": "https://x.example/a.bw"}]}
-        dataset = told(http_for(demo_folder, datasets=[entry]), "NA00001")
+        dataset = shown_dataset(http_for(demo_folder, datasets=[entry]), "NA00001")
         assert dataset["reference"] == "mm39"
         assert dataset["tracks"] == [{"url": "https://x.example/a.bw"}]
 
-    def test_or_the_fasta_beside_it(self, demo_folder: Path) -> None:
+    def test_fasta_in_the_same_folder(self, demo_folder: Path) -> None:
         assert fasta_of(reference(demo_folder)) == "demo.fa"
         assert fasta_of(reference(demo_folder, "cohort")) == "demo.fa"
-        assert told(http_for(demo_folder, files=OPEN), "NA00001")["note"] is None
+        assert shown_dataset(http_for(demo_folder, files=OPEN), "NA00001")["note"] is None
 
-    def test_the_nearest_that_fits(self, folder: Path) -> None:
+    def test_nearest_fasta_that_fits(self, folder: Path) -> None:
         (folder / "a" / "b").mkdir(parents=True)
         (folder / "z").mkdir()
-        for place in ("a/b/", "a/", "z/"):
-            shutil.copy2(folder / "demo.fa", folder / f"{place}ref.fasta")
-            shutil.copy2(folder / "demo.fa.fai", folder / f"{place}ref.fasta.fai")
+        for subfolder in ("a/b/", "a/", "z/"):
+            shutil.copy2(folder / "demo.fa", folder / f"{subfolder}ref.fasta")
+            shutil.copy2(folder / "demo.fa.fai", folder / f"{subfolder}ref.fasta.fai")
         for suffix in ("", ".bai"):
             shutil.copy2(folder / f"NA00001.bam{suffix}", folder / f"a/b/x.bam{suffix}")
         assert fasta_of(reference(folder, "a/b/x")) == "a/b/ref.fasta"
@@ -342,36 +345,36 @@ class TestADatasetIsShownOnItsGenome:
         (folder / "demo.fa.fai").write_text("")
         assert reference(folder, "a/b/x")["format"] == "chromsizes"
 
-    def test_a_compressed_one(self, folder: Path) -> None:
+    def test_compressed_fasta(self, folder: Path) -> None:
         pysam.tabix_compress(str(folder / "demo.fa"), str(folder / "demo.fa.gz"))
         (folder / "demo.fa.fai").rename(folder / "demo.fa.gz.fai")
         assert reference(folder)["format"] == "chromsizes"
         (folder / "demo.fa.gz.fai").unlink()
         pysam.FastaFile(str(folder / "demo.fa.gz")).close()
-        found = reference(folder)
-        assert fasta_of(found) == "demo.fa.gz"
-        assert found["compressedIndexURL"].endswith("/demo.fa.gz.gzi")
+        shown = reference(folder)
+        assert fasta_of(shown) == "demo.fa.gz"
+        assert shown["compressedIndexURL"].endswith("/demo.fa.gz.gzi")
 
-    def test_not_one_that_browsers_cannot_read(self, demo_folder: Path) -> None:
+    def test_no_fasta_that_is_not_served(self, demo_folder: Path) -> None:
         assert reference(demo_folder, files={"storages": []})["format"] == "chromsizes"
 
-    def test_or_else_on_the_lengths_in_its_header(self, demo_folder: Path) -> None:
+    def test_lengths_of_the_header_without_a_fasta(self, demo_folder: Path) -> None:
         http = http_for(demo_folder)
-        dataset = told(http, "NA00001")
+        dataset = shown_dataset(http, "NA00001")
         answer: Response = http.get(dataset["reference"]["fastaURL"])
         assert answer.body == b"chr1\t600000\nchr2\t300000\nchrM\t16569\n"
         assert "no reference sequence" in dataset["note"]
 
-    def test_or_not_at_all(self, tmp_path: Path) -> None:
-        path = files.vcf_no_contig_lines(tmp_path)
-        dataset = told(http_for(tmp_path), path.name.removesuffix(".vcf.gz"))
+    def test_none_without_lengths(self, tmp_path: Path) -> None:
+        path = vcf_no_contig_lines(tmp_path)
+        dataset = shown_dataset(http_for(tmp_path), path.name.removesuffix(".vcf.gz"))
         assert dataset["reference"] is None
-        assert "give the dataset a genome" in dataset["note"]
+        assert "configure a genome" in dataset["note"]
 
 
-class TestTheSizesOfADataset:
-    def test_of_all_its_files(self, tmp_path: Path) -> None:
-        reads, variants = files.bam_normal(tmp_path), files.vcf_normal(tmp_path)
+class TestSizes:
+    def test_of_all_files(self, tmp_path: Path) -> None:
+        reads, variants = bam_normal(tmp_path), vcf_normal(tmp_path)
         named_files = {
             "reads": {"BAM": {"storage": "data", "key": reads.name}},
             "variants": {"VCF": {"storage": "data", "key": variants.name}},
@@ -385,8 +388,8 @@ class TestTheSizesOfADataset:
         assert http.get("/page/sizes?id=two").status == 404
 
 
-class TestOneFaultIsNotAll:
-    def test_a_storage_that_is_gone(self, folder: Path, tmp_path: Path) -> None:
+class TestFaultsAreIsolated:
+    def test_an_absent_storage(self, folder: Path, tmp_path: Path) -> None:
         gone = tmp_path / "gone"
         gone.mkdir()
         http = http_for(
@@ -397,14 +400,12 @@ class TestOneFaultIsNotAll:
         gone.rmdir()
         listed = ask(http, "/page/datasets")
         assert (listed["total"], listed["isComplete"]) == (2, False)
-        assert told(http, "NA00001")["files"]["BAM"]["problem"] is None
+        assert shown_dataset(http, "NA00001")["files"]["BAM"]["problem"] is None
 
     @pytest.mark.parametrize("call", ["open", "lstat"])
     @pytest.mark.parametrize("suffix", [".cram", ".cram.crai"])
-    def test_a_file_that_cannot_be_read(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch, call: str, suffix: str
-    ) -> None:
-        """A permission denied cannot be made here as root: the operating system's answer is put in its place."""
+    def test_an_unreadable_file(self, folder: Path, monkeypatch: pytest.MonkeyPatch, call: str, suffix: str) -> None:
+        """Root is denied no permission, so the operating system's error is simulated."""
         original = getattr(os, call)
 
         def deny(path: Any, *arguments: Any, **options: Any) -> Any:
@@ -414,13 +415,13 @@ class TestOneFaultIsNotAll:
 
         http = http_for(folder, files=OPEN, cache={"folder": str(folder.parent / "cache")})
         monkeypatch.setattr(f"htsget_flask.storage.local.os.{call}", deny)
-        shown = told(http, "NA00001")["files"]
+        shown = shown_dataset(http, "NA00001")["files"]
         assert shown["BAM"]["problem"] is None
         assert "Permission denied" in shown["CRAM"]["problem"]
         answer = http.get("/reads/NA00001?format=CRAM&referenceName=chr1")
         assert answer.status == 500 and b"cannot be read: Permission denied" in answer.body
 
-    def test_a_reference_that_cannot_be_read(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_unreadable_reference(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         opened = os.open
 
         def deny(path: Any, *arguments: Any, **options: Any) -> int:
@@ -430,7 +431,7 @@ class TestOneFaultIsNotAll:
 
         http = http_for(folder, files=OPEN)
         monkeypatch.setattr("htsget_flask.storage.local.os.open", deny)
-        shown = told(http, "NA00001")
+        shown = shown_dataset(http, "NA00001")
         assert shown["files"]["BAM"]["problem"] is None
         assert shown["reference"]["format"] == "chromsizes"
 

@@ -1,4 +1,4 @@
-"""The protocol of htsget 1.3.0: what is answered to which request."""
+"""The protocol of htsget 1.3.0: requests and their answers."""
 
 import json
 from collections.abc import Iterator
@@ -9,13 +9,20 @@ from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.wrappers import Request
 
 from htsget_flask.app import create_app
 from htsget_flask.config import folder_config
 from htsget_flask.errors import StorageError
-from tests.support import files
+from htsget_flask.services import Services
+from htsget_flask.web.views import View
 from tests.support.app import configured, http_for
 from tests.support.client import FlaskHttp, fetch, fetch_ticket
+from tests.support.files.bam import bam_empty, bam_normal
+from tests.support.files.bcf import bcf_normal, bcf_sparse_idx
+from tests.support.files.cram import cram_3_1, cram_multi_ref
+from tests.support.files.indexes import index_of
+from tests.support.files.vcf import vcf_empty, vcf_normal
 
 TICKET_TYPE = "application/vnd.ga4gh.htsget.v1.3.0+json; charset=utf-8"
 
@@ -27,20 +34,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("root")
 
     def put(path: Path, name: str) -> None:
-        index = files.index_of(path)
+        index = index_of(path)
         for source in filter(None, (path, index)):
             target = root / (name + source.name[len(path.name.split(".")[0]) :])
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(source.read_bytes())
 
     for maker, name in (
-        (files.bam_normal, "sample"),
-        (files.cram_3_1, "sample"),
-        (files.cram_multi_ref, "only/cram"),
-        (files.vcf_normal, "calls"),
-        (files.bcf_normal, "calls"),
-        (files.bcf_sparse_idx, "only/bcf"),
-        (files.bam_normal, "a b/c#d%2F?é"),
+        (bam_normal, "sample"),
+        (cram_3_1, "sample"),
+        (cram_multi_ref, "only/cram"),
+        (vcf_normal, "calls"),
+        (bcf_normal, "calls"),
+        (bcf_sparse_idx, "only/bcf"),
+        (bam_normal, "a b/c#d%2F?é"),
     ):
         source = maker(made)
         if source.name.count(".") > 1 and source.suffix == ".cram":
@@ -61,7 +68,7 @@ def http(client: FlaskClient) -> FlaskHttp:
 
 
 def error(answer: Any) -> tuple[int, str]:
-    """The status and type of an error, its form checked."""
+    """The status and type of an error, its structure checked."""
     content = json.loads(answer.data)
     assert set(content) == {"htsget"}
     assert set(content["htsget"]) == {"error", "message"}
@@ -70,8 +77,8 @@ def error(answer: Any) -> tuple[int, str]:
     return answer.status_code, content["htsget"]["error"]
 
 
-class TestATicketIsWhatClientsRead:
-    def test_form(self, client: FlaskClient) -> None:
+class TestATicketIsWellFormed:
+    def test_structure(self, client: FlaskClient) -> None:
         answer = client.get("/reads/sample?referenceName=chr1&start=0&end=5000")
         assert answer.status_code == 200
         assert answer.headers["Content-Type"] == TICKET_TYPE
@@ -88,10 +95,10 @@ class TestATicketIsWhatClientsRead:
         ):
             assert fetch_ticket(http, path)["htsget"]["format"] == expected
 
-    def test_formats_are_asked_for_in_any_case(self, http: FlaskHttp) -> None:
-        for asked in ("cram", "CRAM", "Cram"):
-            assert fetch_ticket(http, "/reads/sample", format=asked)["htsget"]["format"] == "CRAM"
-            ticket = fetch_ticket(http, "/reads/sample", method="POST", json={"format": asked})
+    def test_formats_are_requested_in_any_case(self, http: FlaskHttp) -> None:
+        for name in ("cram", "CRAM", "Cram"):
+            assert fetch_ticket(http, "/reads/sample", format=name)["htsget"]["format"] == "CRAM"
+            ticket = fetch_ticket(http, "/reads/sample", method="POST", json={"format": name})
             assert ticket["htsget"]["format"] == "CRAM"
 
     def test_an_id_may_need_encoding(self, http: FlaskHttp) -> None:
@@ -115,7 +122,7 @@ class TestATicketIsWhatClientsRead:
             body = {"regions": [{"referenceName": "chr1", "start": 0, "end": end}]}
             assert fetch(http, "/reads/sample", method="POST", json=body) == all_of_it
 
-    def test_what_is_unknown_is_ignored(self, http: FlaskHttp) -> None:
+    def test_unknown_parameters_are_ignored(self, http: FlaskHttp) -> None:
         assert fetch_ticket(http, "/reads/sample", encryptionScheme="c4gh", token="x") == fetch_ticket(
             http, "/reads/sample"
         )
@@ -145,8 +152,8 @@ class TestATicketIsWhatClientsRead:
 
     def test_a_reference_without_records_is_no_error(self, tmp_path: Path) -> None:
         for maker, path, name in (
-            (files.bam_empty, "/reads/{}", "chr1"),
-            (files.vcf_empty, "/variants/{}", "chr1"),
+            (bam_empty, "/reads/{}", "chr1"),
+            (vcf_empty, "/variants/{}", "chr1"),
         ):
             root = tmp_path / maker.__name__
             root.mkdir()
@@ -209,7 +216,7 @@ BAD_GET = [
 ]
 
 
-class TestABadRequestIsToldSo:
+class TestABadRequestIsAnError:
     @pytest.mark.parametrize(("url", "status", "name"), BAD_GET, ids=[case[0][:60] for case in BAD_GET])
     def test_get(self, client: FlaskClient, url: str, status: int, name: str) -> None:
         assert error(client.get(url)) == (status, name)
@@ -264,7 +271,7 @@ class TestABadRequestIsToldSo:
         answer = client.post("/reads/sample", data=body, content_type="application/json")
         assert error(answer) == (status, name)
 
-    def test_what_exists_is_named(self, client: FlaskClient) -> None:
+    def test_available_alternatives_are_named(self, client: FlaskClient) -> None:
         def message(url: str) -> str:
             return str(client.get(url).get_json(force=True)["htsget"]["message"])
 
@@ -275,7 +282,7 @@ class TestABadRequestIsToldSo:
         assert "/variants" in message("/reads/calls")
         assert "/reads/sample" in message("/reads/sample.bam")
 
-    def test_parameters_of_a_post_stand_in_its_body(self, client: FlaskClient) -> None:
+    def test_parameters_of_a_post_are_in_its_body(self, client: FlaskClient) -> None:
         for query in ("format=BAM", "referenceName=chr1", "class=header"):
             assert error(client.post(f"/reads/sample?{query}", json={})) == (400, "InvalidInput")
         assert client.post("/reads/sample?other=1", json={}).status_code == 200
@@ -329,7 +336,7 @@ class TestABadRequestIsToldSo:
         body = {"class": "header", "regions": [{"referenceName": "na"}]}
         assert fetch(lenient, "/reads/sample", method="POST", json=body) == header
 
-    def test_an_unexpected_failure_tells_nothing(
+    def test_an_unexpected_failure_reveals_nothing(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         def fail(*_: object, **__: object) -> None:
@@ -343,7 +350,8 @@ class TestABadRequestIsToldSo:
         assert "secret path" in caplog.text
 
     def test_no_control_character_reaches_the_log(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-        def fail(filename: str) -> NoReturn:
+        @View
+        def fail(services: Services, request: Request, filename: str) -> NoReturn:
             raise StorageError("no answer", is_passing=True, detail=filename) if "storage" in filename else RuntimeError
 
         app = create_app(folder_config(folder))
@@ -384,9 +392,9 @@ class TestNoPathLeadsOut:
     def test_paths(self, tmp_path: Path, path: str) -> None:
         root = tmp_path / "root"
         root.mkdir()
-        secret = files.bam_normal(tmp_path)
+        secret = bam_normal(tmp_path)
         secret.rename(tmp_path / "secret.bam")
-        index = files.index_of(secret) or tmp_path / f"{secret.name}.bai"
+        index = index_of(secret) or tmp_path / f"{secret.name}.bai"
         index.rename(tmp_path / "secret.bam.bai")
         (root / "link.bam").symlink_to(tmp_path / "secret.bam")
         (root / "linked").symlink_to(tmp_path)
@@ -396,7 +404,7 @@ class TestNoPathLeadsOut:
             assert error(answer) == (404, "NotFound")
             assert str(tmp_path).encode() not in answer.data
 
-    def test_a_folder_or_a_pipe_is_no_file(self, tmp_path: Path) -> None:
+    def test_a_folder_or_a_pipe_is_not_a_file(self, tmp_path: Path) -> None:
         import os
 
         (tmp_path / "folder.bam").mkdir()
@@ -406,9 +414,9 @@ class TestNoPathLeadsOut:
         assert error(client.get("/reads/pipe")) == (404, "NotFound")
 
     def test_a_link_within_the_root_is_followed(self, tmp_path: Path) -> None:
-        path = files.bam_normal(tmp_path)
+        path = bam_normal(tmp_path)
         (tmp_path / "link.bam").symlink_to(path.name)
-        index = files.index_of(path)
+        index = index_of(path)
         assert index is not None
         (tmp_path / "link.bam.bai").symlink_to(index.name)
         http = FlaskHttp(create_app(folder_config(tmp_path)).test_client())
@@ -417,13 +425,13 @@ class TestNoPathLeadsOut:
         )
 
 
-class TestWhatIsHiddenIsNoDataset:
+class TestHiddenFilesAreNotDatasets:
     IDS = (".p1", ".snapshot/p1", "cardio/.snapshot/daily/p1", "cardio/._p1", ".Trash-1000/files/p1", "..p1")
 
     @pytest.fixture
     def settings(self, tmp_path: Path) -> dict[str, Any]:
-        """Of a server of visible and hidden files, one of which has an entry that names it."""
-        content = files.bam_normal(tmp_path).read_bytes()
+        """A server of visible and hidden files, one of which is named by an entry."""
+        content = bam_normal(tmp_path).read_bytes()
         for name in ("cardio/p1", *self.IDS):
             path = tmp_path / "data" / f"{name}.bam"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -514,7 +522,7 @@ class TestBrowsersMayRead:
         ],
     )
     @pytest.mark.parametrize("as_list", [False, True])
-    def test_that_is_spelled_out(
+    def test_written_in_full(
         self, folder: Path, configured: str, sent: str, refused: str | None, *, as_list: bool
     ) -> None:
         origins = [configured, "https://other.example"] if as_list else configured
@@ -583,7 +591,7 @@ class TestTicketsPointAtTheService:
         assert urls
         assert all(url.startswith("http://here.example:81/blocks/") for url in urls)
 
-    def test_no_address_that_nobody_can_reach(self, folder: Path) -> None:
+    def test_no_unreachable_address(self, folder: Path) -> None:
         for host, reachable in (("0.0.0.0:80", "127.0.0.1"), ("0.0.0.0:8080", "127.0.0.1:8080")):
             urls = list(self.urls(http_for(folder), {"Host": host}))
             assert all(url.startswith(f"http://{reachable}/blocks/") for url in urls)

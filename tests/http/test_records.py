@@ -1,4 +1,4 @@
-"""Tickets against the files themselves: pysam's records, and the chunks that htslib's own index code names."""
+"""Tickets compared with the files: with pysam's records, and with the chunks that htslib's index code returns."""
 
 import os
 import random
@@ -12,7 +12,6 @@ from typing import Any
 import pysam
 import pytest
 
-from tests.support import files
 from tests.support.app import http_for
 from tests.support.client import (
     SUFFIXES,
@@ -28,7 +27,10 @@ from tests.support.client import (
     scan,
     truth,
 )
-from tests.support.files import BGZF_EOF, FORMATS, GOOD, GOOD_BGZF, bgzf_block
+from tests.support.files import FORMATS, GOOD, GOOD_BGZF
+from tests.support.files.bam import bam_normal
+from tests.support.files.bgzf import BGZF_EOF, bgzf_block
+from tests.support.files.indexes import index_of
 from tests.support.htslib import HtslibIndex
 
 REGIONS = int(os.environ.get("HTSGET_FLASK_TEST_REGIONS", "200"))
@@ -65,10 +67,10 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return Case(request.param, tmp_path_factory.mktemp(request.param))
 
 
-def reference_names(path: Path, form: str) -> list[str]:
+def reference_names(path: Path, format_name: str) -> list[str]:
     """The names in the header, with or without records."""
-    lines = file_header(path, form).splitlines()
-    if form in ("BAM", "CRAM"):
+    lines = file_header(path, format_name).splitlines()
+    if format_name in ("BAM", "CRAM"):
         return [
             field[3:] for line in lines if line.startswith("@SQ") for field in line.split("\t") if field[:3] == "SN:"
         ]
@@ -127,9 +129,9 @@ class TestRegionsAreDelivered:
         everything = truth(case.path, case.format, None)
         # Regions in the same windows of the index have the same answer, which is read once.
         read: dict[bytes, list[str]] = {}
-        for place, region in enumerate(random_regions(case, REGIONS)):
-            http = case.bare if place % 4 == 0 else case.http
-            body = case.fetch(http, [region], post=place % 3 == 0)
+        for number, region in enumerate(random_regions(case, REGIONS)):
+            http = case.bare if number % 4 == 0 else case.http
+            body = case.fetch(http, [region], post=number % 3 == 0)
             if body not in read:
                 read[body] = records(body, case.format, tmp_path)
                 assert is_subsequence(read[body], everything), region
@@ -139,9 +141,9 @@ class TestRegionsAreDelivered:
         everything = truth(case.path, case.format, None)
         regions = random_regions(case, 60)
         random.Random(1).shuffle(regions)
-        for place, end in enumerate(range(6, len(regions) + 1, 6)):
+        for number, end in enumerate(range(6, len(regions) + 1, 6)):
             some = regions[end - 6 : end]
-            http = case.bare if place % 4 == 0 else case.http
+            http = case.bare if number % 4 == 0 else case.http
             found = records(case.fetch(http, some, post=True), case.format, tmp_path)
             assert is_subsequence(truth(case.path, case.format, some), found), some
             assert is_subsequence(found, everything), some
@@ -185,13 +187,13 @@ def inflate(blocks: bytes) -> bytes:
 
 
 @lru_cache(maxsize=1)
-def reference_ids(path: Path, form: str) -> dict[str, int]:
-    """The numbers by which the index knows the references that have records."""
+def reference_ids(path: Path, format_name: str) -> dict[str, int]:
+    """The ids by which the index knows the references that have records."""
     with HtslibIndex(path, index_path(path)) as index:
         names = index.names()
-    if form == "VCF":
-        return {name: place for place, name in enumerate(names)}
-    if form == "BAM":
+    if format_name == "VCF":
+        return {name: number for number, name in enumerate(names)}
+    if format_name == "BAM":
         with pysam.AlignmentFile(str(path), check_sq=False, ignore_truncation=True) as reads:
             return {name: reads.get_tid(name) for name in reads.references}
     with pysam.VariantFile(str(path), ignore_truncation=True) as variants:
@@ -199,7 +201,7 @@ def reference_ids(path: Path, form: str) -> dict[str, int]:
 
 
 def index_path(path: Path) -> Path:
-    found = files.index_of(path)
+    found = index_of(path)
     assert found is not None
     return found
 
@@ -210,7 +212,7 @@ def bgzf_case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.mark.filterwarnings("ignore:no BGZF EOF marker")
-class TestNothingElseIsDelivered:
+class TestNoOtherChunksAreDelivered:
     """Exactly the chunks that htslib itself would read, joined where less than 64 KiB lies between them."""
 
     def expected(self, index: HtslibIndex, layout: Layout, ids: dict[str, int], regions: Sequence[Region]) -> bytes:
@@ -237,22 +239,22 @@ class TestNothingElseIsDelivered:
         groups += [regions[start : start + 5] for start in range(0, len(regions), 10)]
         data_of = cache(inflate)
         with HtslibIndex(case.path, index_path(case.path)) as index:
-            for place, group in enumerate(filter(None, groups)):
+            for number, group in enumerate(filter(None, groups)):
                 expected = header + self.expected(index, layout, ids, group)
-                http = case.bare if place % 4 == 0 else case.http
+                http = case.bare if number % 4 == 0 else case.http
                 assert data_of(case.fetch(http, group, post=len(group) > 1)) == expected, group
-                if place % 5 == 0:
+                if number % 5 == 0:
                     # As chunks of many megabytes are delivered: their edges apart from what lies between.
                     with monkeypatch.context() as patch:
                         patch.setattr("htsget_flask.htsget.ticket._LONGEST_CUT", 1 << 16)
                         assert data_of(case.fetch(apart, group, post=len(group) > 1)) == expected, group
 
 
-class TestAFileIsCutIntoParts:
-    def test_long_ranges_are_cut_where_bgzf_blocks_start(self, tmp_path: Path) -> None:
+class TestALongRangeIsSplit:
+    def test_where_bgzf_blocks_start(self, tmp_path: Path) -> None:
         data = tmp_path / "data"
         data.mkdir()
-        path = files.bam_normal(data)
+        path = bam_normal(data)
         body, rng = bytearray(), random.Random(2)
         content = path.read_bytes()
         # An incompressible comment of several megabytes makes the file long enough.
@@ -263,7 +265,7 @@ class TestAFileIsCutIntoParts:
         for start in range(0, len(raw), 65280):
             body += bgzf_block(raw[start : start + 65280], level=1)
         path.write_bytes(bytes(body) + BGZF_EOF)
-        # The records follow the long header: delivered as one whole they start behind several megabytes.
+        # The records follow the long header: unsplit, they would start after several megabytes.
         http = http_for(data, htsget={"block_size": 1 << 20})
         ticket = fetch_ticket(http, f"/reads/{path.name.removesuffix('.bam')}")
         assert inflate(join(http, ticket)) == raw

@@ -1,4 +1,4 @@
-"""Requests as clients write them, where that is not quite what the specification says."""
+"""Requests that real clients send although the specification does not quite allow them."""
 
 import json
 import re
@@ -9,9 +9,11 @@ from typing import Any
 import pysam
 import pytest
 
-from tests.support import files
 from tests.support.app import http_for
 from tests.support.client import FlaskHttp, fetch, fetch_ticket, records, truth
+from tests.support.files.bam import bam_normal, bam_odd_names
+from tests.support.files.indexes import make_index
+from tests.support.files.vcf import vcf_normal
 from tests.support.guarded import Caller, audit, guarded
 from tests.support.issuer import Issuer, Key
 
@@ -25,24 +27,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BAM, a VCF, a BAM with odd names of references, and a BAM with a reference `na`."""
     folder = tmp_path_factory.mktemp("data") / "root"
     folder.mkdir()
-    files.bam_normal(folder).rename(folder / "sample.bam")
+    bam_normal(folder).rename(folder / "sample.bam")
     next(folder.glob("*.bai")).rename(folder / "sample.bam.bai")
-    files.vcf_normal(folder).rename(folder / "calls.vcf.gz")
+    vcf_normal(folder).rename(folder / "calls.vcf.gz")
     next(folder.glob("*.tbi")).rename(folder / "calls.vcf.gz.tbi")
-    files.bam_odd_names(folder)
+    bam_odd_names(folder)
     references = [{"SN": name, "LN": 1000} for name in ("na", "a b", "a+b")]
     write_bam(folder / "named.bam", references)
     return folder
 
 
 def write_bam(path: Path, references: list[dict[str, Any]]) -> None:
-    """Write a BAM with one read on each reference, named as that, and its index."""
+    """Write a BAM with one read on each reference, named like the reference, and its index."""
     header = pysam.AlignmentHeader.from_dict({"HD": {"VN": "1.6", "SO": "coordinate"}, "SQ": references})
     with pysam.AlignmentFile(str(path), "wb", header=header) as file:
-        for place, reference in enumerate(references):
+        for number, reference in enumerate(references):
             read = pysam.AlignedSegment(header)
             read.query_name = f"on-{reference['SN'].replace(' ', '_')}"
-            read.flag, read.reference_id, read.reference_start = 0, place, 100
+            read.flag, read.reference_id, read.reference_start = 0, number, 100
             read.query_sequence, read.cigarstring = "ACGT", "4M"
             file.write(read)
     pysam.index(str(path))
@@ -73,7 +75,7 @@ def is_refused(http: FlaskHttp, url: str, body: object = None) -> str:
 
 
 def data_urls(http: FlaskHttp, path: str, **parameters: Any) -> Iterator[bool]:
-    """Of each URL of a ticket, whether it is a data: URL."""
+    """For each URL of a ticket, whether it is a data: URL."""
     ticket = fetch_ticket(http, path, **parameters)
     return (url["url"].startswith("data:") for url in ticket["htsget"]["urls"])
 
@@ -84,7 +86,7 @@ def decided(folder: Path, dataset_id: str) -> list[object]:
 
 
 class TestTheHeaderRequestOfJBrowse:
-    def test_is_one_for_the_header(self, http: FlaskHttp) -> None:
+    def test_is_a_header_request(self, http: FlaskHttp) -> None:
         for path in ("/reads/sample", "/variants/calls"):
             header = fetch(http, path, **{"class": "header"})
             assert fetch(http, path, referenceName="na", **{"class": "header"}) == header
@@ -125,7 +127,7 @@ class TestTheHeaderRequestOfJBrowse:
         assert decided(folder, "sample") == [None] * 3
 
 
-class TestMisspeltNames:
+class TestMisspelledNames:
     @pytest.mark.parametrize(
         ("query", "meant"),
         [
@@ -166,7 +168,7 @@ class TestMisspeltNames:
     def test_in_a_body(self, http: FlaskHttp, body: object, meant: str) -> None:
         assert is_refused(http, "/reads/sample", body).endswith(f"did you mean {meant}?")
 
-    def test_names_that_nobody_could_mean_are_ignored(self, http: FlaskHttp) -> None:
+    def test_names_unlike_any_parameter_are_ignored(self, http: FlaskHttp) -> None:
         whole = fetch_ticket(http, "/reads/sample")
         others: dict[str, Any] = {
             "encryptionScheme": "c4gh",
@@ -187,7 +189,7 @@ class TestMisspeltNames:
 
 
 class TestNothingIsInline:
-    def test_where_the_request_says_so(self, http: FlaskHttp) -> None:
+    def test_where_the_request_forbids_it(self, http: FlaskHttp) -> None:
         for path, region in (
             ("/reads/sample", {"referenceName": "chr1", "start": 0, "end": 9000}),
             ("/variants/calls", {"referenceName": "chr1", "start": 0, "end": 9000}),
@@ -210,7 +212,7 @@ class TestNothingIsInline:
             assert "inline" in is_refused(http, "/reads/sample", {**body, "inline": wrong})
         assert "in the body" in is_refused(http, "/reads/sample?inline=false", body)
 
-    def test_it_is_no_part_of_block_urls(self, http: FlaskHttp) -> None:
+    def test_it_is_not_part_of_block_urls(self, http: FlaskHttp) -> None:
         ticket = fetch_ticket(http, "/reads/sample", inline="false")
         assert all("inline" not in url["url"] for url in ticket["htsget"]["urls"])
 
@@ -228,20 +230,20 @@ class TestNamesOfReferences:
         name = "a+b&c?d;e"
         expected = truth(folder / "odd_names.bam", "BAM", [(name, None, None)])
         assert expected
-        for spelled in ("a+b%26c%3Fd%3Be", "a%2Bb%26c%3Fd%3Be", "a%20b%26c%3Fd%3Be"):
-            body = fetch(http, f"/reads/odd_names?referenceName={spelled}")
+        for encoded in ("a+b%26c%3Fd%3Be", "a%2Bb%26c%3Fd%3Be", "a%20b%26c%3Fd%3Be"):
+            body = fetch(http, f"/reads/odd_names?referenceName={encoded}")
             found = records(body, "BAM", tmp_path)
             assert [one for one in found if one.split("\t")[2] == name] == expected
 
-    def test_unless_there_is_one_with_the_blank(self, http: FlaskHttp, tmp_path: Path) -> None:
-        for spelled, name in (("a+b", "a b"), ("a%2Bb", "a+b")):
-            urls = fetch_ticket(http, f"/reads/named?referenceName={spelled}")["htsget"]["urls"]
+    def test_unless_a_reference_has_the_blank(self, http: FlaskHttp, tmp_path: Path) -> None:
+        for encoded, name in (("a+b", "a b"), ("a%2Bb", "a+b")):
+            urls = fetch_ticket(http, f"/reads/named?referenceName={encoded}")["htsget"]["urls"]
             other = fetch_ticket(http, "/reads/named", method="POST", json={"regions": [{"referenceName": name}]})
             assert urls == other["htsget"]["urls"]
         status, _, message = error(http, "/reads/named?referenceName=x+y")
         assert (status, "'x y'" in message) == (404, True)
 
-    def test_a_body_means_what_it_says(self, http: FlaskHttp) -> None:
+    def test_names_in_a_body_are_literal(self, http: FlaskHttp) -> None:
         body = {"regions": [{"referenceName": "a b&c?d;e"}]}
         assert error(http, "/reads/odd_names", body)[:2] == (404, "NotFound")
 
@@ -250,20 +252,20 @@ class TestNamesOfReferences:
         ticket = fetch_ticket(http, f"/reads/odd_names?referenceName={name}")
         assert ticket == fetch_ticket(http, f"/reads/odd_names?referenceName={name.replace('|', '%7C')}")
 
-    def test_a_grant_is_for_the_reference_that_is_meant(self, folder: Path, issuer: Issuer, tmp_path: Path) -> None:
+    def test_a_grant_is_for_the_resolved_reference(self, folder: Path, issuer: Issuer, tmp_path: Path) -> None:
         name = "a+b&c?d;e"
-        spelled = "/reads/odd_names?referenceName=a+b%26c%3Fd%3Be"
+        encoded = "/reads/odd_names?referenceName=a+b%26c%3Fd%3Be"
         open_, closed = (
             Caller(guarded(root, issuer, [{"ids": ["*"], "regions": [{"reference": granted}]}]), issuer.token("ES256"))
             for root, granted in ((folder, name), (folder, "a b&c?d;e"))
         )
-        body = fetch(open_, spelled)
+        body = fetch(open_, encoded)
         assert records(body, "BAM", tmp_path) == truth(folder / "odd_names.bam", "BAM", [(name, None, None)])
         assert decided(folder, "odd_names") == [None, [f"{name}:0-"]]
-        assert error(closed, spelled)[:2] == (403, "PermissionDenied")
+        assert error(closed, encoded)[:2] == (403, "PermissionDenied")
 
 
-MD5 = {name: f"{place:x}" * 32 for place, name in enumerate(("one", "two", "three", "same", "equal"), start=10)}
+MD5 = {name: f"{number:x}" * 32 for number, name in enumerate(("one", "two", "three", "same", "equal"), start=10)}
 MD5["equal"] = MD5["same"]
 
 
@@ -302,23 +304,23 @@ def write_variants(path: Path) -> None:
     with pysam.VariantFile(str(path), "w", header=header) as file:
         for name in MD5:
             file.write(header.new_record(contig=name, start=100, alleles=("A", "C")))
-    files.make_index(path)
+    make_index(path)
 
 
 class TestReferencesByMd5:
-    @pytest.mark.parametrize("form", ["BAM", "CRAM", "VCF", "BCF"])
-    def test_are_found_by_the_header(self, stated_http: FlaskHttp, form: str) -> None:
-        path = "/reads/reads" if form in ("BAM", "CRAM") else "/variants/calls"
+    @pytest.mark.parametrize("format_name", ["BAM", "CRAM", "VCF", "BCF"])
+    def test_are_found_by_the_header(self, stated_http: FlaskHttp, format_name: str) -> None:
+        path = "/reads/reads" if format_name in ("BAM", "CRAM") else "/variants/calls"
         for name in ("one", "two", "three"):
-            expected = fetch_ticket(stated_http, path, format=form, referenceName=name, start=50, end=200)
+            expected = fetch_ticket(stated_http, path, format=format_name, referenceName=name, start=50, end=200)
             for md5 in (MD5[name], MD5[name].upper()):
-                found = fetch_ticket(stated_http, path, format=form, referenceMD5=md5, start=50, end=200)
+                found = fetch_ticket(stated_http, path, format=format_name, referenceMD5=md5, start=50, end=200)
                 assert found == expected
             both = fetch_ticket(
-                stated_http, path, format=form, referenceMD5=MD5[name], referenceName=name, start=50, end=200
+                stated_http, path, format=format_name, referenceMD5=MD5[name], referenceName=name, start=50, end=200
             )
             assert both == expected
-        other = fetch_ticket(stated_http, path, format=form, referenceMD5=MD5["one"], start=50, end=200)
+        other = fetch_ticket(stated_http, path, format=format_name, referenceMD5=MD5["one"], start=50, end=200)
         assert other != expected
 
     @pytest.mark.parametrize("path", ["/reads/reads?format=BAM", "/reads/reads?format=CRAM", "/variants/calls?x=y"])

@@ -1,7 +1,7 @@
 """The servers and the files that live tests share."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from tests.support import files
+from tests.support.files.bam import MATCH, Read, Reference, bam_header, bam_record
+from tests.support.files.bgzf import MAX_BLOCK_DATA, cut, write_bgzf
+from tests.support.files.indexes import make_index
 from tests.support.live.browser import chromium
 from tests.support.live.server import Server, serving
 from tests.support.live.wire import ORIGIN
+from tests.support.s3 import KINDS, S3Server, serving_s3
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -76,11 +80,40 @@ def big_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("big")
     path = folder / "big.bam"
     rng = random.Random("big")
-    reference = files.Reference("chr1", 200_000_000)
+    reference = Reference("chr1", 200_000_000)
     starts = range(0, reference.length - 20_000, 150_000)
-    reads = (files.Read(f"r{start}", 0, 0, start, ((files.MATCH, 20_000),), 20_000) for start in starts)
-    header = files.bam_header([reference])
-    data = b"".join(files.bam_record(read, rng) for read in reads)
-    files.write_bgzf(path, [header, *files.cut(data, files.MAX_BLOCK_DATA)], level=0)
-    files.make_index(path)
+    reads = (Read(f"r{start}", 0, 0, start, ((MATCH, 20_000),), 20_000) for start in starts)
+    header = bam_header([reference])
+    data = b"".join(bam_record(read, rng) for read in reads)
+    write_bgzf(path, [header, *cut(data, MAX_BLOCK_DATA)], level=0)
+    make_index(path)
     return folder
+
+
+@pytest.fixture(scope="session")
+def _start_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], S3Server]]:
+    """Start the S3 server of a kind, once for all tests of this process."""
+    servers: dict[str, S3Server] = {}
+    with ExitStack() as stack:
+
+        def start(name: str) -> S3Server:
+            if name not in servers:
+                servers[name] = stack.enter_context(serving_s3(KINDS[name], tmp_path_factory.mktemp(name)))
+            return servers[name]
+
+        yield start
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def s3_server(request: pytest.FixtureRequest, _start_s3: Callable[[str], S3Server]) -> S3Server:
+    """A real S3 server: one of each kind, or those that a test names.
+
+    To name them: `@pytest.mark.parametrize("s3_server", ["versitygw"], indirect=True)`.
+    """
+    return _start_s3(request.param)
+
+
+@pytest.fixture(scope="session")
+def versitygw(_start_s3: Callable[[str], S3Server]) -> S3Server:
+    """The S3 server that is closest to AWS."""
+    return _start_s3("versitygw")

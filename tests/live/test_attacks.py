@@ -21,7 +21,8 @@ import yaml
 from tests.http.test_grants import common
 from tests.live.conftest import Serve
 from tests.support.client import SUFFIXES, Region, Response, fetch, records, scan, truth
-from tests.support.files import FORMATS, GOOD, make_index
+from tests.support.files import FORMATS, GOOD
+from tests.support.files.indexes import make_index
 from tests.support.guarded import Caller
 from tests.support.issuer import AUDIENCE, Issuer, serving_issuer
 from tests.support.live import attacks

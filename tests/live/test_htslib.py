@@ -9,6 +9,7 @@ import pytest
 
 from tests.support import files
 from tests.support.client import fetch, is_subsequence
+from tests.support.files.bgzf import BGZF_EOF
 from tests.support.live import tools
 from tests.support.live.regions import Region, overlapping, place, query, some_regions
 from tests.support.live.server import Server
@@ -38,7 +39,7 @@ def view(tmp_path_factory: pytest.TempPathFactory) -> View:
         if isinstance(source, Path) and source.name in ("no_eof.vcf.gz", "no_eof.bcf"):
             # bcftools refuses such a file; tickets mend it.
             mended = folder / source.name
-            mended.write_bytes(source.read_bytes() + files.BGZF_EOF)
+            mended.write_bytes(source.read_bytes() + BGZF_EOF)
             source = mended
         return tools.view(source, cwd=folder)
 

@@ -65,7 +65,7 @@ def variants(path: Path, name: str, start: int, end: int) -> int:
 
 
 def is_sound(present: Visit, *servers: Server) -> bool:
-    """Whether nothing went wrong, and nobody else was asked for anything."""
+    """Assert that nothing failed, and that no other server got a request."""
     assert present.errors == []
     assert present.alerts() == []
     assert present.hosts() == {f"{server.host}:{server.port}" for server in servers}
@@ -408,7 +408,7 @@ class TestItSaysWhatCannotBeShown:
         [
             ("unindexed", "the BAM file has no index"),
             ("short", "truncated"),
-            ("closed", "does not open it under /files"),
+            ("closed", "does not serve it under /files"),
         ],
     )
     def test_why(self, browser: "Browser", spoilt: Server, dataset: str, problem: str) -> None:
@@ -447,7 +447,7 @@ class TestItSaysWhatCannotBeShown:
             track = present.tracks("alignment")["plain BAM"]
             assert track["count"] == reads(demo_folder / "NA00001.bam", "chr1", track["start"], track["end"])
             assert track["ink"] > 10_000
-            assert "This page has no reference sequence" in present.page.locator("#note").inner_text()
+            assert "This dataset has no reference sequence" in present.page.locator("#note").inner_text()
             present.errors = [error for error in present.errors if not error.startswith("No sequence for: ")]
             assert is_sound(present, spoilt)
 

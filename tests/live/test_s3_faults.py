@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import faulty, files
+from tests.support import faulty
 from tests.support.app import http_for
 from tests.support.client import Response, fetch, fetch_ticket, join
 from tests.support.faulty import (
@@ -29,6 +29,9 @@ from tests.support.faulty import (
     Truncate,
     faulty_proxy,
 )
+from tests.support.files.bam import bam_straddling, bam_tiny_blocks
+from tests.support.files.indexes import index_of
+from tests.support.files.vcf import vcf_mid_line_blocks
 from tests.support.live.buckets import BucketHttp, application, kind, serving_bucket
 from tests.support.s3 import OWNER, S3Server
 
@@ -94,7 +97,7 @@ def _sound(proxy: FaultyProxy) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def bam(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file, `straddling.bam`, whose chunks are cut at both edges."""
-    return files.bam_straddling(tmp_path_factory.mktemp("faults"))
+    return bam_straddling(tmp_path_factory.mktemp("faults"))
 
 
 @pytest.fixture(scope="module")
@@ -455,11 +458,11 @@ class Cohort:
         self.count = count
         data = folder / "data"
         data.mkdir()
-        self.paths = [files.bam_tiny_blocks(data), files.bam_straddling(data), files.vcf_mid_line_blocks(data)]
+        self.paths = [bam_tiny_blocks(data), bam_straddling(data), vcf_mid_line_blocks(data)]
         self.bucket = server.create_bucket()
         for place in range(count):
             path = self.paths[place % len(self.paths)]
-            for part in filter(None, (path, files.index_of(path))):
+            for part in filter(None, (path, index_of(path))):
                 server.put(self.bucket, f"{place}/{part.name}", part)
         self._local = http_for(data)
         self._expected: dict[tuple[str, int], bytes] = {}

@@ -12,9 +12,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.support import files
 from tests.support.client import bgzf_blocks, fetch_ticket, join
 from tests.support.faulty import FaultyProxy, Request, faulty_proxy
+from tests.support.files.bam import Reference, bam_header, bam_long_contig, random_text
+from tests.support.files.bgzf import MAX_BLOCK_DATA, cut, write_bgzf
 from tests.support.live.buckets import STORAGE, BucketHttp, application, kind, presigned
 from tests.support.s3 import STRANGER, S3Server
 
@@ -123,9 +124,9 @@ class TestAColdTicketTakesFewRequests:
 
     def test_of_a_header_of_megabytes(self, http: BucketHttp, proxy: FaultyProxy, put: Put, tmp_path: Path) -> None:
         rng = random.Random("header")
-        lines = ["@CO\t" + files.random_text(rng, 10_000) for _ in range(800)]
-        header = files.bam_header([files.Reference("chr1", 1_000_000)], lines)
-        files.write_bgzf(tmp_path / "a.bam", files.cut(header, files.MAX_BLOCK_DATA), level=1)
+        lines = ["@CO\t" + random_text(rng, 10_000) for _ in range(800)]
+        header = bam_header([Reference("chr1", 1_000_000)], lines)
+        write_bgzf(tmp_path / "a.bam", cut(header, MAX_BLOCK_DATA), level=1)
         size = (tmp_path / "a.bam").stat().st_size
         assert size > 5 << 20
         fetch_ticket(http, f"/reads/{put(tmp_path / 'a.bam')}/a", **{"class": "header"})
@@ -136,7 +137,7 @@ class TestAColdTicketTakesFewRequests:
         assert [before[1] for before in spans[:-1]] == [behind[0] for behind in spans[1:]]
 
     def test_of_a_large_index(self, http: BucketHttp, proxy: FaultyProxy, put: Put, tmp_path: Path) -> None:
-        path = files.bam_long_contig(tmp_path)
+        path = bam_long_contig(tmp_path)
         folder = put(path, Path(f"{path}.csi"))
         fetch_ticket(http, f"/reads/{folder}/{path.stem}", referenceName="long")
         assert asked(proxy)[f"GET {path.name}.csi"] == 1

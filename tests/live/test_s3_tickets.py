@@ -29,6 +29,9 @@ from tests.support.client import (
     truth,
 )
 from tests.support.faulty import faulty_proxy
+from tests.support.files.bam import bam_big_header, bam_straddling
+from tests.support.files.bgzf import MAX_BLOCK_DATA
+from tests.support.files.indexes import index_of
 from tests.support.live.buckets import BucketHttp, application, is_elsewhere, parameter, presigned, serving_bucket
 from tests.support.live.regions import Region as Place
 from tests.support.live.regions import overlapping
@@ -77,7 +80,7 @@ class Buckets:
     def put(self, path: Path) -> str:
         """The id of a dataset, put into both buckets with its index."""
         folder = f"{path.name} é/+&"
-        index = files.index_of(path)
+        index = index_of(path)
         for bucket in self.names:
             for part in filter(None, (path, index)):
                 self._server.put(bucket, f"{folder}/{part.name}", part)
@@ -174,7 +177,7 @@ class TestDataAreFetchedFromTheBucket:
         assert len({headers["Range"] for _, headers in signed}) == 3
         sizes = [len(block) for block in fetch_blocks(case.ways[way], ticket)]
         elsewhere = [is_elsewhere(entry["url"]) for entry in ticket["htsget"]["urls"]]
-        assert all(is_far or size <= 2 * files.MAX_BLOCK_DATA for is_far, size in zip(elsewhere, sizes, strict=True))
+        assert all(is_far or size <= 2 * MAX_BLOCK_DATA for is_far, size in zip(elsewhere, sizes, strict=True))
 
     @pytest.mark.parametrize("way", [1, 4])
     def test_without_anything_inline(self, buckets: Buckets, demo_folder: Path, way: int) -> None:
@@ -206,7 +209,7 @@ class TestDataAreFetchedFromTheBucket:
 def old_and_new(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two BAM files to be put under one key."""
     folder = tmp_path_factory.mktemp("old_and_new")
-    return files.bam_straddling(folder), files.bam_big_header(folder)
+    return bam_straddling(folder), bam_big_header(folder)
 
 
 @pytest.fixture(scope="module")

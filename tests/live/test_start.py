@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from tests.live.conftest import Serve
-from tests.support import files
 from tests.support.client import fetch, fetch_blocks
+from tests.support.files.bgzf import BGZF_EOF
 from tests.support.live.server import Server, answers, begin, end, free_port, running, serving, wait_until
 from tests.support.live.tools import ROOT, run, tool, write_config
 from tests.support.live.wire import ask, get, urls
@@ -168,7 +168,7 @@ class TestACacheFolderIsOptional:
         environment = {"XDG_CACHE_HOME": str(tmp_path / "file")}
         with serving(demo_folder, folder=tmp_path, environment=environment) as server:
             body = fetch(server.http, "/reads/NA00001", referenceName="chr1", start=0, end=1000)
-            assert body.endswith(files.BGZF_EOF)
+            assert body.endswith(BGZF_EOF)
             assert "cache folder" in server.log()
 
 
@@ -394,7 +394,7 @@ class TestTheConfigurationIsReadOnce:
             assert wait_until(lambda: server.log().count("SIGKILL") == 1 and server.is_complete(2), seconds=30)
             for _ in range(8):
                 body = fetch(server.http, "/reads/NA00001", referenceName="chr1", start=0, end=1000)
-                assert body.endswith(files.BGZF_EOF)
+                assert body.endswith(BGZF_EOF)
             (line,) = (line for line in server.log().splitlines() if "configuration" in line)
             assert line.endswith("with the configuration of the start: restart the service to change it")
 

@@ -12,7 +12,7 @@ from htsget_flask.config import RefgetConfig
 from htsget_flask.sequences.library import Library
 from htsget_flask.sequences.store import StoreWriter
 from htsget_flask.storage.local import LocalStorage
-from tests.support.files import write_bgzf
+from tests.support.files.bgzf import write_bgzf
 
 
 class Expected(NamedTuple):

@@ -1,8 +1,11 @@
 from pathlib import Path
 
+import pytest
+
 from tests.support.cli import run
 
 
+@pytest.mark.slow
 class TestDemo:
     def test_prints_the_folder(self, demo_folder: Path) -> None:
         result = run("demo", demo_folder)

@@ -66,6 +66,7 @@ class TestASetOfRegionsIsEachOfThem:
     def test_open(self, requested: Region, granted: list[Region]) -> None:
         assert RegionSet(granted).opens(requested) == any(is_open(requested, one) for one in granted)
 
+    @pytest.mark.slow
     def test_of_an_exome(self) -> None:
         """Each of 10,000 regions compared with each of 200,000 would take half an hour."""
         granted = RegionSet(Region("a", number * 1000, number * 1000 + 150) for number in range(200_000))

@@ -143,8 +143,8 @@ def _check_references(file: OpenFile, library: Library, findings: Findings) -> s
         if md5 is not None and library.has(md5):
             available += 1
             continue
-        slices = index.places[index.references == reference_id]
-        if file.needs_reference(int(index.containers[slices[0]])):
+        indices = index.container_indices[index.references == reference_id]
+        if file.needs_reference(int(index.containers[indices[0]])):
             name = reference.name if reference else "?"
             missing.append(name if md5 else f"{name} (no M5 in the header)")
         else:

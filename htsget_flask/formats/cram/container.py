@@ -16,7 +16,7 @@ from htsget_flask.formats.references import Reference, collect_references
 
 FILE_DEFINITION_SIZE = 26
 MAX_READ_GROUPS = 1_000_000
-"""A header has at most one more in memory: to refuse those that have more."""
+"""A `Header` holds one more at most, by which a header with too many is recognised."""
 
 _EOF = {
     2: bytes.fromhex("0b000000ffffffff0fe0454f460000000001000001000606010001000100"),
@@ -29,7 +29,7 @@ _MAX_CONTAINER_HEADER = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A container's place in the file, in bytes: its `blocks` blocks lie from `body` to `end`."""
+    """Where a container lies in the file, in bytes: its `blocks` blocks lie from `body` to `end`."""
 
     start: int
     body: int
@@ -46,7 +46,7 @@ def read_version(file: BinaryIO) -> int:
     """The major version of a CRAM file.
 
     Raises:
-        FormatError: when this is no CRAM file, or of a version without support.
+        FormatError: when this is not a CRAM file, or one of an unsupported version.
     """
     file.seek(0)
     definition = file.read(FILE_DEFINITION_SIZE)
@@ -64,25 +64,25 @@ def read_container(file: BinaryIO, start: int, major: int) -> Container:
     """The container at byte `start`.
 
     Raises:
-        FormatError: when none starts there (its checksum tells, from CRAM 3 on), or the file ends within its header.
+        FormatError: when none starts there (by its checksum, from CRAM 3 on), or the file ends within its header.
     """
-    wanted = _CONTAINER_HEADER_READ
+    size = _CONTAINER_HEADER_READ
     while True:
         file.seek(start)
-        data = file.read(wanted)
+        data = file.read(size)
         try:
             return _container(data, start, major)
         except ShortError:
-            if len(data) < wanted or wanted >= _MAX_CONTAINER_HEADER:
+            if len(data) < size or size >= _MAX_CONTAINER_HEADER:
                 raise FormatError("no CRAM container where one should start") from None
-            wanted *= 8
+            size *= 8
 
 
 def read_cram_header(file: BinaryIO) -> Header:
     """The header of a CRAM file: file definition and header container; references are numbered as the @SQ lines.
 
     Raises:
-        FormatError: when this is no CRAM file, or a truncated or damaged one.
+        FormatError: when this is not a CRAM file, or a truncated or damaged one.
     """
     major = read_version(file)
     container = read_container(file, FILE_DEFINITION_SIZE, major)

@@ -1,4 +1,4 @@
-"""CRAI, the index of CRAM (CRAMv3 section 12): which containers hold which positions."""
+"""CRAI, the index of CRAM (CRAMv3 section 12): which containers hold records of which positions."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -22,14 +22,14 @@ class Crai:
     """A CRAI: one entry for each slice, or for each reference in a slice of several; sorted by reference.
 
     `references`: int64, -1 for unplaced records. `starts`, `ends`: int64, 0-based, half-open.
-    `places`: int64, the entry's place in `containers`. `containers`: int64, the byte offsets of all containers
-    that hold records, ascending.
+    `container_indices`: int64, the entry's container as an index into `containers`. `containers`: int64, the byte
+    offsets of all containers that hold records, ascending.
     """
 
     references: npt.NDArray[np.int64]
     starts: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
-    places: npt.NDArray[np.int64]
+    container_indices: npt.NDArray[np.int64]
     containers: npt.NDArray[np.int64]
 
     @classmethod
@@ -42,29 +42,29 @@ class Crai:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def overlapping(self, reference_id: int, start: int, end: int | None) -> list[int]:
-        """The places of the containers with records that overlap positions `start` to `end` (0-based, half-open)."""
+        """The containers with records that overlap positions `start` to `end` (0-based, half-open), as indices."""
         if end is not None and end <= start:
             return []
         low, high = np.searchsorted(self.references, (reference_id, reference_id + 1)).tolist()
-        wanted = self.ends[low:high] > start
+        overlap = self.ends[low:high] > start
         if end is not None:
-            wanted &= self.starts[low:high] < end
-        # An entry for several references at once says nothing of where its records lie.
+            overlap &= self.starts[low:high] < end
+        # An entry for several references at once does not state where its records lie.
         unknown = int(np.searchsorted(self.references, _MULTIPLE_REFERENCES + 1))
-        places = np.concatenate((self.places[:unknown], self.places[low:high][wanted]))
-        return np.unique(places).tolist()  # type: ignore[no-any-return]
+        indices = np.concatenate((self.container_indices[:unknown], self.container_indices[low:high][overlap]))
+        return np.unique(indices).tolist()  # type: ignore[no-any-return]
 
     def bounds(self, reference_id: int, container: int) -> tuple[int, int] | None:
         """Where the records of a reference lie in the container at a byte offset (0-based, half-open).
 
-        None where the index does not tell.
+        None where the index does not state it.
         """
         low, high = np.searchsorted(self.references, (reference_id, reference_id + 1)).tolist()
-        place = int(np.searchsorted(self.containers, container))
-        there = self.places[low:high] == place
-        if place == len(self.containers) or self.containers[place] != container or not there.any():
+        index = int(np.searchsorted(self.containers, container))
+        is_within = self.container_indices[low:high] == index
+        if index == len(self.containers) or self.containers[index] != container or not is_within.any():
             return None
-        return int(self.starts[low:high][there].min()), int(self.ends[low:high][there].max())
+        return int(self.starts[low:high][is_within].min()), int(self.ends[low:high][is_within].max())
 
     def first_position(self, reference_id: int) -> int | None:
         """The 0-based position of the first record of a reference; None without records."""
@@ -72,15 +72,15 @@ class Crai:
         return int(starts.min()) if len(starts) else None
 
     def unplaced(self) -> list[int]:
-        """The places of the containers with records that have no reference."""
+        """The containers with records that have no reference, as indices."""
         return self.overlapping(_UNPLACED, 0, None)
 
-    def byte_ranges(self, places: Iterable[int], last_end: int) -> list[ByteRange]:
-        """The bytes of the containers at these places; `last_end` is where the file's last container ends."""
+    def byte_ranges(self, indices: Iterable[int], last_end: int) -> list[ByteRange]:
+        """The bytes of these containers; `last_end` is where the file's last container ends."""
         edges = self.containers
         count = len(edges)
         return coalesce(
-            ByteRange(int(edges[place]), int(edges[place + 1]) if place + 1 < count else last_end) for place in places
+            ByteRange(int(edges[index]), int(edges[index + 1]) if index + 1 < count else last_end) for index in indices
         )
 
 
@@ -88,7 +88,7 @@ def read_crai(data: bytes) -> Crai:
     """The index that a CRAI file holds, gzipped or plain.
 
     Raises:
-        FormatError: when it is none, truncated or damaged, or longer than 32 MiB.
+        FormatError: when it is not a CRAI file, truncated or damaged, or longer than 32 MiB.
     """
     data = bytes(unpack(data, _MAX_TEXT))
     try:
@@ -108,8 +108,8 @@ def read_crai(data: bytes) -> Crai:
     unknown = (starts < 0) | (spans <= 0) | (references < 0)
     starts[unknown] = 0
     ends[unknown] = np.iinfo(np.int64).max
-    containers, places = np.unique(offsets, return_inverse=True)
-    return Crai(references, starts, ends, places.astype(np.int64), containers)
+    containers, indices = np.unique(offsets, return_inverse=True)
+    return Crai(references, starts, ends, indices.astype(np.int64), containers)
 
 
 def _fast_numbers(data: bytes) -> npt.NDArray[np.int64]:

@@ -4,24 +4,22 @@ import bz2
 import lzma
 import zlib
 
-from isal import isal_zlib
-
 from htsget_flask.errors import FormatError
 from htsget_flask.formats.headers import MAX_HEADER_DATA
 
-# In bytes; a file states how much it takes to unpack it. `xz -9` makes files that take half of this.
+# In bytes; the stream states how much memory decompression takes. `xz -9` makes streams that take half of this.
 _MAX_LZMA_MEMORY = 128 << 20
 
-UNREADABLE = (isal_zlib.error, zlib.error, EOFError, OSError, lzma.LZMAError)
-"""What `decompress` raises for data that are damaged."""
+UNREADABLE = (zlib.error, EOFError, OSError, lzma.LZMAError)
+"""What `decompress` raises for damaged data."""
 
 
 class ShortError(Exception):
-    """The bytes at hand end within the structure."""
+    """The available bytes end within the structure."""
 
 
 def read_block(data: bytes, position: int) -> tuple[int, int, int, int]:
-    """The compression method and uncompressed size of the block at `position`, and where its content lies."""
+    """The compression method and uncompressed size of the block at `position`, the start and end of its content."""
     _, start = read_itf8(data, position + 2)
     compressed_size, start = read_itf8(data, start)
     size, start = read_itf8(data, start)
@@ -31,21 +29,20 @@ def read_block(data: bytes, position: int) -> tuple[int, int, int, int]:
 
 
 def decompress(method: int, data: bytes, size: int) -> bytes:
-    """The content of a block of a header, by the methods that it may be compressed with (section 8)."""
+    """The content of a header's block, compressed with one of the methods that headers may use (section 8)."""
     if method == 0:
         return data
     if method == 1:
-        unpacker = isal_zlib.decompressobj(wbits=31)
-        return bytes(unpacker.decompress(data, size))
+        return zlib.decompressobj(wbits=31).decompress(data, size) if size else b""
     if method == 2:
         return bz2.BZ2Decompressor().decompress(data, size)
     if method == 3:
         return lzma.LZMADecompressor(memlimit=_MAX_LZMA_MEMORY).decompress(data, size)
-    raise FormatError("the CRAM header is compressed with a method that a header may not have")
+    raise FormatError("the CRAM header is compressed with a method that headers may not use")
 
 
 def read_itf8(data: bytes, position: int) -> tuple[int, int]:
-    """An ITF-8 integer and the position behind it (section 2.3)."""
+    """An ITF-8 integer and the position after it (section 2.3)."""
     if position >= len(data):
         raise ShortError
     first = data[position]
@@ -62,7 +59,7 @@ def read_itf8(data: bytes, position: int) -> tuple[int, int]:
 
 
 def skip_ltf8(data: bytes, position: int) -> int:
-    """The position behind an LTF-8 integer (section 2.3): its first byte's leading ones count the bytes that follow."""
+    """The position after an LTF-8 integer (section 2.3): its first byte's leading ones count the bytes that follow."""
     if position >= len(data):
         raise ShortError
     following = position + 9 - (data[position] ^ 0xFF).bit_length()

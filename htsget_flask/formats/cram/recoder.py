@@ -1,6 +1,6 @@
-"""The process that decodes CRAM for a worker: htslib is C, and the files are other people's.
+"""The process that decodes CRAM for a worker: htslib is written in C, and the files are not trusted.
 
-It is a new program, not a copy of the worker: no secret is in its memory, its environment or its descriptors. It is
+It is a new program, not a fork of the worker: no secret is in its memory, its environment or its descriptors. It is
 given one batch of containers at a time, within limits.
 """
 
@@ -24,23 +24,23 @@ _PROGRAM = (
     "import sys; sys.path[:] = sys.argv[3:]; "
     "from htsget_flask.formats.cram.worker import main; main(int(sys.argv[1]), int(sys.argv[2]))"
 )
-_STARTED_WITHIN = 30.0
-_LONGEST_ANSWER = 100
+_START_TIMEOUT = 30.0
+_MAX_ANSWER = 100
 
 _FAULTS = {
-    b"undecoded": "records cannot be decoded: the file is damaged, or it was made with other references than it says",
-    b"elsewhere": "the index does not fit the data: a record lies elsewhere than it says",
-    b"unsorted": "its records are not in the order of their places; CRAM 2.1 cannot be cut then",
+    b"undecoded": "records cannot be decoded: the file is damaged, or its references are not those of its header",
+    b"elsewhere": "the index does not fit the data: a record lies outside the bounds that it states",
+    b"unsorted": "its records are not sorted by position, which cutting CRAM 2.1 requires",
     b"full": "its records cannot be decoded: the disk for temporary files is full",
-    b"memory": "its records cannot be decoded within the memory that this server gives to that",
+    b"memory": "its records cannot be decoded within this server's memory limit for decoding",
 }
 
 
 class Limits(NamedTuple):
-    """What decoding may take.
+    """The resources of decoding.
 
-    `memory`: bytes of address space. `processor` and `seconds`: for one batch, seconds of a processor and by the clock.
-    `wait`: the seconds after which a request that waits for its first batch is refused.
+    `memory`: bytes of address space. `processor` and `seconds`: for one batch, in seconds of CPU time and by the clock.
+    `wait`: the seconds after which a request is refused that still waits for its first batch.
     """
 
     memory: int = 2 << 30
@@ -50,33 +50,33 @@ class Limits(NamedTuple):
 
 
 class Recoder:
-    """Decodes and encodes batches of containers, one after the other, in a process that it starts when it needs one.
+    """Decodes and encodes batches of containers, one after the other, in a process that is started on demand.
 
-    A process that crashed, or was ended at a limit, is replaced for the next batch.
+    A process that crashed, or was killed at a limit, is replaced for the next batch.
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
-        self._turn = threading.Lock()
+        self._process_lock = threading.Lock()
         self._process: _Process | None = None
 
     def recode(self, files: Sequence[int], *, may_refuse: bool) -> int:
-        """Decode a batch and encode its wanted records; where in the last of the files their containers begin.
+        """Decode a batch and encode its matching records; return where in the last of the files their containers begin.
 
-        `files` are descriptors, as `cram_worker` takes them. A batch that it may not refuse waits for as long as the
-        batches before it take.
+        `files` are descriptors, as `worker` takes them. Without `may_refuse` the batch waits for as long as the batches
+        before it take.
 
         Raises:
             FormatError: when the containers cannot be decoded, or not within the limits.
-            ServiceUnavailable: when it may refuse, and the process is busy for too long or does not start.
-            OSError: when it may not refuse, and the process does not start.
+            ServiceUnavailable: with `may_refuse`, when the process is busy for too long or does not start.
+            OSError: without `may_refuse`, when the process does not start.
         """
-        if not self._turn.acquire(timeout=self._limits.wait if may_refuse else -1):
+        if not self._process_lock.acquire(timeout=self._limits.wait if may_refuse else -1):
             raise ServiceUnavailable("too many records of CRAM files are being decoded; ask again")
         try:
             process, self._process = self._process, None
             if process is None or not process.is_usable():
-                process = self._started(may_refuse=may_refuse)
+                process = self._start(may_refuse=may_refuse)
             try:
                 answer = process.recode(files)
             except BaseException:
@@ -84,12 +84,12 @@ class Recoder:
                 raise
             self._process = process
         finally:
-            self._turn.release()
+            self._process_lock.release()
         if answer.isdigit():
             return int(answer)
         raise FormatError(_FAULTS.get(answer, "its records cannot be decoded"))
 
-    def _started(self, *, may_refuse: bool) -> "_Process":
+    def _start(self, *, may_refuse: bool) -> "_Process":
         try:
             return _Process(self._limits)
         except OSError as error:
@@ -100,7 +100,7 @@ class Recoder:
 
 
 class _Process:
-    """A process that decodes, and the socket by which it is given files.
+    """A process that decodes, and the socket that passes files to it.
 
     Raises:
         OSError: when it does not start.
@@ -126,7 +126,7 @@ class _Process:
         self.end = weakref.finalize(self, _end, self._process, self._socket, os.getpid())
         self._owner = os.getpid()
         try:
-            answer = self._answer(time.monotonic() + _STARTED_WITHIN)
+            answer = self._answer(time.monotonic() + _START_TIMEOUT)
         except TimeoutError:
             answer = b""
         if answer != b"ready":
@@ -134,14 +134,14 @@ class _Process:
             raise OSError(_how_it_ended(self._process.returncode))
 
     def is_usable(self) -> bool:
-        """Whether it runs, and this process started it: a fork has a copy of the object only."""
+        """Whether it runs, and this process started it: a fork has only a copy of the object."""
         return self._owner == os.getpid() and self._process.poll() is None
 
     def recode(self, files: Sequence[int]) -> bytes:
-        """Its answer to a batch: a number, or the name of a fault.
+        """The answer to a batch: a number, or the name of a fault.
 
         Raises:
-            FormatError: when it gives none.
+            FormatError: when there is none.
         """
         deadline = time.monotonic() + self._limits.seconds
         try:
@@ -159,12 +159,12 @@ class _Process:
         return answer
 
     def _answer(self, deadline: float) -> bytes:
-        """A line from the process; nothing where it ended before that."""
+        """A line from the process; empty when the process ended before."""
         line = b""
         while not line.endswith(b"\n"):
             self._socket.settimeout(max(0.001, deadline - time.monotonic()))
-            data = self._socket.recv(_LONGEST_ANSWER)
-            if not data or len(line) > _LONGEST_ANSWER:
+            data = self._socket.recv(_MAX_ANSWER)
+            if not data or len(line) > _MAX_ANSWER:
                 return b""
             line += data
         return line[:-1]
@@ -176,7 +176,7 @@ def _command(limits: Limits) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """What an interpreter may need to start, and what keeps htslib from looking for references."""
+    """The variables that an interpreter needs to start, and those that keep htslib from fetching references."""
     needed = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
     return {**needed, "REF_PATH": os.devnull, "REF_CACHE": os.devnull}
 

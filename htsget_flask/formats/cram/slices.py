@@ -1,4 +1,4 @@
-"""What the slices of a CRAM container tell without their records: where they lie, whether they need a reference."""
+"""The headers of a CRAM container's slices: where their records lie, whether they need a reference."""
 
 from typing import BinaryIO, NamedTuple
 
@@ -10,7 +10,7 @@ MULTIPLE_REFERENCES = -2
 
 
 class Slice(NamedTuple):
-    """A slice: where its records lie (0-based, half-open), how many, and whether they need a reference elsewhere.
+    """A slice: where its records lie (0-based, half-open), how many they are, whether they need an external reference.
 
     `reference_id` is -1 for unplaced records, and MULTIPLE_REFERENCES, with no bounds, for those of several.
     """
@@ -23,15 +23,15 @@ class Slice(NamedTuple):
 
 
 def needs_reference(file: BinaryIO, start: int, major: int) -> bool:
-    """Whether records of the container at byte `start` are told by their differences to a reference elsewhere.
+    """Whether records of the container at byte `start` are stored as differences to an external reference.
 
-    They are not where its slices embed the reference (section 8.5), or none is required (RR, section 8.4).
+    They are not where the slices embed the reference (section 8.5), or none is required (RR, section 8.4).
 
     Raises:
         FormatError: when the container is damaged.
     """
     container = read_container(file, start, major)
-    return any(piece.needs_reference for piece in read_slices(read_whole(file, container), container, major))
+    return any(slice_.needs_reference for slice_ in read_slices(read_whole(file, container), container, major))
 
 
 def read_whole(file: BinaryIO, container: Container) -> bytes:
@@ -43,15 +43,15 @@ def read_whole(file: BinaryIO, container: Container) -> bytes:
     file.seek(container.start)
     data = bytearray()
     while len(data) < container.end - container.start:
-        more = file.read(container.end - container.start - len(data))
-        if not more:
+        buffer = file.read(container.end - container.start - len(data))
+        if not buffer:
             raise FormatError("the file is truncated in mid-container")
-        data += more
+        data += buffer
     return bytes(data)
 
 
 def read_slices(data: bytes, container: Container, major: int) -> list[Slice]:
-    """The slices of a container, of which `data` are all bytes.
+    """The slices of a container; `data` are all of its bytes.
 
     Raises:
         FormatError: when it is damaged.
@@ -66,8 +66,8 @@ def read_slices(data: bytes, container: Container, major: int) -> list[Slice]:
         left = container.blocks - 1
         while left > 0:
             method, size, body, end = read_block(data, end + checksum)
-            found, blocks = _read_slice(decompress(method, data[body:end], size), major)
-            slices.append(found._replace(needs_reference=requires and found.needs_reference))
+            slice_, blocks = _read_slice(decompress(method, data[body:end], size), major)
+            slices.append(slice_._replace(needs_reference=requires and slice_.needs_reference))
             for _ in range(blocks):
                 *_, end = read_block(data, end + checksum)
             left -= 1 + blocks
@@ -77,7 +77,7 @@ def read_slices(data: bytes, container: Container, major: int) -> list[Slice]:
 
 
 def _requires_reference(compression_header: bytes) -> bool:
-    """The RR of the preservation map, true where it is not there."""
+    """The RR of the preservation map, true where the map has none."""
     _, position = read_itf8(compression_header, 0)
     count, position = read_itf8(compression_header, position)
     for _ in range(count):
@@ -95,7 +95,7 @@ def _requires_reference(compression_header: bytes) -> bool:
 
 
 def _read_slice(header: bytes, major: int) -> tuple[Slice, int]:
-    """A slice by its header (section 8.5), and how many blocks follow that."""
+    """The slice that a slice header states (section 8.5), and how many blocks follow the header."""
     reference_id, position = read_itf8(header, 0)
     start, position = read_itf8(header, position)
     span, position = read_itf8(header, position)

@@ -1,8 +1,8 @@
-"""The program that decodes CRAM, and encodes the wanted records of it; `recoder` starts it and gives it files.
+"""The program that decodes CRAM, and encodes the matching records; `recoder` starts it and gives it files.
 
-Its standard input is a socket. Each byte that comes is a batch, with four descriptors: the job (JSON), the containers
-with the EOF container after them, an empty file for its own use, and an empty file for the containers that it makes.
-It answers with a line: where in the last file the containers of records begin, or the name of a fault.
+Its standard input is a socket. Each byte is a batch, with four descriptors: the job (JSON), the containers with the EOF
+container after them, an empty scratch file, and an empty file for its output. It answers with a line: where in the
+output the containers of records begin, or the name of a fault.
 """
 
 import contextlib
@@ -20,21 +20,21 @@ import pysam
 
 _FILES = 4
 _MAX_FILES = 64
-_LONGEST_FILE = 1 << 30
+_MAX_FILE_SIZE = 1 << 30
 
 # Of Linux's prctl.h.
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
 
-# What is cut is sent once: half of the time for 3% more bytes.
+# The output is sent once: half of the time for 3% more bytes.
 _LEVEL = "level=1"
-# CRAM 2 cannot say that a read without a reference has no qualities: there the slices have one, made of the reads, for
-# which these have to be in order.
+# CRAM 2 cannot state that a read without a reference has no qualities. Its slices embed a reference made of the reads
+# instead, for which the reads have to be in order.
 _EMBEDDED = ("embed_ref=2", "store_md=1", "store_nm=1")
 _UNREFERENCED = ("no_ref=1",)
 
 
 class _FaultError(Exception):
-    """What is wrong with a batch, by the name that `recoder` knows."""
+    """A fault of a batch, by its name in `recoder`."""
 
 
 def main(memory: int, processor: int) -> None:
@@ -54,13 +54,13 @@ def _confine(memory: int) -> None:
     limits = {
         resource.RLIMIT_AS: memory,
         resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_FSIZE: _LONGEST_FILE,
+        resource.RLIMIT_FSIZE: _MAX_FILE_SIZE,
         resource.RLIMIT_NOFILE: _MAX_FILES,
     }
     for kind, limit in limits.items():
-        least = _least(limit, resource.getrlimit(kind)[1])
-        resource.setrlimit(kind, (least, least))
-    # A core dump that goes to a program is not bounded by its limit.
+        allowed = _lower(limit, resource.getrlimit(kind)[1])
+        resource.setrlimit(kind, (allowed, allowed))
+    # The limit does not bound a core dump that is piped to a program.
     with contextlib.suppress(AttributeError):
         prctl = ctypes.CDLL(None).prctl
         prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
@@ -68,57 +68,57 @@ def _confine(memory: int) -> None:
 
 
 def _limit_processor(seconds: int) -> None:
-    """When the worker is gone nobody else ends what takes too long."""
+    """Once the worker has gone, nothing else ends a batch that takes too long."""
     used, hard = resource.getrusage(resource.RUSAGE_SELF), resource.getrlimit(resource.RLIMIT_CPU)[1]
     end = int(used.ru_utime + used.ru_stime) + 1 + seconds
-    resource.setrlimit(resource.RLIMIT_CPU, (_least(end, hard), hard))
+    resource.setrlimit(resource.RLIMIT_CPU, (_lower(end, hard), hard))
 
 
-def _least(limit: int, hard: int) -> int:
+def _lower(limit: int, hard: int) -> int:
     return limit if hard == resource.RLIM_INFINITY else min(limit, hard)
 
 
 def _answer(descriptors: list[int]) -> bytes:
     try:
         with contextlib.ExitStack() as stack:
-            job, containers, room = [stack.enter_context(os.fdopen(number, "r+b")) for number in descriptors[:-1]]
+            job, containers, scratch = [stack.enter_context(os.fdopen(number, "r+b")) for number in descriptors[:-1]]
             target = stack.enter_context(os.fdopen(descriptors[-1], "r+b", buffering=0))
             job.seek(0)
-            return b"%d" % _Recoder(json.loads(job.read())).recode(containers, room, target)
+            return b"%d" % _Recoder(json.loads(job.read())).recode(containers, scratch, target)
     except _FaultError as fault:
         return str(fault).encode()
     except MemoryError:
         return b"memory"
     except OSError as error:
-        # The failures of htslib have no number.
+        # htslib's failures have no errno.
         return b"full" if error.errno == errno.ENOSPC else b"undecoded"
 
 
 class _Recoder:
-    """Decodes the containers of a job and encodes the wanted ones of their records."""
+    """Decodes the containers of a job and encodes the matching records."""
 
     def __init__(self, job: dict[str, Any]) -> None:
         self._job = job
         major, minor = job["version"]
         self._embeds = major == 2
-        more = _EMBEDDED if self._embeds else _UNREFERENCED
-        self._options = [option.encode() for option in (f"version={major}.{minor}", *more, _LEVEL)]
+        options = _EMBEDDED if self._embeds else _UNREFERENCED
+        self._options = [option.encode() for option in (f"version={major}.{minor}", *options, _LEVEL)]
         self._header = pysam.AlignmentHeader.from_text(job["header"])
 
-    def recode(self, containers: BinaryIO, room: BinaryIO, target: BinaryIO) -> int:
-        """Write a CRAM file of the wanted records to `target`; where its containers of records begin."""
+    def recode(self, containers: BinaryIO, scratch: BinaryIO, target: BinaryIO) -> int:
+        """Write a CRAM file of the matching records to `target`; return where its containers of records begin."""
         self._writer(target).close()
         begin: int = target.seek(0, os.SEEK_END) - self._job["eof"]
         target.seek(0)
-        room.write(target.read(begin))
+        scratch.write(target.read(begin))
         containers.seek(0)
-        shutil.copyfileobj(containers, room)
-        room.flush()
-        room.seek(0)
+        shutil.copyfileobj(containers, scratch)
+        scratch.flush()
+        scratch.seek(0)
         target.seek(0)
         target.truncate()
-        with self._reader(room) as reader, self._writer(target) as writer:
-            for record in self._picked(reader):
+        with self._reader(scratch) as reader, self._writer(target) as writer:
+            for record in self._matching(reader):
                 writer.write(record)
         return begin
 
@@ -132,8 +132,8 @@ class _Recoder:
         options: Any = self._options
         return pysam.AlignmentFile(target, "wc", header=self._header, format_options=options)
 
-    def _picked(self, reader: pysam.AlignmentFile) -> Iterator[pysam.AlignedSegment]:
-        reference_id, start, end, after = self._job["wanted"]
+    def _matching(self, reader: pysam.AlignmentFile) -> Iterator[pysam.AlignedSegment]:
+        reference_id, start, end, min_start = self._job["filter"]
         is_mixed, parts, length = self._job["is_mixed"], self._job["parts"], self._job["length"]
         count = before = 0
         for count, record in enumerate(reader.fetch(until_eof=True), 1):  # noqa: B007 - counted to its end
@@ -141,7 +141,7 @@ class _Recoder:
                 continue
             first = record.reference_start
             last = record.reference_end or first + 1
-            if first < after or last <= start or (end is not None and first >= end):
+            if first < min_start or last <= start or (end is not None and first >= end):
                 continue
             if (
                 is_mixed

@@ -92,6 +92,7 @@ class TestALineIsShorterThanPipeBuf:
         assert content["reason"] == "\U0001f9ec" * 150 + "…"
         assert content["regions"] == ["\x03" * 100 + f"…:{2**32}-{2**53}", "and 9999 more"]
 
+    @pytest.mark.slow
     @given(
         st.fixed_dictionaries(
             {
@@ -124,6 +125,7 @@ class TestALineIsShorterThanPipeBuf:
         assert content["regions"] == ["chr1:5-9"]
 
 
+@pytest.mark.slow
 class TestALineIsWhole:
     def test_in_a_pipe_with_several_writers_and_a_slow_reader(self) -> None:
         reading, writing = os.pipe()

@@ -30,6 +30,7 @@ def within(seconds: float, call: Callable[[], Any]) -> Any:
     return outcome[0]
 
 
+@pytest.mark.slow
 class TestAnAnswerEndsInTime:
     @pytest.mark.parametrize("name", sorted(HOSTILE))
     def test_whatever_a_service_does(self, name: str) -> None:
@@ -61,6 +62,7 @@ class TestAnAnswerEndsInTime:
                 tracemalloc.stop()
 
 
+@pytest.mark.slow
 class TestConnectionsAreReused:
     def test_after_a_whole_body(self) -> None:
         connections = 0

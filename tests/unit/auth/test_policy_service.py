@@ -16,6 +16,7 @@ from tests.support.callers import ADA, GENE, visa
 from tests.support.issuer import Issuer
 
 
+@pytest.mark.slow
 class TestAPolicyServiceDecides:
     def decision(self, served: Issuer, answer: Any, **options: Any) -> Decision:
         served.decide = lambda _: answer

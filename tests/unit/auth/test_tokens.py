@@ -66,6 +66,7 @@ class TestAGoodTokenIdentifiesTheCaller:
 
 
 class TestCachedCallers:
+    @pytest.mark.slow
     def test_are_bounded_in_bytes(self, issuer: Issuer) -> None:
         authenticator = trusting(issuer)
         # 11 kB of token become 160 kB of lists, of which 32 MiB hold about 200.
@@ -215,6 +216,7 @@ class TestAForgedTokenIsRefused:
         assert found.find("s", "HS256") is None
 
 
+@pytest.mark.slow
 class TestOverHttp:
     def test_a_thousand_unknown_keys_cause_one_fetch(self, served: Issuer) -> None:
         client = JsonClient(5)
@@ -276,6 +278,7 @@ class TestVerifiedTokensAreCached:
         assert len(authenticator._callers) == 3
 
 
+@pytest.mark.slow
 class TestOpaqueTokensAreIntrospected:
     def authenticator(self, served: Issuer, clock: Clock, *, secret: str = CLIENT[1]) -> Authenticator:
         service = Introspection(f"{served.url}/introspect", CLIENT[0], secret, [AUDIENCE], 60)
@@ -350,6 +353,7 @@ class TestOpaqueTokensAreIntrospected:
             self.authenticator(served, Clock(time.time()), secret="wrong").authenticate("Bearer tok-3")
 
 
+@pytest.mark.slow
 class TestPassportsComeFromTheTokenOrTheBroker:
     def authenticator(self, served: Issuer) -> Authenticator:
         client = JsonClient(2)

@@ -10,6 +10,8 @@ import pytest
 
 from htsget_flask.commands.demo import write_demo
 
+pytestmark = pytest.mark.slow
+
 SAMPLE = "NA00001"
 PAIRED_FORMATS = ("bam", "cram")
 NAMES = {

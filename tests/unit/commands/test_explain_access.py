@@ -11,6 +11,8 @@ from htsget_flask.cli import main
 from tests.support.cli import run
 from tests.support.issuer import AUDIENCE, Issuer, Key
 
+pytestmark = pytest.mark.slow
+
 
 class TestExplainAccess:
     @pytest.fixture

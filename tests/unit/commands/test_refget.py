@@ -9,6 +9,8 @@ from htsget_flask.services import create_services
 from tests.support.cli import run
 from tests.support.sequences import fasta
 
+pytestmark = pytest.mark.slow
+
 
 class TestRefget:
     @pytest.fixture

@@ -4,6 +4,8 @@ import pytest
 
 from tests.support.cli import run
 
+pytestmark = pytest.mark.slow
+
 
 class TestServe:
     @pytest.mark.parametrize("is_link", [False, True])

@@ -22,7 +22,7 @@ def models_of(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def suffix(annotation: Any) -> str:
-    """What follows the name of a setting of this type in the paths of its own settings."""
+    """What follows the name of a setting of this type in the paths of its settings."""
     origin = str(annotation)
     if "Literal['BAM'" in origin or "Literal['VCF'" in origin:
         return ".<format>"

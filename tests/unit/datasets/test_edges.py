@@ -14,8 +14,7 @@ from htsget_flask.datasets.edges import (
     edges_of,
     is_cut_later,
     read_chunk,
-    split_chunk,
-    split_range,
+    split_span,
 )
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.datasets.source import DataFile, Source
@@ -24,7 +23,7 @@ from htsget_flask.formats.binning import Chunk
 from htsget_flask.formats.table import FORMATS
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage.local import LocalStorage
-from tests.support.files import bgzf_block
+from tests.support.files.bgzf import bgzf_block
 
 HEADER = b"##fileformat=VCFv4.3\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 LINES = [b"chr1\t%d\t.\tA\t.\t.\t.\t%s\n" % (number, b"x" * (number % 40)) for number in range(1, 200)]
@@ -62,13 +61,15 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data(), longest=st.sampled_from([700, 2000, 1 << 16]))
-def test_the_blocks_of_a_chunk_are_its_records(sample: Sample, data: st.DataObject, longest: int) -> None:
+@given(data=st.data(), longest=st.sampled_from([700, 2000, 1 << 16]), size=st.sampled_from([100, 1000, 1 << 30]))
+def test_the_blocks_of_a_chunk_are_its_records(sample: Sample, data: st.DataObject, longest: int, size: int) -> None:
     first = data.draw(st.integers(0, len(LINES) - 1))
     last = data.draw(st.integers(first + 1, len(LINES)))
     content = b""
     with sample.open() as file:
-        for block in split_chunk(file, Chunk(sample.offsets[first], sample.offsets[last]), longest):
+        for block in split_span(
+            file, Chunk(sample.offsets[first], sample.offsets[last]), longest_cut=longest, block_size=size
+        ):
             if isinstance(block, ByteRange):
                 content += sample.content[block.start : block.end]
             else:
@@ -82,7 +83,8 @@ def test_the_blocks_of_a_chunk_are_its_records(sample: Sample, data: st.DataObje
 def test_a_range_is_split_where_blocks_start(sample: Sample, size: int) -> None:
     span = ByteRange(sample.start, len(sample.content))
     with sample.open() as file:
-        parts = list(split_range(file, span, size))
+        blocks = split_span(file, span, longest_cut=1 << 16, block_size=size)
+        parts = [block for block in blocks if isinstance(block, ByteRange)]
     assert [parts[0].start, *(part.end for part in parts)] == [*(part.start for part in parts), span.end]
     for part in parts:
         assert gzip.decompress(sample.content[part.start : part.end])
@@ -94,7 +96,7 @@ def test_edges_where_no_block_or_record_starts(sample: Sample, longest: int) -> 
     with sample.open() as file:
         for chunk in (Chunk(first + 1, last), Chunk(first + (1 << 16), last), Chunk(first, first + (3 << 16))):
             with pytest.raises(FileFaultError):
-                for block in split_chunk(file, chunk, longest):
+                for block in split_span(file, chunk, longest_cut=longest, block_size=1 << 30):
                     if isinstance(block, Chunk):
                         chunk_parts(file, block)
 

@@ -1,4 +1,4 @@
-"""What is below the prefixes is looked up seldom, and by one thread at a time."""
+"""Prefixes are scanned rarely, and by one thread at a time."""
 
 import threading
 import time
@@ -44,14 +44,15 @@ def inventory(storage: Slow) -> Inventory:
     return Inventory(Catalog([PrefixConfig(prefix="", storage="data")], storages), storages)
 
 
-class TestALookLasts:
-    def test_for_all_threads(self, inventory: Inventory, storage: Slow) -> None:
+class TestAScanIsShared:
+    def test_by_all_threads(self, inventory: Inventory, storage: Slow) -> None:
         with ThreadPoolExecutor(8) as pool:
             found = list(pool.map(lambda _: len(inventory.search("").datasets), range(50)))
         assert found == [2] * 50
         assert storage.walks == 1
 
-    def test_and_says_when_something_could_not_be_looked_at(
+    @pytest.mark.slow
+    def test_and_reports_storages_that_cannot_be_listed(
         self, inventory: Inventory, storage: Slow, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         moved = tmp_path.rename(tmp_path.with_name("moved"))
@@ -65,10 +66,10 @@ class TestALookLasts:
         assert len(inventory.search("").datasets) == 2
 
 
-class TestWhatThereIs:
-    def test_files_come_in_the_order_of_formats(self, inventory: Inventory) -> None:
+class TestTheResult:
+    def test_has_files_in_the_order_of_formats(self, inventory: Inventory) -> None:
         (found,) = inventory.search("b").datasets[-1:]
         assert [source.format.name for source in found.sources] == ["BAM", "CRAM"]
 
-    def test_fastas_with_their_indexes(self, inventory: Inventory) -> None:
+    def test_has_fastas_with_indexes(self, inventory: Inventory) -> None:
         assert inventory.fastas("data") == ["p.fna.gz", "r.fa"]

@@ -1,4 +1,4 @@
-"""Which unknown names are taken for parameters."""
+"""Unknown names that are taken for misspelled parameters."""
 
 import itertools
 import string
@@ -13,8 +13,8 @@ LETTERS = string.ascii_letters + "_-"
 
 
 def edits(name: str) -> set[str]:
-    """All texts that one edit makes of a name."""
-    halves = [(name[:place], name[place:]) for place in range(len(name) + 1)]
+    """All texts within one edit of a name."""
+    halves = [(name[:position], name[position:]) for position in range(len(name) + 1)]
     deleted = {left + right[1:] for left, right in halves if right}
     exchanged = {left + right[1] + right[0] + right[2:] for left, right in halves if len(right) > 1}
     other = {left + letter + right[1:] for (left, right), letter in itertools.product(halves, LETTERS) if right}
@@ -36,8 +36,8 @@ def test_one_edit_and_other_cases(parameter: str) -> None:
         assert suggested(name) == parameter
 
 
-def test_the_nearest_is_named() -> None:
-    for name, meant in (
+def test_the_nearest_is_suggested() -> None:
+    for name, parameter in (
         ("referencename", "referenceName"),
         ("reference_name", "referenceName"),
         ("refrenceName", "referenceName"),
@@ -56,7 +56,7 @@ def test_the_nearest_is_named() -> None:
         ("begin", "start"),
         ("stop", "end"),
     ):
-        assert suggested(name) == meant
+        assert suggested(name) == parameter
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ def texts(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
 
 
 class TestAnyLayoutIsReadCorrectly:
+    @pytest.mark.slow
     @given(texts(), CHUNKS, st.data())
     @settings(max_examples=300, deadline=None)
     def test_digests_and_any_part(self, file: tuple[bytes, list[bytes]], chunk: int, data: st.DataObject) -> None:
@@ -58,6 +59,7 @@ class TestAnyLayoutIsReadCorrectly:
             found = read_letters(PlainText(io.BytesIO(content)), index.layout(row), start, end)
             assert b"".join(found) == right.letters[start:end]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("width", [1, 60, 70_000, 200_000, 1_000_000])
     @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
     def test_long_sequences(self, width: int, end: bytes) -> None:

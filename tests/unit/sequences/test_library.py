@@ -90,6 +90,7 @@ class TestAFailureIsNotAMiss:
         (folder / "a.fa").write_bytes(fasta({"a": b"ACGT"}))
         assert sequences.find(expected(b"ACGT").md5).length == 4
 
+    @pytest.mark.slow
     def test_workers_digest_a_file_once(self, folder: Path) -> None:
         (folder / "a.fa").write_bytes(fasta({"a": some_letters("many", 3_000_000)}))
         command = [sys.executable, "-c", WORKER, str(folder)]

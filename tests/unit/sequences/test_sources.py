@@ -119,7 +119,7 @@ class TestDigestsAreComputedOnce:
         assert saved is not None
         assert stat.S_IMODE(saved.stat().st_mode) == mode
 
-    def test_links_in_their_place_are_not_followed(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_links_instead_of_them_are_not_followed(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (folder / "a.fa").write_bytes(fasta({"a": b"ACGT"}))
         secret = folder.parent / "secret"
         secret.touch(mode=0o600)

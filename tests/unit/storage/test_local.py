@@ -66,6 +66,7 @@ class TestLinks:
         assert LocalStorage(Path("/")).stat(f"{tmp_path}/a"[1:]).size == 1
 
 
+@pytest.mark.slow
 class TestAFolderThatBecomesALink:
     """Another process repeatedly exchanges a folder for a link out of the root."""
 
@@ -252,6 +253,7 @@ class TestOnlyRegularFilesAreListed:
 
 
 class TestALargeFolderIsListedInSteps:
+    @pytest.mark.slow
     def test_all_of_it_once_and_in_order(self, tmp_path: Path) -> None:
         names = [f"{number:05}" for number in range(12_000)]
         for number, name in enumerate(names):
@@ -267,6 +269,7 @@ class TestALargeFolderIsListedInSteps:
         assert [child.key for child in storage.children()] == children
         assert [child.key for child in storage.children(after="04321")] == children[4322:]
 
+    @pytest.mark.slow
     def test_the_first_ones_cost_little_memory(self, tmp_path: Path) -> None:
         for number in range(20_000):
             (tmp_path / f"{number:0200}").touch()

@@ -11,16 +11,17 @@ from hypothesis import strategies as st
 
 from htsget_flask.errors import FormatError
 from htsget_flask.formats import bgzf
-from tests.support.files import BGZF_EOF, bam_tiny_blocks, bgzf_block, bgzf_data
+from tests.support.files.bam import bam_tiny_blocks
+from tests.support.files.bgzf import BGZF_EOF, bgzf_block, bgzf_data
 
 
 def blocks_of(data: bytes) -> list[bytes]:
-    found = []
+    blocks = []
     while data:
         size = bgzf.block_size(data[:128])
-        found.append(data[:size])
+        blocks.append(data[:size])
         data = data[size:]
-    return found
+    return blocks
 
 
 class TestVirtualOffsets:
@@ -29,7 +30,7 @@ class TestVirtualOffsets:
         assert bgzf.split_offset(bgzf.virtual_offset(coffset, uoffset)) == (coffset, uoffset)
 
     @given(st.tuples(st.integers(0, 99), st.integers(0, 65535)), st.tuples(st.integers(0, 99), st.integers(0, 65535)))
-    def test_sort_as_places_do(self, one: tuple[int, int], other: tuple[int, int]) -> None:
+    def test_sort_as_positions_do(self, one: tuple[int, int], other: tuple[int, int]) -> None:
         assert (bgzf.virtual_offset(*one) < bgzf.virtual_offset(*other)) == (one < other)
 
 
@@ -46,6 +47,7 @@ class TestDataIsBlockedAnew:
         assert all(len(block) <= 65536 for block in blocks)
         assert bgzf.EOF_BLOCK not in blocks
 
+    @pytest.mark.slow
     def test_any_process_makes_the_same_of_it(self, tmp_path: Path) -> None:
         data = bgzf_data(bam_tiny_blocks(tmp_path))
         (tmp_path / "data").write_bytes(data)
@@ -55,12 +57,12 @@ class TestDataIsBlockedAnew:
             "rng.randrange(5, 300)]) for start in (rng.randrange(len(data)) for _ in range(3000)))).hexdigest())"
         )
 
-        def made(dirt: int) -> bytes:
+        def compressed(dirt: int) -> bytes:
             """What a process makes of it in whose memory there was something before."""
             variables = {**os.environ, "MALLOC_PERTURB_": str(dirt)}
             return subprocess.check_output([sys.executable, "-c", program, tmp_path / "data"], env=variables)
 
-        assert len({made(dirt) for dirt in (0, 1, 17, 85, 170, 255)}) == 1
+        assert len({compressed(dirt) for dirt in (0, 1, 17, 85, 170, 255)}) == 1
 
     def test_no_data_is_no_block(self) -> None:
         assert bgzf.deflate(b"") == b""
@@ -74,16 +76,16 @@ class TestDamageIsFound:
         rng = random.Random(3)
         data = rng.randbytes(300)
         whole = bgzf_block(data)
-        for place in range(len(whole)):
+        for offset in range(len(whole)):
             changed = bytearray(whole)
-            changed[place] ^= 0x41
+            changed[offset] ^= 0x41
             try:
                 block = bgzf.read_block(io.BytesIO(bytes(changed)), 0)
             except FormatError:
                 continue
             # Time, operating system and extra flags mean nothing to the data.
             assert block.data == data
-            assert place in range(4, 10)
+            assert offset in range(4, 10)
 
     def test_every_truncation(self) -> None:
         whole = bgzf_block(b"some data")
@@ -98,7 +100,7 @@ class TestDamageIsFound:
 
 
 class TestOtherSubfields:
-    def test_the_block_size_is_found_behind_them(self) -> None:
+    def test_the_block_size_is_found_after_them(self) -> None:
         block = bgzf_block(b"data")
         extra = b"AB\x03\x00xyz" + block[12:18]
         longer = bytearray(block[:10] + len(extra).to_bytes(2, "little") + extra + block[18:])
@@ -144,9 +146,9 @@ class TestThePrefixOfAFile:
     @settings(deadline=None, max_examples=30)
     @given(st.lists(st.integers(0, 300), min_size=1, max_size=20), st.data())
     def test_knows_where_its_data_stand(self, lengths: list[int], data: st.DataObject) -> None:
-        pieces = [os.urandom(length) for length in lengths]
-        content = b"".join(map(bgzf_block, pieces))
-        whole = b"".join(pieces)
+        parts = [os.urandom(length) for length in lengths]
+        content = b"".join(map(bgzf_block, parts))
+        whole = b"".join(parts)
         length = data.draw(st.integers(0, len(whole)))
         prefix = bgzf.Prefix(io.BytesIO(content), 1 << 20)
         assert prefix.require(length)[:length] == whole[:length]

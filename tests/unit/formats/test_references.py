@@ -39,6 +39,7 @@ class TestArraysAnswerAsADictDoes:
                 list(expected),
                 list(expected.items()),
             )
+            assert list(collected.in_order()) == list(expected.values())
             assert {name: collected[name] for name in expected} == expected
             assert (other in collected, collected.get(other)) == (other in expected, expected.get(other))
             ids = [reference.id for reference in expected.values() if reference.id is not None]
@@ -64,6 +65,7 @@ def three_million(_: Path) -> int:
     return collected.memory
 
 
+@pytest.mark.slow
 class TestManyReferencesTakeLittleMemory:
     def test_three_million(self, tmp_path: Path) -> None:
         result = outcome(three_million, tmp_path)

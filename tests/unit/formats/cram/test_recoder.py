@@ -33,6 +33,8 @@ from tests.support.live.server import wait_until
 from tests.support.processes import children, has_ended, is_stopped, memory, status
 from tests.support.sequences import expected
 
+pytestmark = pytest.mark.slow
+
 VERSIONS = ("version_2_1", "version_3_0", "version_3_1")
 MUTATIONS = int(os.environ.get("HTSGET_FLASK_TEST_MUTATIONS", "25"))
 
@@ -308,10 +310,10 @@ def mutated(cram: Cram, rng: random.Random) -> bytes:
         found += list(blocks(cram.content, container))
         offset = container.end
     start, end = rng.choice(found)
-    # The header of a block is looked at before htslib sees it, its content is not.
+    # The header of a block is checked before htslib reads it, its content is not.
     for _ in range(rng.choice([1, 1, 2, 8])):
-        place = rng.randrange(start + 1 if rng.random() < 0.2 else min(start + 5, end - 1), end)
-        content[place] = rng.choice([rng.randrange(256), content[place] ^ 1 << rng.randrange(8), 0, 0x7F, 0xFF])
+        index = rng.randrange(start + 1 if rng.random() < 0.2 else min(start + 5, end - 1), end)
+        content[index] = rng.choice([rng.randrange(256), content[index] ^ 1 << rng.randrange(8), 0, 0x7F, 0xFF])
     if content[4] >= 3:
         content[end : end + 4] = struct.pack("<I", zlib.crc32(content[start:end]))
     return bytes(content)

@@ -21,38 +21,39 @@ def text(rows: list[tuple[int, int, int, int]]) -> bytes:
 
 
 class TestContainersAreFound:
+    @pytest.mark.slow
     @settings(deadline=None)
     @given(entries, st.integers(0, 4), st.integers(0, 600), st.one_of(st.none(), st.integers(0, 900)), st.booleans())
     def test_as_by_reading_every_line(
         self, rows: list[tuple[int, int, int, int]], reference: int, start: int, end: int | None, compressed: bool
     ) -> None:
         index = read_crai(gzip.compress(text(rows)) if compressed else text(rows))
-        wanted = {
+        expected = {
             container * 1000
             for number, one_based, span, container in rows
             if number == reference
             and one_based - 1 + span > start
             and (end is None or (one_based - 1 < end and start < end))
         }
-        found = index.overlapping(reference, start, end)
-        assert {int(index.containers[place]) for place in found} == wanted
+        indices = index.overlapping(reference, start, end)
+        assert {int(index.containers[position]) for position in indices} == expected
         for container in {row[3] for row in rows}:
             there = [row for row in rows if row[0] == reference and row[3] == container]
             bounds = (min(row[1] - 1 for row in there), max(row[1] - 1 + row[2] for row in there)) if there else None
             assert index.bounds(reference, container * 1000) == bounds
         assert index.bounds(reference, 500) is None
         unplaced = {container * 1000 for number, _, _, container in rows if number == -1}
-        assert {int(index.containers[place]) for place in index.unplaced()} == unplaced
+        assert {int(index.containers[position]) for position in index.unplaced()} == unplaced
         starts = sorted({container * 1000 for *_, container in rows})
-        covered = {byte for span in index.byte_ranges(found, 99_000) for byte in range(span.start, span.end, 500)}
+        covered = {byte for span in index.byte_ranges(indices, 99_000) for byte in range(span.start, span.end, 500)}
         for container, following in zip(starts, [*starts, 99_000][1:], strict=True):
-            assert (container in covered) == (container in wanted)
-            assert (following - 500 in covered) == (container in wanted)
+            assert (container in covered) == (container in expected)
+            assert (following - 500 in covered) == (container in expected)
 
     def test_where_the_extent_is_unknown(self) -> None:
         index = read_crai(b"0\t0\t0\t100\t5\t5\n0\t5000\t10\t200\t5\t5\n-2\t0\t0\t300\t5\t5\n")
-        assert [int(index.containers[place]) for place in index.overlapping(0, 70, 80)] == [100, 300]
-        assert [int(index.containers[place]) for place in index.overlapping(3, 70, 80)] == [300]
+        assert [int(index.containers[position]) for position in index.overlapping(0, 70, 80)] == [100, 300]
+        assert [int(index.containers[position]) for position in index.overlapping(3, 70, 80)] == [300]
 
 
 class TestADamagedIndexIsRefused:
@@ -78,7 +79,7 @@ class TestADamagedIndexIsRefused:
 
     def test_long(self) -> None:
         rng = random.Random(4)
-        rows = [(rng.randrange(5), rng.randrange(1, 10**6), 100, place) for place in range(5000)]
+        rows = [(rng.randrange(5), rng.randrange(1, 10**6), 100, position) for position in range(5000)]
         content = text(rows)
         assert len(content) > 1 << 16
         assert len(read_crai(content).containers) == 5000
