@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from htsget_flask.commands.certificates import CertificateError, check_certificate
+from htsget_flask.commands.serve import CertificateError, check_certificate
 from tests.support.live.fronts import make_certificate
 from tests.support.live.tools import run, tool
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from htsget_flask.commands.check.references import check_sources
+from htsget_flask.commands.check.report import check_sources
 from htsget_flask.config import Config
 from htsget_flask.services import create_services
 from tests.support.faulty import FaultyProxy, faulty_proxy
