@@ -216,7 +216,8 @@ def _last_of_chain(window: bytes, start: int) -> int:
 class Prefix:
     """The uncompressed data from the start of a BGZF file, read block by block as far as required.
 
-    At most `limit` bytes are read, compressed or not, and the rest of the block in which they end.
+    At most `limit` bytes are read, compressed or not, and the rest of the block in which they end. `position` is where
+    `read` goes on.
     """
 
     def __init__(self, file: BinaryIO, limit: int) -> None:
@@ -226,6 +227,17 @@ class Prefix:
         self._block_starts = array("q")
         self._block_coffsets = array("q")
         self.data = bytearray()
+        self.position = 0
+
+    def read(self, size: int) -> bytearray:
+        """The next `size` bytes of data.
+
+        Raises:
+            FormatError: when the file is shorter, or is not BGZF.
+        """
+        start = self.position
+        self.position = end = start + size
+        return (self.data if end <= len(self.data) else self.require(end))[start:end]
 
     def require(self, length: int) -> bytearray:
         """The data, at least `length` bytes of it.

@@ -31,30 +31,24 @@ def contigs(text: bytes | bytearray) -> Iterator[Contig]:
             yield Contig(values["ID"], values.get("IDX"), values.get("length"), values.get("md5"))
 
 
-def sam_tags(
-    data: bytes | bytearray, kind: str, *names: str, start: int = 0, end: int | None = None
-) -> Iterator[list[str | None]]:
-    """The values of these tags in each line of a kind of the SAM header at `start` to `end` of the data.
+def sam_tags(text: bytes | bytearray, kind: str, *tags: str) -> Iterator[tuple[bytes | None, ...]]:
+    """The values of these tags in each line of a kind of a SAM header.
 
     None for those that the line lacks; of a tag that it has twice the first value.
     """
-    find, tags = data.find, [f"\t{name}:".encode() for name in names]
-    for line_start, line_end in _lines(data, f"@{kind}\t".encode(), start, end):
-        values: list[str | None] = []
-        for tag in tags:
-            value_start = find(tag, line_start, line_end)
-            if value_start < 0:
-                values.append(None)
-                continue
-            value_start += len(tag)
-            tab = find(b"\t", value_start, line_end)
-            values.append(data[value_start : tab if tab >= 0 else line_end].decode("utf-8", "replace"))
-        yield values
+    values = "".join(rf"(?=[^\n]*?\t{tag}:([^\t\r\n]*))?" for tag in tags)
+    pattern = re.compile(rf"\n@{kind}(?=\t){values}".encode())
+    return (match.groups() for match in pattern.finditer(b"\n" + text))
 
 
-def number_of(text: str | None) -> int | None:
+def decode_md5(value: bytes) -> str:
+    """The MD5 in a SAM header, in lower case."""
+    return value.decode("utf-8", "replace").lower()
+
+
+def number_of(text: str | bytes | None) -> int | None:
     """The number below 10**18 that a text states; None where it states none."""
-    return int(text) if text is not None and text.isdecimal() and len(text) <= _MAX_DIGITS else None
+    return int(text) if text and text.isdigit() and text.isascii() and len(text) <= _MAX_DIGITS else None
 
 
 def _lines(data: bytes | bytearray, prefix: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:

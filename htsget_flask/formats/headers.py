@@ -3,11 +3,12 @@
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import BinaryIO
 
 from htsget_flask.errors import FormatError
 from htsget_flask.formats import bgzf
-from htsget_flask.formats.header_lines import Contig, contigs, number_of, sam_tags
+from htsget_flask.formats.header_lines import Contig, contigs, decode_md5, number_of, sam_tags
 from htsget_flask.formats.references import Reference, References, check_count, collect_references
 
 # In bytes. Above every real header (the largest seen are tens of megabytes), below what would exhaust the memory.
@@ -54,49 +55,36 @@ class Header:
         return {reference.name: reference.length for reference in self.references.in_order()}
 
 
-def read_bam_header(file: BinaryIO) -> Header:
+def read_bam_header(file: BinaryIO, *, with_md5s: bool = False) -> Header:
     """The header of a BAM file.
 
     Raises:
         FormatError: when this is not a BAM file, or a truncated or damaged one.
     """
     prefix = _open(file, b"BAM\1", "BAM")
-    text_end = 8 + _length(prefix, 4)
-    count = _length(prefix, text_end)
+    text_length = _read_length(prefix)
+    sort_order = read_sort_order(prefix.require(8 + text_length)[8 : 8 + min(text_length, _FIRST_LINE)])
+    prefix.position += text_length
+    references = collect_references(_bam_references(prefix, with_md5s=with_md5s), "the header")
+    return _header(file, prefix, references, sort_order)
+
+
+def _bam_references(prefix: bgzf.Prefix, *, with_md5s: bool) -> Iterator[Reference]:
+    """The binary list of references, with the MD5s of the text's @SQ lines, which are in the same order."""
+    data = prefix.data
+    lines = chain(sam_tags(data[8 : prefix.position] if with_md5s else b"", "SQ", "SN", "M5"), repeat(_NO_TAGS))
+    count = _read_length(prefix)
     check_count(count, "the header")
-    listed = _BamReferences(prefix, text_end, count)
-    references = collect_references(listed, "the header")
-    return _header(
-        file, prefix, listed.end, references, read_sort_order(prefix.data[8 : min(text_end, 8 + _FIRST_LINE)])
-    )
-
-
-class _BamReferences:
-    """The binary list of references, with the MD5 of the @SQ lines, which are in the same order.
-
-    `end`: where the last one that was read ends in the data.
-    """
-
-    def __init__(self, prefix: bgzf.Prefix, text_end: int, count: int) -> None:
-        self._prefix = prefix
-        self._text_end = text_end
-        self._count = count
-        self.end = text_end + 4
-
-    def __iter__(self) -> Iterator[Reference]:
-        prefix, data = self._prefix, self._prefix.data
-        has_md5s = data.find(b"\tM5:", 8, self._text_end) >= 0
-        lines = sam_tags(data, "SQ", "SN", "M5", start=8, end=self._text_end if has_md5s else 8)
-        for reference_id in range(self._count):
-            start = self.end + 4
-            name_end = start + _length(prefix, self.end)
-            self.end = name_end + 4
-            if len(data) < self.end:
-                prefix.require(self.end)
-            name = data[start:name_end].rstrip(b"\0").decode("utf-8", "replace")
-            stated_name, md5 = next(lines, _NO_TAGS)
-            (length,) = _INT.unpack_from(data, name_end)
-            yield Reference(name, reference_id, length, md5.lower() if md5 and stated_name == name else None)
+    for reference_id, (stated_name, md5) in zip(range(count), lines, strict=False):
+        start = prefix.position + 4
+        end = start + _read_length(prefix)
+        prefix.position = end + 4
+        if len(data) < end + 4:
+            prefix.require(end + 4)
+        name = data[start:end].rstrip(b"\0")
+        (length,) = _INT.unpack_from(data, end)
+        stated_md5 = decode_md5(md5) if md5 and stated_name == bytes(name) else None
+        yield Reference(name.decode("utf-8", "replace"), reference_id, length, stated_md5)
 
 
 def read_sort_order(text: bytes | bytearray) -> str | None:
@@ -106,19 +94,19 @@ def read_sort_order(text: bytes | bytearray) -> str | None:
     return orders[0] if orders and first_line[0] == b"@HD" else None
 
 
-def read_bcf_header(file: BinaryIO) -> Header:
+def read_bcf_header(file: BinaryIO, *, with_md5s: bool = False) -> Header:
     """The header of a BCF file; a contig's id is its IDX where it has one, else its position in the list.
 
     Raises:
         FormatError: when this is not a BCF 2 file, or a truncated or damaged one.
     """
     prefix = _open(file, b"BCF\2", "BCF")
-    end = 9 + _length(prefix, 5)
-    text = bytes(prefix.require(end)[9:end]).rstrip(b"\0")
-    return _header(file, prefix, end, collect_references(_bcf_references(text), "the header"))
+    prefix.position += 1  # the minor version
+    text = bytes(prefix.read(_read_length(prefix))).rstrip(b"\0")
+    return _header(file, prefix, collect_references(_bcf_references(text, with_md5s=with_md5s), "the header"))
 
 
-def _bcf_references(text: bytes) -> Iterator[Reference]:
+def _bcf_references(text: bytes, *, with_md5s: bool) -> Iterator[Reference]:
     following = 0
     for contig in contigs(text):
         try:
@@ -127,11 +115,11 @@ def _bcf_references(text: bytes) -> Iterator[Reference]:
             raise FormatError("a contig's IDX in the header is not a number") from None
         if not 0 <= reference_id <= _MAX_ID:
             raise FormatError("a contig's IDX in the header is out of bounds")
-        yield _reference(contig, reference_id)
+        yield _reference(contig, reference_id, with_md5=with_md5s)
         following = max(following, reference_id + 1)
 
 
-def read_vcf_header(file: BinaryIO) -> Header:
+def read_vcf_header(file: BinaryIO, *, with_md5s: bool = False) -> Header:
     """The header of a BGZF-compressed VCF file; its references have no ids.
 
     Raises:
@@ -139,13 +127,14 @@ def read_vcf_header(file: BinaryIO) -> Header:
     """
     prefix = _open(file, b"##fileformat=VCF", "VCF")
     column_line = _find(prefix, b"\n#CHROM", 0)
-    end = _find(prefix, b"\n", column_line + 1) + 1
-    references = (_reference(contig, None) for contig in contigs(prefix.data[:end]))
-    return _header(file, prefix, end, collect_references(references, "the header"))
+    prefix.position = _find(prefix, b"\n", column_line + 1) + 1
+    lines = contigs(prefix.data[: prefix.position])
+    references = collect_references((_reference(line, None, with_md5=with_md5s) for line in lines), "the header")
+    return _header(file, prefix, references)
 
 
-def _reference(contig: Contig, reference_id: int | None) -> Reference:
-    md5 = None if contig.md5 is None else contig.md5.lower()
+def _reference(contig: Contig, reference_id: int | None, *, with_md5: bool) -> Reference:
+    md5 = contig.md5.lower() if with_md5 and contig.md5 is not None else None
     return Reference(contig.name, reference_id, number_of(contig.length), md5)
 
 
@@ -178,23 +167,24 @@ def _open(file: BinaryIO, magic: bytes, name: str) -> bgzf.Prefix:
         pass
     if prefix.data[: len(magic)] != magic:
         raise FormatError(f"this is not a {name} file")
+    prefix.position = len(magic)
     return prefix
 
 
-def _length(prefix: bgzf.Prefix, position: int) -> int:
-    data = prefix.data
-    if len(data) < position + 4:
-        prefix.require(position + 4)
-    value: int = _INT.unpack_from(data, position)[0]
+def _read_length(prefix: bgzf.Prefix) -> int:
+    position = prefix.position
+    prefix.position = end = position + 4
+    if len(prefix.data) < end:
+        prefix.require(end)
+    value: int = _INT.unpack_from(prefix.data, position)[0]
     if not 0 <= value <= MAX_HEADER_DATA:
         raise FormatError("a length in the header is out of bounds")
     return value
 
 
-def _header(
-    file: BinaryIO, prefix: bgzf.Prefix, length: int, references: References, sort_order: str | None = None
-) -> Header:
-    """The header made of the file's own BGZF blocks, the last one cut where it also holds records."""
+def _header(file: BinaryIO, prefix: bgzf.Prefix, references: References, sort_order: str | None = None) -> Header:
+    """The header, made of the file's own BGZF blocks; the last one is cut where it also holds records."""
+    length = prefix.position
     data = prefix.require(length)
     end = prefix.virtual_offset(length)
     coffset, uoffset = bgzf.split_offset(end)

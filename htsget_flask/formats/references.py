@@ -24,7 +24,8 @@ class Reference(NamedTuple):
     """A reference sequence as a header states it.
 
     `id`: the number by which records and the index refer to it, from 0 to 2^31 - 1; None where the index lists names
-    instead (VCF). `length`: in bases. `md5`: in lower-case hexadecimal digits. Both are None where they are not stated.
+    instead (VCF). `length`: in bases. `md5`: in lower-case hexadecimal digits, from a header that was read with MD5s.
+    Both are None where they are not stated.
     """
 
     name: str
@@ -138,7 +139,8 @@ class _ReferenceArrays(References):
             ids.append(_NONE if reference_id is None else reference_id)
             lengths.append(_NONE if length is None else length)
             hashes.append(hash(encoded))
-            check_count(len(ends), source)
+            if len(ends) > _MAX_REFERENCES:
+                check_count(len(ends), source)
         if md5s:
             md5s += bytes(_MD5_SIZE * len(ends) - len(md5s))
         self._letters, self._ends = letters, ends

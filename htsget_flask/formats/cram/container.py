@@ -10,7 +10,7 @@ import deflate as libdeflate
 
 from htsget_flask.errors import FormatError
 from htsget_flask.formats.cram.encoding import UNREADABLE, ShortError, decompress, read_block, read_itf8, skip_ltf8
-from htsget_flask.formats.header_lines import number_of, sam_tags
+from htsget_flask.formats.header_lines import decode_md5, number_of, sam_tags
 from htsget_flask.formats.headers import MAX_HEADER_DATA, Header, read_sort_order
 from htsget_flask.formats.references import Reference, collect_references
 
@@ -78,7 +78,7 @@ def read_container(file: BinaryIO, start: int, major: int) -> Container:
             size *= 8
 
 
-def read_cram_header(file: BinaryIO) -> Header:
+def read_cram_header(file: BinaryIO, *, with_md5s: bool = False) -> Header:
     """The header of a CRAM file: file definition and header container; references are numbered as the @SQ lines.
 
     Raises:
@@ -98,8 +98,8 @@ def read_cram_header(file: BinaryIO) -> Header:
         end = max(container.end, _skip_blocks(data, container, major))
     except ShortError:
         raise FormatError("the CRAM header is damaged") from None
-    references = collect_references(_references(text), "the header")
-    read_groups = (name for (name,) in sam_tags(text, "RG", "ID") if name is not None)
+    references = collect_references(_references(text, with_md5s=with_md5s), "the header")
+    read_groups = (name.decode("utf-8", "replace") for (name,) in sam_tags(text, "RG", "ID") if name is not None)
     return Header(
         references,
         data[:end],
@@ -110,11 +110,13 @@ def read_cram_header(file: BinaryIO) -> Header:
     )
 
 
-def _references(text: bytes) -> Iterator[Reference]:
+def _references(text: bytes, *, with_md5s: bool) -> Iterator[Reference]:
     """The references of a SAM header, numbered as the @SQ lines."""
-    for reference_id, (name, length, md5) in enumerate(sam_tags(text, "SQ", "SN", "LN", "M5")):
+    lines = sam_tags(text, "SQ", "SN", "LN", *(("M5",) if with_md5s else ()))
+    for reference_id, (name, length, *md5s) in enumerate(lines):
         if name is not None:
-            yield Reference(name, reference_id, number_of(length), None if md5 is None else md5.lower())
+            md5 = decode_md5(md5s[0]) if md5s and md5s[0] else None
+            yield Reference(name.decode("utf-8", "replace"), reference_id, number_of(length), md5)
 
 
 def _header_text(block: bytes) -> bytes:

@@ -13,6 +13,7 @@ import pytest
 from htsget_flask.errors import FormatError
 from htsget_flask.formats.cram import container as cram
 from htsget_flask.formats.headers import Header, read_bam_header, read_bcf_header, read_vcf_header
+from htsget_flask.formats.table import FORMATS as FORMATS_BY_NAME
 from tests.support import files
 from tests.support.files import FORMATS, GOOD, SPARSE_IDX, bgzf_block
 from tests.support.referenced import write_cram, write_reference
@@ -151,7 +152,7 @@ class TestChecksumsAreThoseOfTheHeader:
 
 def checksums(path: Path, format_name: str) -> dict[str, str]:
     with path.open("rb") as file:
-        references = READ[format_name](file).references
+        references = FORMATS_BY_NAME[format_name].read_header(file, with_md5s=True).references
     return {name: reference.md5 for name, reference in references.items() if reference.md5 is not None}
 
 
