@@ -1,14 +1,17 @@
-"""The headers of BAM (SAMv1 4.2), VCF (VCFv4.3 1.2) and BCF (VCFv4.3 6.2): where they end, their references."""
+"""The headers of BAM (SAMv1 4.2), VCF (VCFv4.3 1.2) and BCF (VCFv4.3 6.2): where they end, their references.
 
+Time and memory are linear in the text, whatever it holds: attributes and tags that are not requested are skipped.
+"""
+
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, repeat
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from htsget_flask.errors import FormatError
 from htsget_flask.formats import bgzf
-from htsget_flask.formats.header_lines import Contig, contigs, decode_md5, number_of, sam_tags
 from htsget_flask.formats.references import Reference, References, check_count, collect_references
 
 # In bytes. Above every real header (the largest seen are tens of megabytes), below what would exhaust the memory.
@@ -20,6 +23,19 @@ _MAX_ID = (1 << 31) - 1
 _READ_GROUP_COST = 80
 _NO_TAGS = (None, None)
 _INT = struct.Struct("<i")
+# int() refuses texts of thousands of digits.
+_MAX_DIGITS = 18
+_PLAIN_VALUE = re.compile(r"[^,>]*")
+_CONTIG = b"##contig=<"
+
+
+class _Contig(NamedTuple):
+    """The attributes ID, IDX (BCF), length and md5 of a contig line as text; None for those that it lacks."""
+
+    name: str
+    idx: str | None
+    length: str | None
+    md5: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +124,7 @@ def read_bcf_header(file: BinaryIO, *, with_md5s: bool = False) -> Header:
 
 def _bcf_references(text: bytes, *, with_md5s: bool) -> Iterator[Reference]:
     following = 0
-    for contig in contigs(text):
+    for contig in _contigs(text):
         try:
             reference_id = following if contig.idx is None else int(contig.idx)
         except ValueError:
@@ -128,12 +144,12 @@ def read_vcf_header(file: BinaryIO, *, with_md5s: bool = False) -> Header:
     prefix = _open(file, b"##fileformat=VCF", "VCF")
     column_line = _find(prefix, b"\n#CHROM", 0)
     prefix.position = _find(prefix, b"\n", column_line + 1) + 1
-    lines = contigs(prefix.data[: prefix.position])
+    lines = _contigs(prefix.data[: prefix.position])
     references = collect_references((_reference(line, None, with_md5=with_md5s) for line in lines), "the header")
     return _header(file, prefix, references)
 
 
-def _reference(contig: Contig, reference_id: int | None, *, with_md5: bool) -> Reference:
+def _reference(contig: _Contig, reference_id: int | None, *, with_md5: bool) -> Reference:
     md5 = contig.md5.lower() if with_md5 and contig.md5 is not None else None
     return Reference(contig.name, reference_id, number_of(contig.length), md5)
 
@@ -193,3 +209,58 @@ def _header(file: BinaryIO, prefix: bgzf.Prefix, references: References, sort_or
     if uoffset:
         raw += bgzf.deflate(bytes(data[length - uoffset : length]))
     return Header(references, raw, end, sort_order=sort_order)
+
+
+def _contigs(text: bytes | bytearray) -> Iterator[_Contig]:
+    """The contig lines of a VCF header that have an ID, in order."""
+    for start, end in _contig_lines(text):
+        line = text[start + len(_CONTIG) : end].decode("utf-8", "replace")
+        values = {name: value for name, value in _attributes(line) if name in ("ID", "IDX", "length", "md5")}
+        if "ID" in values:
+            yield _Contig(values["ID"], values.get("IDX"), values.get("length"), values.get("md5"))
+
+
+def sam_tags(text: bytes | bytearray, kind: str, *tags: str) -> Iterator[tuple[bytes | None, ...]]:
+    """The values of these tags in each line of a kind of a SAM header.
+
+    None for those that the line lacks; of a tag that it has twice the first value.
+    """
+    values = "".join(rf"(?=[^\n]*?\t{tag}:([^\t\r\n]*))?" for tag in tags)
+    pattern = re.compile(rf"\n@{kind}(?=\t){values}".encode())
+    return (match.groups() for match in pattern.finditer(b"\n" + text))
+
+
+def decode_md5(value: bytes) -> str:
+    """The MD5 in a SAM header, in lower case."""
+    return value.decode("utf-8", "replace").lower()
+
+
+def number_of(text: str | bytes | None) -> int | None:
+    """The number below 10**18 that a text states; None where it states none."""
+    return int(text) if text and text.isdigit() and text.isascii() and len(text) <= _MAX_DIGITS else None
+
+
+def _contig_lines(text: bytes | bytearray) -> Iterator[tuple[int, int]]:
+    start = 0 if text.startswith(_CONTIG) else text.find(b"\n" + _CONTIG) + 1 or len(text)
+    while start < len(text):
+        newline = text.find(b"\n", start)
+        end = newline if newline >= 0 else len(text)
+        yield start, end - (text[end - 1] == 0x0D)
+        start = text.find(b"\n" + _CONTIG, end) + 1 or len(text)
+
+
+def _attributes(line: str) -> Iterator[tuple[str, str]]:
+    """The attributes in a structured line, without the quotes of their values."""
+    position = 0
+    while (equals := line.find("=", position)) >= 0:
+        name = line[position:equals].rpartition(",")[2].strip()
+        start = equals + 1
+        if line.startswith('"', start):
+            quote = line.find('"', start + 1)
+            while quote >= 0 and line[quote - 1] == "\\":
+                quote = line.find('"', quote + 1)
+            position = quote + 1 if quote >= 0 else len(line)
+        else:
+            plain = _PLAIN_VALUE.match(line, start)
+            position = plain.end() if plain else len(line)
+        yield name, line[start:position].strip('"')

@@ -214,6 +214,7 @@ class _Reader:
 
         bin_chunks = np.append(0, np.cumsum(chunk_counts))
         begins, ends = self._chunks(positions, bin_chunks, chunk_counts)
+        last = max(ends.max(initial=0), statistics[:, 2].max(initial=0))
         if self._is_csi:
             loffsets = self._pairs[positions + 1]
         else:
@@ -226,7 +227,7 @@ class _Reader:
             loffsets=loffsets,
             chunk_begins=begins,
             chunk_ends=ends,
-            extent=_extent(begins, ends, statistics),
+            extent=np.array([begins.min() if len(begins) else 0, last], dtype=np.uint64),
             reference_windows=reference_windows,
             windows=windows,
             statistics=statistics,
@@ -253,8 +254,3 @@ class _Reader:
         if (begins > ends).any():
             raise FormatError("the index is damaged: a chunk ends before it begins")
         return begins, ends
-
-
-def _extent(begins: UInt64Array, ends: UInt64Array, statistics: UInt64Array) -> UInt64Array:
-    last = max(ends.max(initial=0), statistics[:, 2].max(initial=0))
-    return np.array([begins.min() if len(begins) else 0, last], dtype=np.uint64)

@@ -10,8 +10,7 @@ import deflate as libdeflate
 
 from htsget_flask.errors import FormatError
 from htsget_flask.formats.cram.encoding import UNREADABLE, ShortError, decompress, read_block, read_itf8, skip_ltf8
-from htsget_flask.formats.header_lines import decode_md5, number_of, sam_tags
-from htsget_flask.formats.headers import MAX_HEADER_DATA, Header, read_sort_order
+from htsget_flask.formats.headers import MAX_HEADER_DATA, Header, decode_md5, number_of, read_sort_order, sam_tags
 from htsget_flask.formats.references import Reference, collect_references
 
 FILE_DEFINITION_SIZE = 26

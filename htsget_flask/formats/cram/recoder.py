@@ -109,10 +109,11 @@ class _Process:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._socket, theirs = socket.socketpair()
+        paths = [path for path in sys.path if os.path.isabs(path)]
         with theirs:
             try:
                 self._process = subprocess.Popen(  # noqa: S603 - our own program
-                    _command(limits),
+                    [sys.executable, "-I", "-c", _PROGRAM, str(limits.memory), str(limits.processor), *paths],
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
@@ -168,11 +169,6 @@ class _Process:
                 return b""
             line += data
         return line[:-1]
-
-
-def _command(limits: Limits) -> list[str]:
-    paths = [path for path in sys.path if os.path.isabs(path)]
-    return [sys.executable, "-I", "-c", _PROGRAM, str(limits.memory), str(limits.processor), *paths]
 
 
 def _environment() -> dict[str, str]:

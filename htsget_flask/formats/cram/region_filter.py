@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -82,17 +83,9 @@ def select_recoded(
             length = os.fstat(target.fileno()).st_size - eof - begin
             if length < 0:
                 raise FormatError("its records cannot be decoded")
+            target.truncate(begin + length)
             target.seek(begin)
-            yield from _buffers(target, length)
-
-
-def _buffers(target: BinaryIO, length: int) -> Iterator[bytes]:
-    while length > 0:
-        data = target.read(min(_BUFFER_SIZE, length))
-        if not data:
-            raise FormatError("its records cannot be decoded")
-        length -= len(data)
-        yield data
+            yield from iter(partial(target.read, _BUFFER_SIZE), b"")
 
 
 def _batches(
