@@ -212,8 +212,8 @@ def _last_of_chain(window: bytes, start: int, *, at_end: bool) -> int | None:
 class Prefix:
     """The uncompressed data from the start of a BGZF file, read block by block as far as required.
 
-    At most `limit` bytes are read, compressed or not, and the rest of the block in which they end. `position` is where
-    `read` goes on.
+    At most `limit` bytes are read, compressed or not, and the rest of the block in which they end. `position` is the
+    reader's own.
     """
 
     def __init__(self, file: BinaryIO, limit: int) -> None:
@@ -224,16 +224,6 @@ class Prefix:
         self._block_coffsets = array("q")
         self.data = bytearray()
         self.position = 0
-
-    def read(self, size: int) -> bytearray:
-        """The next `size` bytes of data.
-
-        Raises:
-            FormatError: when the file is shorter, or is not BGZF.
-        """
-        start = self.position
-        self.position = end = start + size
-        return (self.data if end <= len(self.data) else self.require(end))[start:end]
 
     def require(self, length: int) -> bytearray:
         """The data, at least `length` bytes of it.

@@ -7,7 +7,6 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, repeat
 from typing import BinaryIO, NamedTuple
 
 from htsget_flask.errors import FormatError
@@ -78,29 +77,34 @@ def read_bam_header(file: BinaryIO, *, with_md5s: bool = False) -> Header:
         FormatError: when this is not a BAM file, or a truncated or damaged one.
     """
     prefix = _open(file, b"BAM\1", "BAM")
-    text_length = _read_length(prefix)
-    sort_order = read_sort_order(prefix.require(8 + text_length)[8 : 8 + min(text_length, _FIRST_LINE)])
-    prefix.position += text_length
-    references = collect_references(_bam_references(prefix, with_md5s=with_md5s), "the header")
-    return _header(file, prefix, references, sort_order)
-
-
-def _bam_references(prefix: bgzf.Prefix, *, with_md5s: bool) -> Iterator[Reference]:
-    """The binary list of references, with the MD5s of the text's @SQ lines, which are in the same order."""
-    data = prefix.data
-    lines = chain(sam_tags(data[8 : prefix.position] if with_md5s else b"", "SQ", "SN", "M5"), repeat(_NO_TAGS))
-    count = _read_length(prefix)
+    text_end = 8 + _length(prefix, 4)
+    count = _length(prefix, text_end)
     check_count(count, "the header")
-    for reference_id, (stated_name, md5) in zip(range(count), lines, strict=False):
-        start = prefix.position + 4
-        end = start + _read_length(prefix)
-        prefix.position = end + 4
-        if len(data) < end + 4:
-            prefix.require(end + 4)
-        name = data[start:end].rstrip(b"\0")
-        (length,) = _INT.unpack_from(data, end)
-        stated_md5 = decode_md5(md5) if md5 and stated_name == bytes(name) else None
-        yield Reference(name.decode("utf-8", "replace"), reference_id, length, stated_md5)
+    text = prefix.data[8:text_end] if with_md5s else b""
+    sort_order = read_sort_order(prefix.data[8 : min(text_end, 8 + _FIRST_LINE)])
+    prefix.position = text_end + 4
+    return _header(file, prefix, collect_references(_bam_references(prefix, count, text), "the header"), sort_order)
+
+
+def _bam_references(prefix: bgzf.Prefix, count: int, text: bytes | bytearray) -> Iterator[Reference]:
+    """The binary list of references, with the MD5s of the text's @SQ lines, which are in the same order."""
+    data, position, unpack = prefix.data, prefix.position, _INT.unpack_from
+    lines = sam_tags(text, "SQ", "SN", "M5")
+    for reference_id in range(count):
+        start = position + 4
+        end = start + _length(prefix, position)
+        position = end + 4
+        if len(data) < position:
+            prefix.require(position)
+        encoded = data[start:end].rstrip(b"\0")
+        name = encoded.decode("utf-8", "replace")
+        (length,) = unpack(data, end)
+        if text:
+            stated_name, md5 = next(lines, _NO_TAGS)
+            yield Reference(name, reference_id, length, decode_md5(md5) if stated_name == bytes(encoded) else None)
+        else:
+            yield Reference(name, reference_id, length)
+    prefix.position = position
 
 
 def read_sort_order(text: bytes | bytearray) -> str | None:
@@ -117,8 +121,8 @@ def read_bcf_header(file: BinaryIO, *, with_md5s: bool = False) -> Header:
         FormatError: when this is not a BCF 2 file, or a truncated or damaged one.
     """
     prefix = _open(file, b"BCF\2", "BCF")
-    prefix.position += 1  # the minor version
-    text = bytes(prefix.read(_read_length(prefix))).rstrip(b"\0")
+    prefix.position = end = 9 + _length(prefix, 5)
+    text = bytes(prefix.require(end)[9:end]).rstrip(b"\0")
     return _header(file, prefix, collect_references(_bcf_references(text, with_md5s=with_md5s), "the header"))
 
 
@@ -183,16 +187,14 @@ def _open(file: BinaryIO, magic: bytes, name: str) -> bgzf.Prefix:
         pass
     if prefix.data[: len(magic)] != magic:
         raise FormatError(f"this is not a {name} file")
-    prefix.position = len(magic)
     return prefix
 
 
-def _read_length(prefix: bgzf.Prefix) -> int:
-    position = prefix.position
-    prefix.position = end = position + 4
-    if len(prefix.data) < end:
-        prefix.require(end)
-    value: int = _INT.unpack_from(prefix.data, position)[0]
+def _length(prefix: bgzf.Prefix, position: int) -> int:
+    data = prefix.data
+    if len(data) < position + 4:
+        prefix.require(position + 4)
+    value: int = _INT.unpack_from(data, position)[0]
     if not 0 <= value <= MAX_HEADER_DATA:
         raise FormatError("a length in the header is out of bounds")
     return value
@@ -230,9 +232,9 @@ def sam_tags(text: bytes | bytearray, kind: str, *tags: str) -> Iterator[tuple[b
     return (match.groups() for match in pattern.finditer(b"\n" + text))
 
 
-def decode_md5(value: bytes) -> str:
+def decode_md5(value: bytes | None) -> str | None:
     """The MD5 in a SAM header, in lower case."""
-    return value.decode("utf-8", "replace").lower()
+    return value.decode("utf-8", "replace").lower() if value else None
 
 
 def number_of(text: str | bytes | None) -> int | None:

@@ -1,7 +1,6 @@
 """The index of one FASTA file: where its sequences lie, how long they are, and their digests."""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
@@ -43,7 +42,7 @@ def single_line(length: int) -> LineLayout:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FastaIndex:
+class FastaIndex(array_file.ArrayFields):
     """The sequences of a FASTA file in file order, a row each in every array except `names` and the last two.
 
     `names`: the bytes of all names together, each ending at its `name_ends`. `bodies`: the offset of the line after
@@ -86,17 +85,9 @@ class FastaIndex:
         columns = (self.offsets, self.ends, self.line_bases, self.line_widths)
         return LineLayout(*(int(column[row]) for column in columns))
 
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> "FastaIndex":
-        """The index with these arrays as its fields."""
-        index = cls(**{field.name: arrays[field.name] for field in fields(cls)})  # type: ignore[arg-type]
-        if index.md5.shape != (len(index), MD5_SIZE) or index.trunc512.shape != (len(index), TRUNC512_SIZE):
+    def __post_init__(self) -> None:
+        if self.md5.shape != (len(self), MD5_SIZE) or self.trunc512.shape != (len(self), TRUNC512_SIZE):
             raise ValueError("the digests have other sizes than MD5 and TRUNC512")
-        return index
-
-    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
-        """The fields by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def read_index_file(path: Path, stat: Stat) -> FastaIndex | None:

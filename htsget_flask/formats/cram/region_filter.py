@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from htsget_flask.errors import FormatError
 from htsget_flask.formats.cram.container import MAX_READ_GROUPS, read_container
@@ -154,24 +154,22 @@ class _Selection:
         ):
             reference = self._reference(Path(folder), merge_intervals(batch.parts)) if batch.parts else None
             containers.writelines((*batch.containers, eof))
-            job.write(json.dumps(self._job(batch, reference, len(eof))).encode())
+            fields = {
+                "version": list(self._source.header.raw[4:6]),
+                "header": self._header,
+                "name": self._source.name,
+                "filter": self._filter,
+                "length": self.length,
+                "is_mixed": batch.is_mixed,
+                "parts": batch.parts,
+                "records": batch.records,
+                "reference": reference,
+                "eof": len(eof),
+            }
+            job.write(json.dumps(fields).encode())
             job.flush()
             containers.flush()
             yield [file.fileno() for file in (job, containers, scratch)]
-
-    def _job(self, batch: _Batch, reference: str | None, eof: int) -> dict[str, Any]:
-        return {
-            "version": list(self._source.header.raw[4:6]),
-            "header": self._header,
-            "name": self._source.name,
-            "filter": self._filter,
-            "length": self.length,
-            "is_mixed": batch.is_mixed,
-            "parts": batch.parts,
-            "records": batch.records,
-            "reference": reference,
-            "eof": eof,
-        }
 
     def _reference(self, folder: Path, parts: Sequence[tuple[int, int]]) -> str:
         """A sparse FASTA file and its index: the requested reference at `offset`, all others over the same zeros."""

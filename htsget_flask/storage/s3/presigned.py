@@ -91,8 +91,8 @@ class Presigner:
         is_passing = False
         if isinstance(error, RuntimeError):
             reason = EXPIRED_CREDENTIALS
-        elif isinstance(error, (NoCredentialsError, PartialCredentialsError)):
+        elif isinstance(error, NoCredentialsError | PartialCredentialsError):
             reason = NO_CREDENTIALS
         else:
-            reason, is_passing = "this server's credentials for the storage {} cannot be renewed now", True
+            reason, is_passing = "this server's credentials for the storage {} cannot be renewed", True
         return StorageError(reason.format(repr(self._storage)), is_passing=is_passing, detail=type(error).__name__)
