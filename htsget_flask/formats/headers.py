@@ -24,6 +24,7 @@ _NO_TAGS = (None, None)
 _INT = struct.Struct("<i")
 # int() refuses texts of thousands of digits.
 _MAX_DIGITS = 18
+_MAX_TAG_OFFSET = 64 << 10
 _PLAIN_VALUE = re.compile(r"[^,>]*")
 _CONTIG = b"##contig=<"
 
@@ -42,9 +43,9 @@ class Header:
     """A file's header.
 
     `raw` is the header in the file's own format, whole BGZF blocks or a CRAM container; `end` is where the records
-    start: a virtual offset, or in CRAM a byte offset. `eof_marker` is what ends a file of this format and version.
-    `sort_order` is what a SAM header states of it (@HD SO). `read_groups`: the ID of each @RG line of a CRAM file, by
-    the numbers that its records have.
+    start: a virtual offset, or in CRAM a byte offset. `eof_marker` ends a file of this format and version.
+    `sort_order`: the SO of the @HD line, None without one. `read_groups`: the ID of each @RG line of a CRAM file, in
+    order, as its records refer to them by number.
     """
 
     references: References
@@ -225,9 +226,10 @@ def _contigs(text: bytes | bytearray) -> Iterator[_Contig]:
 def sam_tags(text: bytes | bytearray, kind: str, *tags: str) -> Iterator[tuple[bytes | None, ...]]:
     """The values of these tags in each line of a kind of a SAM header.
 
-    None for those that the line lacks; of a tag that it has twice the first value.
+    None for those that the line lacks in its first 64 KiB; of a tag that it has twice the first value.
     """
-    values = "".join(rf"(?=[^\n]*?\t{tag}:([^\t\r\n]*))?" for tag in tags)
+    # Without a limit a search in a line of many megabytes would stop all other threads.
+    values = "".join(rf"(?=[^\n]{{0,{_MAX_TAG_OFFSET}}}?\t{tag}:([^\t\r\n]*))?" for tag in tags)
     pattern = re.compile(rf"\n@{kind}(?=\t){values}".encode())
     return (match.groups() for match in pattern.finditer(b"\n" + text))
 

@@ -1,8 +1,8 @@
 """Reading BAI (SAMv1 5.2), TBI (Tabix) and CSI (CSIv1) files into an `Index`.
 
-The files are sequences of bins of varying length, 200,000 of them for a human genome, and only a bin's own length says
-where the next one starts. The starts are guessed for the whole file at once and then proven: a run of guesses in which
-each bin ends where the next one starts is the same as following them one by one (5 ms against 18).
+The files are sequences of bins of varying length, 200,000 of them for a human genome; only a bin's own length shows
+where the next one starts. This module guesses the starts for the whole file at once and then proves them: a run of
+guesses in which each bin ends where the next one starts equals following them one by one (5 ms against 18).
 """
 
 import struct
@@ -121,7 +121,7 @@ class _Reader:
         return count
 
     def _guess(self) -> Int64Array:
-        """Where bins may start from here on, in order: at what looks like one, where what looks like another ends."""
+        """Where bins may start from here on, in order: what looks like a bin, where another candidate ends."""
         if self._position >= self._guessed_end:
             head = self._head
             words = self._array[self._position : self._position + _GUESSED]

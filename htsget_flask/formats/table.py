@@ -1,4 +1,4 @@
-"""The formats that are served, and all that sets them apart: one row for each."""
+"""The served formats: one row each, with everything in which they differ."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -33,7 +33,7 @@ _MAX_REMEMBERED = 10_000
 _MAX_REMEMBERED_KEY = 256
 # How many names of a folder are in memory at once; for more the folder is read again.
 _FIRST_BATCH = 2_000
-# The errors for a link where none may be: ENOTDIR in place of a folder, ELOOP in place of the file.
+# The errors for a link where none is allowed: ENOTDIR instead of a folder, ELOOP instead of the file.
 _LINKED = {errno.ENOTDIR, errno.ELOOP}
 _ABSENT = {errno.ENOENT, errno.ENAMETOOLONG, *_LINKED}
 _CLOSED = {errno.EACCES, errno.EPERM}
@@ -247,7 +247,7 @@ def _status(name: str, folder: int | None) -> os.stat_result:
 
 
 def _open(name: str, folder: int | None) -> int:
-    # A pipe in place of the file must not block the thread.
+    # A pipe instead of the file must not block the thread.
     return os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW, dir_fd=folder)
 
 

@@ -23,7 +23,7 @@ from htsget_flask.formats.references import Reference, collect_references
 
 FILE_DEFINITION_SIZE = 26
 MAX_READ_GROUPS = 1_000_000
-"""A `Header` holds one more at most, by which a header with too many is recognised."""
+"""A `Header` holds at most one more, which shows that there are too many."""
 
 _EOF = {
     2: bytes.fromhex("0b000000ffffffff0fe0454f460000000001000001000606010001000100"),

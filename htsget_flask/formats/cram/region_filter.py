@@ -1,8 +1,8 @@
 """Records of CRAM files that overlap a region: decoded with their reference, and encoded without one.
 
-The file is read here, container by container; `recoder` has the process that decodes. The header that it is given has
-neither M5 nor UR, or htslib would fetch references itself, from other servers too. Instead it is given a sparse FASTA
-file with the bases that these slices need.
+This module reads the file, container by container; the process of `recoder` decodes. That process gets a header without
+M5 and UR, or htslib would fetch references itself, from other servers too; and a sparse FASTA file with the bases that
+these slices need.
 """
 
 import json
@@ -46,7 +46,7 @@ class CramSource(NamedTuple):
 class _Batch:
     """Containers that are decoded together; `parts` are the intervals of the reference that they need.
 
-    `is_mixed`: they hold records of several references, whose bounds are in the index alone.
+    `is_mixed`: they hold records of several references, whose bounds only the index states.
     """
 
     is_mixed: bool
@@ -124,7 +124,7 @@ def _parts(slices: Sequence[Slice], bounds: tuple[int, int], length: int) -> Ite
 
 
 class _Selection:
-    """What the decoder is given for each batch of a request; `length` is that of the requested reference."""
+    """The input of the decoder for the batches of a request; `length` is that of the requested reference."""
 
     def __init__(self, source: CramSource, record_filter: RecordFilter, letters: Letters) -> None:
         self._source = source
