@@ -37,7 +37,7 @@ class LineLayout(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FastaIndex:
+class FastaIndex(array_file.ArrayFields):
     """The sequences of a FASTA file in file order, a row each in every array except `names` and the last two.
 
     `names`: the bytes of all names together, each ending at its `name_ends`. `bodies`: the offset of the line after
@@ -76,8 +76,9 @@ class FastaIndex:
         columns = (self.offsets, self.ends, self.line_bases, self.line_widths)
         return LineLayout(*(int(column[row]) for column in columns))
 
-
-_FIELDS = tuple(field.name for field in fields(FastaIndex))
+    def __post_init__(self) -> None:
+        if self.md5.shape != (len(self), MD5_SIZE) or self.trunc512.shape != (len(self), TRUNC512_SIZE):
+            raise ValueError("the digests have other sizes than MD5 and TRUNC512")
 
 
 def read_index_file(path: Path, stat: Stat) -> FastaIndex | None:
@@ -89,10 +90,7 @@ def read_index_file(path: Path, stat: Stat) -> FastaIndex | None:
     arrays = array_file.load(path, _version(stat))
     if arrays is None:
         return None
-    index = FastaIndex(**{name: arrays[name] for name in _FIELDS})  # type: ignore[arg-type]
-    if index.md5.shape != (len(index), MD5_SIZE) or index.trunc512.shape != (len(index), TRUNC512_SIZE):
-        raise ValueError("the digests have other sizes than MD5 and TRUNC512")
-    return index
+    return FastaIndex.from_arrays(arrays)
 
 
 def write_index_file(path: Path, stat: Stat, index: FastaIndex, *, mode: int = 0o600) -> None:
@@ -101,7 +99,7 @@ def write_index_file(path: Path, stat: Stat, index: FastaIndex, *, mode: int = 0
     Raises:
         OSError: when the folder cannot be written.
     """
-    array_file.store(path, _version(stat), {name: getattr(index, name) for name in _FIELDS}, mode=mode)
+    array_file.store(path, _version(stat), index.arrays(), mode=mode)
 
 
 def cache_path(folder: Path, location: str) -> Path:
@@ -110,4 +108,5 @@ def cache_path(folder: Path, location: str) -> Path:
 
 
 def _version(stat: Stat) -> str:
-    return f"refget {_LAYOUT_VERSION} {','.join(_FIELDS)} {stat.etag}"
+    names = ",".join(field.name for field in fields(FastaIndex))
+    return f"refget {_LAYOUT_VERSION} {names} {stat.etag}"

@@ -135,7 +135,7 @@ def _check_file(file: OpenFile, report: FileReport) -> None:
 
 def _check_references(file: OpenFile, library: Library, findings: Findings) -> str:
     """Where readers of a CRAM file get the references of its records from; missing ones become a warning."""
-    index, references = file.crai, file.header.references
+    index, references = file.crai, file.references_with_md5s
     embedded, missing, available = 0, list[str](), 0
     for reference_id in np.unique(index.references[index.references >= 0]).tolist():
         reference = references.with_id(reference_id)
