@@ -10,8 +10,8 @@ from htsget_flask.formats.index import Index
 from htsget_flask.formats.records import REFERENCE_END, is_unplaced
 from htsget_flask.formats.table import Format
 
-_OTHER_FILE = "the index does not fit the data: it is of another file"
-_OTHER_FILE_OR_TRUNCATED = f"{_OTHER_FILE}, or the data is truncated"
+OTHER_FILE = "the index does not fit the data: it is of another file"
+_OTHER_FILE_OR_TRUNCATED = f"{OTHER_FILE}, or the data is truncated"
 _NO_RECORDS = "the index does not fit the data: it holds none of its records"
 _NO_LAST_RECORDS = "the index does not fit the data: it does not hold its last records"
 
@@ -54,7 +54,7 @@ def _check_index(index: Index, data: IndexedData) -> None:
         coffset, uoffset = bgzf.split_offset(first)
         block, size = bgzf.read_block(data.content, coffset)
         if uoffset < len(block) or bgzf.virtual_offset(coffset + size, 0) != start:
-            raise FormatError(_OTHER_FILE)
+            raise FormatError(OTHER_FILE)
     if _has_placed_records(data, index.last_offset()):
         raise FormatError(_NO_LAST_RECORDS)
 
@@ -66,7 +66,7 @@ def _check_crai(index: Crai, data: IndexedData) -> None:
         if last >= data.size:
             raise FormatError(_OTHER_FILE_OR_TRUNCATED)
         if first < end:
-            raise FormatError(_OTHER_FILE)
+            raise FormatError(OTHER_FILE)
         end = data.format.block_end(data.content, last, data.header)
     marker = data.header.eof_marker
     data.content.seek(end)
@@ -82,7 +82,7 @@ def _has_placed_records(data: IndexedData, offset: int) -> bool:
         try:
             size = bgzf.read_block_size(data.content, coffset)
         except FormatError:
-            raise FormatError(_OTHER_FILE) from None
+            raise FormatError(OTHER_FILE) from None
         try:
             record += bgzf.read_block(data.content, coffset).data[uoffset:]
         except FormatError:
