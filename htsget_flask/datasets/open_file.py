@@ -1,8 +1,8 @@
 """A dataset's file, opened: its header, index and tail, each read once per version and then cached."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -23,6 +23,9 @@ V = TypeVar("V")
 # In bytes: the memory that a cached object takes besides its content, and that of a reference's length.
 _OBJECT_COST = 512
 _REFERENCE_COST = 150
+# Of the regions in which a file has records, in bases.
+_EXAMPLE_WIDTH = 20_000
+_MAX_EXAMPLES = 10_000
 _ABSENT = object()
 
 
@@ -66,11 +69,8 @@ class OpenFile:
     def header(self) -> Header:
         """The file's header."""
         if self._header is None:
-            self._header = self.cached(
-                "header",
-                lambda: self.source.format.read_header(self.content),
-                lambda header: header.memory,
-            )
+            make = self.source.format.read_header
+            self._header = self.cached("header", lambda: make(self.content), lambda header: header.memory)
         return self._header
 
     @property
@@ -103,8 +103,7 @@ class OpenFile:
     @property
     def any_index(self) -> Index | Crai:
         """The index, checked against its data."""
-        index_file = self.index_file
-        return self.cached(("index", index_file), self._load_index, private_bytes, fault_key=index_file.key)
+        return self.cached(("index", self.index_file), self._load_index, private_bytes, self.index_file.key)
 
     @property
     def index(self) -> Index:
@@ -141,21 +140,15 @@ class OpenFile:
 
     def needs_reference(self, start: int) -> bool:
         """Whether the records of the CRAM container at byte `start` need a reference that is not in the file."""
-        return self.cached(
-            ("needs reference", start), lambda: slices.needs_reference(self.content, start, self.header.raw[4])
-        )
+        major = self.header.raw[4]
+        return self.cached(("needs reference", start), lambda: slices.needs_reference(self.content, start, major))
 
     def is_cached(self, key: Hashable) -> bool:
         """Whether the value of a key is in the cache."""
         return (self._version, key) in self._cache
 
     def cached(
-        self,
-        key: Hashable,
-        make: Callable[[], V],
-        size_of: Callable[[V], int] | None = None,
-        *,
-        fault_key: str | None = None,
+        self, key: Hashable, make: Callable[[], V], size_of: Callable[[V], int] | None = None, fault_key: str = ""
     ) -> V:
         """The value of a key for this version of the file, from the cache or made now.
 
@@ -169,14 +162,21 @@ class OpenFile:
             value = self._cache.fetch(key, partial(self._make, make, fault_key), partial(_cost, size_of))
         if type(value) is _Fault:
             raise FileFaultError(value.reason, location=value.location)
-        found: V = value
-        return found
+        return value  # type: ignore[no-any-return]
 
-    def _make(self, make: Callable[[], V], fault_key: str | None) -> V | _Fault:
+    def _make(self, make: Callable[[], V], fault_key: str) -> V | _Fault:
         try:
             return make()
         except FormatError as error:
             return _Fault(str(error), self.source.storage.location(fault_key or self.source.key))
+
+    def example_regions(self) -> Iterator[tuple[str, int, int]]:
+        """For each reference that has records a region with the first ones: name, start, end; 0-based, half-open."""
+        index = self.any_index
+        for name, reference in islice(self.references.items(), _MAX_EXAMPLES):
+            start = None if reference.id is None else index.first_position(reference.id)
+            if start is not None:
+                yield name, start, start + _EXAMPLE_WIDTH
 
     def _load_index(self) -> Index | Crai:
         def check(index: Index | Crai) -> None:
