@@ -1,5 +1,6 @@
 """From dataset ids to the files that storages hold; the first matching entry of the configuration wins."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from htsget_flask.config import DatasetConfig, PrefixConfig
@@ -93,11 +94,7 @@ class Catalog:
     """The datasets of the configuration; with `hints`, messages suggest what a client may have meant."""
 
     def __init__(
-        self,
-        entries: Sequence[PrefixConfig | DatasetConfig],
-        storages: Mapping[str, Storage],
-        *,
-        hints: bool = True,
+        self, entries: Sequence[PrefixConfig | DatasetConfig], storages: Mapping[str, Storage], *, hints: bool = True
     ) -> None:
         self._hints = hints
         self._prefixes: list[tuple[int, _PrefixEntry]] = []
@@ -120,8 +117,7 @@ class Catalog:
         """
         entry = self._entry(dataset_id)
         if entry is not None:
-            sources = entry.sources(dataset_id, endpoint)
-            for source in sources:
+            for source in entry.sources(dataset_id, endpoint):
                 if format_name in (None, source.format.name):
                     stat = _stat(source, optional=isinstance(entry, _PrefixEntry), fresh=fresh)
                     if stat is not None:
@@ -186,13 +182,13 @@ class Catalog:
         if entry is not None:
             for endpoint in ENDPOINTS:
                 for source in entry.sources(dataset_id, endpoint):
+                    stat: Stat | FileFaultError | None
                     try:
                         stat = _stat(source, optional=isinstance(entry, _PrefixEntry))
                     except FileFaultError as fault:
-                        files.append((source, fault))
-                    else:
-                        if stat is not None:
-                            files.append((source, stat))
+                        stat = fault
+                    if stat is not None:
+                        files.append((source, stat))
         if not files:
             raise NotFound(f"there is no dataset {dataset_id[:200]!r}")
         return files
@@ -211,12 +207,10 @@ class Catalog:
 
     def _available(self, entry: "_PrefixEntry | _DatasetEntry", dataset_id: str, endpoint: str) -> Iterator[Source]:
         for source in entry.sources(dataset_id, endpoint):
-            try:
+            # A file with a fault exists.
+            with contextlib.suppress(FileFaultError):
                 if _stat(source, optional=True) is None:
                     continue
-            except FileFaultError:
-                # It exists, whatever is wrong with it.
-                pass
             yield source
 
     def _absence(self, endpoint: str, dataset_id: str, entry: "_PrefixEntry | _DatasetEntry | None") -> str:

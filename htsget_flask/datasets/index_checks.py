@@ -31,13 +31,9 @@ def check_index(index: Index | Crai, data: IndexedData) -> None:
     Raises:
         FormatError: when the index is of another file, of another format or of an earlier version of the file.
     """
-    if isinstance(index, Index):
-        _check_index(index, data)
-    else:
+    if isinstance(index, Crai):
         _check_crai(index, data)
-
-
-def _check_index(index: Index, data: IndexedData) -> None:
+        return
     if index.reference_count and data.format.names_references != bool(index.names.size):
         raise FormatError(f"this is not the index of a {data.format.name} file")
     if not data.format.names_references and index.reference_count > data.header.references.id_limit:

@@ -47,13 +47,6 @@ class Limits(NamedTuple):
     is_signed: bool = False
 
 
-class _Inline(NamedTuple):
-    """An entry of a ticket, as JSON, that carries its data; `size` of these in bytes before base64."""
-
-    entry: bytes
-    size: int
-
-
 def render(
     file: OpenFile,
     plan: Callable[[], Sequence[Span]],
@@ -122,12 +115,14 @@ def _is_short(block: DataBlock) -> TypeGuard[InlineBlock]:
     return isinstance(block, FilePart)
 
 
-def _inline(file: OpenFile, block: InlineBlock, class_: bytes) -> _Inline:
-    def make() -> _Inline:
-        data = read_inline(file, block)
-        return _Inline(b'{"url":"data:;base64,%s","class":"%s"}' % (pybase64.b64encode(data), class_), len(data))
+def _inline(file: OpenFile, block: InlineBlock, class_: bytes) -> tuple[bytes, int]:
+    """The entry of a block as JSON that carries its data, and the size of these in bytes before base64."""
 
-    return file.cached(("inline", block), make, lambda inline: len(inline.entry))
+    def make() -> tuple[bytes, int]:
+        data = read_inline(file, block)
+        return b'{"url":"data:;base64,%s","class":"%s"}' % (pybase64.b64encode(data), class_), len(data)
+
+    return file.cached(("inline", block), make, lambda inline: len(inline[0]))
 
 
 def _located(block_url: BlockUrl, class_: str) -> bytes:

@@ -93,13 +93,7 @@ def post_ticket(services: Services, request: Request, endpoint: str, dataset_id:
 @_for_each_endpoint("/blocks/<etag>/<block>/{}/<format_name>/<path:dataset_id>", methods=["GET"])
 @partial(View, needs_public_url=False)
 def get_block(
-    services: Services,
-    request: Request,
-    etag: str,
-    block: str,
-    endpoint: str,
-    format_name: str,
-    dataset_id: str,
+    services: Services, request: Request, etag: str, block: str, endpoint: str, format_name: str, dataset_id: str
 ) -> Answer:
     """Exactly the bytes of one data block, of the version of the file that its ticket was made for."""
     environ, parsed = request.environ, from_path_segment(block)
