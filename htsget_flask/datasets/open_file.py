@@ -57,6 +57,7 @@ class OpenFile:
         self._content: StoredFile | None = None
         self._header: Header | None = None
         self._index_file: IndexFile | None = None
+        self._index: Index | Crai | None = None
 
     def __enter__(self) -> "OpenFile":
         return self
@@ -103,7 +104,10 @@ class OpenFile:
     @property
     def any_index(self) -> Index | Crai:
         """The index, checked against its data."""
-        return self.cached(("index", self.index_file), self._load_index, private_bytes, self.index_file.key)
+        if self._index is None:
+            file = self.index_file
+            self._index = self.cached(("index", file), self._load_index, private_bytes, file.key)
+        return self._index
 
     @property
     def index(self) -> Index:
