@@ -43,19 +43,14 @@ class _PrefixEntry:
     def preferred_key(self, source: Source) -> str | None:
         """The key of the file that is served instead of this one, as its suffix comes earlier among its format's."""
         suffixes = source.format.suffixes
+        position, suffix = next(item for item in enumerate(suffixes) if source.key.endswith(item[1]))
         # Most files have the first suffix, and then nothing is read.
-        for position, suffix in enumerate(suffixes):
-            if source.key.endswith(suffix):
-                stem = source.key.removesuffix(suffix)
-                return next((stem + other for other in suffixes[:position] if self._holds(stem + other)), None)
+        for other in suffixes[:position]:
+            key = source.key.removesuffix(suffix) + other
+            with contextlib.suppress(NotFound):
+                self._storage.stat(key)
+                return key
         return None
-
-    def _holds(self, key: str) -> bool:
-        try:
-            self._storage.stat(key)
-        except NotFound:
-            return False
-        return True
 
     def __str__(self) -> str:
         return f"prefix {self.config.prefix!r}"

@@ -36,12 +36,11 @@ def edges_of(span: Chunk | Containers, size: int) -> list[int]:
 
 
 def prefetch_edges(file: OpenFile, spans: Iterable[Chunk | Containers]) -> None:
-    """Begin to read the edges of these spans, all at once, where each read is a request."""
-    if file.source.storage.reads_are_requests:
-        offsets = [offset for span in spans for offset in edges_of(span, file.stat.size)]
-        unknown = [offset for offset in offsets if not file.is_cached(("block end", offset))]
-        if unknown:
-            file.content.prefetch([ByteRange(offset, offset + EDGE) for offset in unknown])
+    """Begin to read the edges of these spans, all at once: worth it where each read is a request."""
+    offsets = [offset for span in spans for offset in edges_of(span, file.stat.size)]
+    unknown = [offset for offset in offsets if not file.is_cached(("block end", offset))]
+    if unknown:
+        file.content.prefetch([ByteRange(offset, offset + EDGE) for offset in unknown])
 
 
 def split_span(

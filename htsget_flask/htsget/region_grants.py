@@ -69,9 +69,8 @@ def require_references(spans: Iterable[Span], file: OpenFile, bases: LibraryBase
             reference = file.references.with_id(block.reference_id)
             if reference is None or (reference.md5 is not None and bases.has(reference.md5)):
                 continue
-            index = file.crai
-            first = index.overlapping(block.reference_id, block.start, block.end)[0]
-            if file.needs_reference(int(index.containers[first])):
+            first = file.crai.overlapping(block.reference_id, block.start, block.end)[0]
+            if file.needs_reference(int(file.crai.containers[first])):
                 raise PermissionDenied(
                     f"this token opens regions only, and the reference {reference.name!r} of this CRAM file, which is "
                     "needed to separate its records, is not available here"

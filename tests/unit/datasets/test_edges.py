@@ -77,6 +77,7 @@ def test_the_blocks_of_a_chunk_are_its_records(sample: Sample, data: st.DataObje
     assert gzip.decompress(content) == b"".join(LINES[first:last])
 
 
+@settings(deadline=None)
 @given(st.integers(1, 3000))
 def test_a_range_is_split_where_blocks_start(sample: Sample, size: int) -> None:
     span = ByteRange(sample.start, len(sample.content))
