@@ -13,7 +13,7 @@ from werkzeug.wrappers import Request
 
 from htsget_flask.auth.access import ACCESS, Access, Gate
 from htsget_flask.auth.audit import Origin, origin_of
-from htsget_flask.auth.signed_urls import BlockName, Parts, file_parts, has_signature, sizes_parts
+from htsget_flask.auth.signed_urls import Parts, block_parts, file_parts, has_signature, sizes_parts
 from htsget_flask.errors import InternalServerError
 from htsget_flask.formats.table import ENDPOINTS
 from htsget_flask.services import Services
@@ -40,7 +40,7 @@ def _block(services: Services, gate: Gate, request: Request, arguments: Argument
     """A signed URL only, as clients send no token for data blocks; it is of one storage, key, version and block."""
     endpoint, format_name, dataset_id = arguments["endpoint"], arguments["format_name"], arguments["dataset_id"]
     candidates = [
-        BlockName(
+        block_parts(
             storage=source.storage_name,
             key=source.key,
             etag=arguments["etag"],
@@ -48,7 +48,7 @@ def _block(services: Services, gate: Gate, request: Request, arguments: Argument
             endpoint=endpoint,
             format_name=format_name,
             dataset_id=source.id,
-        ).parts
+        )
         for source in services.catalog.named(endpoint, dataset_id, format_name)
     ]
     return _check_signature(services, gate, request, "blocks", dataset_id, candidates)

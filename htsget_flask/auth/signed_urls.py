@@ -6,7 +6,6 @@ import hmac
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
@@ -67,22 +66,11 @@ class UrlSigner:
             raise ValueError("the text was not sealed here") from None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BlockName:
-    """The name of a data block: all that decides over its bytes. `block` is its segment of the URL's path."""
-
-    storage: str
-    key: str
-    etag: str
-    block: str
-    endpoint: str
-    format_name: str
-    dataset_id: str
-
-    @property
-    def parts(self) -> Parts:
-        """The texts that are signed."""
-        return "block", self.storage, self.key, self.etag, self.block, self.endpoint, self.format_name, self.dataset_id
+def block_parts(
+    *, storage: str, key: str, etag: str, block: str, endpoint: str, format_name: str, dataset_id: str
+) -> Parts:
+    """The parts that name a data block: all that decides over its bytes. `block` is its segment of the URL's path."""
+    return ("block", storage, key, etag, block, endpoint, format_name, dataset_id)
 
 
 def file_parts(storage: str, key: str) -> Parts:

@@ -10,7 +10,6 @@ from htsget_flask.auth.signed_urls import sizes_parts
 from htsget_flask.browser.genomes import Reference, configured_reference, file_url, find_reference, sizes_reference
 from htsget_flask.browser.grants import TOO_MANY, access_tracks
 from htsget_flask.config import DatasetConfig, TrackConfig
-from htsget_flask.datasets.example_regions import example_regions
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.datasets.source import DataFile, Source
 from htsget_flask.errors import FileFaultError, NotFound
@@ -133,9 +132,9 @@ def _inspect(
                 return file
             opened.tail  # noqa: B018 - fails for a truncated file
             file.is_readable = True
-            index = opened.any_index
+            opened.any_index  # noqa: B018 - fails where there is none that fits
             file.index_key = opened.index_file.key
-            examples = example_regions(opened, index) if granted is None else _examples(granted, opened.references)
+            examples = opened.example_regions() if granted is None else _examples(granted, opened.references)
             file.region = next(examples, None)
             file.is_indexed = True
     except FileFaultError as fault:

@@ -15,7 +15,6 @@ from cryptography import x509
 
 from htsget_flask import __version__
 from htsget_flask.config import Config
-from htsget_flask.datasets.example_regions import example_regions
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.datasets.source import DataFile, Source
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
@@ -160,7 +159,7 @@ def _example_query(source: Source, services: Services) -> str | None:
         with OpenFile(file, services.cache, services.sidecars) as opened:
             opened.tail  # noqa: B018 - a truncated file is no example
             with contextlib.suppress(FileFaultError):
-                for name, start, end in example_regions(opened, opened.any_index):
+                for name, start, end in opened.example_regions():
                     return "?" + urlencode({"referenceName": name, "start": start, "end": end})
             return ""
     except (ServiceError, FileFaultError, StorageError, OSError):

@@ -1,5 +1,6 @@
 """From dataset ids to the files that storages hold; the first matching entry of the configuration wins."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from htsget_flask.config import DatasetConfig, PrefixConfig
@@ -42,19 +43,14 @@ class _PrefixEntry:
     def preferred_key(self, source: Source) -> str | None:
         """The key of the file that is served instead of this one, as its suffix comes earlier among its format's."""
         suffixes = source.format.suffixes
+        position, suffix = next(item for item in enumerate(suffixes) if source.key.endswith(item[1]))
         # Most files have the first suffix, and then nothing is read.
-        for position, suffix in enumerate(suffixes):
-            if source.key.endswith(suffix):
-                stem = source.key.removesuffix(suffix)
-                return next((stem + other for other in suffixes[:position] if self._holds(stem + other)), None)
+        for other in suffixes[:position]:
+            key = source.key.removesuffix(suffix) + other
+            with contextlib.suppress(NotFound):
+                self._storage.stat(key)
+                return key
         return None
-
-    def _holds(self, key: str) -> bool:
-        try:
-            self._storage.stat(key)
-        except NotFound:
-            return False
-        return True
 
     def __str__(self) -> str:
         return f"prefix {self.config.prefix!r}"
@@ -93,11 +89,7 @@ class Catalog:
     """The datasets of the configuration; with `hints`, messages suggest what a client may have meant."""
 
     def __init__(
-        self,
-        entries: Sequence[PrefixConfig | DatasetConfig],
-        storages: Mapping[str, Storage],
-        *,
-        hints: bool = True,
+        self, entries: Sequence[PrefixConfig | DatasetConfig], storages: Mapping[str, Storage], *, hints: bool = True
     ) -> None:
         self._hints = hints
         self._prefixes: list[tuple[int, _PrefixEntry]] = []
@@ -120,8 +112,7 @@ class Catalog:
         """
         entry = self._entry(dataset_id)
         if entry is not None:
-            sources = entry.sources(dataset_id, endpoint)
-            for source in sources:
+            for source in entry.sources(dataset_id, endpoint):
                 if format_name in (None, source.format.name):
                     stat = _stat(source, optional=isinstance(entry, _PrefixEntry), fresh=fresh)
                     if stat is not None:
@@ -186,13 +177,13 @@ class Catalog:
         if entry is not None:
             for endpoint in ENDPOINTS:
                 for source in entry.sources(dataset_id, endpoint):
+                    stat: Stat | FileFaultError | None
                     try:
                         stat = _stat(source, optional=isinstance(entry, _PrefixEntry))
                     except FileFaultError as fault:
-                        files.append((source, fault))
-                    else:
-                        if stat is not None:
-                            files.append((source, stat))
+                        stat = fault
+                    if stat is not None:
+                        files.append((source, stat))
         if not files:
             raise NotFound(f"there is no dataset {dataset_id[:200]!r}")
         return files
@@ -211,12 +202,10 @@ class Catalog:
 
     def _available(self, entry: "_PrefixEntry | _DatasetEntry", dataset_id: str, endpoint: str) -> Iterator[Source]:
         for source in entry.sources(dataset_id, endpoint):
-            try:
+            # A file with a fault exists.
+            with contextlib.suppress(FileFaultError):
                 if _stat(source, optional=True) is None:
                     continue
-            except FileFaultError:
-                # It exists, whatever is wrong with it.
-                pass
             yield source
 
     def _absence(self, endpoint: str, dataset_id: str, entry: "_PrefixEntry | _DatasetEntry | None") -> str:

@@ -1,16 +1,15 @@
 """The blocks at the ends of chunks and of runs of containers: found, verified, cut and compressed again."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from htsget_flask.datasets.index_checks import OTHER_FILE
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import FileFaultError, FormatError
 from htsget_flask.formats import bgzf
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage.remote_file import EDGE
-
-_OTHER_FILE = "the index does not fit the data: it is of another file"
 
 
 class Containers(NamedTuple):
@@ -37,17 +36,16 @@ def edges_of(span: Chunk | Containers, size: int) -> list[int]:
 
 
 def prefetch_edges(file: OpenFile, spans: Iterable[Chunk | Containers]) -> None:
-    """Begin to read the edges of these spans, all at once, where each read is a request."""
-    if file.source.storage.reads_are_requests:
-        offsets = [offset for span in spans for offset in edges_of(span, file.stat.size)]
-        unknown = [offset for offset in offsets if not file.is_cached(("block end", offset))]
-        if unknown:
-            file.content.prefetch([ByteRange(offset, offset + EDGE) for offset in unknown])
+    """Begin to read the edges of these spans, all at once: worth it where each read is a request."""
+    offsets = [offset for span in spans for offset in edges_of(span, file.stat.size)]
+    unknown = [offset for offset in offsets if not file.is_cached(("block end", offset))]
+    if unknown:
+        file.content.prefetch([ByteRange(offset, offset + EDGE) for offset in unknown])
 
 
 def split_span(
-    file: OpenFile, span: Chunk | Containers | ByteRange, *, longest_cut: int, block_size: int
-) -> Iterator[Chunk | ByteRange]:
+    file: OpenFile, span: Chunk | Containers | ByteRange, longest_cut: int, block_size: int
+) -> Sequence[Chunk | ByteRange]:
     """The data blocks of a span, of which ranges are at most about `block_size` bytes long.
 
     A chunk is its edges and the range between them, unless it `is_cut_later`. `longest_cut` is at least the size of a
@@ -56,11 +54,23 @@ def split_span(
     Raises:
         FileFaultError: when no BGZF block or CRAM container starts or ends where the index says.
     """
-    for block in _verified(file, span, longest_cut):
-        if isinstance(block, ByteRange) and block.end // block_size > block.start // block_size:
-            yield from _split_range(file, block, block_size)
-        else:
-            yield block
+    if isinstance(span, ByteRange):
+        return _split_range(file, span, block_size)
+    if isinstance(span, Chunk):
+        if is_cut_later(span, longest_cut):
+            return (span,)
+        (first, first_cut), (last, last_cut) = bgzf.split_offset(span.begin), bgzf.split_offset(span.end)
+    else:
+        (first, last), first_cut, last_cut = span, 0, 0
+    if first_cut:
+        first = file.block_end(first)
+    if file.block_end(first) > last or last > file.stat.size:
+        raise FileFaultError(OTHER_FILE, location=file.source.location)
+    if isinstance(span, Chunk) and last < file.stat.size:
+        file.block_end(last)
+    blocks: list[Chunk | ByteRange] = [Chunk(span[0], bgzf.virtual_offset(first, 0))] if first_cut else []
+    blocks += _split_range(file, ByteRange(first, last), block_size)
+    return [*blocks, Chunk(bgzf.virtual_offset(last, 0), span[1])] if last_cut else blocks
 
 
 def is_cut_later(chunk: Chunk, longest_cut: int) -> bool:
@@ -72,42 +82,25 @@ def is_cut_later(chunk: Chunk, longest_cut: int) -> bool:
     return is_cut and (chunk.end >> 16) - (chunk.begin >> 16) <= longest_cut
 
 
-def _verified(file: OpenFile, span: Chunk | Containers | ByteRange, longest_cut: int) -> Iterator[Chunk | ByteRange]:
-    if isinstance(span, ByteRange) or (isinstance(span, Chunk) and is_cut_later(span, longest_cut)):
-        yield span
-        return
-    if isinstance(span, Containers):
-        first, last, first_cut, last_cut = span.start, span.end, 0, 0
-    else:
-        (first, first_cut), (last, last_cut) = bgzf.split_offset(span.begin), bgzf.split_offset(span.end)
-    if first_cut:
-        first = file.block_end(first)
-        yield Chunk(span[0], bgzf.virtual_offset(first, 0))
-    if file.block_end(first) > last or last > file.stat.size:
-        raise FileFaultError(_OTHER_FILE, location=file.source.location)
-    if isinstance(span, Chunk) and last < file.stat.size:
-        file.block_end(last)
-    yield ByteRange(first, last)
-    if last_cut:
-        yield Chunk(bgzf.virtual_offset(last, 0), span[1])
-
-
-def _split_range(file: OpenFile, span: ByteRange, size: int) -> Iterator[ByteRange]:
+def _split_range(file: OpenFile, span: ByteRange, size: int) -> list[ByteRange]:
     """A range of whole blocks in parts of about `size` bytes, split where BGZF blocks start.
 
     In CRAM, and where each look for a block is a request, it is split anywhere. The splits of a file are the same for
     all ranges: each is looked up once.
     """
     is_looked_up = file.source.format.is_bgzf and not file.source.storage.reads_are_requests
-    start = span.start
-    target = start - start % size + size
-    while target < span.end:
+    start, ranges = span.start, []
+    for target in range((start // size + 1) * size, span.end, size):
         split = _block_start(file, target) if is_looked_up else target
         if start < split < span.end:
-            yield ByteRange(start, split)
+            ranges.append(ByteRange(start, split))
             start = split
-        target += size
-    yield ByteRange(start, span.end)
+    return [*ranges, ByteRange(start, span.end)]
+
+
+def _block_start(file: OpenFile, target: int) -> int:
+    """The byte offset of the first BGZF block at or after byte `target`; the tail when none follows."""
+    return file.cached(("block start", target), lambda: bgzf.find_block(file.content, target, file.tail))
 
 
 def chunk_parts(file: OpenFile, chunk: Chunk) -> ChunkParts:
@@ -139,7 +132,7 @@ def _cut_chunk(file: OpenFile, chunk: Chunk) -> ChunkParts:
     if first_cut:
         before, first = _cut_block(file, first, first_cut, None)
     if (first if first_cut else file.block_end(first)) > last:
-        raise FormatError(_OTHER_FILE)
+        raise FormatError(OTHER_FILE)
     if last_cut:
         after, _ = _cut_block(file, last, 0, last_cut)
     elif last < file.stat.size:
@@ -158,8 +151,3 @@ def _cut_block(file: OpenFile, coffset: int, start: int, end: int | None) -> tup
         if edge > len(data) or (0 < edge < len(data) and not records.may_start(data, edge, limit)):
             raise FormatError("the index does not fit the data: no record starts where it points")
     return bgzf.deflate(data[start:end]), coffset + size
-
-
-def _block_start(file: OpenFile, target: int) -> int:
-    """The byte offset of the first BGZF block at or after byte `target`; the tail when none follows."""
-    return file.cached(("block start", target), lambda: bgzf.find_block(file.content, target, file.tail))

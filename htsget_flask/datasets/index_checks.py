@@ -10,8 +10,8 @@ from htsget_flask.formats.index import Index
 from htsget_flask.formats.records import REFERENCE_END, is_unplaced
 from htsget_flask.formats.table import Format
 
-_OTHER_FILE = "the index does not fit the data: it is of another file"
-_OTHER_FILE_OR_TRUNCATED = f"{_OTHER_FILE}, or the data is truncated"
+OTHER_FILE = "the index does not fit the data: it is of another file"
+_OTHER_FILE_OR_TRUNCATED = f"{OTHER_FILE}, or the data is truncated"
 _NO_RECORDS = "the index does not fit the data: it holds none of its records"
 _NO_LAST_RECORDS = "the index does not fit the data: it does not hold its last records"
 
@@ -31,13 +31,9 @@ def check_index(index: Index | Crai, data: IndexedData) -> None:
     Raises:
         FormatError: when the index is of another file, of another format or of an earlier version of the file.
     """
-    if isinstance(index, Index):
-        _check_index(index, data)
-    else:
+    if isinstance(index, Crai):
         _check_crai(index, data)
-
-
-def _check_index(index: Index, data: IndexedData) -> None:
+        return
     if index.reference_count and data.format.names_references != bool(index.names.size):
         raise FormatError(f"this is not the index of a {data.format.name} file")
     if not data.format.names_references and index.reference_count > data.header.references.id_limit:
@@ -54,7 +50,7 @@ def _check_index(index: Index, data: IndexedData) -> None:
         coffset, uoffset = bgzf.split_offset(first)
         block, size = bgzf.read_block(data.content, coffset)
         if uoffset < len(block) or bgzf.virtual_offset(coffset + size, 0) != start:
-            raise FormatError(_OTHER_FILE)
+            raise FormatError(OTHER_FILE)
     if _has_placed_records(data, index.last_offset()):
         raise FormatError(_NO_LAST_RECORDS)
 
@@ -66,7 +62,7 @@ def _check_crai(index: Crai, data: IndexedData) -> None:
         if last >= data.size:
             raise FormatError(_OTHER_FILE_OR_TRUNCATED)
         if first < end:
-            raise FormatError(_OTHER_FILE)
+            raise FormatError(OTHER_FILE)
         end = data.format.block_end(data.content, last, data.header)
     marker = data.header.eof_marker
     data.content.seek(end)
@@ -82,7 +78,7 @@ def _has_placed_records(data: IndexedData, offset: int) -> bool:
         try:
             size = bgzf.read_block_size(data.content, coffset)
         except FormatError:
-            raise FormatError(_OTHER_FILE) from None
+            raise FormatError(OTHER_FILE) from None
         try:
             record += bgzf.read_block(data.content, coffset).data[uoffset:]
         except FormatError:

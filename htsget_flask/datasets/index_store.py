@@ -58,11 +58,7 @@ def find_index(source: Source, stat: Stat, *, fresh: bool) -> IndexFile:
 
 
 def load_index(
-    source: Source,
-    stat: Stat,
-    index_file: IndexFile,
-    sidecars: Path | None,
-    check: Callable[[Index | Crai], None],
+    source: Source, stat: Stat, index_file: IndexFile, sidecars: Path | None, check: Callable[[Index | Crai], None]
 ) -> Index | Crai:
     """The index from its sidecar, or read; `check` is called once for each version of data and index.
 
@@ -86,9 +82,7 @@ def load_index(
             log.warning("indexes are not cached between runs: the cache folder cannot be written: %s", error)
             return index
         arrays = array_file.load(path, version)
-        if arrays is None:
-            return index
-    return kind.from_arrays(arrays)
+    return index if arrays is None else kind.from_arrays(arrays)
 
 
 def _read(source: Source, index_file: IndexFile, check: Callable[[Index | Crai], None]) -> Index | Crai:

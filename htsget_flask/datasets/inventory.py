@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 # Upper bound on the share of time spent rescanning; small folders are rescanned on every request.
 _MAX_SCAN_SHARE = 0.05
+_UNLISTED = "a storage cannot be listed: %s"
 
 
 class DatasetSummary(NamedTuple):
@@ -63,7 +64,7 @@ class Inventory:
         for source in self._catalog.sources(on_fault=faults.append):
             sources.setdefault(source.id, []).append(source)
         for fault in faults:
-            _log_fault(fault)
+            log.error(_UNLISTED, fault)
         order = list(FORMATS)
         for files in sources.values():
             files.sort(key=lambda source: order.index(source.format.name))
@@ -77,16 +78,11 @@ class Inventory:
         return DatasetSummary(dataset_id, name, description, sources, text)
 
 
-def _log_fault(error: OSError | StorageError) -> None:
-    """Report to the operator a storage that cannot be listed; the others are searched all the same."""
-    log.error("a storage cannot be listed: %s", error)
-
-
 def _find_fastas(storage: Storage) -> list[str]:
     try:
         keys = {entry.key for entry in storage.entries()}
     except (OSError, StorageError) as error:
-        _log_fault(error)
+        log.error(_UNLISTED, error)
         return []
     return sorted(
         key

@@ -1,9 +1,9 @@
 """A dataset's file, opened: its header, index and tail, each read once per version and then cached."""
 
 import io
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -24,6 +24,9 @@ V = TypeVar("V")
 # In bytes: the memory that a cached object takes besides its content, and that of a reference's length.
 _OBJECT_COST = 512
 _REFERENCE_COST = 150
+# Of the regions in which a file has records, in bases.
+_EXAMPLE_WIDTH = 20_000
+_MAX_EXAMPLES = 10_000
 _ABSENT = object()
 
 
@@ -55,6 +58,7 @@ class OpenFile:
         self._content: StoredFile | None = None
         self._header: Header | None = None
         self._index_file: IndexFile | None = None
+        self._index: Index | Crai | None = None
 
     def __enter__(self) -> "OpenFile":
         return self
@@ -67,11 +71,8 @@ class OpenFile:
     def header(self) -> Header:
         """The file's header."""
         if self._header is None:
-            self._header = self.cached(
-                "header",
-                lambda: self.source.format.read_header(self.content),
-                lambda header: header.memory,
-            )
+            make = self.source.format.read_header
+            self._header = self.cached("header", lambda: make(self.content), lambda header: header.memory)
         return self._header
 
     @property
@@ -113,8 +114,10 @@ class OpenFile:
     @property
     def any_index(self) -> Index | Crai:
         """The index, checked against its data."""
-        index_file = self.index_file
-        return self.cached(("index", index_file), self._load_index, private_bytes, fault_key=index_file.key)
+        if self._index is None:
+            file = self.index_file
+            self._index = self.cached(("index", file), self._load_index, private_bytes, file.key)
+        return self._index
 
     @property
     def index(self) -> Index:
@@ -151,21 +154,15 @@ class OpenFile:
 
     def needs_reference(self, start: int) -> bool:
         """Whether the records of the CRAM container at byte `start` need a reference that is not in the file."""
-        return self.cached(
-            ("needs reference", start), lambda: slices.needs_reference(self.content, start, self.header.raw[4])
-        )
+        major = self.header.raw[4]
+        return self.cached(("needs reference", start), lambda: slices.needs_reference(self.content, start, major))
 
     def is_cached(self, key: Hashable) -> bool:
         """Whether the value of a key is in the cache."""
         return (self._version, key) in self._cache
 
     def cached(
-        self,
-        key: Hashable,
-        make: Callable[[], V],
-        size_of: Callable[[V], int] | None = None,
-        *,
-        fault_key: str | None = None,
+        self, key: Hashable, make: Callable[[], V], size_of: Callable[[V], int] | None = None, fault_key: str = ""
     ) -> V:
         """The value of a key for this version of the file, from the cache or made now.
 
@@ -179,14 +176,21 @@ class OpenFile:
             value = self._cache.fetch(key, partial(self._make, make, fault_key), partial(_cost, size_of))
         if type(value) is _Fault:
             raise FileFaultError(value.reason, location=value.location)
-        found: V = value
-        return found
+        return value  # type: ignore[no-any-return]
 
-    def _make(self, make: Callable[[], V], fault_key: str | None) -> V | _Fault:
+    def _make(self, make: Callable[[], V], fault_key: str) -> V | _Fault:
         try:
             return make()
         except FormatError as error:
             return _Fault(str(error), self.source.storage.location(fault_key or self.source.key))
+
+    def example_regions(self) -> Iterator[tuple[str, int, int]]:
+        """For each reference that has records a region with the first ones: name, start, end; 0-based, half-open."""
+        index = self.any_index
+        for name, reference in islice(self.references.items(), _MAX_EXAMPLES):
+            start = None if reference.id is None else index.first_position(reference.id)
+            if start is not None:
+                yield name, start, start + _EXAMPLE_WIDTH
 
     def _load_index(self) -> Index | Crai:
         def check(index: Index | Crai) -> None:

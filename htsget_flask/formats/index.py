@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from htsget_flask.array_file import ArrayFields
-from htsget_flask.formats.binning import Chunk, bin_ranges, first_bin, max_position, parent
+from htsget_flask.formats.binning import Chunk, bin_ranges, first_bin, max_position, merge_chunks, parent
 
+# As many chunks as take a loop as long as numpy.
+_FEW_CHUNKS = 128
 _NO_LIMIT = (1 << 64) - 1
 
 
@@ -104,7 +106,9 @@ class Index(ArrayFields):
             if low < last and bins[low] <= last_overlapping:
                 high = bisect_right(bins, last_overlapping, low, last)
                 spans.append((bin_chunks[low], bin_chunks[high]))
-        return _merge(self, spans, least, limit) if spans else []
+        if sum(high - low for low, high in spans) <= _FEW_CHUNKS:
+            return _merge_few(views, spans, least, limit)
+        return _merge_many(self, spans, least, limit)
 
 
 class _Views(NamedTuple):
@@ -186,7 +190,17 @@ def _greatest_offset(views: _Views, first: int, last: int, end: int) -> int:
         bin_id = youngest_sibling + 1
 
 
-def _merge(index: Index, spans: list[tuple[int, int]], least: int, limit: int) -> list[Chunk]:
+def _merge_few(views: _Views, spans: list[tuple[int, int]], least: int, limit: int) -> list[Chunk]:
+    """As `_merge_many`, whose cost is fixed: a ticket for a new window takes 100 us by this loop, 130 us by numpy."""
+    chunks = []
+    for low, high in spans:
+        for begin, end in zip(views.chunk_begins[low:high], views.chunk_ends[low:high], strict=True):
+            if end > least and begin < limit:
+                chunks.append(Chunk(begin if begin > least else least, end if end < limit else limit))
+    return merge_chunks(chunks)
+
+
+def _merge_many(index: Index, spans: list[tuple[int, int]], least: int, limit: int) -> list[Chunk]:
     """The chunks at these spans of the arrays, cut to the virtual offsets `least` to `limit`, and merged."""
     begins = np.concatenate([index.chunk_begins[low:high] for low, high in spans])
     ends = np.concatenate([index.chunk_ends[low:high] for low, high in spans])

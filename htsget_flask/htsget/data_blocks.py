@@ -2,15 +2,13 @@
 
 import enum
 import re
-import typing
+from typing import NamedTuple
 
 from htsget_flask.datasets.edges import read_chunk
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.formats.bgzf import MAX_BLOCK_SIZE, split_offset, virtual_offset
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.ranges import ByteRange
-
-Class = typing.Literal["header", "body"]
 
 
 class FilePart(enum.Enum):
@@ -20,7 +18,7 @@ class FilePart(enum.Enum):
     EOF = "eof"
 
 
-class Records(typing.NamedTuple):
+class Records(NamedTuple):
     """The records that overlap `start` to `end` (None: the reference's end) and do not start before `after`.
 
     `reference_id` is the number of the reference in the index. With the end of the preceding block as `after`, no
@@ -36,13 +34,6 @@ class Records(typing.NamedTuple):
 # A chunk's bytes are those of the file except at its edges, where the BGZF blocks are cut and compressed again.
 InlineBlock = Chunk | FilePart
 DataBlock = ByteRange | InlineBlock | Records
-
-
-class BlockUrl(typing.NamedTuple):
-    """Where a data block is fetched, with which header fields."""
-
-    url: str
-    headers: typing.Mapping[str, str]
 
 
 _RANGE = re.compile(r"([0-9]{1,19})-([0-9]{1,19})", re.ASCII)

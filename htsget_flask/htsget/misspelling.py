@@ -31,16 +31,10 @@ def refuse_misspellings(names: Iterable[str], known: Collection[str]) -> None:
     """
     unknown = dict.fromkeys(name for name in names if name not in known)
     for name in islice(unknown, _MAX_COMPARED):
-        suggestion = _suggest(name.lower(), known)
+        lower = name.lower()
+        suggestion = next((one for one in known if _is_near(lower, one.lower())), _OTHER_NAMES.get(lower))
         if suggestion is not None:
             raise InvalidInput(f"there is no parameter {name!r}; did you mean {suggestion}?")
-
-
-def _suggest(name: str, known: Iterable[str]) -> str | None:
-    for parameter in known:
-        if _is_near(name, parameter.lower()):
-            return parameter
-    return _OTHER_NAMES.get(name)
 
 
 def _is_near(one: str, other: str) -> bool:

@@ -59,11 +59,14 @@ def parse_get(arguments: "MultiDict[str, str]", endpoint: str, *, strict_header_
         values[name] = texts[0]
     if not _GET_NAMES.keys() >= values.keys():
         refuse_misspellings(values, _GET_NAMES)
-    may_inline = _INLINE not in values or _flag(values[_INLINE])
+    inline = values.get(_INLINE, "true")
+    if inline not in ("true", "false"):
+        raise InvalidInput(f"{_INLINE} must be true or false, not {inline[:40]!r}")
+    may_inline = inline == "true"
     header_only = _header_only(values, strict_header_class)
     if endpoint == "reads":
-        fields = values.get("fields")
-        _check_fields(None if fields is None else fields.split(","))
+        if (fields := values.get("fields")) is not None:
+            _check_fields(fields.split(","))
         _check_tags(_split(values.get("tags")), _split(values.get("notags")))
     format_name, md5 = _format(values.get("format")), values.get("referenceMD5")
     if md5 is not None and not _MD5.fullmatch(md5):
@@ -118,17 +121,17 @@ def parse_post(body: bytes, endpoint: str, *, strict_header_class: bool | None, 
         if not isinstance(values.get(name, ""), str):
             raise InvalidInput(f"{name} must be a string")
     for name in ("fields", "tags", "notags"):
-        _check_strings(values.get(name, []), name)
+        texts = values.get(name, [])
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise InvalidInput(f"{name} must be an array of strings")
     may_inline = values.get(_INLINE, True)
     if not isinstance(may_inline, bool):
         raise InvalidInput(f"{_INLINE} must be true or false")
     header_only = _header_only(values, strict_header_class)
     if endpoint == "reads":
-        _check_fields(values.get("fields"))
-        _check_tags(values.get("tags"), values.get("notags"))
-    regions = None
-    if "regions" in values:
-        regions = _regions(values["regions"], endpoint, max_regions)
+        _check_fields(values.get("fields", []))
+        _check_tags(values.get("tags", []), values.get("notags", []))
+    regions = _regions(values["regions"], endpoint, max_regions) if "regions" in values else None
     return Query(_format(values.get("format")), header_only, None if header_only else regions, may_inline)
 
 
@@ -148,13 +151,10 @@ def _posted_region(region: Any, number: int, endpoint: str) -> Region:
     reference_name = region.get("referenceName")
     if not isinstance(reference_name, str):
         raise InvalidInput(f"{where}.referenceName must be a string")
-    positions = {}
-    for name, limit in (("start", _MAX_START), ("end", _MAX_END)):
-        value = region.get(name)
+    start, end = region.get("start"), region.get("end")
+    for name, value, limit in (("start", start, _MAX_START), ("end", end, _MAX_END)):
         if value is not None and (type(value) is not int or not 0 <= value <= limit):
             raise InvalidInput(f"{where}.{name} must be an unsigned 32-bit integer")
-        positions[name] = value
-    start, end = positions["start"], positions["end"]
     if start is not None and end is not None and start >= end:
         raise InvalidRange(f"{where}: start {start} is greater than or equal to end {end}")
     return _region(reference_name, start, end, endpoint)
@@ -166,12 +166,6 @@ def _region(reference_name: str, start: int | None, end: int | None, endpoint: s
     if reference_name == UNPLACED and endpoint == "reads" and (start is not None or end is not None):
         raise InvalidInput("start and end have no meaning with referenceName=*")
     return Region(reference_name, start or 0, end)
-
-
-def _flag(value: str) -> bool:
-    if value not in ("true", "false"):
-        raise InvalidInput(f"{_INLINE} must be true or false, not {value[:40]!r}")
-    return value == "true"
 
 
 def _header_only(values: Mapping[str, Any], strict: bool | None) -> bool:
@@ -201,27 +195,19 @@ def _position(value: str | None, name: str, limit: int) -> int | None:
     return position
 
 
-def _split(value: str | None) -> list[str] | None:
-    return None if value is None else [item for item in value.split(",") if item]
+def _split(value: str | None) -> list[str]:
+    return [tag for tag in value.split(",") if tag] if value else []
 
 
-def _check_strings(values: Any, name: str) -> None:
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise InvalidInput(f"{name} must be an array of strings")
-
-
-def _check_fields(fields: Sequence[str] | None) -> None:
-    for field in fields or ():
+def _check_fields(fields: Sequence[str]) -> None:
+    for field in fields:
         if field not in FIELDS:
             raise InvalidInput(f"there is no field {field[:40]!r}; there are {', '.join(sorted(FIELDS))}")
 
 
-def _check_tags(tags: Sequence[str] | None, notags: Sequence[str] | None) -> None:
-    if not tags and not notags:
-        return
-    for tag in (*(tags or ()), *(notags or ())):
+def _check_tags(tags: Sequence[str], notags: Sequence[str]) -> None:
+    for tag in (*tags, *notags):
         if not _TAG.fullmatch(tag):
             raise InvalidInput(f"{tag[:40]!r} is not a tag")
-    both = sorted(set(tags or ()) & set(notags or ()))
-    if both:
-        raise InvalidInput(f"tags and notags both name {', '.join(both)}")
+    if both := set(tags).intersection(notags):
+        raise InvalidInput(f"tags and notags both name {', '.join(sorted(both))}")

@@ -30,8 +30,8 @@ def plan_records(query: Query, granted: RegionSet, file: OpenFile) -> Sequence[S
         # Outside of a grant, a request for the reads without a position is answered with no records.
         if region.reference_name != UNPLACED or granted.opens(region):
             reference_id_of(region.reference_name, file)
-    # By reference, of which the numbers may be in another order than the records.
-    records: dict[int, list[Records]] = {}
+    # By reference: their ids may be in another order than the records.
+    blocks: list[Records] = []
     offsets: dict[int, int] = {}
     previous = Region("")
     for region in granted if query.regions is None else granted.restrict(query.regions):
@@ -43,9 +43,8 @@ def plan_records(query: Query, granted: RegionSet, file: OpenFile) -> Sequence[S
         offset = None if reference_id is None else _first_offset(file, reference_id, region)
         if reference_id is not None and offset is not None:
             offsets.setdefault(reference_id, offset)
-            records.setdefault(reference_id, []).append(Records(reference_id, start, end, after))
-    ordered = sorted(records, key=lambda reference_id: offsets[reference_id])
-    return (*(block for reference_id in ordered for block in records[reference_id]), FilePart.EOF)
+            blocks.append(Records(reference_id, start, end, after))
+    return (*sorted(blocks, key=lambda block: offsets[block.reference_id]), FilePart.EOF)
 
 
 def _first_offset(file: OpenFile, reference_id: int, region: Region) -> int | None:
@@ -70,9 +69,8 @@ def require_references(spans: Iterable[Span], file: OpenFile, bases: LibraryBase
             reference = file.references_with_md5s.with_id(block.reference_id)
             if reference is None or (reference.md5 is not None and bases.has(reference.md5)):
                 continue
-            index = file.crai
-            first = index.overlapping(block.reference_id, block.start, block.end)[0]
-            if file.needs_reference(int(index.containers[first])):
+            first = file.crai.overlapping(block.reference_id, block.start, block.end)[0]
+            if file.needs_reference(int(file.crai.containers[first])):
                 raise PermissionDenied(
                     f"this token opens regions only, and the reference {reference.name!r} of this CRAM file, which is "
                     "needed to separate its records, is not available here"
@@ -117,8 +115,8 @@ def _recoded(
     recoder: Recoder,
     content: BinaryIO,
 ) -> Iterator[bytes]:
-    assert reference.id is not None
     index = file.crai
+    assert reference.id is not None
     positions = index.overlapping(reference.id, record_filter.start, record_filter.end)
     if not positions:
         return iter(())

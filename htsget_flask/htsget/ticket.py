@@ -1,6 +1,7 @@
 """From the planned spans to the ticket: what is small goes inline, the rest gets a URL."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple, TypeGuard
 
 import orjson
@@ -10,7 +11,7 @@ from htsget_flask.datasets.edges import Containers, is_cut_later, prefetch_edges
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.formats.bgzf import MAX_BLOCK_SIZE
 from htsget_flask.formats.binning import Chunk
-from htsget_flask.htsget.data_blocks import BlockUrl, Class, DataBlock, FilePart, InlineBlock, Records, read_inline
+from htsget_flask.htsget.data_blocks import DataBlock, FilePart, InlineBlock, Records, read_inline
 from htsget_flask.htsget.plan import Span
 
 # In bytes: up to this length a chunk is one data block, cut at its edges when it is fetched: one request, and its
@@ -18,6 +19,10 @@ from htsget_flask.htsget.plan import Span
 _LONGEST_CUT = 4 << 20
 # How many spans have their edges prefetched together: at most 16 requests of one ticket are under way at once.
 _SPANS_AHEAD = 8
+_UNSPLIT = (Records, FilePart)
+
+BlockUrl = tuple[str, Mapping[str, str]]
+"""Where a data block is fetched, with which header fields."""
 
 
 class TicketKey(NamedTuple):
@@ -41,18 +46,6 @@ class Limits(NamedTuple):
     block: int
     is_signed: bool = False
 
-    @property
-    def longest_cut(self) -> int:
-        """Where clients fetch ranges from elsewhere, as much as possible is plain ranges of the file."""
-        return MAX_BLOCK_SIZE if self.is_signed else _LONGEST_CUT
-
-
-class _Inline(NamedTuple):
-    """An entry of a ticket, as JSON, that carries its data; `size` of these in bytes before base64."""
-
-    entry: bytes
-    size: int
-
 
 def render(
     file: OpenFile,
@@ -66,13 +59,13 @@ def render(
     Header, end of file and chunks of a few BGZF blocks are inline as long as their sum is within `limits.inline`; the
     end of file does not count, unless the limit is 0. With a `key`, the entries after the header are cached.
     """
-    header, size = _inline(file, FilePart.HEADER, "header")
+    header, size = _inline(file, FilePart.HEADER, b"header")
     room = limits.inline - size
     if room < 0:
         header, room = _located(locate(FilePart.HEADER), "header"), limits.inline
 
     def entries() -> bytes:
-        return b"".join(_entries(file, plan(), room, limits, locate))
+        return _entries(file, plan(), room, limits, locate)
 
     rest = entries() if key is None else file.cached(("entries", file.index_file, key), entries, len)
     return b'{"htsget":{"format":"%s","urls":[%s%s]}}' % (file.source.format.name.encode(), header, rest)
@@ -80,43 +73,38 @@ def render(
 
 def _entries(
     file: OpenFile, spans: Sequence[Span], room: int, limits: Limits, locate: Callable[[DataBlock], BlockUrl]
-) -> Iterator[bytes]:
+) -> bytes:
     """The entries after the header, each with the comma before it."""
+    inline_limit, block_size, is_signed = limits
+    # Where clients fetch ranges from elsewhere, as much as possible is plain ranges of the file.
+    longest_cut = MAX_BLOCK_SIZE if is_signed else _LONGEST_CUT
     first = spans[0] if spans else None
-    if isinstance(first, Chunk) and first.begin > file.header.end and not limits.is_signed:
+    if isinstance(first, Chunk) and first.begin > file.header.end and not is_signed:
         # Verify once that the index fits: a BGZF block starts here. With signed URLs, chunks are verified one by one.
-        begin = first.begin
-        file.cached(("verified", file.index_file), lambda: file.block_end(begin >> 16))
-    for start in range(0, len(spans), _SPANS_AHEAD):
-        batch = spans[start : start + _SPANS_AHEAD]
-        prefetch_edges(file, (span for span in batch if _reads_edges(span, limits, has_room=room > 0)))
-        for block in _blocks(file, batch, limits):
+        file.cached(("verified", file.index_file), partial(file.block_end, first.begin >> 16))
+    reads_are_requests, entries = file.source.storage.reads_are_requests, []
+    for index, span in enumerate(spans):
+        if reads_are_requests and index % _SPANS_AHEAD == 0:
+            batch = spans[index : index + _SPANS_AHEAD]
+            prefetch_edges(file, [one for one in batch if _reads_edges(one, longest_cut, has_room=room > 0)])
+        blocks = (span,) if isinstance(span, _UNSPLIT) else split_span(file, span, longest_cut, block_size)
+        for block in blocks:
             # Once a block did not fit, no more are read: a request for many regions has hundreds of edges.
-            if _is_short(block) and (room or (limits.inline and block is FilePart.EOF)):
-                entry, size = _inline(file, block, "body")
-                if not size:
-                    continue
+            if _is_short(block) and (room or (inline_limit and block is FilePart.EOF)):
+                entry, size = _inline(file, block, b"body")
                 if size <= room or block is FilePart.EOF:
                     room -= min(room, size)
-                    yield b"," + entry
+                    entries += [b",", entry] if size else []
                     continue
                 room = 0
-            yield b"," + _located(locate(block), "body")
+            entries += b",", _located(locate(block), "body")
+    return b"".join(entries)
 
 
-def _blocks(file: OpenFile, spans: Iterable[Span], limits: Limits) -> Iterator[DataBlock]:
-    for span in spans:
-        match span:
-            case FilePart() | Records():
-                yield span
-            case _:
-                yield from split_span(file, span, longest_cut=limits.longest_cut, block_size=limits.block)
-
-
-def _reads_edges(span: Span, limits: Limits, *, has_room: bool) -> TypeGuard[Chunk | Containers]:
+def _reads_edges(span: Span, longest_cut: int, *, has_room: bool) -> TypeGuard[Chunk | Containers]:
     """Whether the edges of a span are read for the ticket."""
     if isinstance(span, Chunk):
-        return (has_room and _is_short(span)) or not is_cut_later(span, limits.longest_cut)
+        return (has_room and _is_short(span)) or not is_cut_later(span, longest_cut)
     return isinstance(span, Containers)
 
 
@@ -127,14 +115,16 @@ def _is_short(block: DataBlock) -> TypeGuard[InlineBlock]:
     return isinstance(block, FilePart)
 
 
-def _inline(file: OpenFile, block: InlineBlock, class_: Class) -> _Inline:
-    def make() -> _Inline:
+def _inline(file: OpenFile, block: InlineBlock, class_: bytes) -> tuple[bytes, int]:
+    """The entry of a block as JSON that carries its data, and the size of these in bytes before base64."""
+
+    def make() -> tuple[bytes, int]:
         data = read_inline(file, block)
-        url = b'{"url":"data:;base64,%s","class":"%s"}' % (pybase64.b64encode(data), class_.encode())
-        return _Inline(url, len(data))
+        return b'{"url":"data:;base64,%s","class":"%s"}' % (pybase64.b64encode(data), class_), len(data)
 
-    return file.cached(("inline", block), make, lambda inline: len(inline.entry))
+    return file.cached(("inline", block), make, lambda inline: len(inline[0]))
 
 
-def _located(block: BlockUrl, class_: Class) -> bytes:
-    return orjson.dumps({"url": block.url, "headers": block.headers, "class": class_})
+def _located(block_url: BlockUrl, class_: str) -> bytes:
+    url, headers = block_url
+    return orjson.dumps({"url": url, "headers": headers, "class": class_})

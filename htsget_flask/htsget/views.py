@@ -10,7 +10,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 from werkzeug.wrappers import Request
 
 from htsget_flask.auth.access import Access, access_of
-from htsget_flask.auth.signed_urls import BlockName
+from htsget_flask.auth.signed_urls import block_parts
 from htsget_flask.datasets.edges import chunk_parts
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.datasets.source import DataFile
@@ -18,7 +18,6 @@ from htsget_flask.errors import Gone, NotFound, PermissionDenied, ServiceUnavail
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.formats.table import ENDPOINTS, FORMATS
 from htsget_flask.htsget.data_blocks import (
-    BlockUrl,
     DataBlock,
     FilePart,
     Records,
@@ -32,7 +31,7 @@ from htsget_flask.htsget.query import Query, parse_get, parse_post, refuse_argum
 from htsget_flask.htsget.reference_names import resolve
 from htsget_flask.htsget.region_grants import plan_records, record_blocks, require_references
 from htsget_flask.htsget.service_info import add_service_info
-from htsget_flask.htsget.ticket import Limits, TicketKey, render
+from htsget_flask.htsget.ticket import BlockUrl, Limits, TicketKey, render
 from htsget_flask.ranges import ByteRange
 from htsget_flask.regions import RegionSet
 from htsget_flask.services import Services
@@ -94,13 +93,7 @@ def post_ticket(services: Services, request: Request, endpoint: str, dataset_id:
 @_for_each_endpoint("/blocks/<etag>/<block>/{}/<format_name>/<path:dataset_id>", methods=["GET"])
 @partial(View, needs_public_url=False)
 def get_block(
-    services: Services,
-    request: Request,
-    etag: str,
-    block: str,
-    endpoint: str,
-    format_name: str,
-    dataset_id: str,
+    services: Services, request: Request, etag: str, block: str, endpoint: str, format_name: str, dataset_id: str
 ) -> Answer:
     """Exactly the bytes of one data block, of the version of the file that its ticket was made for."""
     environ, parsed = request.environ, from_path_segment(block)
@@ -176,9 +169,9 @@ def _block_url(
     signed: SignedUrl | None, base: str, path: str, access: Access, file: OpenFile, block: DataBlock
 ) -> BlockUrl:
     if signed is not None and isinstance(block, ByteRange):
-        return BlockUrl(signed.url, {**signed.headers, "Range": f"bytes={block.start}-{block.end - 1}"})
+        return signed.url, {**signed.headers, "Range": f"bytes={block.start}-{block.end - 1}"}
     source, segment = file.source, to_path_segment(block)
-    name = BlockName(
+    parts = block_parts(
         storage=source.storage_name,
         key=source.key,
         etag=file.stat.etag,
@@ -187,7 +180,7 @@ def _block_url(
         format_name=source.format.name,
         dataset_id=source.id,
     )
-    return BlockUrl(f"{base}blocks/{name.etag}/{segment}{path}{access.signature_query(*name.parts)}", {})
+    return f"{base}blocks/{file.stat.etag}/{segment}{path}{access.signature_query(*parts)}", {}
 
 
 def _send_block(services: Services, environ: "WSGIEnvironment", file: DataFile, block: DataBlock) -> Answer:

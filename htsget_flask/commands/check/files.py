@@ -18,7 +18,6 @@ from htsget_flask.app import create_app
 from htsget_flask.commands.check.findings import Findings
 from htsget_flask.commands.index import quiet_htslib
 from htsget_flask.config import Config, LocalStorageConfig
-from htsget_flask.datasets.example_regions import example_regions
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.datasets.source import DataFile, Source
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
@@ -119,7 +118,7 @@ def _check_file(file: OpenFile, report: FileReport) -> None:
         report.index_key = index_file.key
         if not file.source.storage.mtime_is_meaningful and int(index_file.stat.modified) < int(file.stat.modified):
             report.warning("was uploaded after its index; the index may be of an earlier version")
-        list(example_regions(file, file.any_index))
+        list(file.example_regions())
     except FileFaultError as error:
         if is_unsorted:
             report.error(f"is sorted as {sort_order}; sort it by coordinate, then {_RUN_INDEX}")
@@ -193,7 +192,7 @@ def _compare(client: FlaskClient, file: OpenFile, original: tuple[str, str], rep
     opener: Callable[..., Any] = pysam.AlignmentFile if source.format.endpoint == "reads" else pysam.VariantFile
     with quiet_htslib(), tempfile.TemporaryDirectory() as folder:
         download = Path(folder, "download")
-        for name, start, end in islice(example_regions(file, file.any_index), _DEEP_REGIONS):
+        for name, start, end in islice(file.example_regions(), _DEEP_REGIONS):
             query = f"&referenceName={quote(name, safe='')}&start={start}&end={end}"
             download.write_bytes(_download(client, source, query))
             try:
