@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flask import Flask, Response, request
 
@@ -25,15 +24,12 @@ from htsget_flask.guard import guard
 from htsget_flask.htsget.views import blueprint as htsget
 from htsget_flask.refget.views import blueprint as refget
 from htsget_flask.services import EXTENSION, create_services
-from htsget_flask.web.answer import common_fields
+from htsget_flask.web.answer import StartResponse, WSGIEnvironment, common_fields
 from htsget_flask.web.cors import Cors
 from htsget_flask.web.errors import render_error
 from htsget_flask.web.hosts import HostCheck, forwarded_headers
 from htsget_flask.web.shortcut import Shortcut
 from htsget_flask.web.views import health, to_response
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +78,7 @@ class DeferredApp:
         """The application of this process."""
         return create_app(self._config)
 
-    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
         return self.app(environ, start_response)
 

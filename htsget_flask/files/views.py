@@ -2,7 +2,6 @@
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from flask import Blueprint
@@ -25,12 +24,9 @@ from htsget_flask.files.listing import (
 from htsget_flask.ranges import ByteRange
 from htsget_flask.services import Services
 from htsget_flask.storage import Stat, Storage, VersionError, is_hidden
-from htsget_flask.web.answer import Answer, answer_with
+from htsget_flask.web.answer import Answer, WSGIEnvironment, answer_with
 from htsget_flask.web.delivery import OCTETS, send_range
 from htsget_flask.web.views import View, base_url, load_template
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
 
 blueprint = Blueprint("files", __name__, url_prefix="/files")
 
@@ -169,7 +165,7 @@ def _record(access: Access, row_count: int, *, is_first: bool) -> None:
     access.record_listing("files", row_count)
 
 
-def _redirect_to_folder(path: str, environ: "WSGIEnvironment") -> Answer:
+def _redirect_to_folder(path: str, environ: WSGIEnvironment) -> Answer:
     """The redirect to a folder that was requested without the slash at its end."""
     query = environ.get("QUERY_STRING")
     location = quote(path.rpartition("/")[2], safe="") + (f"/?{query}" if query else "/")

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from flask import Blueprint
@@ -44,14 +43,11 @@ from htsget_flask.ranges import ByteRange
 from htsget_flask.regions import RegionSet
 from htsget_flask.services import Services
 from htsget_flask.storage import SignedUrl, VersionError
-from htsget_flask.web.answer import Answer, answer_with
+from htsget_flask.web.answer import Answer, WSGIEnvironment, answer_with
 from htsget_flask.web.delivery import send_bytes, send_range, send_stream
 from htsget_flask.web.errors import media_type
 from htsget_flask.web.request_body import read_body
 from htsget_flask.web.views import View, base_url
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
 
 blueprint = Blueprint("htsget", __name__)
 
@@ -233,7 +229,7 @@ def _block_url(
     return BlockUrl(f"{base}blocks/{name.etag}/{segment}{path}{access.signature_query(*name.parts)}", {})
 
 
-def _send_block(services: Services, environ: "WSGIEnvironment", file: DataFile, block: DataBlock) -> Answer:
+def _send_block(services: Services, environ: WSGIEnvironment, file: DataFile, block: DataBlock) -> Answer:
     etag = file.stat.etag
     if least_file_size(block) > file.stat.size:
         raise NotFound("there is no such data block")

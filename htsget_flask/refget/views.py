@@ -3,7 +3,7 @@
 import json
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Literal, cast
+from typing import Literal, cast
 
 from flask import Blueprint
 from werkzeug.exceptions import BadRequest, PreconditionFailed
@@ -29,15 +29,11 @@ from htsget_flask.sequences.lookup import SequenceMatch, SequenceStore
 from htsget_flask.sequences.open_sequence import open_sequence, read_sequence, stat_stored_sequence
 from htsget_flask.services import Services
 from htsget_flask.storage import VersionError
-from htsget_flask.web.answer import Answer, answer_with
+from htsget_flask.web.answer import Answer, WSGIEnvironment, answer_with
 from htsget_flask.web.delivery import Streamed, attach
 from htsget_flask.web.errors import REFGET_PATH
 from htsget_flask.web.preconditions import failed_precondition, if_range_holds
 from htsget_flask.web.views import View, describe_service
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
-
 
 blueprint = Blueprint("refget", __name__, url_prefix=REFGET_PATH.rstrip("/"))
 
@@ -114,7 +110,7 @@ def get_sequence(services: Services, request: Request, sequence_id: str) -> Answ
 
 
 def _sequence(
-    config: RefgetConfig, environ: "WSGIEnvironment", sequence_id: str, match: SequenceMatch, *, is_fresh: bool
+    config: RefgetConfig, environ: WSGIEnvironment, sequence_id: str, match: SequenceMatch, *, is_fresh: bool
 ) -> Answer:
     media_type = choose_type(environ.get("HTTP_ACCEPT"), TEXT_TYPES)
     # The configuration may give a CURIE to another sequence tomorrow.
@@ -147,7 +143,7 @@ def _sequence(
 
 
 def _select(
-    config: RefgetConfig, environ: "WSGIEnvironment", match: SequenceMatch, *, is_digest: bool
+    config: RefgetConfig, environ: WSGIEnvironment, match: SequenceMatch, *, is_digest: bool
 ) -> tuple[Part, Selection]:
     """The part of the sequence that a request selects, and how."""
     start, end = parse_bounds(environ["QUERY_STRING"]) if environ.get("QUERY_STRING") else (None, None)
@@ -168,7 +164,7 @@ def _select(
 
 
 def _add_body(
-    environ: "WSGIEnvironment",
+    environ: WSGIEnvironment,
     answer: Answer,
     match: SequenceMatch,
     parts: list[Part],

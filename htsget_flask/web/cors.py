@@ -2,16 +2,14 @@
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flask import Flask
 from flask_cors.core import get_cors_headers, get_cors_options
 from werkzeug.datastructures import EnvironHeaders
 
 from htsget_flask.config import Config
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+from htsget_flask.web.answer import StartResponse, WSGIApplication, WSGIEnvironment
 
 _MAX_AGE = 2_592_000
 
@@ -42,11 +40,11 @@ class Cors:
     flask-cors' own extension hooks into Flask, which most answers bypass (`web.shortcut`). Its rules take 6 us.
     """
 
-    def __init__(self, app: "WSGIApplication", flask: Flask, config: Config) -> None:
+    def __init__(self, app: WSGIApplication, flask: Flask, config: Config) -> None:
         self._app = app
         self._options = get_cors_options(flask, cors_options(config))
 
-    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
         if "HTTP_ORIGIN" not in environ:
             return self._app(environ, start_response)

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from io import UnsupportedOperation
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from werkzeug.http import quote_etag
 from werkzeug.wsgi import wrap_file
@@ -14,14 +13,11 @@ from werkzeug.wsgi import wrap_file
 from htsget_flask.errors import FileFaultError, StorageError
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import StoredFile, VersionError
-from htsget_flask.web.answer import Answer
+from htsget_flask.web.answer import Answer, WSGIEnvironment
 from htsget_flask.web.byte_ranges import parse_range
 from htsget_flask.web.errors import error_answer
 from htsget_flask.web.preconditions import failed_precondition, if_range_holds
 from htsget_flask.web.sendfile import let_front_send
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +29,7 @@ _BUFFER_SIZE = 1 << 20
 _CONTENT_FIELDS = ("Content-Type", "Last-Modified")
 
 
-def send_bytes(
-    environ: "WSGIEnvironment", data: bytes, *, etag: str, headers: Mapping[str, str] | None = None
-) -> Answer:
+def send_bytes(environ: WSGIEnvironment, data: bytes, *, etag: str, headers: Mapping[str, str] | None = None) -> Answer:
     """Bytes in memory, as a conditional and ranged answer."""
     answer, part = _evaluate(environ, len(data), etag, headers)
     if part is not None:
@@ -44,7 +38,7 @@ def send_bytes(
 
 
 def send_range(
-    environ: "WSGIEnvironment",
+    environ: WSGIEnvironment,
     file: StoredFile,
     span: ByteRange,
     *,
@@ -70,7 +64,7 @@ def send_range(
 
 
 def attach(
-    environ: "WSGIEnvironment",
+    environ: WSGIEnvironment,
     answer: Answer,
     file: StoredFile,
     span: ByteRange,
@@ -102,7 +96,7 @@ def attach(
 
 
 def send_stream(
-    environ: "WSGIEnvironment", buffers: Generator[bytes], *, headers: Mapping[str, str] | None = None
+    environ: WSGIEnvironment, buffers: Generator[bytes], *, headers: Mapping[str, str] | None = None
 ) -> Answer:
     """Bytes that are produced while they are sent: their number is unknown, so that ranges are not available."""
     fields = {"Content-Type": OCTETS, "Accept-Ranges": "none", **(headers or {})}
@@ -148,7 +142,7 @@ class _KernelFile:
             raise ConnectionResetError(errno.ECONNRESET, "the file was cut short")
 
 
-def _kernel_can_send(environ: "WSGIEnvironment", file: StoredFile) -> bool:
+def _kernel_can_send(environ: WSGIEnvironment, file: StoredFile) -> bool:
     """Whether the server is gunicorn, which sends Content-Length bytes from the offset, and the file is local."""
     try:
         return bool(environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/")) and file.fileno() >= 0
@@ -157,7 +151,7 @@ def _kernel_can_send(environ: "WSGIEnvironment", file: StoredFile) -> bool:
 
 
 def _evaluate(
-    environ: "WSGIEnvironment", length: int, etag: str, headers: Mapping[str, str] | None
+    environ: WSGIEnvironment, length: int, etag: str, headers: Mapping[str, str] | None
 ) -> tuple[Answer, ByteRange | None]:
     """The answer without its body, and the part of a resource of `length` bytes that the body is; None for no body.
 

@@ -2,13 +2,11 @@
 
 import re
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from werkzeug.http import parse_date
 from werkzeug.wrappers import Request
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
+from htsget_flask.web.answer import WSGIEnvironment
 
 # The header fields of preconditions, as WSGI names them.
 CONDITIONS = (
@@ -27,7 +25,7 @@ _HTTP_DATE = re.compile(
 )
 
 
-def failed_precondition(environ: "WSGIEnvironment", *, etag: str, last_modified: str | None) -> int | None:
+def failed_precondition(environ: WSGIEnvironment, *, etag: str, last_modified: str | None) -> int | None:
     """The status with which the preconditions of a GET or HEAD request end it: 412, 304, or None to go on.
 
     `etag` is strong, without quotes; `last_modified` is the header's value, None where the resource has none:
@@ -51,7 +49,7 @@ def failed_precondition(environ: "WSGIEnvironment", *, etag: str, last_modified:
     return None
 
 
-def if_range_holds(environ: "WSGIEnvironment", *, etag: str, last_modified: str | None) -> bool:
+def if_range_holds(environ: WSGIEnvironment, *, etag: str, last_modified: str | None) -> bool:
     """Whether If-Range is absent or holds: only the identical strong ETag or date does (section 13.1.5).
 
     Compared as text: werkzeug's IfRange drops the weakness of an ETag before its version 3.2, and takes any text for
@@ -72,7 +70,7 @@ def _is_later(last_modified: str | None, date: datetime) -> bool | None:
     return None if modified is None else modified > date
 
 
-def drop_odd_dates(environ: "WSGIEnvironment") -> None:
+def drop_odd_dates(environ: WSGIEnvironment) -> None:
     """Remove conditions whose date is not an HTTP-date: section 13.1 ignores them, and werkzeug may fail on them.
 
     Range is removed together with its If-Range, which does not hold then (13.1.5).

@@ -2,22 +2,18 @@
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import StoredFile
-from htsget_flask.web.answer import Answer
+from htsget_flask.web.answer import Answer, WSGIEnvironment
 from htsget_flask.web.preconditions import CONDITIONS
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
 
 # The web server sets these itself.
 _REMOVED: Mapping[str, str | None] = {"Content-Range": None, "Content-Length": None}
 _PLAIN_RANGE = re.compile(r"bytes=([0-9]{1,18}-[0-9]{0,18}|-[0-9]{1,18})")
 
 
-def let_front_send(environ: "WSGIEnvironment", answer: Answer, file: StoredFile, span: ByteRange) -> bool:
+def let_front_send(environ: WSGIEnvironment, answer: Answer, file: StoredFile, span: ByteRange) -> bool:
     """Turn the answer into an X-Accel-Redirect or X-Sendfile if the server in front can send these bytes; True if so.
 
     Of a whole file it cuts the range itself, from the same request. Conditional requests, and a Range that is ignored
