@@ -11,6 +11,7 @@ from werkzeug.wsgi import get_path_info
 
 from htsget_flask.services import Services
 from htsget_flask.web.answer import StartResponse, WSGIApplication, WSGIEnvironment
+from htsget_flask.web.hosts import apply_forwarded_scheme
 from htsget_flask.web.views import View
 
 # Clients request many parts of a file, and many regions of a dataset.
@@ -43,6 +44,7 @@ class Shortcut:
         self._flask = flask
         self._flask_app = flask.wsgi_app
         self._services = services
+        self._proxies = services.config.trusted_proxies
         self._apply_forwarded_headers = forwarded
         self._cached_match = lru_cache(_MAX_PATHS)(self._match)
 
@@ -58,6 +60,8 @@ class Shortcut:
         view, arguments = match
         if view.needs_public_url:
             self._apply_forwarded_headers(environ, start_response)
+        elif self._proxies:
+            apply_forwarded_scheme(environ, self._proxies)
         return view.respond(self._services, _LazyRequest(environ), arguments)(environ, start_response)
 
     def _match(self, method: str, raw_path: str) -> tuple[View, Mapping[str, str]] | None:
