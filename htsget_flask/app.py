@@ -21,6 +21,7 @@ from htsget_flask.config import (
 )
 from htsget_flask.files.views import blueprint as files
 from htsget_flask.guard import guard
+from htsget_flask.htsget.service_info import blueprint as service_info
 from htsget_flask.htsget.views import blueprint as htsget
 from htsget_flask.refget.views import blueprint as refget
 from htsget_flask.services import EXTENSION, create_services
@@ -48,8 +49,8 @@ def create_app(config: Config) -> Flask:
     app.register_error_handler(Exception, _respond_to_error)
     app.after_request(_add_common_fields)
     app.add_url_rule("/health", "health", health)
-    app.register_blueprint(htsget)
-    app.register_blueprint(files)
+    for blueprint in (service_info, htsget, files):
+        app.register_blueprint(blueprint)
     if config.refget.fastas or config.refget.store:
         app.register_blueprint(refget)
     if config.browser.enabled:

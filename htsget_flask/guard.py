@@ -91,11 +91,10 @@ def _origin(services: Services, request: Request) -> Origin:
 
 GUARDS: Mapping[str, Check] = {
     "health": _anybody,
-    "htsget.registry_info": _anybody,
-    "htsget.registry": _anybody,
-    "htsget.registry_types": _anybody,
-    "htsget.registry_entry": _anybody,
-    **{f"htsget.service_info_{endpoint}": _anybody for endpoint in ENDPOINTS},
+    **{
+        f"service_info.{name}": _anybody
+        for name in (*ENDPOINTS, "get_registry", "get_services", "get_types", "get_service")
+    },
     **{f"htsget.get_ticket_{endpoint}": _bearer for endpoint in ENDPOINTS},
     **{f"htsget.post_ticket_{endpoint}": _bearer for endpoint in ENDPOINTS},
     **{f"htsget.get_block_{endpoint}": _block for endpoint in ENDPOINTS},

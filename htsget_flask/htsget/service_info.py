@@ -1,56 +1,76 @@
 """What GA4GH service-info and service-registry report of the htsget endpoints."""
 
+import json
+
+from flask import Blueprint
+from werkzeug.wrappers import Request
+
 from htsget_flask.config import Config
 from htsget_flask.errors import NotFound
 from htsget_flask.formats.table import ENDPOINTS, FORMATS
-from htsget_flask.web.views import describe_service
+from htsget_flask.services import Services
+from htsget_flask.web.answer import Answer, answer_with
+from htsget_flask.web.views import View, base_url, describe_service
 
-HTSGET_VERSION = "1.3.0"
+blueprint = Blueprint("service_info", __name__)
 
 
-def describe_endpoint(config: Config, endpoint: str) -> dict[str, object]:
+@View
+def get_endpoint(services: Services, request: Request, endpoint: str) -> Answer:
     """The service-info of an endpoint, with the extension of htsget."""
-    return {
-        **_service(config, endpoint),
-        "htsget": {
-            "datatype": endpoint,
-            "formats": [format_.name for format_ in FORMATS.values() if format_.endpoint == endpoint],
-            "fieldsParameterEffective": False,
-            "tagsParametersEffective": False,
-        },
+    extension = {
+        "datatype": endpoint,
+        "formats": [format_.name for format_ in FORMATS.values() if format_.endpoint == endpoint],
+        "fieldsParameterEffective": False,
+        "tagsParametersEffective": False,
     }
+    return _json({**_describe(services.config, endpoint), "htsget": extension})
 
 
-def describe_registry(config: Config) -> dict[str, object]:
+for _endpoint in ENDPOINTS:
+    blueprint.add_url_rule(f"/{_endpoint}/service-info", _endpoint, get_endpoint, defaults={"endpoint": _endpoint})
+
+
+@blueprint.get("/service-info")
+@View
+def get_registry(services: Services, request: Request) -> Answer:
     """The service-info of the registry that lists the endpoints."""
-    registry = {"group": "org.ga4gh", "artifact": "service-registry", "version": "1.0.0"}
-    return {**describe_service(config, "registry"), "type": registry}
+    return _json(describe_service(services.config, "registry", "service-registry", "1.0.0"))
 
 
-def registered_services(config: Config, base_url: str) -> list[dict[str, object]]:
+@blueprint.get("/services")
+@View
+def get_services(services: Services, request: Request) -> Answer:
     """The registry's entries: one for each endpoint."""
-    return [{**_service(config, endpoint), "url": f"{base_url}{endpoint}"} for endpoint in ENDPOINTS]
+    return _json(_entries(services.config, request))
 
 
-def registered_service(config: Config, base_url: str, service_id: str) -> dict[str, object]:
-    """The registry's entry with an id.
+@blueprint.get("/services/types")
+@View
+def get_types(services: Services, request: Request) -> Answer:
+    """The types of the endpoints."""
+    return _json([_describe(services.config, ENDPOINTS[0])["type"]])
 
-    Raises:
-        NotFound: when there is none.
-    """
-    for service in registered_services(config, base_url):
-        if service["id"] == service_id:
-            return service
+
+@blueprint.get("/services/<service_id>")
+@View
+def get_service(services: Services, request: Request, service_id: str) -> Answer:
+    """The registry's entry with an id."""
+    for entry in _entries(services.config, request):
+        if entry["id"] == service_id:
+            return _json(entry)
     raise NotFound(f"there is no service {service_id[:200]!r}")
 
 
-def service_types(config: Config) -> list[object]:
-    """The types of the registered services."""
-    return [_service(config, ENDPOINTS[0])["type"]]
+def _entries(config: Config, request: Request) -> list[dict[str, object]]:
+    base = base_url(config, request)
+    return [{**_describe(config, endpoint), "url": f"{base}{endpoint}"} for endpoint in ENDPOINTS]
 
 
-def _service(config: Config, endpoint: str) -> dict[str, object]:
-    return {
-        **describe_service(config, endpoint),
-        "type": {"group": "org.ga4gh", "artifact": "htsget", "version": HTSGET_VERSION},
-    }
+def _describe(config: Config, endpoint: str) -> dict[str, object]:
+    return describe_service(config, endpoint, "htsget", "1.3.0")
+
+
+def _json(content: object) -> Answer:
+    text = json.dumps(content, separators=(",", ":"))
+    return answer_with(f"{text}\n".encode("ascii"), {"Content-Type": "application/json"})

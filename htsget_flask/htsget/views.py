@@ -1,6 +1,5 @@
-"""The endpoints that make tickets, send data blocks and describe themselves."""
+"""The endpoints that make tickets and send data blocks."""
 
-import json
 from collections.abc import Callable
 from functools import partial
 from urllib.parse import quote
@@ -31,13 +30,6 @@ from htsget_flask.htsget.plan import plan, windows_of
 from htsget_flask.htsget.query import Query, parse_get, parse_post, refuse_arguments
 from htsget_flask.htsget.reference_names import resolve
 from htsget_flask.htsget.region_grants import plan_records, record_blocks, require_references
-from htsget_flask.htsget.service_info import (
-    describe_endpoint,
-    describe_registry,
-    registered_service,
-    registered_services,
-    service_types,
-)
 from htsget_flask.htsget.ticket import Limits, TicketKey, render
 from htsget_flask.ranges import ByteRange
 from htsget_flask.regions import RegionSet
@@ -119,43 +111,6 @@ def get_block(
         return _send_block(services, environ, file, parsed)
     except VersionError:
         raise Gone("the file was replaced after this ticket was made; request a new ticket") from None
-
-
-@_for_each_endpoint("/{}/service-info", methods=["GET"])
-@View
-def service_info(services: Services, request: Request, endpoint: str) -> Answer:
-    """The GA4GH service-info of an endpoint."""
-    return _json(describe_endpoint(services.config, endpoint))
-
-
-@blueprint.get("/service-info")
-@View
-def registry_info(services: Services, request: Request) -> Answer:
-    """The GA4GH service-info of the registry that lists the endpoints."""
-    return _json(describe_registry(services.config))
-
-
-@blueprint.get("/services")
-@View
-def registry(services: Services, request: Request) -> Answer:
-    """The endpoints (GA4GH service-registry)."""
-    config = services.config
-    return _json(registered_services(config, base_url(config, request)))
-
-
-@blueprint.get("/services/types")
-@View
-def registry_types(services: Services, request: Request) -> Answer:
-    """The types of the endpoints."""
-    return _json(service_types(services.config))
-
-
-@blueprint.get("/services/<service_id>")
-@View
-def registry_entry(services: Services, request: Request, service_id: str) -> Answer:
-    """One of the endpoints."""
-    config = services.config
-    return _json(registered_service(config, base_url(config, request), service_id))
 
 
 def _ticket(services: Services, request: Request, endpoint: str, dataset_id: str, query: Query) -> Answer:
@@ -249,8 +204,3 @@ def _send_block(services: Services, environ: WSGIEnvironment, file: DataFile, bl
                 return send_stream(environ, records, headers=_BLOCK_HEADERS)
             case FilePart():
                 return send_bytes(environ, read_inline(opened, block), etag=etag, headers=_BLOCK_HEADERS)
-
-
-def _json(content: object) -> Answer:
-    text = json.dumps(content, separators=(",", ":"))
-    return answer_with(f"{text}\n".encode("ascii"), {"Content-Type": "application/json"})

@@ -67,8 +67,7 @@ def service_info(services: Services, request: Request) -> Answer:
     configured = [fasta.namespace for fasta in config.fastas if fasta.namespace is not None]
     namespaces = sorted({*configured, *(curie.partition(":")[0] for curie in curies)})
     content = {
-        **describe_service(services.config, "refget"),
-        "type": {"group": "org.ga4gh", "artifact": "refget", "version": VERSIONS[0]},
+        **describe_service(services.config, "refget", "refget", VERSIONS[0]),
         "refget": {**common, "identifier_types": namespaces},
         "service": {**common, "supported_api_versions": sorted(VERSIONS)},
     }

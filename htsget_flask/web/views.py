@@ -88,8 +88,8 @@ def base_url(config: Config, request: Request) -> str:
     return f"{request.scheme}://{host}{quote(request.root_path)}/"
 
 
-def describe_service(config: Config, suffix: str) -> dict[str, object]:
-    """The fields of GA4GH service-info that all services share: all but the type."""
+def describe_service(config: Config, suffix: str, artifact: str, version: str) -> dict[str, object]:
+    """The fields of GA4GH service-info that all services have; `version` is that of the specification `artifact`."""
     service = config.service
     optional = {
         "description": service.description,
@@ -105,4 +105,5 @@ def describe_service(config: Config, suffix: str) -> dict[str, object]:
         "version": __version__,
         "organization": {"name": service.organization.name, "url": service.organization.url},
         **{name: value for name, value in optional.items() if value is not None},
+        "type": {"group": "org.ga4gh", "artifact": artifact, "version": version},
     }
