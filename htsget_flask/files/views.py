@@ -13,13 +13,13 @@ from werkzeug.wrappers import Request
 from htsget_flask.auth.access import Access, access_of
 from htsget_flask.errors import FileFaultError, NotFound, ServiceUnavailable, StorageError
 from htsget_flask.files.listing import (
-    FolderPage,
+    MAX_LIMIT,
     folder_rows,
     list_files,
     list_folder,
     page_json,
     parse_cursor,
-    parse_listing,
+    parse_limit,
 )
 from htsget_flask.ranges import ByteRange
 from htsget_flask.services import Services
@@ -105,50 +105,40 @@ def get_listing(services: Services, request: Request, storage_name: str, folder:
         raise NotFound("files are not listed here")
     access = access_of(request.environ)
     access.require_sign_in_if_nothing_is_public("files")
-    as_json = _wants_json(request)
-    if not as_json and not request.path.endswith("/"):
-        access.record_listing("files", 0)
-        return _redirect_to_folder(storage_name, request.environ)
     try:
-        if as_json:
+        if _wants_json(request):
             base = f"{base_url(services.config, request)}files/{quote(storage_name)}/"
             return _file_list(storage, storage_name, folder, access, request, base)
-        return _folder_page(storage, storage_name, folder, access, request)
+        if request.path.endswith("/"):
+            return _folder_page(storage, storage_name, folder, access, request)
     except OSError as error:
         raise FileFaultError(f"it cannot be listed: {error.strerror}", location=storage.location(folder)) from error
+    access.record_listing("files", 0)
+    return _redirect_to_folder(storage_name, request.environ)
 
 
 def _file_list(storage: Storage, storage_name: str, folder: str, access: Access, request: Request, base: str) -> Answer:
-    listing = parse_listing(folder, request.args, access.unseal)
-    page = list_files(
-        storage,
-        listing,
-        lambda key: access.allows_whole("files", f"{storage_name}/{key}"),
-        access.seal,
-        access.listing_limit,
-    )
-    _record(access, len(page.entries), is_first=not listing.after)
-    return answer_with(page_json(page, base), {"Content-Type": "application/json", **_LISTING_FIELDS})
+    limit = parse_limit(request.args.get("limit", str(MAX_LIMIT)))
+    after = parse_cursor(request.args.get("cursor"), access)
+    entries, cursor = list_files(storage, storage_name, folder + request.args.get("prefix", ""), after, limit, access)
+    _record(access, len(entries), is_first=not after)
+    return answer_with(page_json(entries, cursor, base), {"Content-Type": "application/json", **_LISTING_FIELDS})
 
 
 def _folder_page(storage: Storage, storage_name: str, folder: str, access: Access, request: Request) -> Answer:
-    after = parse_cursor(request.args.get("after"), access.unseal)
+    after = parse_cursor(request.args.get("after"), access)
     try:
-        page = list_folder(storage, storage_name, folder, after, access)
+        children, cursor = list_folder(storage, storage_name, folder, after, access)
     except NotFound:
         if not access.is_limited:
             raise
-        page = FolderPage((), None)
-    _record(access, len(page.children), is_first=not after)
+        children, cursor = [], None
+    _record(access, len(children), is_first=not after)
     # A folder without files for the caller must be indistinguishable from an absent one.
-    if access.is_limited and folder and not (page.children or page.cursor or after):
+    if access.is_limited and folder and not (children or cursor or after):
         raise NotFound("no such folder")
-    html = _FOLDER_PAGE.render(
-        name=f"{storage_name}/{folder}",
-        has_parent=bool(folder),
-        rows=folder_rows(page, folder),
-        next=page.cursor,
-    )
+    rows, name = folder_rows(children, folder), f"{storage_name}/{folder}"
+    html = _FOLDER_PAGE.render(name=name, has_parent=bool(folder), rows=rows, next=cursor)
     return answer_with(html.encode(), _HTML_FIELDS)
 
 
