@@ -3,10 +3,10 @@
 import json
 from functools import partial
 from itertools import chain
-from typing import Literal, cast
+from typing import Literal
 
 from flask import Blueprint
-from werkzeug.exceptions import BadRequest, PreconditionFailed
+from werkzeug.exceptions import BadRequest, PreconditionFailed, RequestedRangeNotSatisfiable
 from werkzeug.wrappers import Request
 
 from htsget_flask.auth.access import access_of
@@ -19,7 +19,6 @@ from htsget_flask.refget.query import (
     VERSIONS,
     Part,
     bounded_part,
-    check_limit,
     choose_type,
     parse_bounds,
     ranged_part,
@@ -147,9 +146,10 @@ def _select(
     """The part of the sequence that a request selects, and how."""
     start, end = parse_bounds(environ["QUERY_STRING"]) if environ.get("QUERY_STRING") else (None, None)
     span = environ.get("HTTP_RANGE") if environ["REQUEST_METHOD"] == "GET" else None
-    if span is not None and "HTTP_IF_RANGE" in environ:
-        holds = is_digest and if_range_holds(environ, etag=match.md5, last_modified=None)
-        span = span if holds else None
+    # A CURIE has no ETag that If-Range could match.
+    if "HTTP_IF_RANGE" in environ and not (is_digest and if_range_holds(environ, etag=match.md5, last_modified=None)):
+        span = None
+    selection: Selection
     if start is None and end is None:
         if span is None:
             return Part(0, match.length), "whole"
@@ -158,8 +158,11 @@ def _select(
         raise BadRequest("start and end cannot be combined with Range")
     else:
         part, selection = bounded_part(start, end, match.length, match.is_circular, config.circular_supported), "bounds"
-    check_limit(part, match.length, config.subsequence_limit)
-    return part, cast(Selection, selection)
+    size = part.end - part.start + (match.length if part.start > part.end else 0)
+    limit = config.subsequence_limit
+    if limit is not None and size > limit:
+        raise RequestedRangeNotSatisfiable(description=f"sub-sequences of more than {limit} letters are not served")
+    return part, selection
 
 
 def _add_body(
@@ -173,19 +176,20 @@ def _add_body(
 ) -> Answer:
     """The answer with these parts of the sequence as its body, or a redirect to the storage."""
     source = match.source
-    if isinstance(source, SequenceStore) and selection == "whole":
-        url = _direct_url(source, match)
-        if url is not None:
-            return Answer(302, {"Location": url, **_REDIRECT_FIELDS})
+    if isinstance(source, SequenceStore) and selection == "whole" and source.storage.reads_are_requests:
+        stat = stat_stored_sequence(source, match, max_age=source.storage.max_age)
+        signed = source.storage.signed_url(source.key(match.md5), stat, pinned=False)
+        if signed is not None:
+            return Answer(302, {"Location": signed.url, **_REDIRECT_FIELDS})
     file = open_sequence(match, is_fresh=is_fresh)
     try:
         if isinstance(source, SequenceStore) and len(parts) == 1:
             part = ByteRange(*parts[0])
-            if selection == "bounds":
-                attach(environ, answer, file, part, ByteRange(0, len(part)))
-            else:
-                # A Range is relative to the whole sequence: a web server in front can evaluate it.
-                attach(environ, answer, file, ByteRange(0, match.length), part)
+            # A Range is relative to the whole sequence: a web server in front can evaluate it.
+            span, part = (
+                (part, ByteRange(0, len(part))) if selection == "bounds" else (ByteRange(0, match.length), part)
+            )
+            attach(environ, answer, file, span, part)
             return answer
         letters = read_sequence(file, match, parts)
         if sum(end - start for start, end in parts) <= _MAX_IN_MEMORY:
@@ -198,16 +202,6 @@ def _add_body(
         file.close()
         raise
     return answer
-
-
-def _direct_url(store: SequenceStore, match: SequenceMatch) -> str | None:
-    """The URL of the whole sequence at the storage, None without one."""
-    storage = store.storage
-    if not storage.reads_are_requests:
-        return None
-    stat = stat_stored_sequence(store, match, max_age=storage.max_age)
-    signed = storage.signed_url(store.key(match.md5), stat, pinned=False)
-    return None if signed is None else signed.url
 
 
 def _json(content: dict[str, object], media_type: str) -> Answer:
