@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from io import UnsupportedOperation
 from itertools import chain
@@ -16,8 +17,7 @@ from htsget_flask.storage import StoredFile, VersionError
 from htsget_flask.web.answer import Answer, WSGIEnvironment
 from htsget_flask.web.byte_ranges import parse_range
 from htsget_flask.web.errors import error_answer
-from htsget_flask.web.preconditions import failed_precondition, if_range_holds
-from htsget_flask.web.sendfile import let_front_send
+from htsget_flask.web.preconditions import CONDITIONS, failed_precondition, if_range_holds
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +25,12 @@ OCTETS = "application/octet-stream"
 
 _SMALL = 64 << 10
 _BUFFER_SIZE = 1 << 20
+_PLAIN_RANGE = re.compile(r"bytes=([0-9]{1,18}-[0-9]{0,18}|-[0-9]{1,18})")
 # They describe the content, which a 304 does not have.
 _CONTENT_FIELDS = ("Content-Type", "Last-Modified")
 
 
-def send_bytes(environ: WSGIEnvironment, data: bytes, *, etag: str, headers: Mapping[str, str] | None = None) -> Answer:
+def send_bytes(environ: WSGIEnvironment, data: bytes, *, etag: str, headers: Mapping[str, str]) -> Answer:
     """Bytes in memory, as a conditional and ranged answer."""
     answer, part = _evaluate(environ, len(data), etag, headers)
     if part is not None:
@@ -43,7 +44,7 @@ def send_range(
     span: ByteRange,
     *,
     etag: str,
-    headers: Mapping[str, str] | None = None,
+    headers: Mapping[str, str],
     before: bytes = b"",
     after: bytes = b"",
 ) -> Answer:
@@ -55,8 +56,8 @@ def send_range(
         answer, part = _evaluate(environ, len(before) + len(span) + len(after), etag, headers)
         if part is None or environ["REQUEST_METHOD"] == "HEAD":
             file.close()
-            return answer
-        attach(environ, answer, file, span, part, before=before, after=after)
+        else:
+            attach(environ, answer, file, span, part, before=before, after=after)
     except BaseException:
         file.close()
         raise
@@ -78,7 +79,7 @@ def attach(
     The answer's header fields are complete; `part` counts from the first byte of `before`. The web server in front
     sends the body where it can, then the kernel.
     """
-    if len(part) > _SMALL and not (before or after) and let_front_send(environ, answer, file, span):
+    if len(part) > _SMALL and not (before or after) and _let_front_send(environ, answer, file, span):
         file.close()
         return
     start, end = part.start - len(before), part.end - len(before)
@@ -95,11 +96,9 @@ def attach(
         answer.body = Streamed(buffers, file.close)
 
 
-def send_stream(
-    environ: WSGIEnvironment, buffers: Generator[bytes], *, headers: Mapping[str, str] | None = None
-) -> Answer:
+def send_stream(environ: WSGIEnvironment, buffers: Generator[bytes], *, headers: Mapping[str, str]) -> Answer:
     """Bytes that are produced while they are sent: their number is unknown, so that ranges are not available."""
-    fields = {"Content-Type": OCTETS, "Accept-Ranges": "none", **(headers or {})}
+    fields = {"Content-Type": OCTETS, "Accept-Ranges": "none", **headers}
     if environ["REQUEST_METHOD"] == "HEAD":
         return Answer(200, fields)
     # A fault of the file is raised before the answer has begun.
@@ -142,6 +141,26 @@ class _KernelFile:
             raise ConnectionResetError(errno.ECONNRESET, "the file was cut short")
 
 
+def _let_front_send(environ: WSGIEnvironment, answer: Answer, file: StoredFile, span: ByteRange) -> bool:
+    """Turn the answer into an X-Accel-Redirect or X-Sendfile if the server in front can send these bytes; True if so.
+
+    Of a whole file it cuts the range itself, from the same request. Conditional requests, and a Range that is ignored
+    or unusually written, stay here: both servers have to understand the request in the same way.
+    """
+    headers = file.sendfile_headers(span)
+    if headers is None or environ.get("HTTP_X_SENDFILE_TYPE") != headers.method:
+        return False
+    if not environ.keys().isdisjoint(CONDITIONS):
+        return False
+    if "HTTP_RANGE" in environ and not (answer.status == 206 and _PLAIN_RANGE.fullmatch(environ["HTTP_RANGE"])):
+        return False
+    # The web server sets Content-Range itself.
+    names = {"Content-Range": None, **headers.renamed}
+    fields = {new: value for name, value in answer.fields.items() if (new := names.get(name, name))}
+    answer.status, answer.fields = 200, {**fields, **headers.fields, "Content-Length": "0"}
+    return True
+
+
 def _kernel_can_send(environ: WSGIEnvironment, file: StoredFile) -> bool:
     """Whether the server is gunicorn, which sends Content-Length bytes from the offset, and the file is local."""
     try:
@@ -151,14 +170,14 @@ def _kernel_can_send(environ: WSGIEnvironment, file: StoredFile) -> bool:
 
 
 def _evaluate(
-    environ: WSGIEnvironment, length: int, etag: str, headers: Mapping[str, str] | None
+    environ: WSGIEnvironment, length: int, etag: str, headers: Mapping[str, str]
 ) -> tuple[Answer, ByteRange | None]:
     """The answer without its body, and the part of a resource of `length` bytes that the body is; None for no body.
 
     Preconditions are evaluated before Range (RFC 9110 section 13.2.2). Last-Modified, where `headers` has it, is a
     validator too. A range that starts after the end is answered with 416.
     """
-    fields = {"Content-Type": OCTETS, "Accept-Ranges": "bytes", "ETag": quote_etag(etag), **(headers or {})}
+    fields = {"Content-Type": OCTETS, "Accept-Ranges": "bytes", "ETag": quote_etag(etag), **headers}
     last_modified = fields.get("Last-Modified")
     status = failed_precondition(environ, etag=etag, last_modified=last_modified)
     if status == 412:
