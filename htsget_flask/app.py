@@ -12,13 +12,7 @@ from flask import Flask, Response, request
 from htsget_flask.array_file import distrust
 from htsget_flask.auth.factory import make_gate
 from htsget_flask.browser.views import blueprint as browser
-from htsget_flask.config import (
-    Config,
-    ConfigError,
-    default_cache_folder,
-    folder_config,
-    read_config,
-)
+from htsget_flask.config import Config, ConfigError, default_cache_folder, folder_config, read_config
 from htsget_flask.files.views import blueprint as files
 from htsget_flask.guard import guard
 from htsget_flask.htsget.service_info import blueprint as service_info
@@ -41,12 +35,14 @@ def create_app(config: Config) -> Flask:
     """The WSGI application that serves the configuration's datasets."""
     app = Flask(__name__, static_folder=None)
     gate = None if config.auth is None else make_gate(config.auth)
-    _warn_of_cache_folder(config)
+    cache_folder = config.cache.folder or default_cache_folder()
+    if (reason := distrust(cache_folder)) is not None:
+        log.warning("indexes and digests are kept in memory alone: the cache folder %s %s", cache_folder, reason)
     services = replace(create_services(config), gate=gate)
     app.extensions[EXTENSION] = services
     # No path with an empty segment is served; werkzeug would redirect it.
     app.url_map.merge_slashes = False
-    app.register_error_handler(Exception, _respond_to_error)
+    app.register_error_handler(Exception, lambda error: to_response(render_error(error, request)))
     app.after_request(_add_common_fields)
     app.add_url_rule("/health", "health", health)
     for blueprint in (service_info, htsget, files):
@@ -98,17 +94,6 @@ def load_config() -> Config:
     for remark in config.remarks:
         log.warning("%s: %s", path, remark)
     return config
-
-
-def _warn_of_cache_folder(config: Config) -> None:
-    folder = config.cache.folder or default_cache_folder()
-    reason = distrust(folder)
-    if reason is not None:
-        log.warning("indexes and digests are kept in memory alone: the cache folder %s %s", folder, reason)
-
-
-def _respond_to_error(error: Exception) -> Response:
-    return to_response(render_error(error, request))
 
 
 def _add_common_fields(response: Response) -> Response:

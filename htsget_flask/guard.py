@@ -12,7 +12,7 @@ from flask import Flask
 from werkzeug.wrappers import Request
 
 from htsget_flask.auth.access import ACCESS, Access, Gate
-from htsget_flask.auth.audit import Origin, origin_of
+from htsget_flask.auth.audit import origin_of
 from htsget_flask.auth.signed_urls import BlockName, Parts, file_parts, has_signature, sizes_parts
 from htsget_flask.errors import InternalServerError
 from htsget_flask.formats.table import ENDPOINTS
@@ -33,7 +33,8 @@ def _anybody(services: Services, gate: Gate, request: Request, arguments: Argume
 
 def _bearer(services: Services, gate: Gate, request: Request, arguments: Arguments) -> Access:
     """A token; the view has to decide, by the request, what it opens."""
-    return gate.admit(request.environ.get("HTTP_AUTHORIZATION"), _origin(services, request))
+    origin = origin_of(request.environ, services.config.trusted_proxies)
+    return gate.admit(request.environ.get("HTTP_AUTHORIZATION"), origin)
 
 
 def _block(services: Services, gate: Gate, request: Request, arguments: Arguments) -> Access:
@@ -80,13 +81,9 @@ def _sequence(services: Services, gate: Gate, request: Request, arguments: Argum
 def _check_signature(
     services: Services, gate: Gate, request: Request, endpoint: str, resource_id: str, candidates: Sequence[Parts]
 ) -> Access:
-    query = request.environ.get("QUERY_STRING", "")
-    gate.check_signed_url(query, _origin(services, request), endpoint, resource_id, candidates)
+    origin = origin_of(request.environ, services.config.trusted_proxies)
+    gate.check_signed_url(request.environ.get("QUERY_STRING", ""), origin, endpoint, resource_id, candidates)
     return _EVERYTHING
-
-
-def _origin(services: Services, request: Request) -> Origin:
-    return origin_of(request.environ, services.config.trusted_proxies)
 
 
 GUARDS: Mapping[str, Check] = {
@@ -95,8 +92,7 @@ GUARDS: Mapping[str, Check] = {
         f"service_info.{name}": _anybody
         for name in (*ENDPOINTS, "get_registry", "get_services", "get_types", "get_service")
     },
-    **{f"htsget.get_ticket_{endpoint}": _bearer for endpoint in ENDPOINTS},
-    **{f"htsget.post_ticket_{endpoint}": _bearer for endpoint in ENDPOINTS},
+    **{f"htsget.{method}_ticket_{endpoint}": _bearer for method in ("get", "post") for endpoint in ENDPOINTS},
     **{f"htsget.get_block_{endpoint}": _block for endpoint in ENDPOINTS},
     "files.get_file": _file,
     "files.get_listing": _bearer,

@@ -4,9 +4,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
-
-from flask import current_app
 
 from htsget_flask.array_file import distrust
 from htsget_flask.auth.access import Gate
@@ -42,11 +39,6 @@ class Services:
     cache: ByteCache
     sidecars: Path | None
     gate: Gate | None = None
-
-
-def current_services() -> Services:
-    """The services of the application that handles the current request."""
-    return cast(Services, current_app.extensions[EXTENSION])
 
 
 def create_services(config: Config) -> Services:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
-from htsget_flask.config import Config, DatasetConfig, GenomeConfig, PrefixConfig, is_url
+from htsget_flask.config import Config, GenomeConfig, is_url
 from htsget_flask.storage import Storage
 
 _CDN = "https://cdn.jsdelivr.net/npm/igv@3.8.10/dist/igv.esm.min.js"
@@ -37,14 +37,15 @@ def content_security_policy(config: Config, base: str, storages: Iterable[Storag
     `base` is the URL of this service. igv.js creates style elements; it reads data from this service and from the
     origins of the configuration's storages, genomes and tracks.
     """
-    source = igv_js(config).url
+    script = urlsplit(igv_js(config).url)
+    scripts = [f"{script.scheme}://{script.netloc}{quote(script.path, safe='/@%')}"] if script.netloc else []
     readable = {origin for url in (base, *_external_urls(config, storages)) for origin in _ORIGIN.findall(url)[:1]}
     # For a genome of igv.js's own list, that list decides about the origin.
     anywhere = ["https:"] if any(isinstance(entry.genome, str) for entry in config.datasets) else []
     policy = {
         "default-src": ["'none'"],
         # igv.js decodes CRAM in WebAssembly.
-        "script-src": ["'self'", "'wasm-unsafe-eval'", *([_without_query(source)] if is_url(source) else [])],
+        "script-src": ["'self'", "'wasm-unsafe-eval'", *scripts],
         "style-src": ["'self'", "'unsafe-inline'"],
         # igv.js's cursors, and the image that users save.
         "img-src": ["data:", "blob:"],
@@ -56,23 +57,13 @@ def content_security_policy(config: Config, base: str, storages: Iterable[Storag
     return "; ".join(f"{directive} {' '.join(sources)}" for directive, sources in policy.items())
 
 
-def _without_query(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}{quote(parts.path, safe='/@%')}"
-
-
 def _external_urls(config: Config, storages: Iterable[Storage]) -> Iterator[str]:
     """The URLs of the configuration's genomes and tracks, and the origins that deliver the storages' bytes."""
     yield from filter(None, (storage.origin for storage in storages))
     for entry in config.datasets:
-        yield from filter(is_url, _texts(entry))
-
-
-def _texts(entry: DatasetConfig | PrefixConfig) -> Iterator[str]:
-    if isinstance(entry.genome, GenomeConfig) and entry.genome.storage is None:
-        yield from filter(None, (entry.genome.fasta, entry.genome.index))
-    for track in entry.tracks:
-        yield from _texts_in(track.model_dump())
+        if isinstance(entry.genome, GenomeConfig) and entry.genome.storage is None:
+            yield from filter(is_url, (entry.genome.fasta, entry.genome.index or ""))
+        yield from filter(is_url, _texts_in([track.model_dump() for track in entry.tracks]))
 
 
 def _texts_in(value: object) -> Iterator[str]:

@@ -3,13 +3,12 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from htsget_flask.auth.access import Access
-from htsget_flask.auth.signed_urls import sizes_parts
-from htsget_flask.browser.genomes import Reference, configured_reference, file_url, find_reference, sizes_reference
+from htsget_flask.browser.genomes import configured_reference, file_url, find_reference, sizes_reference
 from htsget_flask.browser.grants import TOO_MANY, access_tracks
-from htsget_flask.config import DatasetConfig, TrackConfig
+from htsget_flask.config import DatasetConfig, GenomeConfig, TrackConfig
 from htsget_flask.datasets.example_regions import example_regions
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.datasets.source import DataFile, Source
@@ -47,7 +46,6 @@ class _File:
     index_key: str | None = None
     is_cut: bool = False
     is_readable: bool = False
-    is_indexed: bool = False
 
 
 def describe(services: Services, base: str, dataset_id: str, access: Access) -> dict[str, Any]:
@@ -64,27 +62,29 @@ def describe(services: Services, base: str, dataset_id: str, access: Access) -> 
         for source, stat in services.catalog.files(dataset_id)
         if source.format.endpoint in granted
     ]
-    if not files:
+    if not files or entry is None:
         raise NotFound(f"there is no dataset {dataset_id[:200]!r}")
-    genome = entry.genome if entry is not None else None
-    reference = genome if isinstance(genome, str) else configured_reference(genome, base, access) if genome else None
-    reference = reference or _find_reference(services, base, dataset_id, files, access)
+    lengths = _all_lengths(files)
+    served = list(dict.fromkeys(file.source.format.endpoint for file in files))
+    genome, sources = entry.genome, [file.source for file in files]
+    reference = configured_reference(genome, base, access) if isinstance(genome, GenomeConfig) else genome
+    reference = reference or find_reference(services, base, sources, lengths, access)
+    if reference is None and any(lengths.values()):
+        reference = sizes_reference(base, dataset_id, served, access)
     is_sequence = isinstance(reference, str) or (reference is not None and "indexURL" in reference)
     region = next((file.region for file in files if file.region is not None), None)
     name = entry.name if isinstance(entry, DatasetConfig) else None
-    served = {file.source.format.endpoint for file in files}
-    served_grants = {endpoint: regions for endpoint, regions in granted.items() if endpoint in served}
-    grant_tracks = access_tracks(served_grants, _all_lengths(files))
+    grant_tracks = access_tracks({endpoint: granted[endpoint] for endpoint in served}, lengths)
     notes = [] if is_sequence else [_NO_SEQUENCE if reference else _NO_LENGTHS]
     if grant_tracks is None:
         notes.append(TOO_MANY)
     return {
         "id": dataset_id,
         "name": name,
-        "description": entry.description if entry is not None else None,
+        "description": entry.description,
         "reference": reference,
         "note": " ".join(notes) or None,
-        "locus": None if region is None else _locus(region, files),
+        "locus": None if region is None else _locus(*region, lengths),
         "files": [
             _describe_file(services, base, file, access, name=name or dataset_id, has_sequence=is_sequence)
             for file in files
@@ -92,7 +92,7 @@ def describe(services: Services, base: str, dataset_id: str, access: Access) -> 
         "access": grant_tracks or [],
         "tracks": [
             _configured_track(track, base, access)
-            for track in (entry.tracks if entry is not None else [])
+            for track in entry.tracks
             # Its URL is signed: a caller without a grant for this file does not get it by a grant for the dataset.
             if track.storage is None or access.allows_whole("files", f"{track.storage}/{track.key}")
         ],
@@ -134,10 +134,9 @@ def _inspect(
             opened.tail  # noqa: B018 - fails for a truncated file
             file.is_readable = True
             index = opened.any_index
-            file.index_key = opened.index_file.key
             examples = example_regions(opened, index) if granted is None else _examples(granted, opened.references)
             file.region = next(examples, None)
-            file.is_indexed = True
+            file.index_key = opened.index_file.key
     except FileFaultError as fault:
         log_fault(fault)
         file.problem = f"It cannot be shown: {fault.reason}."
@@ -153,24 +152,6 @@ def _examples(granted: RegionSet, names: Iterable[str]) -> Iterator[tuple[str, i
             yield name, start, start + _EXAMPLE_WIDTH if end is None else end
 
 
-def _find_reference(
-    services: Services, base: str, dataset_id: str, files: list[_File], access: Access
-) -> Reference | None:
-    """The FASTA that fits all files, or else the lengths in their headers."""
-    lengths = _all_lengths(files)
-    for file in files:
-        reference = find_reference(services, base, file.source.storage_name, file.source.key, lengths, access)
-        if reference is not None:
-            return reference
-    if not any(lengths.values()):
-        return None
-    # The signature extends a query.
-    endpoints = list(dict.fromkeys(file.source.format.endpoint for file in files))
-    signature = access.signature_query(*sizes_parts(dataset_id, endpoints)).replace("?", "&", 1)
-    query = urlencode({"id": dataset_id, "endpoint": endpoints}, doseq=True)
-    return sizes_reference(dataset_id, f"{base}page/sizes?{query}{signature}")
-
-
 def _all_lengths(files: list[_File]) -> dict[str, int | None]:
     """The references of all files; a length that one file lacks comes from another."""
     merged: dict[str, int | None] = {}
@@ -180,10 +161,9 @@ def _all_lengths(files: list[_File]) -> dict[str, int | None]:
     return merged
 
 
-def _locus(region: tuple[str, int, int], files: list[_File]) -> str:
+def _locus(name: str, start: int, end: int, lengths: Mapping[str, int | None]) -> str:
     """A region, 0-based and half-open, as igv.js formats it: 1-based, with its end."""
-    name, start, end = region
-    length = _all_lengths(files).get(name)
+    length = lengths.get(name)
     return f"{name}:{start + 1}-{end if length is None else min(end, length)}"
 
 
@@ -206,7 +186,7 @@ def _describe_file(
         "tool": _TOOLS[format_.endpoint],
         "problem": problem,
         "isReadable": file.is_readable,
-        "isIndexed": file.is_indexed,
+        "isIndexed": file.index_key is not None,
         # Records filtered for a grant are encoded without a reference.
         "needsReference": format_.name == "CRAM" and not file.is_cut,
         "track": None if problem else {"name": f"{name} {format_.name}", **_track(base, file, ticket, access)},
@@ -234,12 +214,10 @@ def _cram_problem(services: Services, source: Source, *, has_sequence: bool) -> 
 
 def _configured_track(track: TrackConfig, base: str, access: Access) -> dict[str, Any]:
     """A configured track for igv.js: a storage and keys become URLs."""
-    content: dict[str, Any] = dict(track.model_extra or {})
-    if track.storage is not None and track.key is not None:
-        content["url"] = file_url(base, track.storage, track.key, access)
-        index = None if track.index is None else file_url(base, track.storage, track.index, access)
-    else:
-        index = track.index
-        if track.url is not None:
-            content["url"] = track.url
-    return content if index is None else {**content, "indexURL": index}
+    locations = {"url": track.url or track.key, "indexURL": track.index}
+    urls = {
+        name: location if track.storage is None else file_url(base, track.storage, location, access)
+        for name, location in locations.items()
+        if location is not None
+    }
+    return {**(track.model_extra or {}), **urls}

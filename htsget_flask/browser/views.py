@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import orjson
 from flask import Blueprint
@@ -87,7 +86,15 @@ def get_datasets(services: Services, request: Request) -> Answer:
             "isComplete": result.is_complete,
             # Sealed: a position among all datasets would reveal how many the caller may not see.
             "cursor": None if is_last else access.seal(str(end)),
-            "datasets": [_summary(dataset) for dataset in page],
+            "datasets": [
+                {
+                    "id": dataset.id,
+                    "name": dataset.name,
+                    "description": dataset.description,
+                    "files": [{"format": source.format.name, "size": _size(source)} for source in dataset.sources],
+                }
+                for dataset in page
+            ],
         }
     )
 
@@ -138,15 +145,6 @@ def _visible_part(dataset: DatasetSummary, access: Access) -> DatasetSummary | N
         return dataset
     sources = [source for source in dataset.sources if source.format.endpoint in allowed]
     return dataset._replace(sources=sources) if sources else None
-
-
-def _summary(dataset: DatasetSummary) -> dict[str, Any]:
-    return {
-        "id": dataset.id,
-        "name": dataset.name,
-        "description": dataset.description,
-        "files": [{"format": source.format.name, "size": _size(source)} for source in dataset.sources],
-    }
 
 
 def _size(source: Source) -> int | None:

@@ -33,7 +33,7 @@ def settings(*, bind: str, workers: int | None = None, threads: int = DEFAULT_TH
     """
     return {
         "bind": bind,
-        "workers": workers or cores(),
+        "workers": workers or _cores(),
         "threads": threads,
         "worker_class": Worker,
         "worker_connections": 1000,
@@ -65,11 +65,9 @@ def _tls(_: Any, make: Callable[[], ssl.SSLContext]) -> TlsContext:
     return TlsContext(context)
 
 
-def cores() -> int:
+def _cores() -> int:
     """The number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def prepare_worker(worker: Any) -> None:
@@ -121,9 +119,7 @@ class Server(BaseApplication):  # type: ignore[misc]
     def load_config(self) -> None:
         """Apply the settings; gunicorn calls this."""
         for name, value in self._options.items():
-            # Not every version of gunicorn has the control socket.
-            if name in self.cfg.settings:
-                self.cfg.set(name, value)
+            self.cfg.set(name, value)
 
     def load(self) -> Any:
         """The application, which each worker creates; gunicorn calls this."""

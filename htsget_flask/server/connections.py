@@ -172,11 +172,8 @@ class _ClientSocket(socket.socket):
                 self.patience.wait(self, needed, self._timeout)
             except ClientTimeoutError:
                 if needed == select.POLLOUT:
-                    self._give_up()
+                    self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
                 raise
-
-    def _give_up(self) -> None:
-        self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
 
 class PlainSocket(_ClientSocket):

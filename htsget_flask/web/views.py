@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import update_wrapper
 from urllib.parse import quote
 
-from flask import Response
+from flask import Response, current_app
 from flask import request as current_request
 from jinja2 import Environment, PackageLoader, Template
 from werkzeug.wrappers import Request
@@ -12,7 +12,7 @@ from werkzeug.wrappers import Request
 from htsget_flask import __version__
 from htsget_flask.config import Config
 from htsget_flask.errors import InvalidInput
-from htsget_flask.services import Services, current_services
+from htsget_flask.services import EXTENSION, Services
 from htsget_flask.web.answer import Answer, answer_with
 from htsget_flask.web.errors import render_error
 
@@ -54,7 +54,7 @@ class View:
 
     def __call__(self, **arguments: str) -> Response:
         """The response to Flask's current request; Flask calls this."""
-        return to_response(self.respond(current_services(), current_request, arguments))
+        return to_response(self.respond(current_app.extensions[EXTENSION], current_request, arguments))
 
 
 def to_response(answer: Answer) -> Response:
