@@ -76,7 +76,6 @@ class DeferredApp:
         return create_app(self._config)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request."""
         return self.app(environ, start_response)
 
 

@@ -7,7 +7,6 @@ from urllib.parse import quote
 
 from htsget_flask.auth.access import Access
 from htsget_flask.browser.genomes import configured_reference, file_url, find_reference, sizes_reference
-from htsget_flask.browser.grants import TOO_MANY, access_tracks
 from htsget_flask.config import DatasetConfig, GenomeConfig, TrackConfig
 from htsget_flask.datasets.example_regions import example_regions
 from htsget_flask.datasets.open_file import OpenFile
@@ -32,6 +31,14 @@ _CUT_CRAM = "This token opens regions only, and igv.js reads CRAM only as a whol
 # In bases, of the example in a region without an end.
 _EXAMPLE_WIDTH = 10_000
 _NO_LENGTHS = "igv.js needs a reference, and the files' headers contain no lengths: configure a genome."
+_TOO_MANY_REGIONS = "The regions that this token opens are too many to be marked."
+# More make the page slow.
+_MAX_FEATURES = 20_000
+# The largest position in igv.js's own indexes, for a reference of unknown length.
+_FAR = (1 << 31) - 1
+_GRANTED = {"name": "granted", "color": "#2e7d32"}
+_NOT_GRANTED = {"name": "not granted", "color": "#757575"}
+_TRACK = {"type": "annotation", "displayMode": "EXPANDED", "height": 45, "visibilityWindow": -1, "searchable": False}
 
 
 @dataclass(slots=True)
@@ -74,10 +81,10 @@ def describe(services: Services, base: str, dataset_id: str, access: Access) -> 
     is_sequence = isinstance(reference, str) or (reference is not None and "indexURL" in reference)
     region = next((file.region for file in files if file.region is not None), None)
     name = entry.name if isinstance(entry, DatasetConfig) else None
-    grant_tracks = access_tracks({endpoint: granted[endpoint] for endpoint in served}, lengths)
+    grant_tracks = _access_tracks({endpoint: granted[endpoint] for endpoint in served}, lengths)
     notes = [] if is_sequence else [_NO_SEQUENCE if reference else _NO_LENGTHS]
     if grant_tracks is None:
-        notes.append(TOO_MANY)
+        notes.append(_TOO_MANY_REGIONS)
     return {
         "id": dataset_id,
         "name": name,
@@ -221,3 +228,34 @@ def _configured_track(track: TrackConfig, base: str, access: Access) -> dict[str
         if location is not None
     }
     return {**(track.model_extra or {}), **urls}
+
+
+def _access_tracks(
+    granted: Mapping[str, RegionSet | None], lengths: Mapping[str, int | None]
+) -> list[dict[str, Any]] | None:
+    """A track for each endpoint with a limited grant, or one for all if they are equal; None for too many regions.
+
+    `lengths`: of the references of the dataset's files, in bases.
+    """
+    limited = {endpoint: regions for endpoint, regions in granted.items() if regions is not None}
+    if any(2 * len(regions) + len(lengths) > _MAX_FEATURES for regions in limited.values()):
+        return None
+    features = {f"Access to {endpoint}": list(_features(regions, lengths)) for endpoint, regions in limited.items()}
+    distinct = [*features.values()]
+    if distinct and distinct == [distinct[0]] * len(granted):
+        features = {"Access": distinct[0]}
+    return [{**_TRACK, "name": name, "features": regions} for name, regions in features.items()]
+
+
+def _features(regions: RegionSet, lengths: Mapping[str, int | None]) -> Iterator[dict[str, Any]]:
+    """Each reference, divided into granted and other parts."""
+    for name, length in (lengths or dict.fromkeys(region.reference_name for region in regions)).items():
+        end = _FAR if length is None else length
+        position = 0
+        for part in regions.restrict([Region(name, 0, end)]):
+            if position < part.start:
+                yield {"chr": name, "start": position, "end": part.start, **_NOT_GRANTED}
+            position = end if part.end is None else part.end
+            yield {"chr": name, "start": part.start, "end": position, **_GRANTED}
+        if position < end:
+            yield {"chr": name, "start": position, "end": end, **_NOT_GRANTED}

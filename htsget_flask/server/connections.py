@@ -109,25 +109,20 @@ class _ClientSocket(socket.socket):
     _timeout: float | None = None
 
     def settimeout(self, value: float | None) -> None:
-        """Set a bound in seconds for each wait, besides the limits."""
         self._timeout = value
 
     def gettimeout(self) -> float | None:
-        """The bound in seconds for each wait."""
         return self._timeout
 
     def setblocking(self, flag: bool) -> None:
-        """Remove or set the bound, as with other sockets."""
         self._timeout = None if flag else 0.0
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        """Receive at most `buflen` bytes."""
         data = self._wait_for(select.POLLIN, super().recv, buflen, flags)
         self.patience.received += len(data)
         return data
 
     def send(self, data: Any, flags: int = 0) -> int:
-        """Send a part of the bytes; returns their number."""
         return self._wait_for(select.POLLOUT, super().send, data, flags)
 
     def sendall(self, data: Any, flags: int = 0) -> None:
@@ -189,7 +184,6 @@ class TlsSocket(_ClientSocket, ssl.SSLSocket):
     """A client's socket with TLS; TlsContext creates it."""
 
     def do_handshake(self, block: bool = False) -> None:
-        """Agree on keys with the client."""
         self._wait_for(select.POLLIN, super().do_handshake, block)
 
 

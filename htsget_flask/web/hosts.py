@@ -40,7 +40,6 @@ class HostCheck:
         self._message = f"this server only answers requests to {', '.join(hosts)}"
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request."""
         self._apply_forwarded_headers(environ, start_response)
         # Browsers always send Host, so a request without one is no DNS rebinding.
         host = environ.get("HTTP_HOST")

@@ -49,7 +49,6 @@ class Shortcut:
         self._cached_match = lru_cache(_MAX_PATHS)(self._match)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request."""
         # One slash at the start, as in Request.path; for others werkzeug's router redirects or finds nothing.
         path = f"/{environ.get('PATH_INFO', '').lstrip('/')}"
         match = self._cached_match(environ["REQUEST_METHOD"], path)

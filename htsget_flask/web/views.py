@@ -91,19 +91,17 @@ def base_url(config: Config, request: Request) -> str:
 def describe_service(config: Config, suffix: str, artifact: str, version: str) -> dict[str, object]:
     """The fields of GA4GH service-info that all services have; `version` is that of the specification `artifact`."""
     service = config.service
-    optional = {
+    fields = {
+        "id": f"{service.id}.{suffix}",
+        "name": f"{service.name} {suffix}",
+        "version": __version__,
+        "organization": {"name": service.organization.name, "url": service.organization.url},
         "description": service.description,
         "contactUrl": service.contact_url,
         "documentationUrl": service.documentation_url,
         "createdAt": service.created_at,
         "updatedAt": service.updated_at,
         "environment": service.environment,
-    }
-    return {
-        "id": f"{service.id}.{suffix}",
-        "name": f"{service.name} {suffix}",
-        "version": __version__,
-        "organization": {"name": service.organization.name, "url": service.organization.url},
-        **{name: value for name, value in optional.items() if value is not None},
         "type": {"group": "org.ga4gh", "artifact": artifact, "version": version},
     }
+    return {name: value for name, value in fields.items() if value is not None}
