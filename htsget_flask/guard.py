@@ -26,11 +26,6 @@ Check = Callable[[Services, Gate, Request, Arguments], Access]
 _EVERYTHING = Access()
 
 
-def _anybody(services: Services, gate: Gate, request: Request, arguments: Arguments) -> Access:
-    """The view reveals nothing of any dataset."""
-    return _EVERYTHING
-
-
 def _bearer(services: Services, gate: Gate, request: Request, arguments: Arguments) -> Access:
     """A token; the view has to decide, by the request, what it opens."""
     origin = origin_of(request.environ, services.config.trusted_proxies)
@@ -86,23 +81,24 @@ def _check_signature(
     return _EVERYTHING
 
 
-GUARDS: Mapping[str, Check] = {
-    "health": _anybody,
+# None: the view reveals nothing of any dataset.
+GUARDS: Mapping[str, Check | None] = {
+    "health": None,
     **{
-        f"service_info.{name}": _anybody
+        f"service_info.{name}": None
         for name in (*ENDPOINTS, "get_registry", "get_services", "get_types", "get_service")
     },
     **{f"htsget.{method}_ticket_{endpoint}": _bearer for method in ("get", "post") for endpoint in ENDPOINTS},
     **{f"htsget.get_block_{endpoint}": _block for endpoint in ENDPOINTS},
     "files.get_file": _file,
     "files.get_listing": _bearer,
-    "refget.service_info": _anybody,
+    "refget.service_info": None,
     "refget.get_metadata": _sequence,
     "refget.get_sequence": _sequence,
     # The page itself, which is empty.
-    "page.get_page": _anybody,
-    "page.static": _anybody,
-    "page.get_igv_js": _anybody,
+    "page.get_page": None,
+    "page.static": None,
+    "page.get_igv_js": None,
     "page.get_datasets": _bearer,
     "page.get_dataset": _bearer,
     "page.get_sizes": _sizes,
@@ -114,13 +110,14 @@ def guard(app: Flask, services: Services) -> None:
     for name, view in app.view_functions.items():
         if name not in GUARDS or not isinstance(view, View):
             raise LookupError(f"the route {name} needs a View and an entry in GUARDS")
-        app.view_functions[name] = view.replace(_guarded(view.answer, GUARDS[name], services.gate))
+        answer = _guarded(view.answer, GUARDS[name], services.gate)
+        app.view_functions[name] = View(answer, needs_public_url=view.needs_public_url, fields=view.fields)
 
 
-def _guarded(view: ViewFunction, check: Check, gate: Gate | None) -> ViewFunction:
+def _guarded(view: ViewFunction, check: Check | None, gate: Gate | None) -> ViewFunction:
     @wraps(view)
     def guarded(services: Services, request: Request, **arguments: Any) -> Answer:
-        access = _EVERYTHING if gate is None else check(services, gate, request, arguments)
+        access = _EVERYTHING if gate is None or check is None else check(services, gate, request, arguments)
         request.environ[ACCESS] = access
         answer = view(services, request, **arguments)
         if not access.was_decided:

@@ -73,17 +73,13 @@ def cap_url_lifetime(config: StorageConfig, limit: int | None) -> StorageConfig:
 
 def _storage(name: str, config: StorageConfig) -> Storage:
     if isinstance(config, LocalStorageConfig):
-        return _local(name, config)
+        root = os.path.realpath(config.root)
+        methods = {"x-accel": x_accel(name, root), "x-sendfile": x_sendfile, None: None}
+        signer = None
+        if config.url is not None and config.secret is not None:
+            signer = SecureLinkSigner(config.url, secret=config.secret.get_secret_value(), lifetime=config.expires)
+        return LocalStorage(config.root, sendfile_method=methods[config.sendfile], signer=signer)
     # Importing boto3 takes long, and much memory.
     from htsget_flask.storage.s3.client import S3Settings, connect  # noqa: PLC0415
 
     return connect(name, S3Settings(**config.model_dump(exclude={"type"})))
-
-
-def _local(name: str, config: LocalStorageConfig) -> LocalStorage:
-    root = os.path.realpath(config.root)
-    methods = {"x-accel": x_accel(name, root), "x-sendfile": x_sendfile, None: None}
-    signer = None
-    if config.url is not None and config.secret is not None:
-        signer = SecureLinkSigner(config.url, secret=config.secret.get_secret_value(), lifetime=config.expires)
-    return LocalStorage(config.root, sendfile_method=methods[config.sendfile], signer=signer)

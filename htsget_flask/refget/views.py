@@ -134,7 +134,7 @@ def _sequence(
         fields["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{match.length}"
     answer = Answer(206 if selection == "range" else 200, fields)
     if environ["REQUEST_METHOD"] != "HEAD":
-        return _add_body(environ, answer, match, parts, selection=selection, is_fresh=is_fresh)
+        return _add_body(environ, answer, match, parts, selection, is_fresh)
     if isinstance(match.source, SequenceStore):
         stat_stored_sequence(match.source, match, max_age=match.source.storage.max_age)
     return answer
@@ -170,7 +170,6 @@ def _add_body(
     answer: Answer,
     match: SequenceMatch,
     parts: list[Part],
-    *,
     selection: Selection,
     is_fresh: bool,
 ) -> Answer:

@@ -8,7 +8,6 @@ import resource
 import signal
 import ssl
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -51,11 +50,6 @@ def settings(*, bind: str, workers: int | None = None, threads: int = DEFAULT_TH
         "on_reload": report_reload,
         "ssl_context": _tls,
     }
-
-
-def tls_settings(certfile: Path, keyfile: Path) -> dict[str, Any]:
-    """The settings of gunicorn for https."""
-    return {"certfile": str(certfile), "keyfile": str(keyfile)}
 
 
 def _tls(_: Any, make: Callable[[], ssl.SSLContext]) -> TlsContext:

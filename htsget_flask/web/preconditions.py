@@ -9,13 +9,8 @@ from werkzeug.wrappers import Request
 from htsget_flask.web.answer import WSGIEnvironment
 
 # The header fields of preconditions, as WSGI names them.
-CONDITIONS = (
-    "HTTP_IF_MATCH",
-    "HTTP_IF_NONE_MATCH",
-    "HTTP_IF_MODIFIED_SINCE",
-    "HTTP_IF_UNMODIFIED_SINCE",
-    "HTTP_IF_RANGE",
-)
+_FIELDS = ("MATCH", "NONE_MATCH", "MODIFIED_SINCE", "UNMODIFIED_SINCE", "RANGE")
+CONDITIONS = tuple(f"HTTP_IF_{name}" for name in _FIELDS)
 
 # The three forms of RFC 9110 5.6.7: werkzeug also accepts dates of mail, and raises OverflowError for long years.
 _HTTP_DATE = re.compile(
@@ -36,15 +31,15 @@ def failed_precondition(environ: WSGIEnvironment, *, etag: str, last_modified: s
         if not Request(environ).if_match.contains(etag):
             return 412
     else:
-        unmodified_since = http_date(environ.get("HTTP_IF_UNMODIFIED_SINCE"))
-        if unmodified_since is not None and _is_later(last_modified, unmodified_since):
+        date = http_date(environ.get("HTTP_IF_UNMODIFIED_SINCE"))
+        if date is not None and (modified := http_date(last_modified)) is not None and modified > date:
             return 412
     if "HTTP_IF_NONE_MATCH" in environ:
         if Request(environ).if_none_match.contains_weak(etag):
             return 304
     else:
-        modified_since = http_date(environ.get("HTTP_IF_MODIFIED_SINCE"))
-        if modified_since is not None and _is_later(last_modified, modified_since) is False:
+        date = http_date(environ.get("HTTP_IF_MODIFIED_SINCE"))
+        if date is not None and (modified := http_date(last_modified)) is not None and modified <= date:
             return 304
     return None
 
@@ -62,12 +57,6 @@ def if_range_holds(environ: WSGIEnvironment, *, etag: str, last_modified: str | 
         return condition.strip() == f'"{etag}"'
     date = http_date(condition)
     return date is not None and date == http_date(last_modified)
-
-
-def _is_later(last_modified: str | None, date: datetime) -> bool | None:
-    """Whether the resource was modified after a date; None where that is unknown."""
-    modified = http_date(last_modified)
-    return None if modified is None else modified > date
 
 
 def drop_odd_dates(environ: WSGIEnvironment) -> None:

@@ -37,10 +37,6 @@ class View:
         self.needs_public_url = needs_public_url
         self.fields = fields or {}
 
-    def replace(self, answer: ViewFunction) -> "View":
-        """The same view, answering by another function."""
-        return View(answer, needs_public_url=self.needs_public_url, fields=self.fields)
-
     def respond(self, services: Services, request: Request, arguments: Mapping[str, str]) -> Answer:
         """The answer to a request, an error's included."""
         try:
