@@ -2,7 +2,6 @@
 
 import json
 from functools import partial
-from itertools import chain
 from typing import Literal
 
 from flask import Blueprint
@@ -42,7 +41,6 @@ _IMMUTABLE = "public, max-age=31536000, immutable"
 _PRIVATE = "private, max-age=3600"
 _REVALIDATE = "no-cache"
 _MAX_IN_MEMORY = 64 << 10
-_ALGORITHMS = ("md5", "trunc512", "ga4gh")
 # A file may be replaced again while its new version is looked up.
 _ATTEMPTS = 3
 _REDIRECT_FIELDS = {"Content-Length": "0", "Cache-Control": "no-store", "Vary": "Accept, Origin"}
@@ -60,14 +58,14 @@ def service_info(services: Services, request: Request) -> Answer:
     common = {
         "circular_supported": config.circular_supported,
         "subsequence_limit": config.subsequence_limit,
-        "algorithms": _ALGORITHMS,
+        "algorithms": ("md5", "trunc512", "ga4gh"),
     }
-    curies = [alias for fasta in config.fastas for names in fasta.aliases.values() for alias in names]
-    configured = [fasta.namespace for fasta in config.fastas if fasta.namespace is not None]
-    namespaces = sorted({*configured, *(curie.partition(":")[0] for curie in curies)})
+    namespaces = {fasta.namespace for fasta in config.fastas if fasta.namespace is not None}
+    for fasta in config.fastas:
+        namespaces.update(curie.partition(":")[0] for names in fasta.aliases.values() for curie in names)
     content = {
         **describe_service(services.config, "refget", "refget", VERSIONS[0]),
-        "refget": {**common, "identifier_types": namespaces},
+        "refget": {**common, "identifier_types": sorted(namespaces)},
         "service": {**common, "supported_api_versions": sorted(VERSIONS)},
     }
     return _json(content, media_type)
@@ -101,8 +99,7 @@ def get_sequence(services: Services, request: Request, sequence_id: str) -> Answ
         except VersionError:
             if isinstance(match.source, SequenceStore):
                 continue
-            scan = sequences.start_scan(immediately=True)
-            if scan is not None:
+            if (scan := sequences.start_scan(immediately=True)) is not None:
                 scan.join(1)
     raise ServiceUnavailable("the file of the sequence is being replaced; try again")
 
@@ -183,11 +180,10 @@ def _add_body(
     file = open_sequence(match, is_fresh=is_fresh)
     try:
         if isinstance(source, SequenceStore) and len(parts) == 1:
-            part = ByteRange(*parts[0])
             # A Range is relative to the whole sequence: a web server in front can evaluate it.
-            span, part = (
-                (part, ByteRange(0, len(part))) if selection == "bounds" else (ByteRange(0, match.length), part)
-            )
+            span, part = ByteRange(0, match.length), ByteRange(*parts[0])
+            if selection == "bounds":
+                span, part = part, ByteRange(0, len(part))
             attach(environ, answer, file, span, part)
             return answer
         letters = read_sequence(file, match, parts)
@@ -195,8 +191,7 @@ def _add_body(
             with file:
                 answer.body = (b"".join(letters),)
         else:
-            # Faults of the file are raised before the answer starts.
-            answer.body = Streamed(chain((next(letters, b""),), letters), file.close)
+            answer.body = Streamed(letters, file.close)
     except BaseException:
         file.close()
         raise

@@ -4,7 +4,7 @@ import errno
 import logging
 import os
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from io import UnsupportedOperation
 from itertools import chain
 
@@ -101,15 +101,17 @@ def send_stream(environ: WSGIEnvironment, buffers: Generator[bytes], *, headers:
     fields = {"Content-Type": OCTETS, "Accept-Ranges": "none", **headers}
     if environ["REQUEST_METHOD"] == "HEAD":
         return Answer(200, fields)
-    # A fault of the file is raised before the answer has begun.
-    return Answer(200, fields, Streamed(chain((next(buffers, b""),), buffers), buffers.close))
+    return Answer(200, fields, Streamed(buffers, buffers.close))
 
 
 class Streamed:
-    """A body that is read or produced while it is sent: a failure ends the connection, or the client would wait."""
+    """A body that is read or produced while it is sent: a failure ends the connection, or the client would wait.
 
-    def __init__(self, buffers: Iterable[bytes], close: Callable[[], None]) -> None:
-        self._buffers = buffers
+    The first buffer is read at once: a fault of the file is raised before the answer starts.
+    """
+
+    def __init__(self, buffers: Iterator[bytes], close: Callable[[], None]) -> None:
+        self._buffers = chain((next(buffers, b""),), buffers)
         self.close = close
 
     def __iter__(self) -> Iterator[bytes]:
