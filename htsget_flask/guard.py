@@ -84,10 +84,8 @@ def _check_signature(
 # None: the view reveals nothing of any dataset.
 GUARDS: Mapping[str, Check | None] = {
     "health": None,
-    **{
-        f"service_info.{name}": None
-        for name in (*ENDPOINTS, "get_registry", "get_services", "get_types", "get_service")
-    },
+    **{f"service_info.{endpoint}": None for endpoint in ENDPOINTS},
+    **{f"service_info.get_{name}": None for name in ("registry", "services", "types", "service")},
     **{f"htsget.{method}_ticket_{endpoint}": _bearer for method in ("get", "post") for endpoint in ENDPOINTS},
     **{f"htsget.get_block_{endpoint}": _block for endpoint in ENDPOINTS},
     "files.get_file": _file,

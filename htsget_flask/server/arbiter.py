@@ -19,6 +19,7 @@ from htsget_flask.server.connections import TlsContext
 from htsget_flask.server.worker import Worker
 
 DEFAULT_THREADS = 32
+_MAX_FILES = 1 << 16
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
@@ -30,9 +31,10 @@ def settings(*, bind: str, workers: int | None = None, threads: int = DEFAULT_TH
     gthread: a thread that streams a block, or waits for a slow client, does not block others; one process per core, as
     planning a ticket is Python. X-Forwarded-Proto is left to `trusted_proxies`: gunicorn would trust any local peer.
     """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "bind": bind,
-        "workers": workers or _cores(),
+        "workers": workers or cores or 1,
         "threads": threads,
         "worker_class": Worker,
         "worker_connections": 1000,
@@ -59,18 +61,18 @@ def _tls(_: Any, make: Callable[[], ssl.SSLContext]) -> TlsContext:
     return TlsContext(context)
 
 
-def _cores() -> int:
-    """The number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def prepare_worker(worker: Any) -> None:
     """Create the application, and tune the process."""
     if isinstance(worker.wsgi, DeferredApp):
         worker.wsgi = worker.wsgi.app
     # A terminal interrupts all processes, and the arbiter then ends the workers: interrupted twice, they may hang.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _raise_file_limit()
+    # Each cached index and each client takes a file.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     # All objects so far live as long as the process: exempt them from garbage collection, and collect less often.
     gc.collect()
     gc.freeze()
@@ -91,15 +93,6 @@ def report_reload(arbiter: Any) -> None:
     arbiter.log.warning(
         "the workers are replaced, with the configuration of the start: restart the service to change it"
     )
-
-
-def _raise_file_limit() -> None:
-    """Raise the limit of open files to the system's maximum: each cached index and each client takes one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limit = 1 << 16 if hard == resource.RLIM_INFINITY else min(hard, 1 << 16)
-    if soft != resource.RLIM_INFINITY and soft < limit:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 class Server(BaseApplication):  # type: ignore[misc]

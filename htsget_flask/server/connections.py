@@ -1,6 +1,7 @@
 """Client connections: how long the server waits for each, and how many requests it works on at once."""
 
 import errno
+import math
 import os
 import select
 import socket
@@ -79,9 +80,7 @@ class Patience:
         Raises:
             ClientTimeoutError: when that takes longer than a limit, or than `timeout`.
         """
-        left = self._seconds_left(event)
-        if timeout is not None:
-            left = min(left, timeout)
+        left = min(self._seconds_left(event), math.inf if timeout is None else timeout)
         self.return_slot()
         poll = select.poll()
         poll.register(client, event)
