@@ -27,7 +27,6 @@ _NO_SEQUENCE = (
     "This dataset has no reference sequence here, so mismatches are not shown. To add one, configure a genome or put "
     "an indexed FASTA file that you may read into the data's folder."
 )
-_CUT_CRAM = "This token opens regions only, and igv.js reads CRAM only as a whole file."
 # In bases, of the example in a region without an end.
 _EXAMPLE_WIDTH = 10_000
 _NO_LENGTHS = "igv.js needs a reference, and the files' headers contain no lengths: configure a genome."
@@ -179,11 +178,7 @@ def _describe_file(
 ) -> dict[str, Any]:
     source = file.source
     format_ = source.format
-    problem = file.problem
-    if problem is None and format_.name == "BCF":
-        problem = "igv.js cannot read BCF."
-    if problem is None and format_.name == "CRAM":
-        problem = _CUT_CRAM if file.is_cut else _cram_problem(services, source, has_sequence=has_sequence)
+    problem = file.problem or _igv_problem(services, file, has_sequence=has_sequence)
     ticket = f"{base}{format_.endpoint}/{quote(source.id)}"
     return {
         "format": format_.name,
@@ -213,7 +208,14 @@ def _track(base: str, file: _File, ticket: str, access: Access) -> dict[str, Any
     return {"type": "variant", **track, "visibilityWindow": _VARIANT_WINDOW, "height": _VARIANT_HEIGHT}
 
 
-def _cram_problem(services: Services, source: Source, *, has_sequence: bool) -> str | None:
+def _igv_problem(services: Services, file: _File, *, has_sequence: bool) -> str | None:
+    source = file.source
+    if source.format.name == "BCF":
+        return "igv.js cannot read BCF."
+    if source.format.name != "CRAM":
+        return None
+    if file.is_cut:
+        return "This token opens regions only, and igv.js reads CRAM only as a whole file."
     if source.storage_name not in services.config.files.storages or is_hidden(source.key):
         return "igv.js reads CRAM as a plain file only, and this server does not serve it under /files."
     return None if has_sequence else "igv.js decodes CRAM with its reference sequence: configure a genome."

@@ -1,6 +1,6 @@
 """Listings of a storage's files, page by page."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from urllib.parse import quote
 
@@ -16,12 +16,13 @@ MAX_LIMIT = 1000
 MAX_ROWS = 10_000
 
 
-def parse_limit(limit: str) -> int:
-    """The number of files on a page.
+def parse_limit(arguments: Mapping[str, str]) -> int:
+    """The `limit` of a query: the number of files on a page.
 
     Raises:
         InvalidInput: if it is not from 1 to 1,000.
     """
+    limit = arguments.get("limit", str(MAX_LIMIT))
     if not (limit.isascii() and limit.isdecimal() and len(limit) < 9 and 1 <= int(limit) <= MAX_LIMIT):
         raise InvalidInput(f"limit must be a whole number from 1 to {MAX_LIMIT}, not {limit[:50]!r}")
     return int(limit)

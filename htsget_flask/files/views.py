@@ -12,15 +12,7 @@ from werkzeug.wrappers import Request
 
 from htsget_flask.auth.access import Access, access_of
 from htsget_flask.errors import FileFaultError, NotFound, ServiceUnavailable, StorageError
-from htsget_flask.files.listing import (
-    MAX_LIMIT,
-    folder_rows,
-    list_files,
-    list_folder,
-    page_json,
-    parse_cursor,
-    parse_limit,
-)
+from htsget_flask.files import listing
 from htsget_flask.ranges import ByteRange
 from htsget_flask.services import Services
 from htsget_flask.storage import Stat, Storage, VersionError, is_hidden
@@ -118,17 +110,19 @@ def get_listing(services: Services, request: Request, storage_name: str, folder:
 
 
 def _file_list(storage: Storage, storage_name: str, folder: str, access: Access, request: Request, base: str) -> Answer:
-    limit = parse_limit(request.args.get("limit", str(MAX_LIMIT)))
-    after = parse_cursor(request.args.get("cursor"), access)
-    entries, cursor = list_files(storage, storage_name, folder + request.args.get("prefix", ""), after, limit, access)
+    limit = listing.parse_limit(request.args)
+    after = listing.parse_cursor(request.args.get("cursor"), access)
+    prefix = folder + request.args.get("prefix", "")
+    entries, cursor = listing.list_files(storage, storage_name, prefix, after, limit, access)
     _record(access, len(entries), is_first=not after)
-    return answer_with(page_json(entries, cursor, base), {"Content-Type": "application/json", **_LISTING_FIELDS})
+    content = listing.page_json(entries, cursor, base)
+    return answer_with(content, {"Content-Type": "application/json", **_LISTING_FIELDS})
 
 
 def _folder_page(storage: Storage, storage_name: str, folder: str, access: Access, request: Request) -> Answer:
-    after = parse_cursor(request.args.get("after"), access)
+    after = listing.parse_cursor(request.args.get("after"), access)
     try:
-        children, cursor = list_folder(storage, storage_name, folder, after, access)
+        children, cursor = listing.list_folder(storage, storage_name, folder, after, access)
     except NotFound:
         if not access.is_limited:
             raise
@@ -137,7 +131,7 @@ def _folder_page(storage: Storage, storage_name: str, folder: str, access: Acces
     # A folder without files for the caller must be indistinguishable from an absent one.
     if access.is_limited and folder and not (children or cursor or after):
         raise NotFound("no such folder")
-    rows, name = folder_rows(children, folder), f"{storage_name}/{folder}"
+    rows, name = listing.folder_rows(children, folder), f"{storage_name}/{folder}"
     html = _FOLDER_PAGE.render(name=name, has_parent=bool(folder), rows=rows, next=cursor)
     return answer_with(html.encode(), _HTML_FIELDS)
 

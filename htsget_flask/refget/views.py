@@ -12,16 +12,8 @@ from htsget_flask.auth.access import access_of
 from htsget_flask.config import RefgetConfig
 from htsget_flask.errors import ServiceUnavailable
 from htsget_flask.ranges import ByteRange
-from htsget_flask.refget.query import (
-    JSON_TYPES,
-    TEXT_TYPES,
-    VERSIONS,
-    Part,
-    bounded_part,
-    choose_type,
-    parse_bounds,
-    ranged_part,
-)
+from htsget_flask.refget import query
+from htsget_flask.refget.query import Part
 from htsget_flask.sequences.digests import format_digests
 from htsget_flask.sequences.lookup import SequenceMatch, SequenceStore
 from htsget_flask.sequences.open_sequence import open_sequence, read_sequence, stat_stored_sequence
@@ -53,7 +45,7 @@ Selection = Literal["whole", "range", "bounds"]
 @partial(View, needs_public_url=False)
 def service_info(services: Services, request: Request) -> Answer:
     """GA4GH service-info: the member `refget` is of refget 2, `service` of refget 1."""
-    media_type = choose_type(request.environ.get("HTTP_ACCEPT"), JSON_TYPES)
+    media_type = query.choose_type(request.environ.get("HTTP_ACCEPT"), query.JSON_TYPES)
     config = services.config.refget
     common = {
         "circular_supported": config.circular_supported,
@@ -64,9 +56,9 @@ def service_info(services: Services, request: Request) -> Answer:
     for fasta in config.fastas:
         namespaces.update(curie.partition(":")[0] for names in fasta.aliases.values() for curie in names)
     content = {
-        **describe_service(services.config, "refget", "refget", VERSIONS[0]),
+        **describe_service(services.config, "refget", "refget", query.VERSIONS[0]),
         "refget": {**common, "identifier_types": sorted(namespaces)},
-        "service": {**common, "supported_api_versions": sorted(VERSIONS)},
+        "service": {**common, "supported_api_versions": sorted(query.VERSIONS)},
     }
     return _json(content, media_type)
 
@@ -76,7 +68,7 @@ def service_info(services: Services, request: Request) -> Answer:
 def get_metadata(services: Services, request: Request, sequence_id: str) -> Answer:
     """The metadata of a sequence."""
     match = services.sequences.find(sequence_id)
-    media_type = choose_type(request.environ.get("HTTP_ACCEPT"), JSON_TYPES)
+    media_type = query.choose_type(request.environ.get("HTTP_ACCEPT"), query.JSON_TYPES)
     parts = [alias.partition(":") for alias in match.aliases]
     metadata = {
         "id": match.md5,
@@ -107,7 +99,7 @@ def get_sequence(services: Services, request: Request, sequence_id: str) -> Answ
 def _sequence(
     config: RefgetConfig, environ: WSGIEnvironment, sequence_id: str, match: SequenceMatch, *, is_fresh: bool
 ) -> Answer:
-    media_type = choose_type(environ.get("HTTP_ACCEPT"), TEXT_TYPES)
+    media_type = query.choose_type(environ.get("HTTP_ACCEPT"), query.TEXT_TYPES)
     # The configuration may give a CURIE to another sequence tomorrow.
     is_digest = sequence_id not in match.aliases
     part, selection = _select(config, environ, match, is_digest=is_digest)
@@ -141,7 +133,7 @@ def _select(
     config: RefgetConfig, environ: WSGIEnvironment, match: SequenceMatch, *, is_digest: bool
 ) -> tuple[Part, Selection]:
     """The part of the sequence that a request selects, and how."""
-    start, end = parse_bounds(environ["QUERY_STRING"]) if environ.get("QUERY_STRING") else (None, None)
+    start, end = query.parse_bounds(environ["QUERY_STRING"]) if environ.get("QUERY_STRING") else (None, None)
     span = environ.get("HTTP_RANGE") if environ["REQUEST_METHOD"] == "GET" else None
     # A CURIE has no ETag that If-Range could match.
     if "HTTP_IF_RANGE" in environ and not (is_digest and if_range_holds(environ, etag=match.md5, last_modified=None)):
@@ -150,11 +142,14 @@ def _select(
     if start is None and end is None:
         if span is None:
             return Part(0, match.length), "whole"
-        part, selection = ranged_part(span, match.length), "range"
+        part, selection = query.ranged_part(span, match.length), "range"
     elif span is not None:
         raise BadRequest("start and end cannot be combined with Range")
     else:
-        part, selection = bounded_part(start, end, match.length, match.is_circular, config.circular_supported), "bounds"
+        part, selection = (
+            query.bounded_part(start, end, match.length, match.is_circular, config.circular_supported),
+            "bounds",
+        )
     size = part.end - part.start + (match.length if part.start > part.end else 0)
     limit = config.subsequence_limit
     if limit is not None and size > limit:
