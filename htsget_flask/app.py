@@ -34,11 +34,10 @@ CONFIG_VARIABLE = "HTSGET_FLASK_CONFIG"
 def create_app(config: Config) -> Flask:
     """The WSGI application that serves the configuration's datasets."""
     app = Flask(__name__, static_folder=None)
-    gate = None if config.auth is None else make_gate(config.auth)
     cache_folder = config.cache.folder or default_cache_folder()
     if (reason := distrust(cache_folder)) is not None:
         log.warning("indexes and digests are kept in memory alone: the cache folder %s %s", cache_folder, reason)
-    services = replace(create_services(config), gate=gate)
+    services = replace(create_services(config), gate=None if config.auth is None else make_gate(config.auth))
     app.extensions[EXTENSION] = services
     # No path with an empty segment is served; werkzeug would redirect it.
     app.url_map.merge_slashes = False

@@ -78,7 +78,7 @@ def describe(services: Services, base: str, dataset_id: str, access: Access) -> 
     if reference is None and any(lengths.values()):
         reference = sizes_reference(base, dataset_id, served, access)
     is_sequence = isinstance(reference, str) or (reference is not None and "indexURL" in reference)
-    region = next((file.region for file in files if file.region is not None), None)
+    locus = next((_locus(*file.region, lengths) for file in files if file.region is not None), None)
     name = entry.name if isinstance(entry, DatasetConfig) else None
     grant_tracks = _access_tracks({endpoint: granted[endpoint] for endpoint in served}, lengths)
     notes = [] if is_sequence else [_NO_SEQUENCE if reference else _NO_LENGTHS]
@@ -90,7 +90,7 @@ def describe(services: Services, base: str, dataset_id: str, access: Access) -> 
         "description": entry.description,
         "reference": reference,
         "note": " ".join(notes) or None,
-        "locus": None if region is None else _locus(*region, lengths),
+        "locus": locus,
         "files": [
             _describe_file(services, base, file, access, name=name or dataset_id, has_sequence=is_sequence)
             for file in files

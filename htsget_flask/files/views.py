@@ -35,7 +35,6 @@ _HTML_FIELDS = {
 # Small files that people read too. Everything else, FASTA and VCF included, is data: proxies compress text, and
 # browsers display it, whatever its length.
 _TEXT_SUFFIXES = (".fai", ".dict", ".txt", ".md5")
-_TEXT = "text/plain; charset=utf-8"
 # For redirects to the storage itself, which evaluates ranges and conditions.
 _REDIRECT_FIELDS = {"Content-Length": "0", "Cache-Control": "no-store", "Vary": "Origin"}
 # In seconds. A date validates bytes only if no other version can have the same one: its second must be over, and file
@@ -98,7 +97,9 @@ def get_listing(services: Services, request: Request, storage_name: str, folder:
     access = access_of(request.environ)
     access.require_sign_in_if_nothing_is_public("files")
     try:
-        if _wants_json(request):
+        # Browsers, and clients that accept anything, get HTML.
+        best = request.accept_mimetypes.best_match(["text/html", "application/json"])
+        if best == "application/json" or not _JSON_PARAMETERS.isdisjoint(request.args):
             base = f"{base_url(services.config, request)}files/{quote(storage_name)}/"
             return _file_list(storage, storage_name, folder, access, request, base)
         if request.path.endswith("/"):
@@ -136,13 +137,6 @@ def _folder_page(storage: Storage, storage_name: str, folder: str, access: Acces
     return answer_with(html.encode(), _HTML_FIELDS)
 
 
-def _wants_json(request: Request) -> bool:
-    """Whether a listing is requested as JSON: browsers, and clients that accept anything, get HTML."""
-    if not _JSON_PARAMETERS.isdisjoint(request.args):
-        return True
-    return request.accept_mimetypes.best_match(["text/html", "application/json"]) == "application/json"
-
-
 def _record(access: Access, row_count: int, *, is_first: bool) -> None:
     if not row_count and is_first:
         access.require_sign_in_if_nothing_is_public("files", listing_is_empty=True)
@@ -174,7 +168,7 @@ def _served_storage(services: Services, name: str) -> Storage:
 
 def _fields(key: str, stat: Stat) -> dict[str, str]:
     fields = {
-        "Content-Type": _TEXT if key.endswith(_TEXT_SUFFIXES) else OCTETS,
+        "Content-Type": "text/plain; charset=utf-8" if key.endswith(_TEXT_SUFFIXES) else OCTETS,
         "Cache-Control": "no-cache",
         "Vary": "Origin",
     }

@@ -138,23 +138,19 @@ def _select(
     # A CURIE has no ETag that If-Range could match.
     if "HTTP_IF_RANGE" in environ and not (is_digest and if_range_holds(environ, etag=match.md5, last_modified=None)):
         span = None
-    selection: Selection
-    if start is None and end is None:
-        if span is None:
-            return Part(0, match.length), "whole"
-        part, selection = query.ranged_part(span, match.length), "range"
-    elif span is not None:
-        raise BadRequest("start and end cannot be combined with Range")
+    if span is not None:
+        if start is not None or end is not None:
+            raise BadRequest("start and end cannot be combined with Range")
+        part = query.ranged_part(span, match.length)
+    elif start is None and end is None:
+        return Part(0, match.length), "whole"
     else:
-        part, selection = (
-            query.bounded_part(start, end, match.length, match.is_circular, config.circular_supported),
-            "bounds",
-        )
+        part = query.bounded_part(start, end, match.length, match.is_circular, config.circular_supported)
     size = part.end - part.start + (match.length if part.start > part.end else 0)
     limit = config.subsequence_limit
     if limit is not None and size > limit:
         raise RequestedRangeNotSatisfiable(description=f"sub-sequences of more than {limit} letters are not served")
-    return part, selection
+    return part, "bounds" if span is None else "range"
 
 
 def _add_body(
@@ -194,11 +190,7 @@ def _add_body(
 
 
 def _json(content: dict[str, object], media_type: str) -> Answer:
-    fields = {
-        "Content-Type": f"{media_type}; charset=us-ascii",
-        "Vary": "Accept, Origin",
-        # It depends on the configuration.
-        "Cache-Control": _REVALIDATE,
-    }
+    # It depends on the configuration.
+    fields = {"Content-Type": f"{media_type}; charset=us-ascii", "Vary": "Accept, Origin", "Cache-Control": _REVALIDATE}
     # ASCII, whatever the names.
     return answer_with(json.dumps(content).encode("ascii"), fields)

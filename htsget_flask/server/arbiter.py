@@ -18,14 +18,12 @@ from htsget_flask.config import Config
 from htsget_flask.server.connections import TlsContext
 from htsget_flask.server.worker import Worker
 
-DEFAULT_THREADS = 32
 _MAX_FILES = 1 << 16
-
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 
-def settings(*, bind: str, workers: int | None = None, threads: int = DEFAULT_THREADS) -> dict[str, Any]:
+def settings(*, bind: str, workers: int | None = None, threads: int = 32) -> dict[str, Any]:
     """The settings of gunicorn for this service; `workers` defaults to one for each core.
 
     gthread: a thread that streams a block, or waits for a slow client, does not block others; one process per core, as

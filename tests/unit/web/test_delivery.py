@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from werkzeug.wrappers import Request
 
 from htsget_flask.ranges import ByteRange
-from htsget_flask.web.byte_ranges import parse_range
+from htsget_flask.web.delivery import parse_range
 
 SIZE = 1000
 
