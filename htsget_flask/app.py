@@ -19,7 +19,7 @@ from htsget_flask.htsget.service_info import blueprint as service_info
 from htsget_flask.htsget.views import blueprint as htsget
 from htsget_flask.refget.views import blueprint as refget
 from htsget_flask.services import EXTENSION, create_services
-from htsget_flask.web.answer import StartResponse, WSGIEnvironment, common_fields
+from htsget_flask.web.answer import Environ, StartResponse, common_fields
 from htsget_flask.web.cors import Cors
 from htsget_flask.web.errors import render_error
 from htsget_flask.web.hosts import HostCheck, forwarded_headers
@@ -74,7 +74,7 @@ class DeferredApp:
         """The application of this process."""
         return create_app(self._config)
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         return self.app(environ, start_response)
 
 

@@ -16,8 +16,8 @@ from htsget_flask.web.errors import log_fault
 
 _NAME_COST = 150
 
+# An igv.js reference object.
 Reference = dict[str, Any]
-"""An igv.js reference object."""
 
 
 def file_url(base: str, storage_name: str, key: str, access: Access) -> str:

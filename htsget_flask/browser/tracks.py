@@ -64,7 +64,7 @@ def describe(services: Services, base: str, dataset_id: str, access: Access) -> 
     granted = access.require_dataset(ENDPOINTS, dataset_id)
     entry = services.catalog.entry_of(dataset_id)
     files = [
-        _inspect(services, source, stat, granted=granted[source.format.endpoint])
+        _inspect(services, source, stat, granted[source.format.endpoint])
         for source, stat in services.catalog.files(dataset_id)
         if source.format.endpoint in granted
     ]
@@ -112,7 +112,7 @@ def sizes(services: Services, dataset_id: str, endpoints: Collection[str]) -> st
         NotFound: if there is no such dataset.
     """
     files = [
-        _inspect(services, source, stat, with_index=False)
+        _inspect(services, source, stat, None, with_index=False)
         for source, stat in services.catalog.files(dataset_id)
         if source.format.endpoint in endpoints
     ]
@@ -120,12 +120,7 @@ def sizes(services: Services, dataset_id: str, endpoints: Collection[str]) -> st
 
 
 def _inspect(
-    services: Services,
-    source: Source,
-    stat: Stat | FileFaultError,
-    *,
-    with_index: bool = True,
-    granted: RegionSet | None = None,
+    services: Services, source: Source, stat: Stat | FileFaultError, granted: RegionSet | None, with_index: bool = True
 ) -> _File:
     """Read a file's header and index; `granted`: the regions that the caller may see, None for all."""
     if isinstance(stat, FileFaultError):

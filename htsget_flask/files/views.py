@@ -16,7 +16,7 @@ from htsget_flask.files import listing
 from htsget_flask.ranges import ByteRange
 from htsget_flask.services import Services
 from htsget_flask.storage import Stat, Storage, VersionError, is_hidden
-from htsget_flask.web.answer import Answer, WSGIEnvironment, answer_with
+from htsget_flask.web.answer import Answer, Environ, answer_with
 from htsget_flask.web.delivery import OCTETS, send_range
 from htsget_flask.web.views import View, base_url, load_template
 
@@ -143,7 +143,7 @@ def _record(access: Access, row_count: int, *, is_first: bool) -> None:
     access.record_listing("files", row_count)
 
 
-def _redirect_to_folder(path: str, environ: WSGIEnvironment) -> Answer:
+def _redirect_to_folder(path: str, environ: Environ) -> Answer:
     """The redirect to a folder that was requested without the slash at its end."""
     query = environ.get("QUERY_STRING")
     location = quote(path.rpartition("/")[2], safe="") + (f"/?{query}" if query else "/")

@@ -35,7 +35,7 @@ from htsget_flask.ranges import ByteRange
 from htsget_flask.regions import RegionSet
 from htsget_flask.services import Services
 from htsget_flask.storage import SignedUrl, VersionError
-from htsget_flask.web.answer import Answer, WSGIEnvironment, answer_with
+from htsget_flask.web.answer import Answer, Environ, answer_with
 from htsget_flask.web.delivery import send_bytes, send_range, send_stream
 from htsget_flask.web.errors import media_type
 from htsget_flask.web.request_body import read_body
@@ -184,7 +184,7 @@ def _block_url(
     return BlockUrl(f"{base}blocks/{name.etag}/{segment}{path}{access.signature_query(*name.parts)}", {})
 
 
-def _send_block(services: Services, environ: WSGIEnvironment, file: DataFile, block: DataBlock) -> Answer:
+def _send_block(services: Services, environ: Environ, file: DataFile, block: DataBlock) -> Answer:
     etag = file.stat.etag
     if least_file_size(block) > file.stat.size:
         raise NotFound("there is no such data block")
@@ -196,9 +196,7 @@ def _send_block(services: Services, environ: WSGIEnvironment, file: DataFile, bl
             case Chunk():
                 before, middle, after = chunk_parts(opened, block)
                 content = opened.detach_file()
-                return send_range(
-                    environ, content, middle, etag=etag, headers=_BLOCK_HEADERS, before=before, after=after
-                )
+                return send_range(environ, content, middle, etag, _BLOCK_HEADERS, (before, after))
             case Records():
                 records = record_blocks(opened, block, services.bases, services.recoder)
                 return send_stream(environ, records, headers=_BLOCK_HEADERS)

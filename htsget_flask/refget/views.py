@@ -19,7 +19,7 @@ from htsget_flask.sequences.lookup import SequenceMatch, SequenceStore
 from htsget_flask.sequences.open_sequence import open_sequence, read_sequence, stat_stored_sequence
 from htsget_flask.services import Services
 from htsget_flask.storage import VersionError
-from htsget_flask.web.answer import Answer, WSGIEnvironment, answer_with
+from htsget_flask.web.answer import Answer, Environ, answer_with
 from htsget_flask.web.delivery import Streamed, attach
 from htsget_flask.web.errors import REFGET_PATH
 from htsget_flask.web.preconditions import failed_precondition, if_range_holds
@@ -97,7 +97,7 @@ def get_sequence(services: Services, request: Request, sequence_id: str) -> Answ
 
 
 def _sequence(
-    config: RefgetConfig, environ: WSGIEnvironment, sequence_id: str, match: SequenceMatch, *, is_fresh: bool
+    config: RefgetConfig, environ: Environ, sequence_id: str, match: SequenceMatch, *, is_fresh: bool
 ) -> Answer:
     media_type = query.choose_type(environ.get("HTTP_ACCEPT"), query.TEXT_TYPES)
     # The configuration may give a CURIE to another sequence tomorrow.
@@ -129,9 +129,7 @@ def _sequence(
     return answer
 
 
-def _select(
-    config: RefgetConfig, environ: WSGIEnvironment, match: SequenceMatch, *, is_digest: bool
-) -> tuple[Part, Selection]:
+def _select(config: RefgetConfig, environ: Environ, match: SequenceMatch, *, is_digest: bool) -> tuple[Part, Selection]:
     """The part of the sequence that a request selects, and how."""
     start, end = query.parse_bounds(environ["QUERY_STRING"]) if environ.get("QUERY_STRING") else (None, None)
     span = environ.get("HTTP_RANGE") if environ["REQUEST_METHOD"] == "GET" else None
@@ -154,12 +152,7 @@ def _select(
 
 
 def _add_body(
-    environ: WSGIEnvironment,
-    answer: Answer,
-    match: SequenceMatch,
-    parts: list[Part],
-    selection: Selection,
-    is_fresh: bool,
+    environ: Environ, answer: Answer, match: SequenceMatch, parts: list[Part], selection: Selection, is_fresh: bool
 ) -> Answer:
     """The answer with these parts of the sequence as its body, or a redirect to the storage."""
     source = match.source

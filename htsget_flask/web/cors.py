@@ -9,7 +9,7 @@ from flask_cors.core import get_cors_headers, get_cors_options
 from werkzeug.datastructures import EnvironHeaders
 
 from htsget_flask.config import Config
-from htsget_flask.web.answer import StartResponse, WSGIApplication, WSGIEnvironment
+from htsget_flask.web.answer import Environ, StartResponse, WSGIApplication
 
 
 def allowed_origins(config: Config) -> frozenset[str]:
@@ -43,7 +43,7 @@ class Cors:
         self._app = app
         self._options = get_cors_options(flask, cors_options(config))
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if "HTTP_ORIGIN" not in environ:
             return self._app(environ, start_response)
         fields = get_cors_headers(self._options, EnvironHeaders(environ), environ["REQUEST_METHOD"])

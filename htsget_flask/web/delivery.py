@@ -15,7 +15,7 @@ from werkzeug.wsgi import wrap_file
 from htsget_flask.errors import FileFaultError, StorageError
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import StoredFile, VersionError
-from htsget_flask.web.answer import Answer, WSGIEnvironment
+from htsget_flask.web.answer import Answer, Environ
 from htsget_flask.web.errors import error_answer
 from htsget_flask.web.preconditions import CONDITIONS, failed_precondition, if_range_holds
 
@@ -32,8 +32,11 @@ _PLAIN_RANGE = re.compile(r"bytes=([0-9]{1,18}-[0-9]{0,18}|-[0-9]{1,18})")
 # They describe the content, which a 304 does not have.
 _CONTENT_FIELDS = ("Content-Type", "Last-Modified")
 
+Edges = tuple[bytes, bytes]
+_NO_EDGES = (b"", b"")
 
-def send_bytes(environ: WSGIEnvironment, data: bytes, *, etag: str, headers: Mapping[str, str]) -> Answer:
+
+def send_bytes(environ: Environ, data: bytes, *, etag: str, headers: Mapping[str, str]) -> Answer:
     """Bytes in memory, as a conditional and ranged answer."""
     answer, part = _evaluate(environ, len(data), etag, headers)
     if part is not None:
@@ -42,25 +45,18 @@ def send_bytes(environ: WSGIEnvironment, data: bytes, *, etag: str, headers: Map
 
 
 def send_range(
-    environ: WSGIEnvironment,
-    file: StoredFile,
-    span: ByteRange,
-    *,
-    etag: str,
-    headers: Mapping[str, str],
-    before: bytes = b"",
-    after: bytes = b"",
+    environ: Environ, file: StoredFile, span: ByteRange, etag: str, headers: Mapping[str, str], edges: Edges = _NO_EDGES
 ) -> Answer:
     """A range of a file as a resource, in a conditional and ranged answer; closes the file.
 
-    `before` and `after` are bytes of the resource that surround those of the file.
+    `edges`: the bytes of the resource before and after those of the file.
     """
     try:
-        answer, part = _evaluate(environ, len(before) + len(span) + len(after), etag, headers)
+        answer, part = _evaluate(environ, len(edges[0]) + len(span) + len(edges[1]), etag, headers)
         if part is None or environ["REQUEST_METHOD"] == "HEAD":
             file.close()
         else:
-            attach(environ, answer, file, span, part, before=before, after=after)
+            attach(environ, answer, file, span, part, edges)
     except BaseException:
         file.close()
         raise
@@ -68,20 +64,14 @@ def send_range(
 
 
 def attach(
-    environ: WSGIEnvironment,
-    answer: Answer,
-    file: StoredFile,
-    span: ByteRange,
-    part: ByteRange,
-    *,
-    before: bytes = b"",
-    after: bytes = b"",
+    environ: Environ, answer: Answer, file: StoredFile, span: ByteRange, part: ByteRange, edges: Edges = _NO_EDGES
 ) -> None:
-    """Give an answer its body, a part of a resource: `before`, a range of the file, and `after`; closes the file.
+    """Give an answer its body, a part of a resource: a range of the file between its `edges`; closes the file.
 
-    The answer's header fields are complete; `part` counts from the first byte of `before`. The web server in front
+    The answer's header fields are complete; `part` counts from the first byte of the resource. The web server in front
     sends the body where it can, then the kernel.
     """
+    before, after = edges
     if len(part) > _SMALL and not (before or after) and _let_front_send(environ, answer, file, span):
         file.close()
         return
@@ -99,7 +89,7 @@ def attach(
         answer.body = Streamed(buffers, file.close)
 
 
-def send_stream(environ: WSGIEnvironment, buffers: Generator[bytes], *, headers: Mapping[str, str]) -> Answer:
+def send_stream(environ: Environ, buffers: Generator[bytes], *, headers: Mapping[str, str]) -> Answer:
     """Bytes that are produced while they are sent: their number is unknown, so that ranges are not available."""
     fields = {"Content-Type": OCTETS, "Accept-Ranges": "none", **headers}
     if environ["REQUEST_METHOD"] == "HEAD":
@@ -146,7 +136,7 @@ class _KernelFile:
             raise ConnectionResetError(errno.ECONNRESET, "the file was cut short")
 
 
-def _let_front_send(environ: WSGIEnvironment, answer: Answer, file: StoredFile, span: ByteRange) -> bool:
+def _let_front_send(environ: Environ, answer: Answer, file: StoredFile, span: ByteRange) -> bool:
     """Turn the answer into an X-Accel-Redirect or X-Sendfile if the server in front can send these bytes; True if so.
 
     Of a whole file it cuts the range itself, from the same request. Conditional requests, and a Range that is ignored
@@ -166,7 +156,7 @@ def _let_front_send(environ: WSGIEnvironment, answer: Answer, file: StoredFile, 
     return True
 
 
-def _kernel_can_send(environ: WSGIEnvironment, file: StoredFile) -> bool:
+def _kernel_can_send(environ: Environ, file: StoredFile) -> bool:
     """Whether the server is gunicorn, which sends Content-Length bytes from the offset, and the file is local."""
     try:
         return bool(environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/")) and file.fileno() >= 0
@@ -174,9 +164,7 @@ def _kernel_can_send(environ: WSGIEnvironment, file: StoredFile) -> bool:
         return False
 
 
-def _evaluate(
-    environ: WSGIEnvironment, length: int, etag: str, headers: Mapping[str, str]
-) -> tuple[Answer, ByteRange | None]:
+def _evaluate(environ: Environ, length: int, etag: str, headers: Mapping[str, str]) -> tuple[Answer, ByteRange | None]:
     """The answer without its body, and the part of a resource of `length` bytes that the body is; None for no body.
 
     Preconditions are evaluated before Range (RFC 9110 section 13.2.2). Last-Modified, where `headers` has it, is a
@@ -204,7 +192,7 @@ def _evaluate(
     return Answer(206, fields), part
 
 
-def parse_range(environ: WSGIEnvironment, length: int) -> ByteRange | None:
+def parse_range(environ: Environ, length: int) -> ByteRange | None:
     """The part of a resource of `length` bytes that the request's Range selects; None where Range is to be ignored.
 
     Ranges of another unit, malformed ones and several ones are ignored (14.2). A range that starts at or after the end

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from htsget_flask.web.answer import StartResponse, WSGIApplication, WSGIEnvironment
+from htsget_flask.web.answer import Environ, StartResponse, WSGIApplication
 from htsget_flask.web.errors import error_answer, error_name
 
 
@@ -17,14 +17,14 @@ def forwarded_headers(proxies: int) -> WSGIApplication:
     return ProxyFix(_noop_app, *[proxies] * 5) if proxies else _noop_app
 
 
-def apply_forwarded_scheme(environ: WSGIEnvironment, proxies: int) -> None:
+def apply_forwarded_scheme(environ: Environ, proxies: int) -> None:
     """Apply the X-Forwarded-Proto of this number of proxies, and no other field: 0.3 us."""
     schemes = environ.get("HTTP_X_FORWARDED_PROTO", "").split(",")
     if len(schemes) >= proxies and (scheme := schemes[-proxies].strip()):
         environ["wsgi.url_scheme"] = scheme
 
 
-def _noop_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+def _noop_app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     """A no-op application for ProxyFix to wrap: only its changes to the environ are wanted."""
     return ()
 
@@ -39,7 +39,7 @@ class HostCheck:
         self._is_served = re.compile(rf"(?:{names})(?::[0-9]{{0,5}})?", re.IGNORECASE).fullmatch
         self._message = f"this server only answers requests to {', '.join(hosts)}"
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         self._apply_forwarded_headers(environ, start_response)
         # Browsers always send Host, so a request without one is no DNS rebinding.
         host = environ.get("HTTP_HOST")

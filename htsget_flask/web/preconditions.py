@@ -6,7 +6,7 @@ from datetime import datetime
 from werkzeug.http import parse_date
 from werkzeug.wrappers import Request
 
-from htsget_flask.web.answer import WSGIEnvironment
+from htsget_flask.web.answer import Environ
 
 # The header fields of preconditions, as WSGI names them.
 _FIELDS = ("MATCH", "NONE_MATCH", "MODIFIED_SINCE", "UNMODIFIED_SINCE", "RANGE")
@@ -20,7 +20,7 @@ _HTTP_DATE = re.compile(
 )
 
 
-def failed_precondition(environ: WSGIEnvironment, *, etag: str, last_modified: str | None) -> int | None:
+def failed_precondition(environ: Environ, *, etag: str, last_modified: str | None) -> int | None:
     """The status with which the preconditions of a GET or HEAD request end it: 412, 304, or None to go on.
 
     `etag` is strong, without quotes; `last_modified` is the header's value, None where the resource has none:
@@ -44,7 +44,7 @@ def failed_precondition(environ: WSGIEnvironment, *, etag: str, last_modified: s
     return None
 
 
-def if_range_holds(environ: WSGIEnvironment, *, etag: str, last_modified: str | None) -> bool:
+def if_range_holds(environ: Environ, *, etag: str, last_modified: str | None) -> bool:
     """Whether If-Range is absent or holds: only the identical strong ETag or date does (section 13.1.5).
 
     Compared as text: werkzeug's IfRange drops the weakness of an ETag before its version 3.2, and takes any text for
@@ -59,7 +59,7 @@ def if_range_holds(environ: WSGIEnvironment, *, etag: str, last_modified: str | 
     return date is not None and date == http_date(last_modified)
 
 
-def drop_odd_dates(environ: WSGIEnvironment) -> None:
+def drop_odd_dates(environ: Environ) -> None:
     """Remove conditions whose date is not an HTTP-date: section 13.1 ignores them, and werkzeug may fail on them.
 
     Range is removed together with its If-Range, which does not hold then (13.1.5).

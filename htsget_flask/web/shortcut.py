@@ -10,7 +10,7 @@ from werkzeug.wrappers import Request
 from werkzeug.wsgi import get_path_info
 
 from htsget_flask.services import Services
-from htsget_flask.web.answer import StartResponse, WSGIApplication, WSGIEnvironment
+from htsget_flask.web.answer import Environ, StartResponse, WSGIApplication
 from htsget_flask.web.hosts import apply_forwarded_scheme
 from htsget_flask.web.views import View
 
@@ -24,7 +24,7 @@ class _LazyRequest(Request):
     The environ does not refer to it: without that cycle it is freed at once, and not by the garbage collector.
     """
 
-    def __init__(self, environ: WSGIEnvironment) -> None:
+    def __init__(self, environ: Environ) -> None:
         self.environ = environ
 
     def __getattr__(self, name: str) -> Any:
@@ -48,7 +48,7 @@ class Shortcut:
         self._apply_forwarded_headers = forwarded
         self._cached_match = lru_cache(_MAX_PATHS)(self._match)
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         # One slash at the start, as in Request.path; for others werkzeug's router redirects or finds nothing.
         path = f"/{environ.get('PATH_INFO', '').lstrip('/')}"
         match = self._cached_match(environ["REQUEST_METHOD"], path)
