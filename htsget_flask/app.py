@@ -84,8 +84,7 @@ def load_config() -> Config:
     Raises:
         ConfigError: if it is unset, or the configuration is not valid.
     """
-    value = os.environ.get(CONFIG_VARIABLE)
-    if not value:
+    if not (value := os.environ.get(CONFIG_VARIABLE)):
         raise ConfigError(f"the environment variable {CONFIG_VARIABLE} names no file and no folder")
     path = Path(value)
     config = folder_config(path) if path.is_dir() else read_config(path)

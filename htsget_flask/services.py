@@ -66,9 +66,7 @@ def create_services(config: Config) -> Services:
 
 def cap_url_lifetime(config: StorageConfig, limit: int | None) -> StorageConfig:
     """The settings with signed URLs that are valid for at most `limit` seconds."""
-    if limit is None or config.expires <= limit:
-        return config
-    return config.model_copy(update={"expires": limit})
+    return config if limit is None or config.expires <= limit else config.model_copy(update={"expires": limit})
 
 
 def _storage(name: str, config: StorageConfig) -> Storage:

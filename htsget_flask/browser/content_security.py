@@ -10,9 +10,6 @@ from htsget_flask.storage import Storage
 
 _CDN = "https://cdn.jsdelivr.net/npm/igv@3.8.10/dist/igv.esm.min.js"
 _INTEGRITY = "sha384-lqA549GhtA7chGwVsX0JtBzYKXKrqa7GrV2jfhqtarMvl7VPMCKBvJFvKuu3Lygv"
-# The path, relative to the page, of the file that the configuration names.
-LOCAL = "page/igv.js"
-
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+")
 
 
@@ -28,7 +25,7 @@ def igv_js(config: Config) -> IgvJs:
     configured = config.browser.igv_js
     if configured is None:
         return IgvJs(_CDN, _INTEGRITY)
-    return IgvJs(configured if is_url(configured) else LOCAL, None)
+    return IgvJs(configured if is_url(configured) else "page/igv.js", None)
 
 
 def content_security_policy(config: Config, base: str, storages: Iterable[Storage]) -> str:

@@ -16,8 +16,7 @@ from htsget_flask.web.errors import log_fault
 
 _NAME_COST = 150
 
-# An igv.js reference object.
-Reference = dict[str, Any]
+Reference = dict[str, Any]  # of igv.js
 
 
 def file_url(base: str, storage_name: str, key: str, access: Access) -> str:
@@ -27,12 +26,10 @@ def file_url(base: str, storage_name: str, key: str, access: Access) -> str:
 
 def configured_reference(genome: GenomeConfig, base: str, access: Access) -> Reference:
     """The reference that the configuration names."""
-    index = genome.index or genome.fasta + ".fai"
     fasta, storage = genome.fasta, genome.storage
-    name = genome.name or fasta.rpartition("/")[2]
-    if storage is None:
-        return _reference(name, fasta, index, fasta + ".gzi")
-    return _reference(name, *(file_url(base, storage, key, access) for key in (fasta, index, fasta + ".gzi")))
+    keys = (fasta, genome.index or fasta + ".fai", fasta + ".gzi")
+    urls = keys if storage is None else [file_url(base, storage, key, access) for key in keys]
+    return _reference(genome.name or fasta.rpartition("/")[2], *urls)
 
 
 def sizes_reference(base: str, dataset_id: str, endpoints: Sequence[str], access: Access) -> Reference:
@@ -85,9 +82,8 @@ def _fasta_lengths(services: Services, storage_name: str, key: str) -> dict[str,
 
     try:
         stat = storage.stat(key)
-        return services.cache.fetch(
-            ("fai", storage_name, key, stat.etag), read, lambda lengths: _NAME_COST * (1 + len(lengths))
-        )
+        cache_key = ("fai", storage_name, key, stat.etag)
+        return services.cache.fetch(cache_key, read, lambda lengths: _NAME_COST * (1 + len(lengths)))
     except NotFound:
         return {}
     except OSError as error:

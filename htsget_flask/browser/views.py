@@ -1,6 +1,7 @@
 """The page's views: the page itself, its parts, and the JSON that it requests."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -148,10 +149,9 @@ def _visible_part(dataset: DatasetSummary, access: Access) -> DatasetSummary | N
 
 
 def _size(source: Source) -> int | None:
-    try:
+    with suppress(NotFound, OSError):
         return source.storage.stat(source.key).size
-    except (NotFound, OSError):
-        return None
+    return None
 
 
 def _json(content: object) -> Answer:

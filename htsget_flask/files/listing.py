@@ -1,6 +1,6 @@
 """Listings of a storage's files, page by page."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from urllib.parse import quote
 
@@ -11,21 +11,8 @@ from htsget_flask.auth.access import Access
 from htsget_flask.errors import InvalidInput
 from htsget_flask.storage import Child, Entry, Storage, is_key
 
-MAX_LIMIT = 1000
 # Large, as programs that mirror a folder read only its first page.
 MAX_ROWS = 10_000
-
-
-def parse_limit(arguments: Mapping[str, str]) -> int:
-    """The `limit` of a query: the number of files on a page.
-
-    Raises:
-        InvalidInput: if it is not from 1 to 1,000.
-    """
-    limit = arguments.get("limit", str(MAX_LIMIT))
-    if not (limit.isascii() and limit.isdecimal() and len(limit) < 9 and 1 <= int(limit) <= MAX_LIMIT):
-        raise InvalidInput(f"limit must be a whole number from 1 to {MAX_LIMIT}, not {limit[:50]!r}")
-    return int(limit)
 
 
 def parse_cursor(cursor: str | None, access: Access) -> str:

@@ -1,17 +1,17 @@
 """The endpoint of plain files."""
 
 import time
+from contextlib import suppress
 from functools import partial
 from urllib.parse import quote
 
 from flask import Blueprint
-from flask.blueprints import BlueprintSetupState
 from werkzeug.http import http_date
 from werkzeug.routing import PathConverter
 from werkzeug.wrappers import Request
 
 from htsget_flask.auth.access import Access, access_of
-from htsget_flask.errors import FileFaultError, NotFound, ServiceUnavailable, StorageError
+from htsget_flask.errors import FileFaultError, InvalidInput, NotFound, ServiceUnavailable, StorageError
 from htsget_flask.files import listing
 from htsget_flask.ranges import ByteRange
 from htsget_flask.services import Services
@@ -23,6 +23,7 @@ from htsget_flask.web.views import View, base_url, load_template
 blueprint = Blueprint("files", __name__, url_prefix="/files")
 
 _FOLDER_PAGE = load_template(__package__, "folder.html")
+_MAX_LIMIT = 1000
 _JSON_PARAMETERS = frozenset({"prefix", "limit", "cursor"})
 _LISTING_FIELDS = {"Cache-Control": "no-store", "Vary": "Accept"}
 # The page of a folder loads nothing, runs nothing and is shown in no other page.
@@ -49,9 +50,7 @@ class _FolderConverter(PathConverter):
     weight = PathConverter.weight - 1
 
 
-@blueprint.record_once
-def _add_converter(state: BlueprintSetupState) -> None:
-    state.app.url_map.converters["folder"] = _FolderConverter
+blueprint.record_once(lambda state: state.app.url_map.converters.update(folder=_FolderConverter))
 
 
 @blueprint.get("/<storage_name>/<path:key>")
@@ -111,10 +110,12 @@ def get_listing(services: Services, request: Request, storage_name: str, folder:
 
 
 def _file_list(storage: Storage, storage_name: str, folder: str, access: Access, request: Request, base: str) -> Answer:
-    limit = listing.parse_limit(request.args)
+    limit = request.args.get("limit", str(_MAX_LIMIT))
+    if not (limit.isascii() and limit.isdecimal() and len(limit) < 9 and 1 <= int(limit) <= _MAX_LIMIT):
+        raise InvalidInput(f"limit must be a whole number from 1 to {_MAX_LIMIT}, not {limit[:50]!r}")
     after = listing.parse_cursor(request.args.get("cursor"), access)
     prefix = folder + request.args.get("prefix", "")
-    entries, cursor = listing.list_files(storage, storage_name, prefix, after, limit, access)
+    entries, cursor = listing.list_files(storage, storage_name, prefix, after, int(limit), access)
     _record(access, len(entries), is_first=not after)
     content = listing.page_json(entries, cursor, base)
     return answer_with(content, {"Content-Type": "application/json", **_LISTING_FIELDS})
@@ -151,12 +152,11 @@ def _redirect_to_folder(path: str, environ: Environ) -> Answer:
 
 
 def _is_folder(storage: Storage, key: str) -> bool:
-    try:
+    # The file is absent, whatever the storage's state.
+    with suppress(NotFound, StorageError, OSError):
         next(storage.children(f"{key}/"), None)
-    except (NotFound, StorageError, OSError):
-        # The file is absent, whatever the storage's state.
-        return False
-    return True
+        return True
+    return False
 
 
 def _served_storage(services: Services, name: str) -> Storage:

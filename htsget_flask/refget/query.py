@@ -65,14 +65,13 @@ def parse_bounds(query: str) -> tuple[int | None, int | None]:
     Raises:
         BadRequest: when one is not a 32-bit number, or occurs twice.
     """
-    values: list[int | None] = []
-    arguments = parse_qsl(query, keep_blank_values=True)
-    for name in ("start", "end"):
-        texts = [value for key, value in arguments if key == name]
-        if len(texts) > 1:
-            raise BadRequest(f"{name} occurs {len(texts)} times")
-        values.append(_parse_position(texts[0], name) if texts else None)
-    return values[0], values[1]
+    bounds: dict[str, int] = {}
+    for name, text in parse_qsl(query, keep_blank_values=True):
+        if name in bounds:
+            raise BadRequest(f"{name} occurs more than once")
+        if name in ("start", "end"):
+            bounds[name] = _parse_position(text, name)
+    return bounds.get("start"), bounds.get("end")
 
 
 def bounded_part(start: int | None, end: int | None, length: int, is_circular: bool, circular_supported: bool) -> Part:

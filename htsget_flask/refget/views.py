@@ -33,8 +33,6 @@ _IMMUTABLE = "public, max-age=31536000, immutable"
 _PRIVATE = "private, max-age=3600"
 _REVALIDATE = "no-cache"
 _MAX_IN_MEMORY = 64 << 10
-# A file may be replaced again while its new version is looked up.
-_ATTEMPTS = 3
 _REDIRECT_FIELDS = {"Content-Length": "0", "Cache-Control": "no-store", "Vary": "Accept, Origin"}
 
 Selection = Literal["whole", "range", "bounds"]
@@ -84,7 +82,8 @@ def get_metadata(services: Services, request: Request, sequence_id: str) -> Answ
 def get_sequence(services: Services, request: Request, sequence_id: str) -> Answer:
     """The letters of a sequence, all or a part of them."""
     sequences = services.sequences
-    for attempt in range(_ATTEMPTS):
+    # A file may be replaced again while its new version is looked up.
+    for attempt in range(3):
         match = sequences.find(sequence_id)
         try:
             return _sequence(services.config.refget, request.environ, sequence_id, match, is_fresh=attempt > 0)

@@ -88,9 +88,7 @@ def prepare_worker(worker: Any) -> None:
 
 def report_reload(arbiter: Any) -> None:
     """Log what SIGHUP does; gunicorn calls this before it replaces the workers."""
-    arbiter.log.warning(
-        "the workers are replaced, with the configuration of the start: restart the service to change it"
-    )
+    arbiter.log.warning("the workers restart with the configuration of the start: restart the service to change it")
 
 
 class Server(BaseApplication):  # type: ignore[misc]

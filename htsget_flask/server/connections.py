@@ -75,11 +75,7 @@ class Patience:
             self._slots.release()
 
     def wait(self, client: socket.socket, event: int, timeout: float | None) -> None:
-        """Wait until a socket can be read (POLLIN) or written (POLLOUT), for `timeout` seconds at most.
-
-        Raises:
-            ClientTimeoutError: when that takes longer than a limit, or than `timeout`.
-        """
+        """Wait until a socket can be read or written (POLLIN, POLLOUT); ClientTimeoutError at a limit or `timeout`."""
         left = min(self._seconds_left(event), math.inf if timeout is None else timeout)
         self.return_slot()
         poll = select.poll()

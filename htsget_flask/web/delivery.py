@@ -177,9 +177,8 @@ def _evaluate(environ: Environ, length: int, etag: str, headers: Mapping[str, st
         return error_answer("InvalidInput", "the precondition failed", 412), None
     if status == 304:
         return Answer(304, {name: value for name, value in fields.items() if name not in _CONTENT_FIELDS}), None
-    part = None
-    if "HTTP_RANGE" in environ and environ["REQUEST_METHOD"] == "GET":
-        part = parse_range(environ, length)
+    is_ranged = "HTTP_RANGE" in environ and environ["REQUEST_METHOD"] == "GET"
+    part = parse_range(environ, length) if is_ranged else None
     if part is None or not if_range_holds(environ, etag=etag, last_modified=last_modified):
         fields["Content-Length"] = str(length)
         return Answer(200, fields), ByteRange(0, length)

@@ -9,8 +9,7 @@ from werkzeug.wrappers import Request
 from htsget_flask.web.answer import Environ
 
 # The header fields of preconditions, as WSGI names them.
-_FIELDS = ("MATCH", "NONE_MATCH", "MODIFIED_SINCE", "UNMODIFIED_SINCE", "RANGE")
-CONDITIONS = tuple(f"HTTP_IF_{name}" for name in _FIELDS)
+CONDITIONS = tuple(f"HTTP_IF_{name}" for name in ["MATCH", "NONE_MATCH", "MODIFIED_SINCE", "UNMODIFIED_SINCE", "RANGE"])
 
 # The three forms of RFC 9110 5.6.7: werkzeug also accepts dates of mail, and raises OverflowError for long years.
 _HTTP_DATE = re.compile(

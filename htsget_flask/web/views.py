@@ -16,8 +16,7 @@ from htsget_flask.services import EXTENSION, Services
 from htsget_flask.web.answer import Answer, answer_with
 from htsget_flask.web.errors import render_error
 
-ViewFunction = Callable[..., Answer]
-"""(services, request, **arguments of the route) -> Answer"""
+ViewFunction = Callable[..., Answer]  # (services, request, **arguments of the route) -> Answer
 
 
 class View:
@@ -26,8 +25,6 @@ class View:
     The X-Forwarded-* fields of proxies are applied to its requests unless it does without them (`needs_public_url`).
     `fields` are header fields of all its answers, errors included, that lack them.
     """
-
-    __name__: str
 
     def __init__(
         self, answer: ViewFunction, *, needs_public_url: bool = True, fields: Mapping[str, str] | None = None
