@@ -12,7 +12,7 @@ from htsget_flask.web.errors import error_answer, error_name
 def forwarded_headers(proxies: int) -> WSGIApplication:
     """An application that applies the X-Forwarded-* fields of this number of proxies to the environ, and no more.
 
-    Not middleware around the application: ProxyFix takes 4.5 us, and blocks, files and sequences do without it.
+    Not middleware around the application: ProxyFix takes 4.5 us, and blocks, files and sequences need the scheme alone.
     """
     return ProxyFix(_noop_app, *[proxies] * 5) if proxies else _noop_app
 

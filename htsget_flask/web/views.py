@@ -22,7 +22,7 @@ ViewFunction = Callable[..., Answer]  # (services, request, **arguments of the r
 class View:
     """A view: a function of the services, the request and the route's arguments that returns an answer.
 
-    The X-Forwarded-* fields of proxies are applied to its requests unless it does without them (`needs_public_url`).
+    With `needs_public_url` all X-Forwarded-* fields of proxies are applied to its requests, otherwise the scheme alone.
     `fields` are header fields of all its answers, errors included, that lack them.
     """
 
