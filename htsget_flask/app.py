@@ -12,7 +12,14 @@ from flask import Flask, Response, request
 from htsget_flask.array_file import distrust
 from htsget_flask.auth.factory import make_gate
 from htsget_flask.browser.views import blueprint as browser
-from htsget_flask.config import Config, ConfigError, default_cache_folder, folder_config, read_config
+from htsget_flask.config import (
+    Config,
+    ConfigError,
+    default_cache_folder,
+    describe_risks,
+    folder_config,
+    read_config,
+)
 from htsget_flask.files.views import blueprint as files
 from htsget_flask.guard import guard
 from htsget_flask.htsget.service_info import blueprint as service_info
@@ -88,7 +95,7 @@ def load_config() -> Config:
         raise ConfigError(f"the environment variable {CONFIG_VARIABLE} names no file and no folder")
     path = Path(value)
     config = folder_config(path) if path.is_dir() else read_config(path)
-    for remark in config.remarks:
+    for remark in describe_risks(config):
         log.warning("%s: %s", path, remark)
     return config
 

@@ -10,8 +10,9 @@ import os
 import struct
 import sys
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import deflate
 import numpy as np
@@ -26,6 +27,23 @@ _CHECKED_FROM = 12
 _ALIGNMENT = 64
 _MAX_JSON = 1 << 20
 _OTHERS_WRITE = 0o022
+
+A = TypeVar("A", bound="ArrayFields")
+
+
+class ArrayFields:
+    """A dataclass whose fields are arrays, which are stored under the names of their fields."""
+
+    __slots__ = ()
+
+    @classmethod
+    def from_arrays(cls: type[A], arrays: Mapping[str, npt.NDArray[np.generic]]) -> A:
+        """The object whose fields are these arrays."""
+        return cls(**{field.name: arrays[field.name] for field in fields(cls) if field.init})  # type: ignore[arg-type]
+
+    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """The fields by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.init}  # type: ignore[arg-type]
 
 
 def distrust(folder: Path) -> str | None:

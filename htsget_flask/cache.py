@@ -16,7 +16,7 @@ _MAX_KEY_SIZE = 8 << 10
 # In bytes: a tuple of a few parts, a number with its slot in a tuple.
 _TUPLE_COST = 96
 _NUMBER_COST = 40
-# As many expired values as this may stay.
+# Fewer additions than this do not start a sweep.
 _MIN_SWEEP = 32
 _MAX_BYTES = 32 << 20
 
@@ -53,7 +53,7 @@ def _key_size(key: object) -> int:
 
 @dataclass
 class _Computation:
-    """A value being made: other threads that need it wait for the lock of the first."""
+    """A value that one thread computes: others that need it wait for its lock."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     waiting: int = 0
@@ -69,8 +69,8 @@ class _Entry:
 class ByteCache:
     """Values by key; the sizes of both are at most `max_bytes`, and values that were not used recently go first.
 
-    A value is made once: other threads wait for it; a failure is not cached. A hit takes no lock (108 ns against 2,452
-    with 8 threads): it marks the value as used, which spares it once from eviction (the clock algorithm).
+    Each value is computed once, while other threads wait for it; a failure is not cached. A hit takes no lock (108 ns
+    against 2,452 with 8 threads): it marks the value as used, which spares it once from eviction (the clock algorithm).
     """
 
     def __init__(self, max_bytes: int) -> None:

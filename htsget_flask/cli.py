@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import click
 
@@ -14,6 +13,7 @@ from htsget_flask.config import (
     Config,
     ConfigError,
     default_cache_folder,
+    describe_risks,
     exposing_faults,
     folder_config,
     read_config,
@@ -28,15 +28,14 @@ from htsget_flask.storage import VersionError
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 
-
-F = TypeVar("F", bound=Callable[..., None])
-
-
-def _dataset_options(command: F) -> F:
-    """The options for what to serve: a folder or a configuration."""
-    command = click.option("--config", "config_path", type=_FILE, help="A YAML file, instead of DIR.")(command)
-    return click.argument("folder", metavar="[DIR]", type=_FOLDER, required=False)(command)
+_folder_argument = click.argument("folder", metavar="[DIR]", type=_FOLDER, required=False)
+_config_option = click.option("--config", "config_path", type=_FILE, help="A YAML file, instead of DIR.")
+_fastas_argument = click.argument("fastas", metavar="FASTA...", nargs=-1, required=True, type=_FILE)
+_cache_option = click.option(
+    "--config", "config_path", type=_FILE, help="Use the cache folder of this YAML file instead of the default one."
+)
 
 
 def _check_origins(_context: click.Context, _option: click.Parameter, origins: tuple[str, ...]) -> tuple[str, ...]:
@@ -58,7 +57,8 @@ def main() -> None:
 
 
 @main.command()
-@_dataset_options
+@_folder_argument
+@_config_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 means all.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--workers", type=click.IntRange(1), help="Number of processes.  [default: one per core]")
@@ -91,31 +91,23 @@ def serve(
         raise click.UsageError("--origin can only be used with DIR; a configuration has cors.origins")
     if (certfile is None) != (keyfile is None):
         raise click.UsageError("--certfile and --keyfile have to be used together")
-    from htsget_flask.commands.serve import run_server
+    from htsget_flask.commands.serve import CertificateError, check_certificate, run_server
 
-    config = _config(folder, config_path, address=host, origins=origins)
-    certificate = None if certfile is None or keyfile is None else (certfile, keyfile)
-    if certificate is not None:
-        _check_tls(config, *certificate)
-    for remark in config.remarks:
-        click.echo(f"warning: {remark}", err=True)
+    config, certificate = _config(folder, config_path, address=host, origins=origins), None
+    if certfile is not None and keyfile is not None:
+        certificate = certfile, keyfile
+        _fail_if(list(exposing_faults(config, keyfile)))
+        try:
+            if warning := check_certificate(certfile, keyfile):
+                _warn(warning)
+        except CertificateError as error:
+            raise click.ClickException(str(error)) from None
+    _warn(*describe_risks(config))
     run_server(config, host=host, port=port, workers=workers, threads=threads, certificate=certificate, echo=click.echo)
 
 
-def _check_tls(config: Config, certfile: Path, keyfile: Path) -> None:
-    from htsget_flask.commands.certificates import CertificateError, check_certificate
-
-    _fail_if(list(exposing_faults(config, keyfile)))
-    try:
-        warning = check_certificate(certfile, keyfile)
-    except CertificateError as error:
-        raise click.ClickException(str(error)) from None
-    if warning is not None:
-        click.echo(f"warning: {warning}", err=True)
-
-
 @main.command()
-@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("folder", metavar="DIR", type=_NEW_FOLDER)
 def demo(folder: Path) -> None:
     """Write example data to DIR: reads of one sample, variants of a cohort, their reference."""
     from htsget_flask.commands.demo import write_demo
@@ -130,7 +122,7 @@ def demo(folder: Path) -> None:
 
 @main.command()
 @click.argument("words", metavar="[DIR | ID [REGION]]", nargs=-1)
-@click.option("--config", "config_path", type=_FILE, help="A YAML file, instead of DIR.")
+@_config_option
 @click.option("--deep", is_flag=True, help="Follow tickets for some regions, and compare their records with pysam's.")
 @click.option("--as", "token", metavar="TOKEN", help="Explain what a bearer token opens; - reads it from stdin.")
 def check(words: tuple[str, ...], config_path: Path | None, deep: bool, token: str | None) -> None:
@@ -139,41 +131,33 @@ def check(words: tuple[str, ...], config_path: Path | None, deep: bool, token: s
     Prints a line for each file, and the remedy for each fault. Buckets are checked first.
 
     With --as TOKEN: the bearer of the token, and whether it opens the dataset ID, or its REGION (NAME:FIRST-LAST); an
-    empty token stands for requests without one. The exit code is 0 if the dataset is open at /reads or /variants, else
-    1.
+    empty token stands for requests without one. The exit code is 0 if /reads or /variants opens the dataset, else 1.
     """
     if token is not None:
         if config_path is None or not 1 <= len(words) <= 2:
             raise click.UsageError("--as TOKEN needs --config FILE and an ID, and may have a REGION")
         if token == "-":  # noqa: S105
             token = sys.stdin.readline().strip()
-        _explain(_config(None, config_path), token, *words)
-        return
-    if len(words) > 1:
-        raise click.UsageError("give either DIR or --config FILE")
-    folder = _FOLDER.convert(words[0], None, click.get_current_context()) if words else None
-    from htsget_flask.commands.check.report import report_files
+        from htsget_flask.commands.explain_access import explain_access
 
-    if not report_files(_config(folder, config_path), deep=deep, echo=click.echo):
-        raise SystemExit(1)
+        try:
+            is_good = explain_access(_config(None, config_path), token, *words, echo=click.echo)
+        except (FileFaultError, OSError, ServiceError, StorageError, ValueError, VersionError) as error:
+            raise click.ClickException(str(error)) from None
+    else:
+        if len(words) > 1:
+            raise click.UsageError("give either DIR or --config FILE")
+        from htsget_flask.commands.check.report import report_files
 
-
-def _explain(config: Config, token: str, resource_id: str, region_text: str | None = None) -> None:
-    from htsget_flask.commands.explain_access import explain_access
-
-    if config.auth is None:
-        click.echo("there is no access control: everything is public")
-        return
-    try:
-        is_open = explain_access(config, config.auth, token, resource_id, region_text, echo=click.echo)
-    except (FileFaultError, OSError, ServiceError, StorageError, ValueError, VersionError) as error:
-        raise click.ClickException(str(error)) from None
-    if not is_open:
+        folder = _FOLDER.convert(words[0], None, click.get_current_context()) if words else None
+        is_good = report_files(_config(folder, config_path), deep=deep, echo=click.echo)
+    if not is_good:
         raise SystemExit(1)
 
 
 @main.command()
-@_dataset_options
+@_folder_argument
+@_config_option
 def index(folder: Path | None, config_path: Path | None) -> None:
     """Build missing and outdated indexes for files below DIR, or of a configuration.
 
@@ -194,8 +178,7 @@ def index(folder: Path | None, config_path: Path | None) -> None:
             except FileFaultError as error:
                 (faults if job.is_dataset else warnings).append(str(error))
             advance(job.size)
-    for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
+    _warn(*warnings)
     click.echo(f"{built} indexes built, {len(faults)} failed")
     _fail_if(faults)
 
@@ -205,13 +188,8 @@ def refget() -> None:
     """Prepare reference sequences to be served by their digests."""
 
 
-_cache_option = click.option(
-    "--config", "config_path", type=_FILE, help="Use the cache folder of this YAML file instead of the default one."
-)
-
-
 @refget.command("index")
-@click.argument("fastas", metavar="FASTA...", nargs=-1, required=True, type=_FILE)
+@_fastas_argument
 @_cache_option
 def refget_index(fastas: tuple[Path, ...], config_path: Path | None) -> None:
     """Compute the digests of the sequences in FASTA files, and save them next to each file or in the cache folder.
@@ -229,8 +207,8 @@ def refget_index(fastas: tuple[Path, ...], config_path: Path | None) -> None:
 
 
 @refget.command()
-@click.argument("fastas", metavar="FASTA...", nargs=-1, required=True, type=_FILE)
-@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@_fastas_argument
+@click.argument("folder", metavar="DIR", type=_NEW_FOLDER)
 @_cache_option
 def ingest(fastas: tuple[Path, ...], folder: Path, config_path: Path | None) -> None:
     """Write each sequence of FASTA files to its own file below DIR, from which it is served fastest.
@@ -260,21 +238,26 @@ def _progress(label: str, length: int) -> Iterator[Callable[[int], None]]:
 def _cache_folder(config_path: Path | None) -> Path | None:
     config = None if config_path is None else _config(None, config_path)
     folder = (config and config.cache.folder) or default_cache_folder()
-    reason = distrust(folder)
-    if reason is not None:
-        click.echo(f"warning: the cache folder is not used: it {reason} [{folder}]", err=True)
-    return folder if reason is None else None
+    if reason := distrust(folder):
+        _warn(f"the cache folder is not used: it {reason} [{folder}]")
+        return None
+    return folder
 
 
 @contextmanager
 def _collect_fault(path: Path, faults: list[str]) -> Iterator[None]:
-    """Append the fault of a file or folder, so that the others go on."""
+    """Append the fault of a file or folder to `faults`, so that the others can be processed."""
     try:
         yield
     except FileFaultError as error:
         faults.append(str(error))
     except OSError as error:
         faults.append(f"{error.filename or path}: {error.strerror}")
+
+
+def _warn(*warnings: str) -> None:
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
 
 
 def _fail_if(faults: Sequence[str]) -> None:

@@ -43,7 +43,7 @@ def _table(path: str, model: type[BaseModel]) -> Iterator[str]:
     yield "|---|---|---|---|"
     for name, setting in sorted(schema["properties"].items(), key=lambda item: item[0] not in required):
         default = "required" if name in required else _default(setting.get("default"))
-        meaning = model.model_fields[name].description
+        meaning = " ".join((model.model_fields[name].description or "").split())
         yield f"| `{path and path + '.'}{name}` | {_type(setting)} | {default} | {meaning} |"
 
 

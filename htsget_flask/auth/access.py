@@ -7,11 +7,11 @@ from typing import Any
 
 from htsget_flask.auth.audit import Audit, Origin
 from htsget_flask.auth.caller import Caller
-from htsget_flask.auth.decision import Authorizer, Decision, decide
+from htsget_flask.auth.decision import Authorizer, Decision, Regions, decide
 from htsget_flask.auth.signed_urls import UrlSigner, has_signature
 from htsget_flask.auth.tokens import Authenticator
 from htsget_flask.errors import InvalidAuthentication, NotFound, PermissionDenied, ServiceError
-from htsget_flask.regions import Region, RegionSet
+from htsget_flask.regions import RegionSet
 
 # The key of a request's access in its WSGI environment.
 ACCESS = "htsget_flask.access"
@@ -29,20 +29,14 @@ class Access:
     """The access of a request without access control: to everything."""
 
     is_limited = False
+    # The most entries of a list that one answer may decide on; None for no limit.
+    listing_limit: int | None = None
+    # Whether a decision allowed something, or a listing was recorded.
+    was_decided = True
     # When the URLs that are signed for this request expire, in seconds since the epoch.
     expires: int | None = None
 
-    @property
-    def listing_limit(self) -> int | None:
-        """The most entries of a list that one answer may decide on; None for no limit."""
-        return None
-
-    @property
-    def was_decided(self) -> bool:
-        """Whether a decision allowed something, or a listing was recorded."""
-        return True
-
-    def require(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None) -> RegionSet | None:
+    def require(self, endpoint: str, resource_id: str, regions: Regions = None) -> RegionSet | None:
         """Require access; the regions that it is limited to, None for no limit.
 
         Raises:
@@ -77,7 +71,7 @@ class Access:
         """
         return dict.fromkeys(endpoints)
 
-    def record_denial(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None, reason: str) -> None:
+    def record_denial(self, endpoint: str, resource_id: str, regions: Regions, reason: str) -> None:
         """Record that a request that was allowed is denied after all."""
 
     def record_listing(self, endpoint: str, shown: int) -> None:
@@ -122,7 +116,7 @@ class Gate:
             caller = self.authenticator.authenticate(authorization)
         except ServiceError as error:
             decision = "denied" if isinstance(error, InvalidAuthentication) else "failed"
-            self.audit.write(None, origin, "token", None, None, decision=decision, reason=error.message)
+            self.audit.write(None, origin, "token", None, None, decision, error.message)
             raise
         return LimitedAccess(self, caller, origin)
 
@@ -134,12 +128,11 @@ class Gate:
         Raises:
             PermissionDenied: when the query has no valid signature, or an expired one.
         """
-        allowed = any(self.url_signer.is_signed(query, *parts) for parts in candidates)
-        decision, reason = ("allowed", "signed URL") if allowed else ("denied", "no valid signature")
-        if not allowed and not has_signature(query):
-            reason = "not signed"
-        self.audit.write(None, origin, endpoint, resource_id, None, decision=decision, reason=reason)
-        if not allowed:
+        if any(self.url_signer.is_signed(query, *parts) for parts in candidates):
+            self.audit.write(None, origin, endpoint, resource_id, None, "allowed", "signed URL")
+        else:
+            reason = "no valid signature" if has_signature(query) else "not signed"
+            self.audit.write(None, origin, endpoint, resource_id, None, "denied", reason)
             raise PermissionDenied("the URL's signature is missing, not valid or expired; request a new URL")
 
 
@@ -152,23 +145,16 @@ class LimitedAccess(Access):
         self._gate = gate
         self._caller = caller
         self._origin = origin
-        self._was_decided = False
+        self.listing_limit = gate.authorizer.listing_limit
+        self.was_decided = False
         self.expires: int = gate.url_signer.expiry()
 
-    @property
-    def listing_limit(self) -> int | None:
-        return self._gate.authorizer.listing_limit
-
-    @property
-    def was_decided(self) -> bool:
-        return self._was_decided
-
-    def require(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None) -> RegionSet | None:
+    def require(self, endpoint: str, resource_id: str, regions: Regions = None) -> RegionSet | None:
         decision = self._decide(endpoint, resource_id, regions)
         self._record(endpoint, resource_id, regions, "allowed" if decision.allowed else "denied", decision.reason)
         if not decision.allowed:
             raise self._refusal(endpoint, resource_id, decision)
-        self._was_decided = True
+        self.was_decided = True
         return decision.regions
 
     def allows_whole(self, endpoint: str, resource_id: str) -> bool:
@@ -187,10 +173,9 @@ class LimitedAccess(Access):
             raise InvalidAuthentication(_NEEDS_BEARER)
 
     def require_dataset(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, RegionSet | None]:
+        decide_on = self._gate.authorizer.decide
         try:
-            decisions = {
-                endpoint: self._gate.authorizer.decide(self._caller, endpoint, resource_id) for endpoint in endpoints
-            }
+            decisions = {endpoint: decide_on(self._caller, endpoint, resource_id) for endpoint in endpoints}
         except ServiceError as error:
             self._record("page", resource_id, None, "failed", error.message)
             raise
@@ -201,14 +186,14 @@ class LimitedAccess(Access):
             if self._caller.is_anonymous:
                 raise InvalidAuthentication(_NEEDS_BEARER)
             raise NotFound(f"there is no dataset {resource_id[:200]!r}")
-        self._was_decided = True
+        self.was_decided = True
         return allowed
 
-    def record_denial(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None, reason: str) -> None:
+    def record_denial(self, endpoint: str, resource_id: str, regions: Regions, reason: str) -> None:
         self._record(endpoint, resource_id, regions, "denied", reason)
 
     def record_listing(self, endpoint: str, shown: int) -> None:
-        self._was_decided = True
+        self.was_decided = True
         self._record(endpoint, None, None, "allowed", f"{shown} shown")
 
     def seal(self, key: str) -> str:
@@ -220,41 +205,28 @@ class LimitedAccess(Access):
     def signature_query(self, *parts: str) -> str:
         return "?" + self._gate.url_signer.sign(*parts, expires=self.expires)
 
-    def _decide(self, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None) -> Decision:
+    def _decide(self, endpoint: str, resource_id: str, regions: Regions = None) -> Decision:
+        gate = self._gate
         try:
             return decide(
-                self._gate.authorizer,
-                self._caller,
-                endpoint,
-                resource_id,
-                regions,
-                empty_outside=self._gate.empty_outside,
+                gate.authorizer, self._caller, endpoint, resource_id, regions, empty_outside=gate.empty_outside
             )
         except ServiceError as error:
             self._record(endpoint, resource_id, regions, "failed", error.message)
             raise
 
-    def _record(
-        self, endpoint: str, resource_id: str | None, regions: Sequence[Region] | None, decision: str, reason: str
-    ) -> None:
-        self._gate.audit.write(
-            self._caller, self._origin, endpoint, resource_id, regions, decision=decision, reason=reason
-        )
+    def _record(self, endpoint: str, resource_id: str | None, regions: Regions, decision: str, reason: str) -> None:
+        self._gate.audit.write(self._caller, self._origin, endpoint, resource_id, regions, decision, reason)
 
     def _refusal(self, endpoint: str, resource_id: str, decision: Decision) -> ServiceError:
         if self._caller.is_anonymous:
             return InvalidAuthentication(_NEEDS_BEARER)
         if decision.regions is not None:
             return PermissionDenied("the token gives no access to this region")
-        if self._gate.hide:
-            return NotFound(absence_message(endpoint, resource_id))
-        return PermissionDenied("the token gives no access to this resource")
-
-
-def absence_message(endpoint: str, resource_id: str) -> str:
-    """The message of NotFound for something that is absent, or that must seem so."""
-    if endpoint == "files":
-        return "no such file"
-    if endpoint == "sequence":
-        return f"there is no sequence {resource_id[:200]!r}"
-    return f"there is no dataset {resource_id[:200]!r} at /{endpoint}"
+        if not self._gate.hide:
+            return PermissionDenied("the token gives no access to this resource")
+        if endpoint == "files":
+            return NotFound("no such file")
+        if endpoint == "sequence":
+            return NotFound(f"there is no sequence {resource_id[:200]!r}")
+        return NotFound(f"there is no dataset {resource_id[:200]!r} at /{endpoint}")

@@ -33,7 +33,6 @@ _MAX_REGIONS_BYTES = 1100
 # Between two messages about a broken audit log, in s.
 _REPORT_INTERVAL = 60.0
 
-
 _Text = TypeVar("_Text", str, str | None)
 
 
@@ -80,7 +79,6 @@ class Audit:
         endpoint: str,
         resource_id: str | None,
         regions: Sequence[Region] | None,
-        *,
         decision: str,
         reason: str,
     ) -> None:
@@ -104,15 +102,6 @@ class Audit:
             },
             option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z,
         )
-        try:
-            self._append(line)
-        except OSError as error:
-            if (now := self._clock()) >= self._next_report:
-                self._next_report = now + _REPORT_INTERVAL
-                log.error("requests fail because the audit log cannot be written: %s", error.strerror)
-            raise ServiceUnavailable("the audit log is unavailable") from None
-
-    def _append(self, line: bytes) -> None:
         if self._follows_failure:
             # This process, or another one that shares the file, may have written part of a line.
             line = b"\n" + line
@@ -120,9 +109,12 @@ class Audit:
             written = os.write(sys.stderr.fileno() if self._descriptor is None else self._descriptor, line)
             if written < len(line):
                 raise OSError(errno.EIO, "only part of a line was written")
-        except OSError:
+        except OSError as error:
             self._follows_failure = True
-            raise
+            if (now := self._clock()) >= self._next_report:
+                self._next_report = now + _REPORT_INTERVAL
+                log.error("requests fail because the audit log cannot be written: %s", error.strerror)
+            raise ServiceUnavailable("the audit log is unavailable") from None
         self._follows_failure = False
 
 

@@ -28,6 +28,8 @@ class Caller:
     claims: Mapping[str, Any]
     visas: Sequence[Visa] = ()
     key: bytes = b""
+    # None for an introspected token.
+    signature: Signature | None = None
 
     @property
     def is_anonymous(self) -> bool:

@@ -12,6 +12,10 @@ ENDPOINTS = ("reads", "variants", "files", "sequence")
 _FILTERED = ("reads", "variants")
 
 
+Regions = Sequence[Region] | None
+"""The requested regions of a thing; None for all of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Whether a caller has access, and why; `regions` limits the access, None is no limit."""
@@ -29,10 +33,8 @@ class Authorizer(Protocol):
     def opens(self, caller: Caller, endpoint: str) -> bool | None:
         """Whether the caller has access without a limit to regions to anything at an endpoint; None if unknown."""
 
-    def decide(
-        self, caller: Caller, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
-    ) -> Decision:
-        """Whether the caller has access to the regions (None for all) of the thing with this id at an endpoint.
+    def decide(self, caller: Caller, endpoint: str, resource_id: str, regions: Regions = None) -> Decision:
+        """Whether the caller has access to the regions of the thing with this id at an endpoint.
 
         The id is that of a dataset or sequence, or, for plain files, the storage's name, `/` and the key.
 
@@ -46,7 +48,7 @@ def decide(
     caller: Caller,
     endpoint: str,
     resource_id: str,
-    regions: Sequence[Region] | None = None,
+    regions: Regions = None,
     *,
     empty_outside: bool = False,
 ) -> Decision:

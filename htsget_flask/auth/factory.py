@@ -1,6 +1,6 @@
 """Creates access control from the configuration."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,12 @@ from htsget_flask.auth.access import Gate
 from htsget_flask.auth.audit import Audit
 from htsget_flask.auth.decision import Authorizer
 from htsget_flask.auth.http_client import JsonClient
-from htsget_flask.auth.keys import Keys, KeySource
+from htsget_flask.auth.keys import Keys
 from htsget_flask.auth.policy_service import PolicyAuthorizer
 from htsget_flask.auth.rules import Rule, RuleAuthorizer, any_of, contains, equals, grants
 from htsget_flask.auth.signed_urls import UrlSigner
-from htsget_flask.auth.tokens import Authenticator, Introspection, Issuer
-from htsget_flask.auth.visas import Passports, VisaIssuer
+from htsget_flask.auth.tokens import Authenticator
+from htsget_flask.auth.visas import Passports
 from htsget_flask.config import AuthConfig, ClaimConfig, RuleConfig, SignerConfig, is_url
 from htsget_flask.regions import Region, RegionSet
 
@@ -38,28 +38,11 @@ def make_gate(config: AuthConfig) -> Gate:
 def make_authenticator(config: AuthConfig) -> Authenticator:
     """The verifier of tokens."""
     client = JsonClient(_TIMEOUT)
-    issuers = {
-        one.issuer: Issuer(one.issuer, one.audience, _keys(one, client), one.leeway, one.userinfo)
-        for one in config.issuers
-    }
+    issuers = {one.issuer: (one, _keys(one, client)) for one in config.issuers}
     passports = None
     if config.passports is not None:
-        trusted = config.passports.visa_issuers
-        passports = Passports(
-            {
-                one.issuer: VisaIssuer(
-                    one.issuer, _keys(one, client), one.jwks if is_url(one.jwks) else None, one.leeway
-                )
-                for one in trusted
-            }
-        )
-    introspection = None
-    if config.introspection is not None:
-        service = config.introspection
-        introspection = Introspection(
-            service.url, service.client_id, service.client_secret.get_secret_value(), service.audience, service.cache
-        )
-    return Authenticator(issuers, introspection=introspection, passports=passports, client=client)
+        passports = Passports({one.issuer: (one, _keys(one, client)) for one in config.passports.visa_issuers})
+    return Authenticator(issuers, introspection=config.introspection, passports=passports, client=client)
 
 
 def make_authorizer(config: AuthConfig) -> Authorizer:
@@ -71,15 +54,12 @@ def make_authorizer(config: AuthConfig) -> Authorizer:
 
 
 def _keys(config: SignerConfig, client: JsonClient) -> Keys:
-    return Keys(
-        _key_source(config.jwks, client), config.algorithms, issuer=config.issuer, interval=config.refresh_interval
-    )
+    def fetch() -> Any:
+        if is_url(config.jwks):
+            return client.fetch(config.jwks)
+        return orjson.loads(Path(config.jwks).read_bytes())
 
-
-def _key_source(location: str, client: JsonClient) -> KeySource:
-    if is_url(location):
-        return lambda: client.get(location)
-    return lambda: orjson.loads(Path(location).read_bytes())
+    return Keys(fetch, config.algorithms, issuer=config.issuer, interval=config.refresh_interval)
 
 
 def _rule(config: RuleConfig) -> Rule:
@@ -90,18 +70,14 @@ def _rule(config: RuleConfig) -> Rule:
         ids=config.ids,
         endpoints=config.endpoints,
         public=config.public,
-        claims=_claims(config.claims),
+        claims={name: _predicate(claim) for name, claim in config.claims.items()},
         scopes=config.scopes,
         visas=[grants(visa.value, issuer=visa.issuer, source=visa.source) for visa in config.visas],
         regions=regions,
     )
 
 
-def _claims(configs: Mapping[str, ClaimConfig]) -> dict[str, Callable[[Any], bool]]:
-    claims = {}
-    for name, config in configs.items():
-        if config.any_of is not None:
-            claims[name] = any_of(config.any_of)
-        else:
-            claims[name] = equals(config.equals) if config.contains is None else contains(config.contains)
-    return claims
+def _predicate(config: ClaimConfig) -> Callable[[Any], bool]:
+    if config.any_of is not None:
+        return any_of(config.any_of)
+    return equals(config.equals) if config.contains is None else contains(config.contains)

@@ -9,7 +9,6 @@ from typing import Any
 
 import orjson
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 _MAX_BYTES = 4 << 20
@@ -33,35 +32,31 @@ class JsonClient:
 
     def __init__(self, timeout: float) -> None:
         self._pool = urllib3.PoolManager(maxsize=8, timeout=urllib3.Timeout(total=timeout), retries=False)
-        self._pool.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+        self._pool.pool_classes_by_scheme = {"http": _timed(HTTPConnectionPool), "https": _timed(HTTPSConnectionPool)}
 
-    def get(self, url: str, headers: Mapping[str, str] | None = None) -> Any:
-        """The answer to a GET request."""
-        return self._request("GET", url, None, headers or {})
+    def fetch(self, url: str, headers: Mapping[str, str] | None = None, body: bytes | None = None) -> Any:
+        """The JSON that answers a GET request, or a POST request if there is a body.
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Any:
-        """The answer to a POST request."""
-        return self._request("POST", url, body, headers)
-
-    def _request(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Any:
+        Raises:
+            UpstreamError: when the service is unavailable, or its answer is not valid.
+        """
         service = url.partition("?")[0]
         try:
             response = self._pool.request(
-                method,
+                "GET" if body is None else "POST",
                 url,
                 body=body,
-                headers={"Accept": "application/json", "Accept-Encoding": "identity", **headers},
+                headers={"Accept": "application/json", "Accept-Encoding": "identity", **(headers or {})},
                 preload_content=False,
                 redirect=False,
             )
-            is_whole = False
             try:
                 content = _read_body(response, service)
-                is_whole = True
+            except BaseException:
+                # Reading the rest, to reuse the connection, might take for ever.
+                response.close()
+                raise
             finally:
-                if not is_whole:
-                    # Reading the rest, to reuse the connection, might take for ever.
-                    response.close()
                 response.release_conn()
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise UpstreamError(f"{service} is unavailable: {type(error).__name__}") from None
@@ -72,11 +67,7 @@ class JsonClient:
 
 
 def _read_body(response: urllib3.BaseHTTPResponse, service: str) -> bytearray:
-    """The whole body of an answer with status 200.
-
-    Raises:
-        UpstreamError: for any other status, and for a body of more than 4 MiB.
-    """
+    """The whole body of an answer with status 200; any other status and a longer body raise UpstreamError."""
     if response.status != 200:
         kind = RefusedError if response.status in (400, 401, 403) else UpstreamError
         raise kind(f"{service} answers with status {response.status}")
@@ -121,17 +112,7 @@ class _TimedResponse(http.client.HTTPResponse):
         self.fp = io.BufferedReader(_TimedReader(self.fp.detach(), sock))
 
 
-class _Connection(HTTPConnection):
-    response_class = _TimedResponse
-
-
-class _TlsConnection(HTTPSConnection):
-    response_class = _TimedResponse
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
+def _timed(pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
+    """A kind of pool whose connections read answers within one time limit."""
+    connection = type("_TimedConnection", (pool.ConnectionCls,), {"response_class": _TimedResponse})
+    return type("_TimedPool", (pool,), {"ConnectionCls": connection})

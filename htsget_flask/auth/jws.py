@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeGuard
 import jwt
 
 from htsget_flask.auth.keys import Keys
+from htsget_flask.config import SignerConfig
 
 MAX_TOKEN_LENGTH = 16 << 10
 
@@ -69,11 +70,10 @@ def unverified_issuer(token: str) -> str | None:
 
 def verify(
     token: str,
+    issuer: SignerConfig,
     keys: Keys,
     *,
-    issuer: str,
     audience: Sequence[str] | None,
-    leeway: float,
     require: Sequence[str],
     types: Container[str],
 ) -> VerifiedToken:
@@ -87,8 +87,11 @@ def verify(
         ServiceUnavailable: when the issuer's signing keys are unavailable.
     """
     header = header_of(token)
-    algorithm, key_id = _algorithm_and_key(header)
-    if "typ" in header and _media_type(header["typ"]) not in types:
+    algorithm, key_id = header.get("alg"), header.get("kid")
+    # No extension is supported (RFC 7515 4.1.11).
+    if not isinstance(algorithm, str) or not isinstance(key_id, str | None) or "crit" in header:
+        raise InvalidTokenError("the token's header is not supported")
+    if "typ" in header and str(header["typ"]).lower().removeprefix("application/") not in types:
         raise InvalidTokenError("the token has another type")
     key = keys.find(key_id, algorithm)
     if key is None:
@@ -98,9 +101,9 @@ def verify(
             token,
             key.jwk,
             algorithms=[algorithm],
-            issuer=issuer,
+            issuer=issuer.issuer,
             audience=audience,
-            leeway=leeway,
+            leeway=issuer.leeway,
             options={"require": list(require), "verify_aud": audience is not None},
         )
     except jwt.ExpiredSignatureError:
@@ -116,15 +119,3 @@ def verify(
     if not all(is_number(claims[name]) for name in ("exp", "nbf", "iat") if name in claims):
         raise InvalidTokenError("the token's times are not numbers")
     return VerifiedToken(header, claims, Signature(keys, key.fingerprint))
-
-
-def _algorithm_and_key(header: Mapping[str, Any]) -> tuple[str, str | None]:
-    algorithm, key_id = header.get("alg"), header.get("kid")
-    # No extension is supported (RFC 7515 4.1.11).
-    if not isinstance(algorithm, str) or not isinstance(key_id, str | None) or "crit" in header:
-        raise InvalidTokenError("the token's header is not supported")
-    return algorithm, key_id
-
-
-def _media_type(value: object) -> str | None:
-    return value.lower().removeprefix("application/") if isinstance(value, str) else None

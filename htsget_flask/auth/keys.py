@@ -28,9 +28,7 @@ _RETRY_INTERVAL = 60.0
 _MAX_FETCH_SECONDS = 10.0
 # How long a request waits for a key set that another thread fetches.
 _FETCH_TIMEOUT = 1.0
-
-KeySource = Callable[[], Any]
-"""Fetches a key set as JSON within ten seconds, or raises UpstreamError or OSError."""
+_UNAVAILABLE = "the issuer's signing keys are unavailable"
 
 
 class SigningKey(NamedTuple):
@@ -52,15 +50,16 @@ class _KeySet:
 class Keys:
     """The keys of one issuer, for the algorithms that it may sign with.
 
-    A key set that is older than `interval` seconds is fetched again before it is used, by one thread. While that
-    thread fetches, the others use the earlier set for up to ten seconds more; without a set they wait for at most one
-    second. If the fetch fails, the earlier set is used until it is an hour old, and the next try is `interval` seconds
-    later, or a minute if that is less.
+    `fetch` returns the key set as JSON within ten seconds, or raises UpstreamError or OSError. A key set that is older
+    than `interval` seconds is fetched again before it is used, by one thread. While that thread fetches, the others use
+    the earlier set for up to ten seconds more; without a set they wait for at most one second. If the fetch fails, the
+    earlier set is used until it is an hour old, and the next try is `interval` seconds later, or a minute if that is
+    less.
     """
 
     def __init__(
         self,
-        fetch: KeySource,
+        fetch: Callable[[], Any],
         algorithms: Sequence[str],
         *,
         issuer: str,
@@ -86,14 +85,14 @@ class Keys:
         """
         if algorithm not in self._algorithms:
             return None
-        found = _pick(self._current(), key_id, algorithm)
-        if found is None and self._fetching.locked():
+        key = _pick(self._current(), key_id, algorithm)
+        if key is None and self._fetching.locked():
             # The key may be in the set that another thread is fetching.
             self._await_fetch()
-            found = _pick(self._current(), key_id, algorithm)
-        if found is None and self._failed:
-            raise self._unavailable()
-        return found
+            key = _pick(self._current(), key_id, algorithm)
+        if key is None and self._failed:
+            raise ServiceUnavailable(_UNAVAILABLE)
+        return key
 
     def trusts(self, fingerprint: bytes) -> bool:
         """Whether the key with this fingerprint is still in the issuer's key set.
@@ -107,30 +106,22 @@ class Keys:
         now = self._clock()
         newest = self._newest
         if newest is None or now >= self._due:
-            newest = self._renew(now)
+            if self._fetching.acquire(blocking=False):
+                try:
+                    if self._clock() >= self._due:
+                        self._refresh()
+                finally:
+                    self._fetching.release()
+            elif newest is None or now - newest.fetched >= _MAX_AGE or now - self._due >= _MAX_FETCH_SECONDS:
+                self._await_fetch()
+            newest = self._newest
         if newest is None or now - newest.fetched >= _MAX_AGE:
-            raise self._unavailable()
+            raise ServiceUnavailable(_UNAVAILABLE)
         return newest
-
-    def _renew(self, now: float) -> _KeySet | None:
-        """Fetch the key set if that is due and no other thread does so; the newest key set."""
-        if self._fetching.acquire(blocking=False):
-            try:
-                if self._clock() >= self._due:
-                    self._refresh()
-            finally:
-                self._fetching.release()
-        elif not self._may_use_earlier(now):
-            self._await_fetch()
-        return self._newest
-
-    def _may_use_earlier(self, now: float) -> bool:
-        newest = self._newest
-        return newest is not None and now - newest.fetched < _MAX_AGE and now - self._due < _MAX_FETCH_SECONDS
 
     def _await_fetch(self) -> None:
         if not self._fetching.acquire(timeout=_FETCH_TIMEOUT):
-            raise self._unavailable()
+            raise ServiceUnavailable(_UNAVAILABLE)
         self._fetching.release()
 
     def _refresh(self) -> None:
@@ -146,9 +137,6 @@ class Keys:
             self._newest = _KeySet(keys, fingerprints, started)
         # From the end of the fetch: otherwise a slow issuer with a short interval would get requests without a pause.
         self._due = self._clock() + (min(self._interval, _RETRY_INTERVAL) if self._failed else self._interval)
-
-    def _unavailable(self) -> ServiceUnavailable:
-        return ServiceUnavailable("the issuer's signing keys are unavailable")
 
 
 def _pick(key_set: _KeySet, key_id: str | None, algorithm: str) -> SigningKey | None:
@@ -185,6 +173,4 @@ def _algorithm(entry: Mapping[str, Any]) -> str | None:
         return None
     kind = str(entry.get("kty"))
     algorithm = _ALGORITHMS.get((kind, None if kind == "RSA" else entry.get("crv")))
-    if entry.get("alg", algorithm) != algorithm or "d" in entry:
-        return None
-    return algorithm
+    return algorithm if entry.get("alg", algorithm) == algorithm and "d" not in entry else None

@@ -4,13 +4,13 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from htsget_flask.auth.caller import Caller
-from htsget_flask.auth.decision import Decision
+from htsget_flask.auth.decision import Decision, Regions
 from htsget_flask.auth.http_client import JsonClient, UpstreamError
 from htsget_flask.cache import ExpiringCache, bytes_of
 from htsget_flask.errors import ServiceUnavailable
@@ -19,6 +19,8 @@ from htsget_flask.regions import Region, RegionSet
 log = logging.getLogger(__name__)
 
 _MAX_DECISIONS = 10_000
+_REASON = "the policy service"
+_REGION_FIELDS = ("referenceName", "start", "end")
 
 
 class PolicyAuthorizer:
@@ -41,9 +43,7 @@ class PolicyAuthorizer:
         self._clock = clock
         self._decisions: ExpiringCache[bytes, Decision] = ExpiringCache(_MAX_DECISIONS, clock)
 
-    def decide(
-        self, caller: Caller, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
-    ) -> Decision:
+    def decide(self, caller: Caller, endpoint: str, resource_id: str, regions: Regions = None) -> Decision:
         """The service's decision."""
         try:
             body = _request_body(caller, endpoint, resource_id, regions)
@@ -55,7 +55,7 @@ class PolicyAuthorizer:
         if decision is not None:
             return decision
         try:
-            decision = _parse_decision(self._client.post(self._url, body, {"Content-Type": "application/json"}))
+            decision = _parse_decision(self._client.fetch(self._url, {"Content-Type": "application/json"}, body))
         except UpstreamError as error:
             log.error("the policy service: %s", error)
             raise ServiceUnavailable("the policy service is unavailable") from None
@@ -67,7 +67,7 @@ class PolicyAuthorizer:
         """Unknown: the service decides on single things only."""
 
 
-def _request_body(caller: Caller, endpoint: str, resource_id: str, regions: Sequence[Region] | None) -> bytes:
+def _request_body(caller: Caller, endpoint: str, resource_id: str, regions: Regions) -> bytes:
     content = {
         "input": {
             "claims": None if caller.is_anonymous else caller.claims,
@@ -77,7 +77,7 @@ def _request_body(caller: Caller, endpoint: str, resource_id: str, regions: Sequ
             ],
             "endpoint": endpoint,
             "id": resource_id,
-            "regions": None if regions is None else [_region_json(region) for region in regions],
+            "regions": None if regions is None else [dict(zip(_REGION_FIELDS, one, strict=True)) for one in regions],
         }
     }
     try:
@@ -87,24 +87,17 @@ def _request_body(caller: Caller, endpoint: str, resource_id: str, regions: Sequ
         return json.dumps(content).encode()
 
 
-def _region_json(region: Region) -> dict[str, Any]:
-    return {"referenceName": region.reference_name, "start": region.start, "end": region.end}
-
-
 def _parse_decision(answer: Any) -> Decision:
     """The decision in an answer; Open Policy Agent leaves out the result if no rule is defined."""
     result = answer.get("result") if isinstance(answer, dict) else None
-    if isinstance(result, bool):
-        return Decision(result, "the policy service")
-    if not isinstance(result, dict) or result.get("allow") is not True:
-        reason = result.get("reason") if isinstance(result, dict) else None
-        return Decision(False, f"the policy service: {reason}" if isinstance(reason, str) else "the policy service")
-    regions = result.get("regions")
-    if regions is None:
-        return Decision(True, "the policy service")
-    if not isinstance(regions, list):
+    fields = result if isinstance(result, dict) else {"allow": result}
+    if fields.get("allow") is not True:
+        reason = fields.get("reason")
+        return Decision(False, f"{_REASON}: {reason}" if isinstance(reason, str) else _REASON)
+    regions = fields.get("regions")
+    if not isinstance(regions, list | None):
         raise UpstreamError("its regions are not valid")
-    return Decision(True, "the policy service", RegionSet(map(_parse_region, regions)))
+    return Decision(True, _REASON, None if regions is None else RegionSet(map(_parse_region, regions)))
 
 
 def _parse_region(content: Any) -> Region:

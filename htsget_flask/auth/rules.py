@@ -9,8 +9,8 @@ from functools import lru_cache
 from typing import Any
 
 from htsget_flask.auth.caller import Caller, Visa
-from htsget_flask.auth.decision import ENDPOINTS, Decision
-from htsget_flask.regions import Region, RegionSet
+from htsget_flask.auth.decision import ENDPOINTS, Decision, Regions
+from htsget_flask.regions import RegionSet
 
 # The most cached ids: requests choose them, and they may be kilobytes long.
 _MAX_IDS = 1000
@@ -44,9 +44,7 @@ class RuleAuthorizer:
         self._rules_for = lru_cache(_MAX_IDS)(self._find_rules)
         self._clock = clock
 
-    def decide(
-        self, caller: Caller, endpoint: str, resource_id: str, regions: Sequence[Region] | None = None
-    ) -> Decision:
+    def decide(self, caller: Caller, endpoint: str, resource_id: str, regions: Regions = None) -> Decision:
         """The decision of the first rule that matches, for whatever regions."""
         for rule, decision in self._rules_for(endpoint, resource_id):
             if self._admits(rule, caller):
@@ -78,9 +76,9 @@ class RuleAuthorizer:
             return False
         if rule.scopes and not caller.scopes.issuperset(rule.scopes):
             return False
-        if not rule.visas:
-            return True
-        return any(holds(visa) for visa in caller.current_visas(self._clock()) for holds in rule.visas)
+        return not rule.visas or any(
+            holds(visa) for visa in caller.current_visas(self._clock()) for holds in rule.visas
+        )
 
 
 def equals(expected: object) -> Callable[[Any], bool]:

@@ -28,7 +28,9 @@ class UrlSigner:
         self._window = max(1, int(lifetime * _REUSE_SHARE))
         self._lifetime = lifetime
         self._clock = clock
-        self._fernet = MultiFernet([Fernet(_sealing_key(secret)) for secret in self._secrets])
+        # Keys for sealing alone: signatures use the secrets themselves.
+        keys = [hmac.digest(secret, b"places in lists", hashlib.sha256) for secret in self._secrets]  # words: ok
+        self._fernet = MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in keys])
 
     def expiry(self) -> int:
         """The expiry of URLs that are signed now, in seconds since the epoch; the same for a while."""
@@ -65,11 +67,6 @@ class UrlSigner:
             raise ValueError("the text was not sealed here") from None
 
 
-def _sealing_key(secret: bytes) -> bytes:
-    """A key for sealing alone: signatures use the secret itself."""
-    return base64.urlsafe_b64encode(hmac.digest(secret, b"places in lists", hashlib.sha256))  # words: ok
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BlockName:
     """The name of a data block: all that decides over its bytes. `block` is its segment of the URL's path."""
@@ -85,8 +82,7 @@ class BlockName:
     @property
     def parts(self) -> Parts:
         """The texts that are signed."""
-        name = (self.storage, self.key, self.etag, self.block, self.endpoint, self.format_name, self.dataset_id)
-        return ("block", *name)
+        return "block", self.storage, self.key, self.etag, self.block, self.endpoint, self.format_name, self.dataset_id
 
 
 def file_parts(storage: str, key: str) -> Parts:

@@ -5,26 +5,18 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote_plus, urlencode
 
 from htsget_flask.auth.caller import ANONYMOUS, Caller
 from htsget_flask.auth.http_client import JsonClient, RefusedError, UpstreamError
-from htsget_flask.auth.jws import (
-    MAX_TOKEN_LENGTH,
-    InvalidTokenError,
-    Signature,
-    VerifiedToken,
-    is_number,
-    unverified_issuer,
-    verify,
-)
+from htsget_flask.auth.jws import MAX_TOKEN_LENGTH, InvalidTokenError, Signature, is_number, unverified_issuer, verify
 from htsget_flask.auth.keys import Keys
 from htsget_flask.auth.visas import PASSPORT, Passports
 from htsget_flask.cache import ExpiringCache, bytes_of
+from htsget_flask.config import IntrospectionConfig, IssuerConfig
 from htsget_flask.errors import InvalidAuthentication, ServiceUnavailable
 
 log = logging.getLogger(__name__)
@@ -50,35 +42,6 @@ _FOREIGN_CLAIMS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Issuer:
-    """A trusted issuer of tokens; `userinfo` is the URL for the visas that are not in its tokens."""
-
-    issuer: str
-    audience: Sequence[str]
-    keys: Keys
-    leeway: float
-    userinfo: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Introspection:
-    """An introspection endpoint (RFC 7662); its answers are cached for `cache_seconds`."""
-
-    url: str
-    client_id: str
-    client_secret: str
-    audience: Sequence[str] | None
-    cache_seconds: float
-
-
-class _Verification(NamedTuple):
-    """The bearer of a verified token; `signature` is None for an introspected token."""
-
-    caller: Caller
-    signature: Signature | None
-
-
 class Authenticator:
     """Verifies tokens, and caches their callers by the tokens' hashes until they expire, for at most an hour.
 
@@ -87,9 +50,9 @@ class Authenticator:
 
     def __init__(
         self,
-        issuers: Mapping[str, Issuer],
+        issuers: Mapping[str, tuple[IssuerConfig, Keys]],
         *,
-        introspection: Introspection | None = None,
+        introspection: IntrospectionConfig | None = None,
         passports: Passports | None = None,
         client: JsonClient,
         clock: Callable[[], float] = time.time,
@@ -99,7 +62,7 @@ class Authenticator:
         self._passports = passports
         self._client = client
         self._clock = clock
-        self._callers: ExpiringCache[bytes, _Verification] = ExpiringCache(_MAX_TOKENS, clock)
+        self._callers: ExpiringCache[bytes, Caller] = ExpiringCache(_MAX_TOKENS, clock)
         # Separate: bad tokens, which anybody can make, must not displace good ones.
         self._refusals: ExpiringCache[bytes, str] = ExpiringCache(_MAX_TOKENS, clock)
 
@@ -117,31 +80,30 @@ class Authenticator:
             raise InvalidAuthentication("the Authorization header holds no bearer token")
         token = match[1]
         key = hashlib.sha256(token.encode()).digest()
-        cached = self._callers.get(key)
-        if cached is not None and (cached.signature is None or cached.signature.is_trusted()):
-            return cached.caller
+        caller = self._callers.get(key)
+        if caller is not None and (caller.signature is None or caller.signature.is_trusted()):
+            return caller
         refusal = self._refusals.get(key)
         if refusal is not None:
             raise InvalidAuthentication(refusal)
         try:
-            verification, expires = self._verify(token, key)
+            caller, expires = self._verify(token, key)
         except InvalidTokenError as error:
             raise InvalidAuthentication(str(error)) from None
         except UpstreamError as error:
             log.error("%s", error)
             raise ServiceUnavailable("a service that verifies tokens is unavailable") from None
-        caller = verification.caller
-        self._callers.keep(key, verification, expires, size=bytes_of((caller.claims, caller.visas)))
+        self._callers.keep(key, caller, expires, size=bytes_of((caller.claims, caller.visas)))
         return caller
 
-    def _verify(self, token: str, key: bytes) -> tuple[_Verification, float]:
+    def _verify(self, token: str, key: bytes) -> tuple[Caller, float]:
         """The bearer of a token, and until when it may be cached."""
         if len(token) > MAX_TOKEN_LENGTH:
             raise InvalidTokenError("the token is too long")
-        issuer = self._issuers.get(unverified_issuer(token) or "")
+        issuer, keys = self._issuers.get(unverified_issuer(token) or "", (None, None))
         signature = None
-        if issuer is not None:
-            claims, signature = self._verify_signed(token, issuer)
+        if issuer is not None and keys is not None:
+            claims, signature = self._verify_signed(token, issuer, keys)
             expires = min(float(claims["exp"]), self._clock() + _MAX_CACHE_SECONDS)
         elif self._introspection is not None:
             with self._caching_refusals(key):
@@ -149,25 +111,19 @@ class Authenticator:
         else:
             raise InvalidTokenError("the token's issuer is not trusted")
         if self._passports is None:
-            return _Verification(Caller(claims, key=key), signature), expires
+            return Caller(claims, (), key, signature), expires
         passport = claims.get(PASSPORT)
         if passport is None and issuer is not None and issuer.userinfo is not None:
             with self._caching_refusals(key):
                 passport = self._fetch_userinfo(token, issuer.userinfo, claims["sub"]).get(PASSPORT)
-        return _Verification(Caller(claims, self._passports.read(passport), key), signature), expires
+        return Caller(claims, self._passports.read(passport), key, signature), expires
 
-    def _verify_signed(self, token: str, issuer: Issuer) -> tuple[Mapping[str, Any], Signature]:
+    def _verify_signed(self, token: str, issuer: IssuerConfig, keys: Keys) -> tuple[Mapping[str, Any], Signature]:
         """The claims of an access token, or of a passport if passports count."""
-        verified = verify(
-            token,
-            issuer.keys,
-            issuer=issuer.issuer,
-            audience=issuer.audience,
-            leeway=issuer.leeway,
-            require=("exp", "iss", "aud", "sub"),
-            types=_ACCESS_TOKENS if self._passports is None else _ACCESS_TOKENS | _PASSPORTS,
-        )
-        kind = _foreign_kind(verified)
+        types = _ACCESS_TOKENS if self._passports is None else _ACCESS_TOKENS | _PASSPORTS
+        required = ("exp", "iss", "aud", "sub")
+        verified = verify(token, issuer, keys, audience=issuer.audience, require=required, types=types)
+        kind = _foreign_kind(verified.header, verified.claims)
         if kind is not None:
             raise InvalidTokenError(f"the token is {kind}, not an access token")
         return verified.claims, verified.signature
@@ -180,14 +136,14 @@ class Authenticator:
             self._refusals.keep(key, str(error), self._clock() + _REFUSAL_SECONDS)
             raise
 
-    def _introspect(self, token: str, service: Introspection) -> tuple[Mapping[str, Any], float]:
+    def _introspect(self, token: str, service: IntrospectionConfig) -> tuple[Mapping[str, Any], float]:
         """The claims of an opaque token, and until when they may be cached."""
-        names = (quote_plus(service.client_id), quote_plus(service.client_secret))
+        names = (quote_plus(service.client_id), quote_plus(service.client_secret.get_secret_value()))
         credentials = base64.b64encode(":".join(names).encode()).decode()
         headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/x-www-form-urlencoded"}
         body = urlencode({"token": token, "token_type_hint": "access_token"}).encode()
         try:
-            claims = self._client.post(service.url, body, headers)
+            claims = self._client.fetch(service.url, headers, body)
         except RefusedError as error:
             # The service refuses this server, not the token.
             raise UpstreamError(str(error)) from None
@@ -203,12 +159,12 @@ class Authenticator:
         audiences = audience if isinstance(audience, list) else [audience]
         if service.audience is not None and not any(one in service.audience for one in audiences):
             raise InvalidTokenError("the token is for another audience")
-        return claims, min(times.get("exp", now + service.cache_seconds), now + service.cache_seconds)
+        return claims, min(times.get("exp", now + service.cache), now + service.cache)
 
     def _fetch_userinfo(self, token: str, url: str, subject: str) -> Mapping[str, Any]:
         """The issuer's claims about the bearer of its token (OpenID Connect Core 5.3)."""
         try:
-            claims = self._client.get(url, {"Authorization": f"Bearer {token}"})
+            claims = self._client.fetch(url, {"Authorization": f"Bearer {token}"})
         except RefusedError as error:
             log.warning("a token was refused: %s", error)
             raise InvalidTokenError("the token's issuer refuses it") from None
@@ -217,13 +173,11 @@ class Authenticator:
         return claims
 
 
-def _foreign_kind(verified: VerifiedToken) -> str | None:
+def _foreign_kind(header: Mapping[str, Any], claims: Mapping[str, Any]) -> str | None:
     """The kind of a token that is recognizably not an access token, or None."""
-    claims = verified.claims
-    for name, kind in _FOREIGN_CLAIMS.items():
-        if name in claims:
-            return kind
+    if foreign := _FOREIGN_CLAIMS.keys() & claims.keys():
+        return _FOREIGN_CLAIMS[min(foreign)]
     # Keycloak has the kind of its tokens in a claim; earlier versions put a nonce into access tokens too.
     keycloak_kind = claims.get("typ")
-    is_access_token = keycloak_kind == "Bearer" or str(verified.header.get("typ")).lower().endswith("at+jwt")
+    is_access_token = keycloak_kind == "Bearer" or str(header.get("typ")).lower().endswith("at+jwt")
     return "an ID token" if keycloak_kind == "ID" or ("nonce" in claims and not is_access_token) else None

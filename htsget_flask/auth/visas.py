@@ -3,12 +3,11 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 from htsget_flask.auth.caller import Visa
 from htsget_flask.auth.jws import MAX_TOKEN_LENGTH, InvalidTokenError, header_of, is_number, unverified_issuer, verify
 from htsget_flask.auth.keys import Keys
+from htsget_flask.config import SignerConfig, is_url
 from htsget_flask.errors import printable
 
 log = logging.getLogger(__name__)
@@ -23,23 +22,15 @@ _MAX_VISAS = 200
 _TYPES = frozenset({"jwt", "vnd.ga4gh.visa+jwt"})
 
 
-@dataclass(frozen=True, slots=True)
-class VisaIssuer:
-    """A trusted issuer of visas; `url` is that of its keys, None if they are in a file."""
-
-    issuer: str
-    keys: Keys
-    url: str | None
-    leeway: float
-
-
 class Passports:
-    """Reads passports; visas of other issuers, and visas of other types, are ignored.
+    """Reads passports; visas of issuers that are not trusted, and visas of other types, are ignored.
 
     Visas are never combined to one permission, so that linked identities play no part.
     """
 
-    def __init__(self, issuers: Mapping[str, VisaIssuer], *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, issuers: Mapping[str, tuple[SignerConfig, Keys]], *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._issuers = issuers
         self._clock = clock
 
@@ -55,29 +46,20 @@ class Passports:
     def _read(self, token: object) -> Visa | None:
         if not isinstance(token, str) or len(token) > MAX_TOKEN_LENGTH:
             return None
-        issuer = self._issuers.get(unverified_issuer(token) or "")
-        if issuer is None:
+        name = unverified_issuer(token) or ""
+        if name not in self._issuers:
             return None
         try:
-            return self._verify(token, issuer)
+            return self._verify(token, *self._issuers[name])
         except InvalidTokenError as error:
-            log.warning("a visa of %s is ignored: %s", issuer.issuer, printable(str(error)))
+            log.warning("a visa of %s is ignored: %s", name, printable(str(error)))
             return None
 
-    def _verify(self, token: str, issuer: VisaIssuer) -> Visa | None:
+    def _verify(self, token: str, issuer: SignerConfig, keys: Keys) -> Visa | None:
         jku = header_of(token).get("jku")
-        if not isinstance(jku, str) or (issuer.url is not None and jku != issuer.url):
+        if not isinstance(jku, str) or (is_url(issuer.jwks) and jku != issuer.jwks):
             raise InvalidTokenError("its jku is not the configured one")
-        required = ("iss", "sub", "iat", "exp")
-        verified = verify(
-            token,
-            issuer.keys,
-            issuer=issuer.issuer,
-            audience=None,
-            leeway=issuer.leeway,
-            require=required,
-            types=_TYPES,
-        )
+        verified = verify(token, issuer, keys, audience=None, require=("iss", "sub", "iat", "exp"), types=_TYPES)
         claims = verified.claims
         if "openid" in str(claims.get("scope", "")).split(" "):
             raise InvalidTokenError("it is an access token")
@@ -87,11 +69,6 @@ class Passports:
         visa = claims.get(_VISA)
         if not isinstance(visa, dict) or visa.get("type") != _GRANT:
             return None
-        value, source = self._parse_grant(visa, issuer.leeway)
-        return Visa(value, float(claims["exp"]), issuer.issuer, source, verified.signature)
-
-    def _parse_grant(self, visa: Mapping[str, Any], leeway: float) -> tuple[str, str]:
-        """The value of the visa, which it grants access to, and the source of the grant."""
         if visa.get("conditions"):
             raise InvalidTokenError("its conditions are not supported")
         if visa.get("by") not in _GRANTORS:
@@ -99,6 +76,6 @@ class Passports:
         value, source, asserted = visa.get("value"), visa.get("source"), visa.get("asserted")
         if not isinstance(value, str) or not isinstance(source, str) or not value or not source:
             raise InvalidTokenError("it has no value or no source")
-        if not is_number(asserted) or asserted > self._clock() + leeway:
+        if not is_number(asserted) or asserted > self._clock() + issuer.leeway:
             raise InvalidTokenError("it was not asserted yet")
-        return value, source
+        return Visa(value, float(claims["exp"]), issuer.issuer, source, verified.signature)

@@ -6,28 +6,30 @@ from contextlib import suppress
 from htsget_flask.auth.caller import Caller
 from htsget_flask.auth.decision import ENDPOINTS, Decision, decide
 from htsget_flask.auth.factory import make_authenticator, make_authorizer
-from htsget_flask.commands.check.references import reference_names
 from htsget_flask.config import AuthConfig, Config
 from htsget_flask.datasets.open_file import OpenFile
-from htsget_flask.errors import NotFound, PermissionDenied, ServiceError, StorageError, UnsupportedFormat
+from htsget_flask.datasets.source import DataFile
+from htsget_flask.errors import (
+    FileFaultError,
+    NotFound,
+    PermissionDenied,
+    ServiceError,
+    StorageError,
+    UnsupportedFormat,
+)
 from htsget_flask.formats.table import ENDPOINTS as DATASET_ENDPOINTS
 from htsget_flask.htsget.query import Query
 from htsget_flask.htsget.region_grants import plan_records, require_references
 from htsget_flask.regions import Region, RegionSet, parse_region
 from htsget_flask.sequences.fasta_files import abbreviate
 from htsget_flask.services import Services, create_services
+from htsget_flask.storage import Stat, VersionError
 
 _MAX_REGIONS = 20
 
 
 def explain_access(
-    config: Config,
-    auth: AuthConfig,
-    token: str,
-    resource_id: str,
-    region_text: str | None,
-    *,
-    echo: Callable[[str], None],
+    config: Config, token: str, resource_id: str, region_text: str | None = None, *, echo: Callable[[str], None]
 ) -> bool:
     """Whether a token, or an empty one, opens a dataset, or a region of it; the reasons are echoed line by line.
 
@@ -36,6 +38,10 @@ def explain_access(
         ValueError: when the text is not a region.
         FileFaultError, VersionError: when a CRAM file whose references matter cannot be read.
     """
+    auth = config.auth
+    if auth is None:
+        echo("there is no access control: everything is public")
+        return True
     caller = make_authenticator(auth).authenticate(f"Bearer {token}" if token else None)
     echo("anonymous: there is no token" if caller.is_anonymous else f"{caller.subject} of {caller.issuer}")
     for visa in caller.visas:
@@ -50,12 +56,11 @@ def explain_access(
     for endpoint, decision in _decide_endpoints(auth, caller, resource_id, region):
         names = formats.get(endpoint, [])
         decisions = {resource_id: decision}
-        if decision.allowed and decision.regions is not None and "CRAM" in names:
-            fault = _cram_fault(services, resource_id, region, decision.regions)
-            if fault is not None:
-                # The first format answers a request without one.
-                target = resource_id if names[0] == "CRAM" else f"{resource_id}?format=CRAM"
-                decisions[target] = Decision(False, fault)
+        granted = decision.regions if decision.allowed and "CRAM" in names else None
+        if granted is not None and (fault := _cram_fault(services, resource_id, region, granted)):
+            # The first format answers a request without one.
+            target = resource_id if names[0] == "CRAM" else f"{resource_id}?format=CRAM"
+            decisions[target] = Decision(False, fault)
         for target, target_decision in decisions.items():
             echo(_line(endpoint, target, target_decision))
         is_open = is_open or (decisions[resource_id].allowed and endpoint in (formats or DATASET_ENDPOINTS))
@@ -68,11 +73,9 @@ def _decide_endpoints(
     auth: AuthConfig, caller: Caller, resource_id: str, region: Region | None
 ) -> Iterator[tuple[str, Decision]]:
     """The decision for each endpoint, as for a request."""
-    authorizer = make_authorizer(auth)
-    regions = None if region is None else [region]
+    authorizer, regions, is_empty = make_authorizer(auth), None if region is None else [region], auth.outside == "empty"
     for endpoint in ENDPOINTS:
-        decision = decide(authorizer, caller, endpoint, resource_id, regions, empty_outside=auth.outside == "empty")
-        yield endpoint, decision
+        yield endpoint, decide(authorizer, caller, endpoint, resource_id, regions, empty_outside=is_empty)
 
 
 def _resolve_region(services: Services, auth: AuthConfig, caller: Caller, resource_id: str, text: str) -> Region:
@@ -83,16 +86,27 @@ def _resolve_region(services: Services, auth: AuthConfig, caller: Caller, resour
     if ":" in text:
         decisions = (decision for _, decision in _decide_endpoints(auth, caller, resource_id, None))
         granted = {region.reference_name for decision in decisions for region in decision.regions or ()}
-        if text in granted or text in reference_names(services, resource_id):
+        if text in granted or text in _reference_names(services, resource_id):
             return Region(text)
     return parse_region(text)
+
+
+def _reference_names(services: Services, dataset_id: str) -> set[str]:
+    """The references in the headers of a dataset's files, those that can be read."""
+    names: set[str] = set()
+    with suppress(OSError, ServiceError, StorageError):
+        for source, stat in services.catalog.files(dataset_id):
+            with suppress(FileFaultError, VersionError):
+                if isinstance(stat, Stat):
+                    with OpenFile(DataFile(source, stat), services.cache, services.sidecars) as file:
+                        names.update(file.header.references)
+    return names
 
 
 def _line(endpoint: str, resource_id: str, decision: Decision) -> str:
     limit = ""
     if decision.regions is not None:
-        regions = abbreviate([str(region) for region in decision.regions], _MAX_REGIONS)
-        limit = f", limited to {regions} (0-based, half-open)"
+        limit = f", limited to {abbreviate(list(map(str, decision.regions)), _MAX_REGIONS)} (0-based, half-open)"
     return f"{'allowed' if decision.allowed else 'denied':7} /{endpoint}/{resource_id}: {decision.reason}{limit}"
 
 

@@ -17,7 +17,6 @@ from pysam.utils import SamtoolsError
 from htsget_flask.datasets.source import Source
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, StorageError
 from htsget_flask.formats.fasta import COMPRESSED, is_fasta
-from htsget_flask.formats.table import FORMATS
 from htsget_flask.replacement import default_mode, replacement
 from htsget_flask.services import Services
 from htsget_flask.storage import Storage
@@ -27,7 +26,7 @@ _BAI_LIMIT = 1 << 29
 
 
 class IndexJob(NamedTuple):
-    """A file to index: its size in bytes, and what builds its indexes; `is_dataset`: else it is a FASTA file."""
+    """A file to index: its size in bytes, and the function that does; `is_dataset`: else it is a FASTA file."""
 
     size: int
     build: Callable[[], object]
@@ -36,7 +35,7 @@ class IndexJob(NamedTuple):
 
 def find_jobs(services: Services, on_fault: Callable[[Exception], None]) -> list[IndexJob]:
     """The files that lack indexes: datasets, and local FASTA files; `on_fault` is called with what cannot be read."""
-    sources = list(unindexed(services.catalog.sources(on_fault=on_fault), on_fault))
+    sources = list(_unindexed(services.catalog.sources(on_fault=on_fault), on_fault))
     fastas = [fasta for fasta in unindexed_fastas(services) if fasta.is_local]
     return [
         *(IndexJob(source.storage.stat(source.key).size, partial(build_index, source), True) for source in sources),
@@ -44,19 +43,24 @@ def find_jobs(services: Services, on_fault: Callable[[Exception], None]) -> list
     ]
 
 
-def unindexed(sources: Iterable[Source], on_fault: Callable[[FileFaultError], None]) -> Iterator[Source]:
-    """The files without an index as recent as their data; `on_fault` is called with what cannot be read."""
+def _unindexed(sources: Iterable[Source], on_fault: Callable[[FileFaultError], None]) -> Iterator[Source]:
     for source in sources:
         try:
             # The time of an upload says nothing about age.
             is_dated = source.storage.mtime_is_meaningful
-            modified = int(source.stat(source.key, fresh=True).modified) if is_dated else 0
-            if not any(_modified(source, key) >= modified for key in source.index_keys):
+            oldest = int(source.stat(source.key, fresh=True).modified) if is_dated else 0
+            if not any(_has_index(source, key, oldest) for key in source.index_keys):
                 yield source
         except NotFound:
             on_fault(FileFaultError("the file that the configuration names does not exist", location=source.location))
         except FileFaultError as error:
             on_fault(error)
+
+
+def _has_index(source: Source, key: str, oldest: int) -> bool:
+    with contextlib.suppress(NotFound):
+        return int(source.stat(key, fresh=True).modified) >= oldest
+    return False
 
 
 class UnindexedFasta(NamedTuple):
@@ -71,12 +75,10 @@ class UnindexedFasta(NamedTuple):
 
     @property
     def location(self) -> str:
-        """The file, as its operator knows it."""
         return self.storage.location(self.key)
 
     @property
     def is_local(self) -> bool:
-        """Whether it is a file of this machine, so that indexes can be built next to it."""
         return self.storage.local_path(self.key) is not None
 
 
@@ -89,25 +91,22 @@ def unindexed_fastas(services: Services) -> Iterator[UnindexedFasta]:
             if storage.location(key) not in locations:
                 locations.add(storage.location(key))
                 suffixes = (".fai", ".gzi") if key.endswith(COMPRESSED) else (".fai",)
-                missing = [suffix for suffix in suffixes if not _exists(storage, key, suffix)]
-                if missing:
+                if missing := [suffix for suffix in suffixes if not _exists(storage, key, suffix)]:
                     yield UnindexedFasta(storage, key, missing)
 
 
+def _exists(storage: Storage, key: str, suffix: str) -> bool:
+    with contextlib.suppress(NotFound):
+        storage.stat(key + suffix, max_age=storage.max_age, sibling_prefix=key)
+        return True
+    return False
+
+
 def _list_fastas(services: Services) -> Iterator[tuple[Storage, str]]:
-    sources = services.sequences.sources
-    yield from ((sources.storage_of(version), version.key) for version in sources.list_fastas([]))
+    yield from ((version.storage, version.key) for version in services.sequences.sources.list_fastas([]))
     for name in services.config.files.storages:
         storage = services.storages[name]
         yield from ((storage, entry.key) for entry in storage.entries() if is_fasta(entry.key))
-
-
-def _exists(storage: Storage, key: str, suffix: str) -> bool:
-    try:
-        storage.stat(key + suffix, max_age=storage.max_age, sibling_prefix=key)
-    except NotFound:
-        return False
-    return True
 
 
 def build_fasta_indexes(fasta: UnindexedFasta) -> None:
@@ -116,8 +115,7 @@ def build_fasta_indexes(fasta: UnindexedFasta) -> None:
     Raises:
         FileFaultError: when the folder cannot be written, or htslib cannot index the file: lines of different lengths.
     """
-    data = fasta.location
-    names = " and ".join(fasta.missing)
+    data, names = fasta.location, " and ".join(fasta.missing)
     _require_writable(data, names)
     try:
         with quiet_htslib(), tempfile.TemporaryDirectory() as folder:
@@ -135,44 +133,41 @@ def build_fasta_indexes(fasta: UnindexedFasta) -> None:
         raise FileFaultError(f"no {names} can be built: {error.strerror}", location=data) from error
 
 
-def build_index(source: Source) -> Path:
-    """Build the index of a file of a local storage, next to it or where the configuration says; its path.
+def build_index(source: Source) -> None:
+    """Build the index of a file of a local storage, next to it or where the configuration says.
 
     Raises:
         FileFaultError: when the file cannot be read, its folder cannot be written, or it is damaged, unsorted or not
             compressed as it has to be.
     """
-    if source.storage.local_path(source.key) is None:
-        raise FileFaultError("indexes can be built in local storages only", location=source.location)
     data = source.location
-    format_name = source.format.name
+    if source.storage.local_path(source.key) is None:
+        raise FileFaultError("indexes can be built in local storages only", location=data)
     try:
         with source.storage.open(source.key) as file:
             # Before htslib sees it: htslib compresses a file that is not compressed, and removes the original.
-            FORMATS[format_name].read_header(file)
+            references = source.format.read_header(file).references
     except FormatError as error:
         raise FileFaultError(str(error), location=data) from error
     except OSError as error:
-        raise FileFaultError(
-            f"it cannot be read: {error.strerror}; run this as a user that may read it", location=data
-        ) from error
+        fault = f"it cannot be read: {error.strerror}; run this as a user that may read it"
+        raise FileFaultError(fault, location=data) from error
+    is_long = any((reference.length or 0) > _BAI_LIMIT for reference in references.values())
+    key = next((key for key in source.index_keys if not is_long or key.endswith((".csi", ".crai"))), None)
+    if key is None:
+        raise FileFaultError("a reference is longer than a BAI or TBI index allows", location=data)
+    index = Path(source.storage.location(key))
+    _require_writable(str(index), "index")
     try:
         with quiet_htslib(), tempfile.TemporaryDirectory() as folder:
-            long_reference = max(_reference_lengths(data, format_name), default=0) > _BAI_LIMIT
-            key = next(key for key in source.index_keys if not long_reference or key.endswith((".csi", ".crai")))
-            index = Path(source.storage.location(key))
-            _require_writable(str(index), "index")
             built = Path(folder, f"index{index.suffix}")
-            _run_htslib(data, str(built), format_name, is_csi=key.endswith(".csi"))
+            _run_htslib(data, str(built), source.format.name, is_csi=key.endswith(".csi"))
             _install(built, index)
-    except StopIteration:
-        raise FileFaultError("a reference is longer than a BAI or TBI index allows", location=data) from None
     except (SamtoolsError, OSError, ValueError) as error:
-        if format_name == "BAM" and _is_unsorted(data):
+        if source.format.name == "BAM" and _is_unsorted(data):
             raise FileFaultError("is not sorted by coordinate; run `samtools sort`", location=data) from error
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise FileFaultError(f"no index can be built: {reason[-1]}", location=data) from error
-    return index
 
 
 @contextlib.contextmanager
@@ -209,33 +204,13 @@ def _run_htslib(data: str, index: str, format_name: str, *, is_csi: bool) -> Non
 def _is_unsorted(data: str) -> bool:
     """Whether a record starts before the previous one; checked only after samtools has failed."""
     previous = (0, 0)
-    try:
-        with quiet_htslib(), pysam.AlignmentFile(data, check_sq=False) as reads:
-            for read in reads.fetch(until_eof=True):
-                # Unplaced reads come last.
-                reference_id = len(reads.references) if read.reference_id < 0 else read.reference_id
-                position = (reference_id, read.reference_start)
-                if position < previous:
-                    return True
-                previous = position
-    except (OSError, ValueError):
-        # The file is damaged, which is the reason then.
-        return False
+    # An error means that the file is damaged, which is the reason then.
+    with contextlib.suppress(OSError, ValueError), quiet_htslib(), pysam.AlignmentFile(data, check_sq=False) as reads:
+        for read in reads.fetch(until_eof=True):
+            # Unplaced reads come last.
+            reference_id = len(reads.references) if read.reference_id < 0 else read.reference_id
+            position = (reference_id, read.reference_start)
+            if position < previous:
+                return True
+            previous = position
     return False
-
-
-def _reference_lengths(data: str, format_name: str) -> list[int]:
-    if format_name in ("BAM", "CRAM"):
-        with pysam.AlignmentFile(data, check_sq=False) as reads:
-            return list(reads.lengths)
-    with pysam.VariantFile(data) as variants:
-        # Not header.contigs: pysam does not count contigs whose IDX leaves gaps.
-        contigs = (record for record in variants.header.records if record.key == "contig")
-        return [int(contig.get("length", 0)) for contig in contigs]
-
-
-def _modified(source: Source, key: str) -> int:
-    try:
-        return int(source.stat(key, fresh=True).modified)
-    except NotFound:
-        return -1

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
 
 from htsget_flask.errors import FileFaultError, FormatError, NotFound
 from htsget_flask.sequences.fasta_files import build_index, load_index, save_index
@@ -19,37 +18,25 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Shows the progress of a task with this label and total; the function inside is called with each step."""
 
 
-class IndexReport(NamedTuple):
-    """The file that the digests of a FASTA file are saved in, if any; how many sequences it has."""
-
-    index_path: Path | None
-    sequences: int
-
-
-class IngestReport(NamedTuple):
-    """How many sequences of a FASTA file are new in the store, and how many it has."""
-
-    added: int
-    sequences: int
-
-
-def index_fasta(path: Path, cache_folder: Path | None, progress: Progress) -> IndexReport:
+def index_fasta(path: Path, cache_folder: Path | None, progress: Progress) -> tuple[Path | None, int]:
     """Compute the digests of a FASTA file and save them, next to the file if its folder can be written.
+
+    Returns the file that they are saved in, if any, and the number of sequences.
 
     Raises:
         FileFaultError: when it is not a FASTA file, or is changed meanwhile.
         OSError: when it cannot be read.
     """
     fasta = _read_fasta(path, cache_folder, progress, save=False)
-    index_path = Path(fasta.location() + SUFFIX)
-    if read_index_file(index_path, fasta.stat) is not None:
-        return IndexReport(index_path, len(fasta.index))
+    path_next_to_file = Path(fasta.location() + SUFFIX)
+    if read_index_file(path_next_to_file, fasta.stat) is not None:
+        return path_next_to_file, len(fasta.index)
     saved = save_index(fasta.storage, fasta.key, fasta.stat, fasta.index, cache_folder, next_to_file=True)
-    return IndexReport(saved, len(fasta.index))
+    return saved, len(fasta.index)
 
 
-def ingest_fasta(path: Path, store: StoreWriter, cache_folder: Path | None, progress: Progress) -> IngestReport:
-    """Add all sequences of a FASTA file to a store.
+def ingest_fasta(path: Path, store: StoreWriter, cache_folder: Path | None, progress: Progress) -> tuple[int, int]:
+    """Add all sequences of a FASTA file to a store; the number of new ones, and of all.
 
     Raises:
         FileFaultError, OSError: as above; also when the store cannot be written.
@@ -60,12 +47,12 @@ def ingest_fasta(path: Path, store: StoreWriter, cache_folder: Path | None, prog
             added = store.add(fasta, advance)
         except (FormatError, VersionError) as error:
             raise FileFaultError("was changed while it was read", location=fasta.location()) from error
-    return IngestReport(added, len(fasta.index))
+    return added, len(fasta.index)
 
 
 def _read_fasta(path: Path, cache_folder: Path | None, progress: Progress, *, save: bool) -> FastaFile:
     """A FASTA file with its saved index, or with one built now, which is saved in the cache folder if `save`."""
-    # Named as a server of a folder above it names it: links to the folder are resolved, the file itself is not.
+    # The server's name of the file: links to its folder are resolved, one to the file itself is not.
     location = Path(os.path.realpath(path.parent), path.name)
     storage, key = LocalStorage(Path("/")), str(location).lstrip("/")
     try:

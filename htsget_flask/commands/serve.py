@@ -3,11 +3,15 @@
 import contextlib
 import os
 import signal
+import ssl
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
+
+from cryptography import x509
 
 from htsget_flask import __version__
 from htsget_flask.config import Config
@@ -27,6 +31,48 @@ _LETTERS = 60
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a URL to connect to, not an address to listen on
 
 
+class CertificateError(Exception):
+    """A certificate or its key cannot be used; the text names the file, the fault and the remedy."""
+
+
+def check_certificate(certfile: Path, keyfile: Path) -> str | None:
+    """A warning about a certificate that clients will refuse because of its dates; None if these are good.
+
+    Checked before the start: gunicorn would fail at each handshake, silently.
+
+    Raises:
+        CertificateError: when no server can use the certificate with this key.
+    """
+
+    def refuse_password() -> str:
+        remedy = "write it without a password by `openssl pkey -in KEY -out FILE`, readable by the service's user only"
+        raise CertificateError(f"{keyfile}: the key is encrypted: {remedy}")
+
+    try:
+        certificate = x509.load_pem_x509_certificates(certfile.read_bytes())[0]
+        # Raises an OSError with the path, which load_cert_chain does not have.
+        keyfile.read_bytes()
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certfile, keyfile, refuse_password)
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            commands = "`openssl x509 -noout -pubkey -in CERTIFICATE` and `openssl pkey -pubout -in KEY`"
+            fault = f"is not the key of the certificate in {certfile}; for a matching pair {commands} print the same"
+        else:
+            fault = f"not a key that can be used with {certfile}: {error.reason or 'it is not in PEM form'}"
+        raise CertificateError(f"{keyfile}: {fault}") from None
+    except ValueError:
+        raise CertificateError(f"{certfile}: holds no certificate in PEM form") from None
+    except OSError as error:
+        fault = f"{error.strerror}: the service's user has to be able to read it"
+        raise CertificateError(f"{error.filename}: {fault}") from None
+    now = datetime.now(timezone.utc)
+    if now >= certificate.not_valid_after_utc:
+        return f"{certfile}: the certificate expired at {certificate.not_valid_after_utc}: clients will refuse it"
+    if now < certificate.not_valid_before_utc:
+        return f"{certfile}: the certificate is not valid before {certificate.not_valid_before_utc}"
+    return None
+
+
 def run_server(
     config: Config,
     *,
@@ -42,7 +88,7 @@ def run_server(
     def announce_base(arbiter: Any) -> None:
         scheme = "http" if certificate is None else "https"
         address, port = _LOOPBACK.get(host, host), arbiter.LISTENERS[0].sock.getsockname()[1]
-        announce(arbiter, config, config.public_url or f"{scheme}://{_join(address, port)}/", echo)
+        _announce(arbiter, config, config.public_url or f"{scheme}://{_join(address, port)}/", echo)
 
     options = settings(bind=_join(host, port), workers=workers, threads=threads)
     if certificate is not None:
@@ -54,7 +100,7 @@ def _join(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def announce(arbiter: Any, config: Config, base: str, echo: Callable[[str], None]) -> None:
+def _announce(arbiter: Any, config: Config, base: str, echo: Callable[[str], None]) -> None:
     """Print the service's URL, and let a process that opens files print examples.
 
     No file delays the start of the service: one may take hours to open, and hold the interpreter's lock meanwhile.
@@ -69,8 +115,7 @@ def announce(arbiter: Any, config: Config, base: str, echo: Callable[[str], None
         signal.alarm(_SEARCH_TIMEOUT)
         for listener in arbiter.LISTENERS:
             listener.sock.close()
-        lines = list(_example_lines(config, base))
-        if lines:
+        if lines := list(_example_lines(config, base)):
             echo("\n".join(["Try:", *lines]))
     except Exception:
         arbiter.log.exception("no example URLs were found")
@@ -104,8 +149,7 @@ def example_urls(services: Services, base: str) -> Iterator[str]:
     files = services.config.files
     if files.listing:
         yield from (f"{base}files/{quote(name)}/" for name in files.storages[:1])
-    md5 = services.sequences.example()
-    if md5 is not None:
+    if md5 := services.sequences.example():
         yield f"{base}sequence/{md5}?start=0&end={_LETTERS}"
 
 

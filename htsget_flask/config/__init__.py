@@ -1,15 +1,17 @@
 """The configuration; only this package knows pydantic and YAML."""
 
-from htsget_flask.config.auth import AuthConfig, ClaimConfig, RuleConfig, SignerConfig
-from htsget_flask.config.cross_checks import exposing_faults
+from htsget_flask.config.auth import (
+    AuthConfig,
+    ClaimConfig,
+    IntrospectionConfig,
+    IssuerConfig,
+    RuleConfig,
+    SignerConfig,
+)
+from htsget_flask.config.cross_checks import describe_risks, exposing_faults
 from htsget_flask.config.datasets import DatasetConfig, GenomeConfig, PrefixConfig, TrackConfig
 from htsget_flask.config.loading import ConfigError, default_cache_folder, folder_config, read_config
-from htsget_flask.config.models import (
-    Config,
-    HtsgetConfig,
-    RefgetConfig,
-    RefgetFastaConfig,
-)
+from htsget_flask.config.models import Config, HtsgetConfig, RefgetConfig, RefgetFastaConfig
 from htsget_flask.config.storages import LocalStorageConfig, S3StorageConfig, StorageConfig
 from htsget_flask.config.types import is_url, web_origin
 
@@ -21,6 +23,8 @@ __all__ = [
     "DatasetConfig",
     "GenomeConfig",
     "HtsgetConfig",
+    "IntrospectionConfig",
+    "IssuerConfig",
     "LocalStorageConfig",
     "PrefixConfig",
     "RefgetConfig",
@@ -31,6 +35,7 @@ __all__ = [
     "StorageConfig",
     "TrackConfig",
     "default_cache_folder",
+    "describe_risks",
     "exposing_faults",
     "folder_config",
     "is_url",

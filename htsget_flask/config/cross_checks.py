@@ -1,12 +1,15 @@
-"""Faults between the parts of a configuration whose settings are valid one by one."""
+"""Faults between the parts of a configuration whose settings are valid one by one, and its risks."""
 
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from htsget_flask.config.auth import AuthConfig, SignerConfig
 from htsget_flask.config.datasets import PrefixConfig
 from htsget_flask.config.models import Config
 from htsget_flask.config.storages import LocalStorageConfig
+from htsget_flask.config.types import is_loopback
 
 
 def cross_faults(config: Config, file: Path | None) -> Iterator[str]:
@@ -16,11 +19,13 @@ def cross_faults(config: Config, file: Path | None) -> Iterator[str]:
     for where, name in _named_storages(config):
         if name not in config.storages:
             yield f"{where}: there is no storage {name!r} (known: {', '.join(config.storages)})"
-    yield from _sendfile_faults(config)
+    for name, storage in config.storages.items():
+        # Without a web server in front that is trusted, any client may send the header field that requests a path.
+        if isinstance(storage, LocalStorageConfig) and storage.sendfile and not config.trusted_proxies:
+            yield f"storages.{name}.sendfile: needs trusted_proxies: else any client could request the files' paths"
     for path in _private_files(config, file):
         yield from exposing_faults(config, path)
-    yield from _id_faults(config)
-    yield from _shadow_faults(config)
+    yield from _unreachable_faults(config)
     yield from _browser_faults(config)
     if config.auth is not None:
         yield from _auth_faults(config.auth)
@@ -63,44 +68,28 @@ def _named_storages(config: Config) -> Iterator[tuple[str, str]]:
         if isinstance(entry, PrefixConfig):
             yield f"datasets[{index}].storage", entry.storage
             continue
-        for reads_format, file in entry.reads.items():
-            yield f"datasets[{index}].reads.{reads_format}.storage", file.storage
-        for variants_format, file in entry.variants.items():
-            yield f"datasets[{index}].variants.{variants_format}.storage", file.storage
+        for endpoint, files in (("reads", entry.reads), ("variants", entry.variants)):
+            for format_name, file in files.items():
+                yield f"datasets[{index}].{endpoint}.{format_name}.storage", file.storage
 
 
-def _sendfile_faults(config: Config) -> Iterator[str]:
-    """Storages whose files a web server in front is to send, where no web server in front is trusted."""
-    for name, storage in config.storages.items():
-        if isinstance(storage, LocalStorageConfig) and storage.sendfile and not config.trusted_proxies:
-            yield f"storages.{name}.sendfile: needs trusted_proxies: else any client could request the files' paths"
-
-
-def _id_faults(config: Config) -> Iterator[str]:
-    """Ids that an earlier entry has: no request would reach the later one."""
-    indexes: dict[str, int] = {}
-    for index, entry in enumerate(config.datasets):
-        if isinstance(entry, PrefixConfig):
-            continue
-        if entry.id in indexes:
-            where = f"datasets[{index}].id"
-            yield f"{where}: datasets[{indexes[entry.id]}] has this id: give all files of a dataset in one entry"
-        indexes.setdefault(entry.id, index)
-
-
-def _shadow_faults(config: Config) -> Iterator[str]:
-    """Entries all of whose ids belong to an earlier prefix: the first entry that matches an id wins."""
+def _unreachable_faults(config: Config) -> Iterator[str]:
+    """Entries that no request reaches: the first entry that matches an id wins."""
+    ids: dict[str, int] = {}
     prefixes: list[tuple[int, str]] = []
     for index, entry in enumerate(config.datasets):
         is_prefix = isinstance(entry, PrefixConfig)
         kind, start = ("prefix", entry.prefix) if isinstance(entry, PrefixConfig) else ("id", entry.id)
+        where = f"datasets[{index}].{kind}"
+        if not is_prefix and ids.setdefault(start, index) != index:
+            yield f"{where}: datasets[{ids[start]}] has this id: give all files of a dataset in one entry"
         for earlier, prefix in prefixes:
             # A prefix has no hidden files.
             is_hidden = "/." in f"/{start.removeprefix(prefix)}"
             if start.startswith(prefix) and not is_hidden and (is_prefix or start != prefix):
                 remedy = "give it another prefix" if start == prefix else f"put it before datasets[{earlier}]"
                 yield (
-                    f"datasets[{index}].{kind}: no request reaches it, because datasets[{earlier}] has all ids that"
+                    f"{where}: no request reaches it, because datasets[{earlier}] has all ids that"
                     f" start with {prefix!r}: {remedy}"
                 )
                 break
@@ -125,19 +114,52 @@ def _auth_faults(auth: AuthConfig) -> Iterator[str]:
         yield "auth: needs secrets: without one the URLs of data blocks cannot be signed"
     if bool(auth.rules) == (auth.policy is not None):
         yield "auth: needs either rules or a policy: they define who has access to what"
-    visa_issuers = [] if auth.passports is None else auth.passports.visa_issuers
-    yield from _repetition_faults("auth.issuers", auth.issuers)
-    yield from _repetition_faults("auth.passports.visa_issuers", visa_issuers)
-    known = {signer.issuer for signer in visa_issuers}
+    visa_issuers = _visa_issuers(auth)
+    for where, signers in (("auth.issuers", auth.issuers), ("auth.passports.visa_issuers", visa_issuers)):
+        if len({signer.issuer for signer in signers}) < len(signers):
+            yield f"{where}: names an issuer twice"
+    issuers = {signer.issuer for signer in visa_issuers}
     for index, rule in enumerate(auth.rules):
         if rule.visas and auth.passports is None:
             yield f"auth.rules[{index}].visas: rules that name visas need passports"
             continue
         for number, visa in enumerate(rule.visas):
-            if visa.issuer is not None and visa.issuer not in known:
+            if visa.issuer is not None and visa.issuer not in issuers:
                 yield f"auth.rules[{index}].visas[{number}].issuer: is not among passports.visa_issuers"
 
 
-def _repetition_faults(where: str, signers: Sequence[SignerConfig]) -> Iterator[str]:
-    if len({signer.issuer for signer in signers}) < len(signers):
-        yield f"{where}: names an issuer twice"
+def describe_risks(config: Config) -> Iterator[str]:
+    """The risks of a valid configuration that its operator should know, each a sentence with its setting's path."""
+    for where, secret in config.secrets():
+        if secret.file is not None and secret.file.stat().st_mode & stat.S_IROTH:
+            yield f"{where}: any user of this machine may read {secret.file}: run `chmod o-r` on it"
+    if config.auth is None:
+        return
+    for where, url in _services(config.auth):
+        parts = urlsplit(url)
+        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+            yield f"{where}: {url.partition('?')[0]} is not https: others can read and change its answers"
+    count = len(_visa_issuers(config.auth))
+    for index, rule in enumerate(config.auth.rules if count > 1 else ()):
+        for number, visa in enumerate(rule.visas):
+            if visa.issuer is None:
+                where = f"auth.rules[{index}].visas[{number}]"
+                yield f"{where}: any of the {count} visa issuers can grant this: write {{value: ..., issuer: ...}}"
+
+
+def _services(auth: AuthConfig) -> Iterator[tuple[str, str]]:
+    """The services that access depends on: the path of each setting, and its URL or the file of a key set."""
+    for index, issuer in enumerate(auth.issuers):
+        yield f"auth.issuers[{index}].jwks", issuer.jwks
+        if issuer.userinfo is not None:
+            yield f"auth.issuers[{index}].userinfo", issuer.userinfo
+    if auth.introspection is not None:
+        yield "auth.introspection.url", auth.introspection.url
+    for index, signer in enumerate(_visa_issuers(auth)):
+        yield f"auth.passports.visa_issuers[{index}].jwks", signer.jwks
+    if auth.policy is not None:
+        yield "auth.policy.url", auth.policy.url
+
+
+def _visa_issuers(auth: AuthConfig) -> Sequence[SignerConfig]:
+    return [] if auth.passports is None else auth.passports.visa_issuers

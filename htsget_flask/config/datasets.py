@@ -2,70 +2,72 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag
 
-from htsget_flask.config.types import Key, Model, correct_spelling, is_url, relative_key
-
-# Tags that pydantic adds to the locations of errors, for the kinds of a genome.
-GENOME_TAGS = ("genome id", "genome files")
+from htsget_flask.config.types import (
+    TEXT_OR_OTHER,
+    TEXT_TAGS,
+    Key,
+    Model,
+    constraint,
+    correct_spelling,
+    is_url,
+    relative_key,
+)
 
 
 class FileConfig(Model):
     """A data file."""
 
-    storage: str = Field(description="The storage that holds the file.")
-    key: Key = Field(description="The file's path in the storage.")
-    index: Key | None = Field(
-        None, description="The index's path in the storage; by default it is searched for next to the file."
-    )
+    storage: str
+    """The storage that holds the file."""
+    key: Key
+    """The file's path in the storage."""
+    index: Key | None = None
+    """The index's path in the storage; by default it is searched for next to the file."""
 
 
 class GenomeConfig(Model):
     """The reference genome of a dataset for the page: an indexed FASTA file."""
 
-    fasta: str = Field(
-        description="The FASTA's URL, or its path in the storage. One that ends in `.gz` or `.bgz` needs its `.gzi`"
-        " next to it."
-    )
-    index: str | None = Field(None, description="The index's URL or path; by default the FASTA's with `.fai` appended.")
-    name: str | None = Field(None, description="Its name in igv.js; by default the FASTA's.")
-    storage: str | None = Field(None, description="The storage, among `files.storages`; by default there are URLs.")
+    fasta: str
+    """The FASTA's URL, or its path in the storage. One that ends in `.gz` or `.bgz` needs its `.gzi` next to it."""
+    index: str | None = None
+    """The index's URL or path; by default the FASTA's with `.fai` appended."""
+    name: str | None = None
+    """Its name in igv.js; by default the FASTA's."""
+    storage: str | None = None
+    """The storage, among `files.storages`; by default there are URLs."""
 
-    @model_validator(mode="after")
-    def _check_locations(self) -> "GenomeConfig":
+    def model_post_init(self, context: Any, /) -> None:
         for location in filter(None, (self.fasta, self.index)):
             _check_location(location, self.storage)
-        return self
 
 
 class TrackConfig(Model, extra="allow"):
     """A further igv.js track for the page: all settings but these are handed to igv.js."""
 
-    url: str | None = Field(
-        None,
-        description="URL of the data. igv.js's `type: merged` has none; each of the track's own `tracks` has one.",
-    )
-    storage: str | None = Field(None, description="Instead of `url`: a storage among `files.storages`.")
-    key: str | None = Field(
-        None,
-        description="The file's path in the storage. With access control a caller needs a"
-        " [grant for this file](access.md#who-may-see-what).",
-    )
-    index: str | None = Field(None, description="The index's URL, or its path in the storage.")
+    url: str | None = None
+    """URL of the data. igv.js's `type: merged` has none; each of the track's own `tracks` has one."""
+    storage: str | None = None
+    """Instead of `url`: a storage among `files.storages`."""
+    key: str | None = None
+    """The file's path in the storage. With access control a caller needs a [grant for this
+    file](access.md#who-may-see-what)."""
+    index: str | None = None
+    """The index's URL, or its path in the storage."""
 
-    @model_validator(mode="after")
-    def _check_locations(self) -> "TrackConfig":
+    def model_post_init(self, context: Any, /) -> None:
         nested = (self.model_extra or {}).get("tracks")
         if nested and self.url is self.key is self.storage is self.index is None:
             # igv.js's type `merged`.
             if not isinstance(nested, list) or not all(_has_url(track) for track in nested):
                 raise ValueError("each of its tracks needs a url, an absolute http or https one")
-            return self
+            return
         if (self.url is None) == (self.key is None) or (self.key is None) != (self.storage is None):
             raise ValueError("needs a url, a storage and a key in it, or tracks that have urls")
         for location in filter(None, (self.url, self.key, self.index)):
             _check_location(location, self.storage)
-        return self
 
 
 def _has_url(track: Any) -> bool:
@@ -80,67 +82,63 @@ def _check_location(location: str, storage: str | None) -> None:
         raise ValueError(f"{location!r} must be an absolute http or https URL, or needs a storage that holds it")
 
 
-def _genome_tag(value: Any) -> str:
-    return GENOME_TAGS[not isinstance(value, str)]
-
-
-Genome = Annotated[
-    Annotated[str, Tag(GENOME_TAGS[0])] | Annotated[GenomeConfig, Tag(GENOME_TAGS[1])],
-    Discriminator(_genome_tag),
+Genome = Annotated[Annotated[str, Tag(TEXT_TAGS[0])] | Annotated[GenomeConfig, Tag(TEXT_TAGS[1])], TEXT_OR_OTHER]
+Prefix = Annotated[
+    str,
+    constraint(
+        lambda prefix: "" not in prefix.split("/")[:-1],
+        "must not start with '/' or contain '//': no request reaches such ids",
+    ),
 ]
-
-
-def _prefix(value: str) -> str:
-    if "" in value.split("/")[:-1]:
-        raise ValueError("must not start with '/' or contain '//': no request reaches such ids")
-    return value
-
-
-def _dataset_id(value: str) -> str:
-    if value == "service-info":
-        raise ValueError("service-info is the name of an endpoint: no request reaches a dataset of this id")
-    if "" in value.split("/"):
-        raise ValueError("must not start or end with '/' or contain '//': no request reaches such an id")
-    return value
+DatasetId = Annotated[
+    str,
+    Field(min_length=1),
+    constraint(lambda id_: id_ != "service-info", "service-info is an endpoint: no request reaches such a dataset"),
+    constraint(
+        lambda id_: "" not in id_.split("/"),
+        "must not start or end with '/' or contain '//': no request reaches such an id",
+    ),
+]
 
 
 class _EntryConfig(Model):
     """What both kinds of entry have."""
 
-    never_inline: bool | None = Field(
-        None, description="Deliver all data by http URLs; by default as `htsget.never_inline`."
-    )
-    description: str | None = Field(None, description="The page's description of the entry's datasets.")
-    genome: Genome | None = Field(
-        None,
-        description="The reference genome for the page: the id of a genome that igv.js knows, or an indexed FASTA file;"
-        " by default a FASTA file that is found, see [the page](#the-page).",
-    )
-    tracks: list[TrackConfig] = Field([], description="Further igv.js tracks that the page shows with each dataset.")
+    never_inline: bool | None = None
+    """Deliver all data by http URLs; by default as `htsget.never_inline`."""
+    description: str | None = None
+    """The page's description of the entry's datasets."""
+    genome: Genome | None = None
+    """The reference genome for the page: the id of a genome that igv.js knows, or an indexed FASTA file; by default a
+    FASTA file that is found, see [the page](#the-page)."""
+    tracks: list[TrackConfig] = []
+    """Further igv.js tracks that the page shows with each dataset."""
 
 
 class PrefixConfig(_EntryConfig):
     """All datasets whose ids start with a prefix: the rest of the id is the key without the format's suffix."""
 
-    prefix: Annotated[str, AfterValidator(_prefix)] = Field(description="The start of the ids; may be empty.")
-    storage: str = Field(description="The storage in which the rest of an id is searched for.")
+    prefix: Prefix
+    """The start of the ids; may be empty."""
+    storage: str
+    """The storage in which the rest of an id is searched for."""
 
 
 class DatasetConfig(_EntryConfig):
     """One dataset whose files are named."""
 
-    id: Annotated[str, AfterValidator(_dataset_id)] = Field(min_length=1, description="The id.")
-    reads: dict[Literal["BAM", "CRAM"], FileConfig] = Field({}, description="Files of reads by format: `BAM`, `CRAM`.")
-    variants: dict[Literal["VCF", "BCF"], FileConfig] = Field(
-        {}, description="Files of variants by format: `VCF`, `BCF`."
-    )
-    name: str | None = Field(None, description="The dataset's name on the page; by default the id.")
+    id: DatasetId
+    """The id."""
+    reads: dict[Literal["BAM", "CRAM"], FileConfig] = {}
+    """Files of reads by format: `BAM`, `CRAM`."""
+    variants: dict[Literal["VCF", "BCF"], FileConfig] = {}
+    """Files of variants by format: `VCF`, `BCF`."""
+    name: str | None = None
+    """The dataset's name on the page; by default the id."""
 
-    @model_validator(mode="after")
-    def _check_files(self) -> "DatasetConfig":
+    def model_post_init(self, context: Any, /) -> None:
         if not (self.reads or self.variants):
             raise ValueError("names no file: give it reads or variants")
-        return self
 
 
 def _entry_tag(value: Any) -> str:

@@ -4,7 +4,6 @@ import io
 import os
 import tempfile
 from collections.abc import Hashable, Mapping, Sequence
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,8 @@ import yaml
 from pydantic import ValidationError
 
 from htsget_flask.config.cross_checks import cross_faults
-from htsget_flask.config.datasets import GENOME_TAGS
 from htsget_flask.config.models import Config
-from htsget_flask.config.remarks import remarks
-from htsget_flask.config.types import SUGGESTION, TEXT_TAGS
+from htsget_flask.config.types import SUGGESTION, TEXT_TAGS, is_loopback
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 # Tags that pydantic adds to the locations of errors, for the kinds of a storage and of an entry of datasets.
@@ -43,10 +40,10 @@ def folder_config(folder: Path, *, address: str | None = None, origins: Sequence
         "files": {"storages": ["data"], "listing": True},
         "refget": {"fastas": [{"storage": "data", "prefix": ""}]},
     }
-    is_loopback = address is not None and _is_loopback(address)
-    if is_loopback:
+    is_local = address is not None and is_loopback(address)
+    if is_local:
         content["hosts"] = list(dict.fromkeys((*_LOOPBACK, f"[{address}]" if ":" in str(address) else address)))
-    if is_loopback or origins:
+    if is_local or origins:
         local = [f"{scheme}://{host}:*" for scheme in ("http", "https") for host in _LOOPBACK]
         content["cors"] = {"origins": [*local, *origins]}
     return _validated(content, base=Path.cwd(), source=str(folder))
@@ -77,13 +74,6 @@ def default_cache_folder() -> Path:
         if os.path.isabs(home):
             return Path(home, "htsget_flask")
     return Path(tempfile.gettempdir(), f"htsget_flask-{os.getuid()}")
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"
 
 
 # libyaml's parser if it is installed: rules may list 200,000 regions.
@@ -119,7 +109,6 @@ def _validated(content: Any, *, base: Path, source: str, file: Path | None = Non
         faults = list(cross_faults(config, file))
     if faults:
         raise ConfigError("\n".join(f"{source}: {fault}" for fault in faults))
-    config._remarks = tuple(remarks(config))
     return config
 
 
@@ -138,7 +127,7 @@ def _dotted(location: tuple[int | str, ...]) -> str:
     """The path as a person writes it, without the tags that pydantic adds for kinds of settings."""
     parts: list[str] = []
     for depth, part in enumerate(location):
-        if (depth == 2 and part in _KIND_TAGS.get(location[0], ())) or part in GENOME_TAGS or part in TEXT_TAGS:
+        if (depth == 2 and part in _KIND_TAGS.get(location[0], ())) or part in TEXT_TAGS:
             continue
         name = str(part).partition(SUGGESTION)[0]
         parts.append(f"[{part}]" if isinstance(part, int) else f".{name}" if parts else name)

@@ -2,9 +2,9 @@
 
 import re
 import stat
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -40,20 +40,21 @@ _MIN_SIMILARITY = 0.65
 
 # Separates a misspelt name from the suggested setting in the locations of pydantic's errors.
 SUGGESTION = "\0"
-# Tags that pydantic adds to the locations of errors, for settings that are one text or a list of texts.
-TEXT_TAGS = ("one text", "a list of texts")
+# Tags of settings that are a text or something else, which pydantic adds to the locations of errors.
+TEXT_TAGS = ("text", "no text")
+TEXT_OR_OTHER = Discriminator(lambda value: TEXT_TAGS[not isinstance(value, str)])
 
 
-def correct_spelling(content: Mapping[Any, Any], known: Collection[str]) -> dict[Any, Any]:
+def correct_spelling(content: Mapping[Any, Any], names: Collection[str]) -> dict[Any, Any]:
     """Add the value of each misspelt setting under the right name too.
 
     So only the spelling is a fault, and the right setting is not missing as well. The misspelt name gets `SUGGESTION`
     and the right name appended.
     """
-    free = [name for name in known if name not in content]
+    free = [name for name in names if name not in content]
     settings = dict(content)
     for name, value in content.items():
-        if isinstance(name, str) and name not in known:
+        if isinstance(name, str) and name not in names:
             close = get_close_matches(name, free, 1, _MIN_SIMILARITY)
             if close:
                 del settings[name]
@@ -64,7 +65,7 @@ def correct_spelling(content: Mapping[Any, Any], known: Collection[str]) -> dict
 class Model(BaseModel):
     """Settings: unknown ones are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -74,24 +75,33 @@ class Model(BaseModel):
         return correct_spelling(content, cls.model_fields)
 
 
+def constraint(holds: Callable[[Any], object], message: str) -> AfterValidator:
+    """A validator of a condition on values; `message` is for those that do not meet it, with `{}` for the value."""
+
+    def check(value: Any) -> Any:
+        if not holds(value):
+            raise ValueError(message.format(value))
+        return value
+
+    return AfterValidator(check)
+
+
 def is_url(value: str) -> bool:
     """Whether the text is an absolute http or https URL, and not a path or key."""
     parts = urlsplit(value)
     return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
-def _url(value: str) -> str:
-    if not is_url(value):
-        raise ValueError("must be an absolute http or https URL")
-    return value
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or IP address is that of this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
-def base_url(value: str) -> str:
-    """An absolute URL with a slash at its end.
-
-    Raises:
-        ValueError: when the text is not an absolute URL, or has a query or a fragment.
-    """
+def _base_url(value: str) -> str:
+    """An absolute URL with a slash at its end."""
     parts = urlsplit(value)
     if not is_url(value) or parts.query or parts.fragment:
         raise ValueError("must be an absolute http or https URL without query and fragment")
@@ -139,37 +149,28 @@ def web_origin(value: str) -> str:
     return value if value in ("*", "null") else _normalized_origin(value)
 
 
-def host_name(value: str) -> str:
-    """A host as requests name it (RFC 9110 7.2), in lower case and without a port.
-
-    Raises:
-        ValueError: when the text is not a host without a port.
-    """
+def _host_name(value: str) -> str:
+    """A host as requests name it (RFC 9110 7.2), in lower case and without a port."""
     try:
         return _normalized_origin(f"http://{value}:*").removeprefix("http://").removesuffix(":*")
     except ValueError:
         raise ValueError(f"{value!r} must be a host's name or address without a port; IPv6 in brackets") from None
 
 
-def _one_or_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _text_tag(value: Any) -> str:
-    return TEXT_TAGS[not isinstance(value, str)]
-
-
-Url = Annotated[str, AfterValidator(_url)]
-BaseUrl = Annotated[str, AfterValidator(base_url)]
+Url = Annotated[str, constraint(is_url, "must be an absolute http or https URL")]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
 Key = Annotated[str, AfterValidator(relative_key)]
 FolderKey = Annotated[str, AfterValidator(_folder_key)]
-HostName = Annotated[str, AfterValidator(host_name)]
+HostName = Annotated[str, AfterValidator(_host_name)]
 _WebOrigin = Annotated[str, AfterValidator(web_origin)]
 WebOrigins = Annotated[
-    Annotated[_WebOrigin, Tag(TEXT_TAGS[0])] | Annotated[list[_WebOrigin], Tag(TEXT_TAGS[1])],
-    Discriminator(_text_tag),
+    Annotated[_WebOrigin, Tag(TEXT_TAGS[0])] | Annotated[list[_WebOrigin], Tag(TEXT_TAGS[1])], TEXT_OR_OTHER
 ]
-Names = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_one_or_list), Field(min_length=1)]
+Names = Annotated[
+    list[Annotated[str, Field(min_length=1)]],
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    Field(min_length=1),
+]
 
 
 def _resolve(path: str | Path, info: ValidationInfo) -> Path:
@@ -177,26 +178,16 @@ def _resolve(path: str | Path, info: ValidationInfo) -> Path:
     return Path((info.context or {}).get("base", ""), path)
 
 
-def _existing_folder(value: Path, info: ValidationInfo) -> Path:
+def _url_or_file(value: str, info: ValidationInfo) -> str:
+    if is_url(value):
+        return value
     path = _resolve(value, info)
-    if not path.is_dir():
-        raise ValueError(f"there is no folder {path}")
-    return path
-
-
-def _existing_file(text: str, info: ValidationInfo) -> Path:
-    path = _resolve(text, info)
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
-    return path
+    return str(path)
 
 
-def _url_or_file(value: str, info: ValidationInfo) -> str:
-    return value if is_url(value) else str(_existing_file(value, info))
-
-
-def _key_set(value: str, info: ValidationInfo) -> str:
-    location = _url_or_file(value, info)
+def _check_key_set(location: str) -> str:
     if not is_url(location):
         _check_writers(Path(location))
     return location
@@ -206,10 +197,10 @@ def _audit_log(value: str, info: ValidationInfo) -> str:
     return value if value == "stderr" else str(_resolve(value, info))
 
 
-ExistingFolder = Annotated[Path, AfterValidator(_existing_folder)]
 ResolvedPath = Annotated[Path, AfterValidator(_resolve)]
+ExistingFolder = Annotated[ResolvedPath, constraint(Path.is_dir, "there is no folder {}")]
 UrlOrFile = Annotated[str, AfterValidator(_url_or_file)]
-KeySet = Annotated[str, Field(min_length=1), AfterValidator(_key_set)]
+KeySet = Annotated[UrlOrFile, AfterValidator(_check_key_set)]
 AuditLog = Annotated[str, Field(min_length=1), AfterValidator(_audit_log)]
 
 
@@ -221,57 +212,42 @@ class SecretText(SecretStr):
         self.file = file
 
 
-def _check_placeholder(text: str) -> None:
-    if text.lower().startswith(_PLACEHOLDER):
-        raise ValueError(f"is the placeholder of an example: {_REMEDY}")
-
-
-def _check_secret(text: str) -> None:
-    _check_placeholder(text)
-    if not _SECRET.fullmatch(text):
-        raise ValueError(f"must be {_IN_FILE} and a path, or 16 to 256 letters, digits and characters of _-.+/=")
-    if len(set(text)) < _MIN_DIFFERENT_CHARACTERS:
-        raise ValueError(f"has fewer than {_MIN_DIFFERENT_CHARACTERS} different characters: {_REMEDY}")
-
-
-def _signing_secret(value: SecretText, info: ValidationInfo) -> SecretText:
-    """The secret, read from its file if the setting names one.
-
-    Raises:
-        ValueError: when the file is unreadable, holds more than a secret, or can be changed by any user.
-    """
+def _read_secret(value: SecretText, info: ValidationInfo) -> SecretText:
+    """The secret, read from its file if the setting names one."""
     text = value.get_secret_value()
     if not text.startswith(_IN_FILE):
-        _check_secret(text)
         return value
     path = _resolve(text.removeprefix(_IN_FILE), info)
     try:
         _check_writers(path)
-        secret = path.read_text(encoding="ascii").strip()
+        return SecretText(path.read_text(encoding="utf-8").strip(), path)
     except OSError as error:
         raise ValueError(f"the file cannot be read: {path}: {error.strerror}; {_REMEDY}") from None
     except UnicodeDecodeError:
         raise ValueError(f"{path} does not hold a secret alone: {_REMEDY}") from None
-    try:
-        _check_secret(secret)
-    except ValueError as error:
-        raise ValueError(f"the secret in {path} {error}") from None
-    return SecretText(secret, path)
 
 
-def _client_secret(value: SecretText, info: ValidationInfo) -> SecretText:
-    """Any text, as the token's issuer chose it, read from its file if the setting names one."""
+def _check_signing_secret(value: SecretText) -> SecretText:
     text = value.get_secret_value()
-    _check_placeholder(text)
-    if not text.startswith(_IN_FILE):
-        return value
-    path = _existing_file(text.removeprefix(_IN_FILE), info)
-    _check_writers(path)
-    return SecretText(path.read_text(encoding="utf-8").strip(), path)
+    name = "" if value.file is None else f"the secret in {value.file} "
+    if not _SECRET.fullmatch(text):
+        raise ValueError(f"{name}must be {_IN_FILE} and a path, or 16 to 256 letters, digits and characters of _-.+/=")
+    if len(set(text)) < _MIN_DIFFERENT_CHARACTERS:
+        raise ValueError(f"{name}has fewer than {_MIN_DIFFERENT_CHARACTERS} different characters: {_REMEDY}")
+    return value
 
 
-Secret = Annotated[SecretText, AfterValidator(_signing_secret)]
-ClientSecret = Annotated[SecretText, Field(min_length=1), AfterValidator(_client_secret)]
+# Any text, as the issuer of tokens chose it.
+ClientSecret = Annotated[
+    SecretText,
+    Field(min_length=1),
+    AfterValidator(_read_secret),
+    constraint(
+        lambda secret: not secret.get_secret_value().lower().startswith(_PLACEHOLDER),
+        f"is the placeholder of an example: {_REMEDY}",
+    ),
+]
+Secret = Annotated[ClientSecret, AfterValidator(_check_signing_secret)]
 
 
 def _check_writers(path: Path) -> None:

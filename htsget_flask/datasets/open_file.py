@@ -1,5 +1,6 @@
 """A dataset's file, opened: its header, index and tail, each read once per version and then cached."""
 
+import io
 from collections.abc import Callable, Hashable
 from functools import partial
 from itertools import chain
@@ -89,6 +90,15 @@ class OpenFile:
             return collect_references(chain(of_header, named.values()), "the file")
 
         return self.cached(("references", self.index_file), merge, lambda references: references.memory)
+
+    @property
+    def references_with_md5s(self) -> References:
+        """The references of the header with the MD5s that it states, which are parsed at the first use."""
+        return self.cached(
+            "md5s",
+            lambda: self.source.format.read_header(io.BytesIO(self.header.raw), with_md5s=True).references,
+            lambda references: references.memory,
+        )
 
     @property
     def reference_lengths(self) -> dict[str, int | None]:

@@ -1,1 +1,1 @@
-"""Genomic file formats; `table` has what sets them apart."""
+"""Genomic file formats; `table` lists how they differ."""

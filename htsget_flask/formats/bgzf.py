@@ -166,7 +166,7 @@ def find_block(file: BinaryIO, target: int, end: int) -> int:
     window = file.read(min(3 * MAX_BLOCK_SIZE, end - target))
     start = window.find(_MAGIC)
     while start >= 0:
-        if _chains(window, start, at_end=target + len(window) == end):
+        if _last_of_chain(window, start, at_end=target + len(window) == end) is not None:
             return target + start
         start = window.find(_MAGIC, start + 1)
     if target + len(window) == end:
@@ -181,9 +181,10 @@ def ends_whole(file: BinaryIO, size: int) -> bool:
     window = file.read(size - window_start)
     start = window.find(_MAGIC)
     while start >= 0:
-        if _chains(window, start, at_end=True):
+        last = _last_of_chain(window, start, at_end=True)
+        if last is not None:
             try:
-                inflate(window[_last_of_chain(window, start) :])
+                inflate(window[last:])
             except FormatError:
                 return False
             return True
@@ -191,32 +192,28 @@ def ends_whole(file: BinaryIO, size: int) -> bool:
     return False
 
 
-def _chains(window: bytes, start: int, *, at_end: bool) -> bool:
-    """Whether BGZF blocks follow each other from `start` up to the window's end (which is the file's when `at_end`)."""
-    position = start
+def _last_of_chain(window: bytes, start: int, *, at_end: bool) -> int | None:
+    """Where the last of the BGZF blocks starts that follow each other from `start` up to the window's end.
+
+    None where anything else is between them, or goes beyond the window when that ends where the file does (`at_end`).
+    """
+    last = position = start
     while position < len(window):
+        last = position
         if len(window) - position < _COMMON_HEADER:
-            return not at_end
+            return None if at_end else last
         try:
             position += block_size(window[position : position + _MAX_HEADER_SIZE])
         except FormatError:
-            return False
-    return position == len(window) or not at_end
-
-
-def _last_of_chain(window: bytes, start: int) -> int:
-    position = start
-    while True:
-        following = position + block_size(window[position : position + _MAX_HEADER_SIZE])
-        if following >= len(window):
-            return position
-        position = following
+            return None
+    return last if position == len(window) or not at_end else None
 
 
 class Prefix:
     """The uncompressed data from the start of a BGZF file, read block by block as far as required.
 
-    At most `limit` bytes are read, compressed or not, and the rest of the block in which they end.
+    At most `limit` bytes are read, compressed or not, and the rest of the block in which they end. `position` is the
+    reader's own.
     """
 
     def __init__(self, file: BinaryIO, limit: int) -> None:
@@ -226,6 +223,7 @@ class Prefix:
         self._block_starts = array("q")
         self._block_coffsets = array("q")
         self.data = bytearray()
+        self.position = 0
 
     def require(self, length: int) -> bytearray:
         """The data, at least `length` bytes of it.

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from htsget_flask.errors import FormatError
-from htsget_flask.formats.header_lines import number_of
+from htsget_flask.formats.headers import number_of
 from htsget_flask.formats.unpacking import check_size
 
 MAX_FAI = 64 << 20

@@ -5,20 +5,21 @@ binary searches.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from htsget_flask.array_file import ArrayFields
 from htsget_flask.formats.binning import Chunk, bin_ranges, first_bin, max_position, parent
 
 _NO_LIMIT = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Index:
+class Index(ArrayFields):
     """A BAI, TBI or CSI index. All arrays are flat; references come in order, bins ascend within each.
 
     `shape`: int64[3], min_shift, depth, records without coordinate.
@@ -51,15 +52,6 @@ class Index:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "views", _Views.of(self))
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> "Index":
-        """The index whose fields are these arrays."""
-        return cls(**{name: arrays[name] for name in _names(cls)})  # type: ignore[arg-type]
-
-    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
-        """The fields by name."""
-        return {name: getattr(self, name) for name in _names(type(self))}
 
     @property
     def reference_count(self) -> int:
@@ -136,10 +128,6 @@ class _Views(NamedTuple):
         min_shift, depth = int(index.shape[0]), int(index.shape[1])
         arrays = (getattr(index, name) for name in cls._fields[3:])
         return cls(min_shift, depth, max_position(min_shift, depth), *(array.reshape(-1).data for array in arrays))
-
-
-def _names(cls: type[Index]) -> list[str]:
-    return [field.name for field in fields(cls) if field.init]
 
 
 def _least_offset(views: _Views, reference_id: int, first: int, last: int, start: int) -> int:

@@ -15,8 +15,8 @@ _ABSENT = np.uint64((1 << 64) - 1)
 def read_windows(pairs: UInt64Array, positions: Int64Array, counts: Int64Array) -> UInt64Array:
     """The windows of all references one after the other.
 
-    `pairs` are the file's numbers of 64 bits, one at each word of 32 bits; `positions` and `counts` say where among
-    them each reference's windows start, and how many they are.
+    `pairs` are the file's numbers of 64 bits, one at each word of 32 bits. `positions` and `counts`: the index in
+    `pairs` of each reference's first window, and the number of its windows.
     """
     nonempty = np.flatnonzero(counts)
     positions, counts = positions[nonempty], counts[nonempty]

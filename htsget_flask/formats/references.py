@@ -24,7 +24,8 @@ class Reference(NamedTuple):
     """A reference sequence as a header states it.
 
     `id`: the number by which records and the index refer to it, from 0 to 2^31 - 1; None where the index lists names
-    instead (VCF). `length`: in bases. `md5`: in lower-case hexadecimal digits. Both are None where they are not stated.
+    instead (VCF). `length`: in bases. `md5`: in lower-case hexadecimal digits, from a header that was read with MD5s.
+    Both are None where they are not stated.
     """
 
     name: str
@@ -36,15 +37,17 @@ class Reference(NamedTuple):
 class References(Mapping[str, Reference]):
     """References by name, in the order of the header; of those with the same name the first.
 
-    `id_limit`: one more than the largest id, 0 without any. `memory`: the bytes that they take.
+    `id_limit`: one more than the largest id, 0 without any. `memory`: the bytes that they take. `have_md5s`: whether
+    any has one.
     """
 
     id_limit: int
     memory: int
+    have_md5s: bool
 
-    @abstractmethod
     def in_order(self) -> Iterator[Reference]:
         """The references in order: faster than `values()` where there are many."""
+        return iter(self.values())
 
     @abstractmethod
     def with_id(self, reference_id: int) -> Reference | None:
@@ -53,11 +56,6 @@ class References(Mapping[str, Reference]):
     @abstractmethod
     def with_md5(self, md5: str) -> list[Reference]:
         """The references with an MD5, in order."""
-
-    @property
-    @abstractmethod
-    def have_md5s(self) -> bool:
-        """Whether the header states the MD5 of any reference."""
 
 
 def check_count(count: int, source: str) -> None:
@@ -86,40 +84,22 @@ def collect_references(references: Iterable[Reference], source: str) -> Referenc
     return _ReferenceArrays(chain(by_name.values(), (following,), rest), source)
 
 
-class _ReferenceDict(References):
+class _ReferenceDict(dict[str, Reference], References):
     def __init__(self, by_name: dict[str, Reference]) -> None:
-        self._by_name = by_name
-        self._in_order = list(by_name.values())
-        self.id_limit = 1 + max((one.id for one in self._in_order if one.id is not None), default=_NONE)
+        super().__init__(by_name)
+        self._rows = list(by_name.values())
+        self.id_limit = 1 + max((row.id for row in self._rows if row.id is not None), default=_NONE)
         self.memory = _DICT_COST * len(by_name)
-
-    def in_order(self) -> Iterator[Reference]:
-        return iter(self._in_order)
+        self.have_md5s = any(row.md5 for row in self._rows)
 
     def with_id(self, reference_id: int) -> Reference | None:
         # The ids of most headers count from 0 on.
-        if 0 <= reference_id < len(self._in_order) and self._in_order[reference_id].id == reference_id:
-            return self._in_order[reference_id]
-        return next((one for one in self._in_order if one.id == reference_id), None)
+        if 0 <= reference_id < len(self._rows) and self._rows[reference_id].id == reference_id:
+            return self._rows[reference_id]
+        return next((row for row in self._rows if row.id == reference_id), None)
 
     def with_md5(self, md5: str) -> list[Reference]:
-        return [one for one in self._in_order if one.md5 == md5]
-
-    @property
-    def have_md5s(self) -> bool:
-        return any(one.md5 for one in self._in_order)
-
-    def __getitem__(self, name: str) -> Reference:
-        return self._by_name[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._by_name
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._by_name)
-
-    def __len__(self) -> int:
-        return len(self._by_name)
+        return [row for row in self._rows if row.md5 == md5]
 
 
 class _ReferenceArrays(References):
@@ -138,7 +118,8 @@ class _ReferenceArrays(References):
             ids.append(_NONE if reference_id is None else reference_id)
             lengths.append(_NONE if length is None else length)
             hashes.append(hash(encoded))
-            check_count(len(ends), source)
+            if len(ends) > _MAX_REFERENCES:
+                check_count(len(ends), source)
         if md5s:
             md5s += bytes(_MD5_SIZE * len(ends) - len(md5s))
         self._letters, self._ends = letters, ends
@@ -155,7 +136,7 @@ class _ReferenceArrays(References):
         self._ids[~self._is_first] = _NONE
         if md5s:
             self._md5s[~self._is_first] = 0
-        self._have_md5s = bool(self._md5s.any())
+        self.have_md5s = bool(self._md5s.any())
         self._length = int(self._is_first.sum())
         self.id_limit = 1 + int(self._ids.max(initial=_NONE))
         self.memory = _ARRAYS_COST * len(ends) + len(letters) + len(md5s)
@@ -170,13 +151,9 @@ class _ReferenceArrays(References):
 
     def with_md5(self, md5: str) -> list[Reference]:
         digest = np.frombuffer(_digest(md5), np.uint64)
-        if not self._have_md5s or not digest.any():
+        if not self.have_md5s or not digest.any():
             return []
         return list(self._references(np.flatnonzero((self._md5s == digest).all(axis=1))))
-
-    @property
-    def have_md5s(self) -> bool:
-        return self._have_md5s
 
     def __getitem__(self, name: str) -> Reference:
         encoded = name.encode("utf-8", "surrogatepass")
@@ -199,7 +176,7 @@ class _ReferenceArrays(References):
         for row, reference_id, length in zip(
             rows.tolist(), self._ids[rows].tolist(), self._lengths[rows].tolist(), strict=True
         ):
-            digest = self._md5s[row].tobytes() if self._have_md5s else b""
+            digest = self._md5s[row].tobytes() if self.have_md5s else b""
             yield Reference(
                 self._name(row).decode(),
                 None if reference_id == _NONE else reference_id,

@@ -1,8 +1,8 @@
-"""The formats that are served, and all that sets them apart: one row for each."""
+"""The served formats: one row each, with everything in which they differ."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from htsget_flask.formats import bgzf
 from htsget_flask.formats.cram.container import container_end, ends_with_container, read_cram_header
@@ -19,6 +19,12 @@ def _block_end(file: BinaryIO, coffset: int, _: Header) -> int:
 
 def _ends_with_block(file: BinaryIO, size: int, _: Header) -> bool:
     return bgzf.ends_whole(file, size)
+
+
+class HeaderReader(Protocol):
+    """Reads the header of a file; the MD5s of its references only on request, as they take as long as all the rest."""
+
+    def __call__(self, file: BinaryIO, *, with_md5s: bool = False) -> Header: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,7 @@ class Format:
     endpoint: str
     suffixes: tuple[str, ...]
     index_suffixes: tuple[str, ...]
-    read_header: Callable[[BinaryIO], Header]
+    read_header: HeaderReader
     records: RecordLayout | None
     names_references: bool = False
     has_unplaced_records: bool = False

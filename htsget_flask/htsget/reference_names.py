@@ -58,7 +58,7 @@ def reference_id_of(name: str, file: OpenFile) -> int | None:
 def _name_of(md5: str, name: str, file: OpenFile) -> str:
     """The name of the reference with a checksum; `name` is the one in the request, or empty."""
     identifier = repr(file.source.id)
-    references = file.header.references
+    references = file.references_with_md5s
     if not references.have_md5s:
         raise InvalidInput(f"the header of {identifier} has no checksums; use referenceName instead of referenceMD5")
     if name:

@@ -67,7 +67,7 @@ def require_references(spans: Iterable[Span], file: OpenFile, bases: LibraryBase
         return
     for block in spans:
         if isinstance(block, Records):
-            reference = file.references.with_id(block.reference_id)
+            reference = file.references_with_md5s.with_id(block.reference_id)
             if reference is None or (reference.md5 is not None and bases.has(reference.md5)):
                 continue
             index = file.crai
@@ -88,7 +88,9 @@ def record_blocks(file: OpenFile, block: Records, bases: LibraryBases, recoder: 
         NotFound: when there is no such data block.
         ServiceUnavailable: when CRAM cannot be decoded now, before anything is yielded.
     """
-    format_, reference = file.source.format, file.references.with_id(block.reference_id)
+    format_ = file.source.format
+    references = file.references if format_.is_bgzf else file.references_with_md5s
+    reference = references.with_id(block.reference_id)
     if reference is None:
         raise NotFound("there is no such data block")
     key = reference.name.encode() if format_.names_references else block.reference_id

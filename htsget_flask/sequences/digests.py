@@ -7,9 +7,6 @@ from collections.abc import Mapping
 from concurrent.futures import Executor
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 MD5_SIZE, TRUNC512_SIZE = 16, 24
 
 # Hashing less than this costs less than handing it to another thread.
@@ -46,7 +43,6 @@ class Digester:
             md5_update.result()
 
     def digests(self) -> Digests:
-        """The digests of the letters added so far."""
         return Digests(self._md5.digest(), self._sha512.digest()[:TRUNC512_SIZE])
 
 
@@ -59,7 +55,7 @@ class Identifier(NamedTuple):
 
 
 def parse_identifier(text: str) -> Identifier | None:
-    """The identifier in a text; None for a text that is not a valid identifier of any sequence.
+    """The identifier in a text; None for a text that is not a valid identifier.
 
     Hexadecimal digests in any case, with or without the name of the algorithm; GA4GH identifiers are case-sensitive.
     """
@@ -72,17 +68,7 @@ def parse_identifier(text: str) -> Identifier | None:
     return Identifier(curie=text) if _CURIE.fullmatch(text) else None
 
 
-def digest_prefixes(digests: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
-    """The first 8 bytes of each digest (row) as a number: the key that digests are sorted and looked up by."""
-    return np.ascontiguousarray(digests[:, :8]).view(">u8").ravel().astype(np.uint64)
-
-
-def digest_prefix(digest: bytes) -> np.uint64:
-    """The first 8 bytes of a digest as a number."""
-    return np.uint64(int.from_bytes(digest[:8], "big"))
-
-
 def format_digests(digests: Digests) -> Mapping[str, str]:
-    """The digests as metadata have them, by algorithm."""
+    """The digests by algorithm, formatted as in metadata."""
     ga4gh = base64.urlsafe_b64encode(digests.trunc512).decode()
     return {"md5": digests.md5.hex(), "trunc512": digests.trunc512.hex(), "ga4gh": f"ga4gh:SQ.{ga4gh}"}

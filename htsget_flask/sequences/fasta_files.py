@@ -16,28 +16,21 @@ from htsget_flask.formats.fasta import MAX_FAI, parse_fai
 from htsget_flask.formats.unpacking import check_size
 from htsget_flask.sequences.fasta_index import SUFFIX, FastaIndex, cache_path, read_index_file, write_index_file
 from htsget_flask.sequences.fasta_scan import scan_fasta
-from htsget_flask.sequences.fasta_text import BlockOffsets, read_bgzf, read_plain
+from htsget_flask.sequences.fasta_text import read_text
 from htsget_flask.sequences.lookup import FastaFile
 from htsget_flask.storage import Stat, Storage, VersionError
 
 log = logging.getLogger(__name__)
 
-_GZIP = b"\x1f\x8b"
 _READ_BY_ALL = 0o644
 
 
 def load_index(storage: Storage, key: str, stat: Stat, cache_folder: Path | None) -> FastaIndex | None:
-    """The saved index of this version of a FASTA file, if only this user or root can have written it.
-
-    It lies next to the file, or in the cache folder.
-    """
+    """The index of this version of a FASTA file, saved next to it or in the cache folder by this user or root."""
     location = storage.location(key)
-    index = None
-    if storage.local_path(key) is not None:
-        index = read_index_file(Path(location + SUFFIX), stat)
-    if index is None and cache_folder is not None:
-        index = read_index_file(cache_path(cache_folder, location), stat)
-    return index
+    if storage.local_path(key) is not None and (index := read_index_file(Path(location + SUFFIX), stat)) is not None:
+        return index
+    return None if cache_folder is None else read_index_file(cache_path(cache_folder, location), stat)
 
 
 def save_index(
@@ -56,10 +49,10 @@ def save_index(
     path = cache_path(cache_folder, location)
     try:
         write_index_file(path, stat, index)
+        return path
     except OSError as error:
         log.warning("digests cannot be saved: the cache folder cannot be written: %s", error)
         return None
-    return path
 
 
 def build_index(
@@ -77,12 +70,10 @@ def build_index(
         VersionError: when it is replaced or changed meanwhile.
         OSError: when it cannot be read.
     """
-    blocks = BlockOffsets(array("q"), array("q"))
+    blocks = array("q")
     try:
         with storage.open(key, etag=stat.etag) as file:
-            is_compressed = file.read(len(_GZIP)) == _GZIP
-            buffers = read_bgzf(file, blocks, progress) if is_compressed else read_plain(file, progress)
-            index = scan_fasta(buffers, blocks, helper=helper)
+            index = scan_fasta(read_text(file, blocks, progress), blocks, helper=helper)
     except FormatError as error:
         raise FileFaultError(str(error), location=storage.location(key)) from error
     if storage.stat(key) != stat:
@@ -95,8 +86,7 @@ def find_faults(fasta: FastaFile) -> Iterator[str]:
     index = fasta.index
     if not len(index):
         yield "has no sequence"
-    duplicates = [name for name, count in Counter(index.all_names()).items() if count > 1]
-    if duplicates:
+    if duplicates := [name for name, count in Counter(index.all_names()).items() if count > 1]:
         yield f"has several sequences of the same name: {abbreviate(duplicates)}"
     if fasta.storage.local_path(fasta.key) is not None:
         with contextlib.suppress(OSError):
@@ -112,16 +102,16 @@ def find_faults(fasta: FastaFile) -> Iterator[str]:
     except (FormatError, OSError, StorageError) as error:
         yield f"its .fai cannot be read: {error}"
         return
-    fault = _find_fai_fault(content, index)
-    if fault is not None:
+    if fault := _find_fai_fault(content, index):
         yield f"its .fai {fault}; remove it, then run `samtools faidx`"
 
 
 def _find_fai_fault(content: bytes, index: FastaIndex) -> str | None:
     """What is wrong with a .fai; this server does not use it, but other programs do."""
+    other_names = "belongs to another file: it names other sequences"
     # Counted before it is parsed: a .fai may have many more lines than the file has sequences.
     if content.count(b"\n") > len(index):
-        return "belongs to another file: it names other sequences"
+        return other_names
     lines = list(parse_fai(io.BytesIO(content)))
     if None in lines or content[-1:] not in (b"\n", b""):
         return "is malformed"
@@ -129,7 +119,7 @@ def _find_fai_fault(content: bytes, index: FastaIndex) -> str | None:
     # samtools leaves out all but the first sequence of a name.
     rows = {index.name(row): row for row in reversed(range(len(index)))}
     if set(rows) != set(records):
-        return "belongs to another file: it names other sequences"
+        return other_names
     for name, row in rows.items():
         record, layout = records[name], index.layout(row)
         if record.offset != index.bodies[row] or record.length < index.lengths[row]:

@@ -1,7 +1,6 @@
 """The index of one FASTA file: where its sequences lie, how long they are, and their digests."""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
@@ -37,13 +36,8 @@ class LineLayout(NamedTuple):
     line_width: int
 
 
-def single_line(length: int) -> LineLayout:
-    """The layout of a file that holds the letters of one sequence and nothing else."""
-    return LineLayout(0, length, max(1, length), max(1, length))
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class FastaIndex:
+class FastaIndex(array_file.ArrayFields):
     """The sequences of a FASTA file in file order, a row each in every array except `names` and the last two.
 
     `names`: the bytes of all names together, each ending at its `name_ends`. `bodies`: the offset of the line after
@@ -69,40 +63,34 @@ class FastaIndex:
         return len(self.lengths)
 
     def name(self, row: int) -> str:
-        """The name of a sequence."""
         start = int(self.name_ends[row - 1]) if row else 0
         return self.names[start : int(self.name_ends[row])].tobytes().decode("utf-8", "replace")
 
     def all_names(self) -> list[str]:
-        """The names of all sequences."""
         return [self.name(row) for row in range(len(self))]
 
     def digests(self, row: int) -> Digests:
-        """The digests of a sequence."""
         return Digests(self.md5[row].tobytes(), self.trunc512[row].tobytes())
 
     def layout(self, row: int) -> LineLayout:
-        """Where the letters of a sequence lie."""
         columns = (self.offsets, self.ends, self.line_bases, self.line_widths)
         return LineLayout(*(int(column[row]) for column in columns))
 
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> "FastaIndex":
-        """The index with these arrays as its fields."""
-        index = cls(**{field.name: arrays[field.name] for field in fields(cls)})  # type: ignore[arg-type]
-        if index.md5.shape != (len(index), MD5_SIZE) or index.trunc512.shape != (len(index), TRUNC512_SIZE):
+    def __post_init__(self) -> None:
+        if self.md5.shape != (len(self), MD5_SIZE) or self.trunc512.shape != (len(self), TRUNC512_SIZE):
             raise ValueError("the digests have other sizes than MD5 and TRUNC512")
-        return index
-
-    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
-        """The fields by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def read_index_file(path: Path, stat: Stat) -> FastaIndex | None:
-    """The index of this version of a FASTA file, mapped; None when the file has no sound index of this version."""
+    """The index of this version of a FASTA file, mapped; None when the file has no sound index of this version.
+
+    Raises:
+        ValueError: when its digests have other sizes than MD5 and TRUNC512.
+    """
     arrays = array_file.load(path, _version(stat))
-    return None if arrays is None else FastaIndex.from_arrays(arrays)
+    if arrays is None:
+        return None
+    return FastaIndex.from_arrays(arrays)
 
 
 def write_index_file(path: Path, stat: Stat, index: FastaIndex, *, mode: int = 0o600) -> None:

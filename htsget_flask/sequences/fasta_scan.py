@@ -9,8 +9,7 @@ import numpy as np
 from htsget_flask.errors import FormatError
 from htsget_flask.sequences.digests import MD5_SIZE, TRUNC512_SIZE, Digester
 from htsget_flask.sequences.fasta_index import Bytes, FastaIndex, Integers
-from htsget_flask.sequences.fasta_text import BlockOffsets
-from htsget_flask.sequences.subsequence import join_lines
+from htsget_flask.sequences.fasta_text import join_lines
 
 # Lower case differs from upper case in one bit; no other byte becomes a letter without that bit.
 _UPPER = np.uint8(0xDF)
@@ -22,9 +21,11 @@ _MAX_HEADER = 1 << 20
 _MAX_LINE_WIDTH = 64 << 10
 _MIN_LINES = 4
 
+_COLUMNS = ("name_ends", "bodies", "offsets", "ends", "line_bases", "line_widths", "lengths")
 
-def scan_fasta(buffers: Iterable[bytes], blocks: BlockOffsets, *, helper: Executor | None = None) -> FastaIndex:
-    """The index of a FASTA file from the buffers of its text; reading them fills in the offsets of its `blocks`.
+
+def scan_fasta(buffers: Iterable[bytes], blocks: "array[int]", *, helper: Executor | None = None) -> FastaIndex:
+    """The index of a FASTA file from the buffers of its text; reading them fills in `blocks`, as `read_text` does.
 
     Raises:
         FormatError: when the text is not FASTA.
@@ -38,18 +39,14 @@ def scan_fasta(buffers: Iterable[bytes], blocks: BlockOffsets, *, helper: Execut
 class _Scanner:
     def __init__(self, helper: Executor | None) -> None:
         self._helper = helper
-        self._columns: dict[str, array[int]] = {
-            name: array("q")
-            for name in ("name_ends", "bodies", "offsets", "ends", "line_bases", "line_widths", "lengths")
-        }
+        # A number for each of _COLUMNS, sequence by sequence.
+        self._rows = array("q")
         self._names, self._md5, self._trunc512 = bytearray(), bytearray(), bytearray()
-        self._offset = 0
+        self._offset, self._at_line_start = 0, True
         self._header: bytearray | None = None
         self._sequence: _Sequence | None = None
-        self._at_line_start = True
 
     def feed(self, buffer: bytes) -> None:
-        """Add the next buffer of the text."""
         start = 0
         while start < len(buffer):
             start = self._feed_header(buffer, start) if self._header is not None else self._feed_body(buffer, start)
@@ -93,9 +90,8 @@ class _Scanner:
 
     def _begin_sequence(self, body: int) -> None:
         assert self._header is not None
-        self._names += next(iter(self._header.split(None, 1)), b"") if self._header[:1].strip() else b""
-        self._columns["name_ends"].append(len(self._names))
-        self._columns["bodies"].append(body)
+        if self._header[:1].strip():
+            self._names += self._header.split(None, 1)[0]
         self._header = None
         self._sequence = _Sequence(body, Digester(self._helper))
 
@@ -106,29 +102,22 @@ class _Scanner:
         digests = sequence.digester.digests()
         self._md5 += digests.md5
         self._trunc512 += digests.trunc512
-        line_bases, line_width = sequence.line_shape()
-        self._columns["offsets"].append(sequence.offset)
-        self._columns["ends"].append(end)
-        self._columns["line_bases"].append(line_bases)
-        self._columns["line_widths"].append(line_width)
-        self._columns["lengths"].append(sequence.length)
+        shape = sequence.line_shape()
+        self._rows.extend((len(self._names), sequence.body, sequence.offset, end, *shape, sequence.length))
 
-    def finish(self, blocks: BlockOffsets) -> FastaIndex:
-        """The index, after the end of the text."""
+    def finish(self, blocks: "array[int]") -> FastaIndex:
         if self._header is not None:
             self._begin_sequence(self._offset)
         self._end_sequence(self._offset)
-        columns: dict[str, Integers] = {
-            name: np.frombuffer(column, np.int64) if column else np.zeros(0, np.int64)
-            for name, column in self._columns.items()
-        }
+        columns = np.array(self._rows, np.int64).reshape(-1, len(_COLUMNS)).T
+        coffsets, uoffsets = np.array(blocks, np.int64).reshape(-1, 2).T
         return FastaIndex(
-            names=_bytes(self._names),
-            md5=_bytes(self._md5).reshape(-1, MD5_SIZE),
-            trunc512=_bytes(self._trunc512).reshape(-1, TRUNC512_SIZE),
-            block_coffsets=np.array(blocks.coffsets, np.int64),
-            block_uoffsets=np.array(blocks.uoffsets, np.int64),
-            **columns,
+            names=np.frombuffer(self._names, np.uint8),
+            md5=np.frombuffer(self._md5, np.uint8).reshape(-1, MD5_SIZE),
+            trunc512=np.frombuffer(self._trunc512, np.uint8).reshape(-1, TRUNC512_SIZE),
+            block_coffsets=coffsets.copy(),
+            block_uoffsets=uoffsets.copy(),
+            **{name: column.copy() for name, column in zip(_COLUMNS, columns, strict=True)},
         )
 
 
@@ -140,7 +129,7 @@ class _Sequence:
 
     def __init__(self, body: int, digester: Digester) -> None:
         self.digester = digester
-        self.offset = body
+        self.body = self.offset = body
         self.length = 0
         self._bases = self._width = 0
         self._is_regular = True
@@ -203,7 +192,3 @@ class _Sequence:
 
 def _are_letters(upper: Bytes) -> "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]":
     return (upper - _A) < _LETTERS
-
-
-def _bytes(data: bytearray) -> Bytes:
-    return np.frombuffer(bytes(data), np.uint8)

@@ -34,7 +34,7 @@ class Library:
 
     def __init__(self, config: RefgetConfig, storages: Mapping[str, Storage], cache_folder: Path | None) -> None:
         self.sources = Sources(config, storages, cache_folder)
-        self._sequences = Sequences.of((), ())
+        self._sequences = Sequences(None, ())
         self._fastas: dict[FastaVersion, CheckedFasta] = {}
         self._logged: set[tuple[str, str]] = set()
         # Whether the last scan could not read everything: a sequence that is not found may exist all the same.
@@ -54,11 +54,9 @@ class Library:
         if match is not None:
             return match
         if parse_identifier(text) is not None:
-            scan = self.start_scan()
-            if scan is not None:
+            if scan := self.start_scan():
                 scan.join(max(0.0, self._scan_started + _LOOKUP_TIMEOUT - time.monotonic()))
-                match = self._sequences.find(text)
-                if match is not None:
+                if match := self._sequences.find(text):
                     return match
                 if scan.is_alive():
                     raise ServiceUnavailable("digests of sequences are still being computed; try again")
@@ -72,26 +70,21 @@ class Library:
 
     def example(self) -> str | None:
         """The MD5 of a sequence, if one is found quickly."""
-        store = self.sources.load_store([])
+        sources = self.sources
+        store = sources.load_store([])
         if store is not None and len(store.lengths):
             return str(store.md5[0].tobytes().hex())
-        for version in islice(self.sources.list_fastas([]), _MAX_EXAMPLE_FILES):
-            checked = self.sources.load_fasta(version)
-            is_small = (
-                version.stat.size <= _MAX_EXAMPLE_SIZE and not self.sources.storage_of(version).reads_are_requests
-            )
+        for version in islice(sources.list_fastas([]), _MAX_EXAMPLE_FILES):
+            checked = sources.load_fasta(version)
+            is_small = version.stat.size <= _MAX_EXAMPLE_SIZE and not version.storage.reads_are_requests
             if checked is None and is_small:
-                checked = self.sources.index_fasta(version, [])
-            fasta = None if checked is None else checked[0]
-            if fasta is not None and len(fasta.index):
-                return fasta.index.digests(0).md5.hex()
+                checked = sources.index_fasta(version, [])
+            if checked and checked[0] and len(checked[0].index):
+                return checked[0].index.digests(0).md5.hex()
         return None
 
     def start_scan(self, *, immediately: bool = False) -> threading.Thread | None:
-        """Scan in the background, unless a scan has just ended; the thread that scans.
-
-        `immediately`: even if one has just ended.
-        """
+        """Scan in the background; the thread that scans. None if a scan has just ended, unless `immediately`."""
         with self._thread_lock:
             # A thread does not survive a fork: in the worker it is not alive.
             if self._thread is None or not self._thread.is_alive():
@@ -104,13 +97,12 @@ class Library:
 
     def _scan_and_log(self) -> None:
         try:
-            reports = self.scan()
+            faults = {(report.location, fault) for report in self.scan() for fault in report.faults}
         except Exception:
             self._is_incomplete = True
             self._next_scan = time.monotonic() + _MIN_SCAN_INTERVAL
             log.exception("the scan for sequences failed")
             return
-        faults = {(report.location, fault) for report in reports for fault in report.faults}
         for location, fault in sorted(faults - self._logged):
             log.error("%s", printable(f"{location}: {fault}"))
         self._logged = faults
@@ -137,8 +129,7 @@ class Library:
 
     def _publish(self, store: SequenceStore | None, fastas: Mapping[FastaVersion, CheckedFasta | None]) -> None:
         checked = {version: fasta for version, fasta in fastas.items() if fasta is not None}
-        # Without a change the matches that were remembered stay valid.
-        stores = () if store is None else (store,)
-        if checked != self._fastas or stores != self._sequences.stores:
+        # Without a change the matches that are remembered stay valid.
+        if checked != self._fastas or store is not self._sequences.store:
             self._fastas = checked
-            self._sequences = Sequences.of(stores, [fasta for fasta, _ in checked.values() if fasta is not None])
+            self._sequences = Sequences(store, [fasta for fasta, _ in checked.values() if fasta is not None])

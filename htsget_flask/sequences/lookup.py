@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from htsget_flask.sequences.digests import Digests, Identifier, digest_prefix, digest_prefixes, parse_identifier
-from htsget_flask.sequences.fasta_index import FastaIndex, LineLayout, single_line
-from htsget_flask.sequences.fasta_text import BgzfText, PlainText, Text
-from htsget_flask.sequences.subsequence import read_letters
+from htsget_flask.sequences.digests import Digests, Identifier, parse_identifier
+from htsget_flask.sequences.fasta_index import Bytes, FastaIndex, Integers, LineLayout
+from htsget_flask.sequences.fasta_text import BgzfText, PlainText, read_letters
 from htsget_flask.storage import Stat, Storage, StoredFile
 
 # Matches that are remembered, by the identifier as the client wrote it.
@@ -30,7 +30,6 @@ class FastaFile:
     namespace: str | None = None
 
     def aliases_of(self, row: int) -> Iterator[str]:
-        """The CURIEs of a sequence."""
         yield from self.aliases.get(row, ())
         if self.namespace is not None:
             yield f"{self.namespace}:{self.index.name(row)}"
@@ -45,10 +44,8 @@ class FastaFile:
 
     def read_letters(self, file: BinaryIO, layout: LineLayout, start: int, end: int) -> Iterator[bytes]:
         """Letters of a sequence from the opened file, in buffers."""
-        index = self.index
-        text: Text = PlainText(file)
-        if len(index.block_coffsets):
-            text = BgzfText(file, self.stat.size, index.block_coffsets, index.block_uoffsets)
+        coffsets, uoffsets = self.index.block_coffsets, self.index.block_uoffsets
+        text = BgzfText(file, self.stat.size, coffsets, uoffsets) if len(coffsets) else PlainText(file)
         return read_letters(text, layout, start, end)
 
 
@@ -58,9 +55,9 @@ class SequenceStore:
 
     storage: Storage
     prefix: str
-    md5: "np.ndarray[tuple[int, int], np.dtype[np.uint8]]"
-    trunc512: "np.ndarray[tuple[int, int], np.dtype[np.uint8]]"
-    lengths: "np.ndarray[tuple[int], np.dtype[np.int64]]"
+    md5: Bytes
+    trunc512: Bytes
+    lengths: Integers
 
     def key(self, md5: str) -> str:
         """The key of a sequence: the layout of htslib's REF_CACHE."""
@@ -71,7 +68,6 @@ class SequenceStore:
         return self.storage.location(self.key(md5))
 
     def read_letters(self, file: BinaryIO, layout: LineLayout, start: int, end: int) -> Iterator[bytes]:
-        """Letters of a sequence from its opened file, in buffers."""
         return read_letters(PlainText(file), layout, start, end)
 
 
@@ -91,97 +87,83 @@ class SequenceMatch(NamedTuple):
 class _DigestIndex:
     """The digests of one kind of all sources, sorted by their first 8 bytes; `order`: their numbers in that order."""
 
-    prefixes: "np.ndarray[tuple[int], np.dtype[np.uint64]]"
-    order: "np.ndarray[tuple[int], np.dtype[np.int64]]"
-
-    def candidates(self, digest: bytes) -> Iterator[int]:
-        prefix = digest_prefix(digest)
-        first, end = (np.searchsorted(self.prefixes, prefix, side) for side in ("left", "right"))
-        yield from self.order[first:end].tolist()
-
-
-@dataclass(frozen=True, slots=True)
-class Sequences:
-    """All sequences of these sources, numbered in order; a sequence of several sources is taken from the first.
-
-    They are kept as sorted numbers, not as objects: a folder of assemblies may have millions.
-    """
-
-    stores: Sequence[SequenceStore]
-    fastas: Sequence[FastaFile]
-    _first_numbers: list[int]
-    _md5: _DigestIndex
-    _trunc512: _DigestIndex
-    _curies: Mapping[str, int]
-    _remembered: dict[str, SequenceMatch] = field(default_factory=dict)
+    prefixes: npt.NDArray[np.uint64]
+    order: npt.NDArray[np.intp]
 
     @classmethod
-    def of(cls, stores: Sequence[SequenceStore], fastas: Iterable[FastaFile]) -> "Sequences":
-        """The sequences of stores, then of plain FASTA files, then of compressed ones."""
+    def of(cls, digests: Sequence[Bytes]) -> "_DigestIndex":
+        columns = [np.ascontiguousarray(rows[:, :8]).view(">u8").ravel().astype(np.uint64) for rows in digests]
+        prefixes = np.concatenate(columns or [np.zeros(0, np.uint64)])
+        order = np.argsort(prefixes, kind="stable")
+        return cls(prefixes[order], order)
+
+    def candidates(self, digest: bytes) -> list[int]:
+        prefix = np.uint64(int.from_bytes(digest[:8], "big"))
+        first, end = (np.searchsorted(self.prefixes, prefix, side) for side in ("left", "right"))
+        numbers: list[int] = self.order[first:end].tolist()
+        return numbers
+
+
+class Sequences:
+    """All sequences of a store, then of plain FASTA files, then of compressed ones, numbered in this order.
+
+    A sequence of several sources is taken from the first. They are kept as sorted numbers, not as objects: a folder of
+    assemblies may have millions.
+    """
+
+    def __init__(self, store: SequenceStore | None, fastas: Iterable[FastaFile]) -> None:
+        self.store = store
         ordered = sorted(fastas, key=lambda fasta: len(fasta.index.block_coffsets) > 0)
-        tables: list[SequenceStore | FastaIndex] = [*stores, *(fasta.index for fasta in ordered)]
-        first_numbers, count = [], 0
-        for table in tables:
-            first_numbers.append(count)
+        self._sources: list[SequenceStore | FastaFile] = [*([store] if store else []), *ordered]
+        self._tables = [source.index if isinstance(source, FastaFile) else source for source in self._sources]
+        self._first_numbers: list[int] = []
+        self._curies: dict[str, int] = {}
+        self._remembered: dict[str, SequenceMatch] = {}
+        count = 0
+        for source, table in zip(self._sources, self._tables, strict=True):
+            self._first_numbers.append(count)
+            if isinstance(source, FastaFile):
+                for row in range(len(source.index)) if source.namespace is not None else source.aliases:
+                    for alias in source.aliases_of(row):
+                        self._curies.setdefault(alias, count + row)
             count += len(table.lengths)
-        curies: dict[str, int] = {}
-        for fasta, first in zip(ordered, first_numbers[len(stores) :], strict=True):
-            for row in range(len(fasta.index)) if fasta.namespace is not None else fasta.aliases:
-                for alias in fasta.aliases_of(row):
-                    curies.setdefault(alias, first + row)
-        md5, trunc512 = (_sort_digests([getattr(table, name) for table in tables]) for name in ("md5", "trunc512"))
-        return cls(stores, ordered, first_numbers, md5, trunc512, curies)
+        self._md5 = _DigestIndex.of([table.md5 for table in self._tables])
+        self._trunc512 = _DigestIndex.of([table.trunc512 for table in self._tables])
 
     def find(self, text: str) -> SequenceMatch | None:
         """The sequence that a client's identifier names."""
         match = self._remembered.get(text)
-        if match is None:
-            identifier = parse_identifier(text)
-            match = None if identifier is None else self._find(identifier)
-            if match is not None:
-                if len(self._remembered) >= _MAX_REMEMBERED:
-                    self._remembered.clear()
-                self._remembered[text] = match
+        if match is None and (identifier := parse_identifier(text)) and (match := self._find(identifier)):
+            if len(self._remembered) >= _MAX_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[text] = match
         return match
 
     def _find(self, identifier: Identifier) -> SequenceMatch | None:
-        if identifier.curie is not None:
-            number = self._curies.get(identifier.curie)
+        md5, trunc512, curie = identifier
+        if curie is not None:
+            number = self._curies.get(curie)
             if number is None:
                 return None
-            identifier = Identifier(md5=self._locate(number)[2].md5)
-        index, digest = (self._md5, identifier.md5) if identifier.md5 else (self._trunc512, identifier.trunc512)
-        assert digest is not None
-        candidates = [self._locate(number) for number in index.candidates(digest)]
-        copies = [(source, row, digests) for source, row, digests in candidates if digest in digests]
+            md5 = self._locate(number)[2].md5
+        numbers = self._md5.candidates(md5) if md5 else self._trunc512.candidates(trunc512 or b"")
+        candidates = map(self._locate, numbers)
+        copies = [(source, row, digests) for source, row, digests in candidates if (md5 or trunc512) in digests]
         if not copies:
             return None
         source, row, digests = copies[0]
+        if isinstance(source, FastaFile):
+            length, layout = int(source.index.lengths[row]), source.index.layout(row)
+        else:
+            length = int(source.lengths[row])
+            layout = LineLayout(0, length, max(1, length), max(1, length))
         fasta_rows = [(fasta, row) for fasta, row, _ in copies if isinstance(fasta, FastaFile)]
-        aliases = [alias for fasta, fasta_row in fasta_rows for alias in fasta.aliases_of(fasta_row)]
-        length = int((source.index if isinstance(source, FastaFile) else source).lengths[row])
-        return SequenceMatch(
-            digests=digests,
-            length=length,
-            is_circular=any(fasta_row in fasta.circular for fasta, fasta_row in fasta_rows),
-            aliases=tuple(dict.fromkeys(aliases)),
-            source=source,
-            layout=source.index.layout(row) if isinstance(source, FastaFile) else single_line(length),
-            md5=digests.md5.hex(),
-        )
+        is_circular = any(row in fasta.circular for fasta, row in fasta_rows)
+        aliases = dict.fromkeys(alias for fasta, row in fasta_rows for alias in fasta.aliases_of(row))
+        return SequenceMatch(digests, length, is_circular, tuple(aliases), source, layout, digests.md5.hex())
 
     def _locate(self, number: int) -> tuple[FastaFile | SequenceStore, int, Digests]:
         """The source of a sequence, its row there, and its digests."""
-        source = bisect_right(self._first_numbers, number) - 1
-        row = number - self._first_numbers[source]
-        if source < len(self.stores):
-            store = self.stores[source]
-            return store, row, Digests(store.md5[row].tobytes(), store.trunc512[row].tobytes())
-        fasta = self.fastas[source - len(self.stores)]
-        return fasta, row, fasta.index.digests(row)
-
-
-def _sort_digests(digests: "list[np.ndarray[tuple[int, int], np.dtype[np.uint8]]]") -> _DigestIndex:
-    prefixes = np.concatenate([digest_prefixes(rows) for rows in digests] or [np.zeros(0, np.uint64)])
-    order = np.argsort(prefixes, kind="stable")
-    return _DigestIndex(prefixes[order], order)
+        index = bisect_right(self._first_numbers, number) - 1
+        row, table = number - self._first_numbers[index], self._tables[index]
+        return self._sources[index], row, Digests(table.md5[row].tobytes(), table.trunc512[row].tobytes())

@@ -21,13 +21,10 @@ class LibraryBases:
 
     def has(self, md5: str) -> bool:
         """Whether a sequence is available; ServiceUnavailable where that is not known yet."""
-        if not _MD5.fullmatch(md5):
-            return False
         try:
-            self._library.find(md5)
+            return bool(_MD5.fullmatch(md5) and self._library.find(md5))
         except NotFound:
             return False
-        return True
 
     def letters(self, md5: str, start: int, end: int) -> Iterator[bytes]:
         """Letters `start` to `end` (0-based, half-open) of a sequence in upper case, in buffers.

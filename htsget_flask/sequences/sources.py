@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from htsget_flask.config import RefgetConfig, RefgetFastaConfig
+from htsget_flask.config import RefgetConfig
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, StorageError
 from htsget_flask.formats.fasta import is_fasta
 from htsget_flask.formats.unpacking import check_size
@@ -38,6 +38,7 @@ class FastaVersion(NamedTuple):
     """A version of a FASTA file, and the index of its entry in the configuration."""
 
     entry: int
+    storage: Storage
     key: str
     stat: Stat
 
@@ -50,9 +51,7 @@ class Sources:
     """The FASTA files and the store of a configuration. Methods append what cannot be read to `failures`, and go on."""
 
     def __init__(self, config: RefgetConfig, storages: Mapping[str, Storage], cache_folder: Path | None) -> None:
-        self._config = config
-        self._storages = storages
-        self._cache_folder = cache_folder
+        self._config, self._storages, self._cache_folder = config, storages, cache_folder
         self._store: tuple[Stat, SequenceStore] | None = None
 
     def list_fastas(self, failures: list[SourceReport]) -> Iterator[FastaVersion]:
@@ -61,66 +60,55 @@ class Sources:
         for number, entry in enumerate(self._config.fastas):
             storage = self._storages[entry.storage]
             try:
-                for key, stat in self._list_entry(entry, storage):
+                files: Iterable[tuple[str, Stat]]
+                if entry.key is not None:
+                    files = [(entry.key, storage.stat(entry.key))]
+                else:
+                    files = (file for file in storage.entries(entry.prefix or "") if is_fasta(file.key))
+                for key, stat in files:
                     if (entry.storage, key) not in listed:
                         listed.add((entry.storage, key))
-                        yield FastaVersion(number, key, stat)
+                        yield FastaVersion(number, storage, key, stat)
             except _READ_ERRORS as error:
                 failures.append(_unreadable(storage.location(entry.key or ""), error))
 
-    def _list_entry(self, entry: RefgetFastaConfig, storage: Storage) -> Iterable[tuple[str, Stat]]:
-        if entry.key is not None:
-            return [(entry.key, storage.stat(entry.key))]
-        return ((key, stat) for key, stat in storage.entries(entry.prefix or "") if is_fasta(key))
-
-    def storage_of(self, version: FastaVersion) -> Storage:
-        """The storage that a FASTA file is in."""
-        return self._storages[self._config.fastas[version.entry].storage]
-
     def load_fasta(self, version: FastaVersion) -> CheckedFasta | None:
         """A FASTA file with its saved index; None if there is none."""
-        index = load_index(self.storage_of(version), version.key, version.stat, self._cache_folder)
+        index = load_index(version.storage, version.key, version.stat, self._cache_folder)
         return None if index is None else self._check(version, index)
 
     def index_fasta(self, version: FastaVersion, failures: list[SourceReport]) -> CheckedFasta | None:
         """A FASTA file with an index built now, by reading all of it, and saved; None if it cannot be read."""
-        storage = self.storage_of(version)
+        _, storage, key, stat = version
         try:
             with self._index_lock():
                 # Another process may have built it meanwhile.
-                saved = self.load_fasta(version)
-                if saved is not None:
+                if saved := self.load_fasta(version):
                     return saved
-                index = build_index(storage, version.key, version.stat)
-                save_index(storage, version.key, version.stat, index, self._cache_folder, next_to_file=False)
+                index = build_index(storage, key, stat)
+                save_index(storage, key, stat, index, self._cache_folder, next_to_file=False)
         except FileFaultError as fault:
             return None, SourceReport(fault.location, None, [fault.reason])
         except _READ_ERRORS as error:
-            failures.append(_unreadable(storage.location(version.key), error))
+            failures.append(_unreadable(storage.location(key), error))
             return None
         # The saved one is mapped: processes share its memory.
         return self.load_fasta(version) or self._check(version, index)
 
     @contextlib.contextmanager
     def _index_lock(self) -> Iterator[None]:
-        """Held by one process at a time; by several if the cache folder cannot be written."""
-        if self._cache_folder is None:
-            yield
-            return
-        try:
-            self._cache_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file = (self._cache_folder / "refget.lock").open("wb")
-        except OSError:
-            yield
-            return
-        with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        """Held by one process at a time; by several if no file can be locked in the cache folder."""
+        with contextlib.ExitStack() as stack:
+            if self._cache_folder is not None:
+                with contextlib.suppress(OSError):
+                    self._cache_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    file = stack.enter_context((self._cache_folder / "refget.lock").open("wb"))
+                    fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def _check(self, version: FastaVersion, index: FastaIndex) -> CheckedFasta:
-        entry, storage = self._config.fastas[version.entry], self.storage_of(version)
-        fasta = FastaFile(storage, version.key, version.stat, index, namespace=entry.namespace)
-        faults = []
+        entry, faults = self._config.fastas[version.entry], []
+        fasta = FastaFile(*version[1:], index, namespace=entry.namespace)
         if entry.circular or entry.aliases:
             rows = {name: row for row, name in reversed(list(enumerate(index.all_names())))}
             circular = frozenset(rows[name] for name in entry.circular if name in rows)
@@ -130,7 +118,7 @@ class Sources:
             if unknown and entry.key is not None:
                 faults.append(f"has no sequence {abbreviate(unknown)}, which the configuration names")
         faults += find_faults(fasta)
-        return fasta, SourceReport(storage.location(version.key), len(index), faults)
+        return fasta, SourceReport(fasta.location(), len(index), faults)
 
     def find_unknown_names(self, fastas: Mapping[FastaVersion, CheckedFasta | None]) -> Iterator[SourceReport]:
         """The entries with a prefix that name sequences which none of their files has; needs all files."""
@@ -140,8 +128,7 @@ class Sources:
             if entry.prefix is None or len(usable) < len(checked):
                 continue
             names = {fasta.index.name(row) for fasta in usable for row in (*fasta.circular, *fasta.aliases)}
-            unknown = [name for name in entry.names() if name not in names]
-            if unknown:
+            if unknown := [name for name in entry.names() if name not in names]:
                 count = sum(len(fasta.index) for fasta in usable)
                 fault = f"no file has a sequence {abbreviate(unknown)}, which the configuration names"
                 yield SourceReport(self._storages[entry.storage].location(entry.prefix), count, [fault], is_file=False)
@@ -168,14 +155,15 @@ class Sources:
         if self._store is None:
             return None
         store = self._store[1]
-        location, count = store.storage.location(store.prefix), len(store.lengths)
+        faults, is_broken = [], False
         try:
-            incomplete = list(find_incomplete(store))
+            if incomplete := list(find_incomplete(store)):
+                faults.append(f"sequences of its list are missing or incomplete: {abbreviate(incomplete)}")
+                is_broken = True
         except (OSError, StorageError) as error:
-            fault = f"its files cannot be checked: {getattr(error, 'strerror', None) or error}"
-            return SourceReport(location, count, [fault], is_file=False)
-        faults = [f"sequences of its list are missing or incomplete: {abbreviate(incomplete)}"] if incomplete else []
-        return SourceReport(location, count, faults, is_file=False, is_broken=bool(incomplete))
+            faults.append(f"its files cannot be checked: {getattr(error, 'strerror', None) or error}")
+        location = store.storage.location(store.prefix)
+        return SourceReport(location, len(store.lengths), faults, is_file=False, is_broken=is_broken)
 
 
 def _unreadable(location: str, error: Exception) -> SourceReport:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +21,13 @@ def parse_store(storage: Storage, prefix: str, content: bytes) -> SequenceStore:
     """The store whose list has this content; incomplete lines, such as one that is being written, are left out."""
     md5, trunc512, lengths = bytearray(), bytearray(), []
     for line in dict.fromkeys(content.split(b"\n")[:-1]):
-        entry = _parse_line(line)
-        if entry is not None:
+        if entry := _parse_line(line):
             md5 += entry[0].md5
             trunc512 += entry[0].trunc512
             lengths.append(entry[1])
-    return SequenceStore(
-        storage,
-        prefix,
-        np.frombuffer(bytes(md5), np.uint8).reshape(-1, MD5_SIZE),
-        np.frombuffer(bytes(trunc512), np.uint8).reshape(-1, TRUNC512_SIZE),
-        np.array(lengths, np.int64),
-    )
+    md5_rows = np.frombuffer(md5, np.uint8).reshape(-1, MD5_SIZE)
+    trunc512_rows = np.frombuffer(trunc512, np.uint8).reshape(-1, TRUNC512_SIZE)
+    return SequenceStore(storage, prefix, md5_rows, trunc512_rows, np.array(lengths, np.int64))
 
 
 def find_incomplete(store: SequenceStore) -> Iterator[str]:
@@ -47,16 +43,14 @@ def find_incomplete(store: SequenceStore) -> Iterator[str]:
         sizes = {key: stat.size for key, stat in storage.entries(store.prefix)}
     for row, length in zip(store.md5, store.lengths.tolist(), strict=True):
         md5 = row.tobytes().hex()
-        key = store.key(md5)
-        if (_size(storage, key) if sizes is None else sizes.get(key)) != length:
+        size = None
+        if sizes is not None:
+            size = sizes.get(store.key(md5))
+        else:
+            with suppress(NotFound):
+                size = storage.stat(store.key(md5)).size
+        if size != length:
             yield md5
-
-
-def _size(storage: Storage, key: str) -> int | None:
-    try:
-        return storage.stat(key).size
-    except NotFound:
-        return None
 
 
 class StoreWriter:
@@ -67,7 +61,7 @@ class StoreWriter:
         self._list = folder / LIST_NAME
         folder.mkdir(parents=True, exist_ok=True)
         content = self._list.read_bytes() if self._list.exists() else b""
-        self._listed = {entry[0].md5 for line in content.split(b"\n") if (entry := _parse_line(line)) is not None}
+        self._listed = {entry[0].md5 for line in content.split(b"\n") if (entry := _parse_line(line))}
 
     def add(self, fasta: FastaFile, progress: Callable[[int], None]) -> int:
         """Add all sequences of a FASTA file; the number of new ones. `progress` is called with the letters added.
@@ -84,12 +78,11 @@ class StoreWriter:
                 digests, length = fasta.index.digests(row), int(fasta.index.lengths[row])
                 md5 = digests.md5.hex()
                 path = self._folder / md5[:2] / md5[2:4] / md5[4:]
-                if not path.exists() or path.stat().st_size != length:
-                    letters = fasta.read_letters(file, fasta.index.layout(row), 0, length)
-                    self._write(path, letters, digests, progress)
-                    added += 1
-                else:
+                if path.exists() and path.stat().st_size == length:
                     progress(length)
+                else:
+                    self._write(path, fasta.read_letters(file, fasta.index.layout(row), 0, length), digests, progress)
+                    added += 1
                 self._append_to_list(digests, length)
         return added
 
@@ -119,12 +112,10 @@ class StoreWriter:
 
 
 def _parse_line(line: bytes) -> tuple[Digests, int] | None:
-    columns = line.split(b"\t")
     try:
-        digests = Digests(*(bytes.fromhex(text.decode("ascii")) for text in columns[:2]))
-        length = int(columns[2])
-    except (ValueError, TypeError, IndexError):
+        md5, trunc512, length, *_ = line.decode("ascii").split("\t")
+        digests, letters = Digests(bytes.fromhex(md5), bytes.fromhex(trunc512)), int(length)
+    except ValueError:
         return None
-    if len(digests.md5) != MD5_SIZE or len(digests.trunc512) != TRUNC512_SIZE or length < 0:
-        return None
-    return digests, length
+    is_valid = len(digests.md5) == MD5_SIZE and len(digests.trunc512) == TRUNC512_SIZE and letters >= 0
+    return (digests, letters) if is_valid else None

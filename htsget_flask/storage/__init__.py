@@ -39,7 +39,7 @@ class Child(NamedTuple):
 
 
 class SignedUrl(NamedTuple):
-    """A URL that is good for a limited time; clients send `headers` with each request for it, besides a Range."""
+    """A URL that is valid for a limited time; clients send `headers` with each request for it, next to a Range."""
 
     url: str
     headers: Mapping[str, str]
@@ -49,7 +49,7 @@ class SendfileHeaders(NamedTuple):
     """How an answer makes the web server in front send a file.
 
     `method`: the X-Sendfile-Type of requests from a web server that follows `fields`. `renamed`: fields of the answer
-    that it needs under another name, or not at all (None).
+    that it needs under another name, or omitted (None).
     """
 
     method: str
@@ -73,14 +73,14 @@ class StoredFile(BinaryIO):
 
     @abstractmethod
     def stream(self, span: ByteRange) -> Iterator[bytes]:
-        """The bytes of a range, in order. A fault of the storage is raised here, before the first bytes are used.
+        """The bytes of a range, in order. The call itself raises the storage's errors, before any byte is used.
 
         Raises:
             OSError: during iteration, when the file ends early.
         """
 
     def prefetch(self, spans: Sequence[ByteRange]) -> None:
-        """Start to read these ranges at once, in place of those that were announced before.
+        """Start to read these ranges at once, instead of those of an earlier call.
 
         Does nothing where a read costs no request.
         """
@@ -110,8 +110,8 @@ class Storage(Protocol):
     def stat(self, key: str, *, max_age: float = 0, sibling_prefix: str | None = None) -> Stat:
         """The current version of a file, or the one that was current at most `max_age` seconds ago.
 
-        `sibling_prefix`: a prefix of this key and of the keys that are looked up next, so that one request may do for
-        all.
+        `sibling_prefix`: a prefix of this key and of the keys that are looked up next, so that one request can answer
+        all of these lookups.
         """
 
     def open(self, key: str, *, etag: str | None = None) -> StoredFile:

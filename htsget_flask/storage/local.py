@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import heapq
+import io
 import os
 import stat as modes
 import time
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from htsget_flask.errors import NotFound
+from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import (
     Child,
     Entry,
+    SendfileHeaders,
     SignedUrl,
     Stat,
     StoredFile,
@@ -22,7 +25,6 @@ from htsget_flask.storage import (
     is_key,
     validate_key,
 )
-from htsget_flask.storage.local_file import LocalFile
 from htsget_flask.storage.secure_link import SecureLinkSigner
 from htsget_flask.storage.sendfile import SendfileMethod, static_etag
 
@@ -31,12 +33,14 @@ _MAX_REMEMBERED = 10_000
 _MAX_REMEMBERED_KEY = 256
 # How many names of a folder are in memory at once; for more the folder is read again.
 _FIRST_BATCH = 2_000
-# The errors for a link where none may be: ENOTDIR in place of a folder, ELOOP in place of the file.
+# The errors for a link where none is allowed: ENOTDIR instead of a folder, ELOOP instead of the file.
 _LINKED = {errno.ENOTDIR, errno.ELOOP}
 _ABSENT = {errno.ENOENT, errno.ENAMETOOLONG, *_LINKED}
 _CLOSED = {errno.EACCES, errno.EPERM}
 # Linux opens a folder with O_PATH to pass through it; other systems have to open it for reading.
 _PATH_ONLY = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
+
+_BUFFER_SIZE = 1 << 20
 
 T = TypeVar("T")
 
@@ -85,7 +89,7 @@ class LocalStorage:
             current = _stat(status)
             if etag is not None and current.etag != etag:
                 raise VersionError(key)
-            return LocalFile(descriptor, f"{self._root}/{path}", status, self._sendfile_method)
+            return _LocalFile(descriptor, f"{self._root}/{path}", status, self._sendfile_method)
         except BaseException:
             os.close(descriptor)
             raise
@@ -243,7 +247,7 @@ def _status(name: str, folder: int | None) -> os.stat_result:
 
 
 def _open(name: str, folder: int | None) -> int:
-    # A pipe in place of the file must not block the thread.
+    # A pipe instead of the file must not block the thread.
     return os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW, dir_fd=folder)
 
 
@@ -255,3 +259,33 @@ def _stat(status: os.stat_result) -> Stat:
     if not modes.S_ISREG(status.st_mode):
         raise NotFound("no such file")
     return Stat(status.st_size, status.st_mtime, f"{status.st_mtime_ns:x}-{status.st_size:x}")
+
+
+class _LocalFile(io.FileIO, StoredFile):  # type: ignore[misc]  # as typeshed's own FileIO
+    """The file of a descriptor, which is closed with it; the kernel can send it.
+
+    `path` is absolute and without links; `status` is that of the descriptor.
+    """
+
+    def __init__(self, descriptor: int, path: str, status: os.stat_result, method: SendfileMethod | None) -> None:
+        super().__init__(descriptor)
+        self._path = path
+        self._status = status
+        self._method = method
+
+    def stream(self, span: ByteRange) -> Iterator[bytes]:
+        self.seek(span.start)
+        return self._buffers(len(span))
+
+    def _buffers(self, remaining: int) -> Iterator[bytes]:
+        while remaining:
+            data = self.read(min(_BUFFER_SIZE, remaining))
+            if not data:
+                raise OSError(f"the file ended {remaining} bytes early")
+            remaining -= len(data)
+            yield data
+
+    def sendfile_headers(self, span: ByteRange) -> SendfileHeaders | None:
+        if self._method is None or span != ByteRange(0, self._status.st_size):
+            return None
+        return self._method(self._path, self._status)

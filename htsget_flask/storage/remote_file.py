@@ -55,9 +55,6 @@ class RemoteFile(io.RawIOBase, StoredFile):  # type: ignore[misc]  # as typeshed
         self._position += len(data)
         return data
 
-    def readall(self) -> bytes:
-        return self.read()
-
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         data = self.read(len(buffer))
         buffer[: len(data)] = data

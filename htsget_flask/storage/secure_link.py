@@ -9,7 +9,7 @@ from htsget_flask.storage import SignedUrl
 
 
 class SecureLinkSigner:
-    """Signs the URLs of files below `base`, which ends with a slash; they are good for `lifetime` seconds.
+    """Signs the URLs of files below `base`, which ends with a slash; they are valid for `lifetime` seconds.
 
     The signature is that of config/nginx.conf: MD5 of the expiry time, the path, a space and the secret.
     """

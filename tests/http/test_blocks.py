@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from htsget_flask.app import create_app
 from htsget_flask.config import folder_config
-from tests.support import files
 from tests.support.client import FlaskHttp
-from tests.support.files import BGZF_EOF
+from tests.support.files.bam import bam_normal, bam_straddling
+from tests.support.files.bgzf import BGZF_EOF
+from tests.support.files.indexes import make_index
 from tests.support.range_cases import CASES, Case, case_id, check_case
 
 SIZE = 200_000
@@ -34,7 +35,7 @@ class Block:
 @pytest.fixture(scope="module")
 def block(tmp_path_factory: pytest.TempPathFactory) -> Block:
     folder = tmp_path_factory.mktemp("data")
-    path = files.bam_normal(folder)
+    path = bam_normal(folder)
     path = path.rename(folder / "sample.bam")
     assert path.stat().st_size > SIZE
     return Block(create_app(folder_config(folder)).test_client(), path)
@@ -92,8 +93,8 @@ class TestABlockIsExactlyItsBytes:
 def chunk(tmp_path_factory: pytest.TempPathFactory) -> tuple[FlaskClient, str, bytes]:
     """A block URL of a chunk, and its bytes."""
     folder = tmp_path_factory.mktemp("data")
-    path = files.bam_straddling(folder).rename(folder / "sample.bam")
-    files.make_index(path)
+    path = bam_straddling(folder).rename(folder / "sample.bam")
+    make_index(path)
     client = create_app(folder_config(folder)).test_client()
     ticket = json.loads(client.get("/reads/sample?referenceName=chr1&start=1000&end=300000").data)
     url = ticket["htsget"]["urls"][1]["url"].removeprefix("http://localhost")

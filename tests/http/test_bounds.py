@@ -10,9 +10,11 @@ import pytest
 
 from htsget_flask.app import create_app
 from htsget_flask.services import EXTENSION
-from tests.support import files
 from tests.support.app import configured, http_for
 from tests.support.client import FlaskHttp
+from tests.support.files.bam import MATCH, Read, Reference, bam_header, bam_record
+from tests.support.files.bgzf import MAX_BLOCK_DATA, cut, write_bgzf
+from tests.support.files.indexes import make_index
 
 
 def write(folder: Path, names: Sequence[str]) -> Path:
@@ -20,10 +22,10 @@ def write(folder: Path, names: Sequence[str]) -> Path:
     data = folder / "data"
     data.mkdir()
     path = data / "sample.bam"
-    read = files.bam_record(files.Read("r", 0, 0, 100, ((files.MATCH, 150),), 150), random.Random(1))
-    header = files.bam_header([files.Reference(name, 1_000_000) for name in names])
-    files.write_bgzf(path, [*files.cut(header, files.MAX_BLOCK_DATA), read])
-    files.make_index(path)
+    read = bam_record(Read("r", 0, 0, 100, ((MATCH, 150),), 150), random.Random(1))
+    header = bam_header([Reference(name, 1_000_000) for name in names])
+    write_bgzf(path, [*cut(header, MAX_BLOCK_DATA), read])
+    make_index(path)
     return data
 
 

@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 
-from tests.support import files
 from tests.support.app import http_for
 from tests.support.client import FlaskHttp, bgzf_blocks, fetch, fetch_ticket, join, records, truth
-from tests.support.files import FORMATS, GOOD, NOT_BGZF, ODD, SOME_REFERENCES, WITHOUT_INDEX
+from tests.support.files import FORMATS, GOOD, NOT_BGZF, ODD, WITHOUT_INDEX
+from tests.support.files.bam import SOME_REFERENCES, bam_straddling
+from tests.support.files.bgzf import bgzf_block
+from tests.support.files.broken import empty_index, truncated_index
+from tests.support.files.indexes import index_of, make_index
 
 ENDPOINTS = {"BAM": "reads", "CRAM": "reads", "VCF": "variants", "BCF": "variants"}
 SUFFIXES = {"BAM": ".bam", "CRAM": ".cram", "VCF": ".vcf.gz", "BCF": ".bcf"}
@@ -36,7 +39,7 @@ class Served:
 
     @property
     def index(self) -> Path:
-        found = files.index_of(self.file)
+        found = index_of(self.file)
         assert found is not None
         return found
 
@@ -63,7 +66,7 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Served:
     made = tmp_path / "made"
     made.mkdir()
     source = GOOD[PLAIN[request.param]](made)
-    index = files.index_of(source)
+    index = index_of(source)
     assert index is not None
     served = Served(tmp_path, request.param)
     shutil.copy2(source, served.file)
@@ -86,7 +89,7 @@ def first_half(served: Served) -> bytes:
         end = 9 + int.from_bytes(data[5:9], "little")
         while end + 8 <= len(data) and (size := 8 + sum(struct.unpack_from("<2I", data, end))) <= len(data) - end:
             end += size
-        last = files.bgzf_block(gzip.decompress(last)[: end - len(data) or None])
+        last = bgzf_block(gzip.decompress(last)[: end - len(data) or None])
     return b"".join([*kept, last, blocks[-1]])
 
 
@@ -117,14 +120,14 @@ class TestABadIndexIsAFault:
         os.utime(index, (modified - 60, modified - 60))
         assert fetch(served.http, served.path, format=served.format, **REGION) == expected
 
-    @pytest.mark.parametrize("damage", [files.truncated_index, files.empty_index], ids=["truncated", "empty"])
+    @pytest.mark.parametrize("damage", [truncated_index, empty_index], ids=["truncated", "empty"])
     def test_damaged(
         self, served: Served, caplog: pytest.LogCaptureFixture, tmp_path: Path, damage: Callable[[Path, Path], Path]
     ) -> None:
         copy = tmp_path / "copy" / served.file.name
         copy.parent.mkdir()
         damage(served.file, copy)
-        served.index.write_bytes((files.index_of(copy) or copy).read_bytes())
+        served.index.write_bytes((index_of(copy) or copy).read_bytes())
         assert "index" in served.fault(caplog, query(REGION))
 
     def test_not_an_index(self, served: Served, caplog: pytest.LogCaptureFixture) -> None:
@@ -139,15 +142,15 @@ class TestABadIndexIsAFault:
         made.mkdir()
         path = GOOD[PLAIN[format_name]](made)
         foreign = GOOD[other](made)
-        if foreign == path or files.index_of(foreign) is None:
+        if foreign == path or index_of(foreign) is None:
             return
         served = Served(tmp_path, format_name)
         shutil.copy2(path, served.file)
-        index = files.index_of(foreign)
+        index = index_of(foreign)
         assert index is not None
         target = Path(str(served.file) + index.suffix)
         target.write_bytes(index.read_bytes())
-        same = target.read_bytes() == (files.index_of(path) or path).read_bytes()
+        same = target.read_bytes() == (index_of(path) or path).read_bytes()
         for reference in SOME_REFERENCES:
             region = {"referenceName": reference.name, "start": 1000, "end": 100_000}
             answer = served.http.get(f"{served.path}?format={format_name}{query(region)}")
@@ -167,7 +170,7 @@ class TestABadIndexIsAFault:
         """As if data had been appended after the file was indexed."""
         copy = tmp_path / served.file.name
         copy.write_bytes(first_half(served))
-        index = files.make_index(copy)
+        index = make_index(copy)
         served.index.write_bytes(index.read_bytes())
         for name in ("chr1", "chr2", "chrM"):
             assert "index" in served.fault(caplog, f"&referenceName={name}")
@@ -219,7 +222,7 @@ class TestBadDataIsAFault:
     def test_without_bgzf(self, maker: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         served = Served(tmp_path, "VCF")
         made = NOT_BGZF[maker](served.folder)
-        index = files.index_of(made)
+        index = index_of(made)
         made.rename(served.file)
         if index is not None:
             index.rename(str(served.file) + index.suffix)
@@ -228,8 +231,8 @@ class TestBadDataIsAFault:
 
     def test_a_damaged_block_is_reported_when_it_is_cut(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         served = Served(tmp_path, "BAM")
-        source = files.bam_straddling(served.folder)
-        index = files.index_of(source)
+        source = bam_straddling(served.folder)
+        index = index_of(source)
         assert index is not None
         source.rename(served.file)
         index.rename(str(served.file) + ".bai")
@@ -378,7 +381,7 @@ class TestAReplacedFileIsNeverMixed:
         made.mkdir()
         other = {"BAM": "bam_straddling", "CRAM": "cram_multi_slice", "VCF": "vcf_tiny_blocks", "BCF": "bcf_straddling"}
         source = GOOD[other[served.format]](made)
-        index = files.index_of(source)
+        index = index_of(source)
         assert index is not None
         served.index.unlink()
         os.replace(source, served.file)

@@ -13,6 +13,7 @@ from htsget_flask.storage.local import LocalStorage
 from tests.support import files
 from tests.support.app import http_for
 from tests.support.client import FlaskHttp
+from tests.support.files.indexes import index_of
 
 REGION = "referenceName=chr1&start=1000&end=300000"
 
@@ -48,7 +49,7 @@ def sample(folder: Path, maker: str) -> Path:
     made = folder / "made"
     made.mkdir()
     source = files.GOOD[maker](made)
-    index = files.index_of(source)
+    index = index_of(source)
     assert index is not None
     data = folder / "data"
     data.mkdir()

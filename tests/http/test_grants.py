@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.support import files
 from tests.support.client import (
     SUFFIXES,
     FlaskHttp,
@@ -27,6 +26,7 @@ from tests.support.client import (
     truth,
 )
 from tests.support.files import FORMATS, GOOD
+from tests.support.files.bam import bam_normal
 from tests.support.guarded import Caller, audit, guarded
 from tests.support.issuer import Issuer, Key
 
@@ -188,7 +188,7 @@ class TestRegionsOutsideAreDenied:
     def test_plain_files(self, tmp_path: Path, issuer: Issuer) -> None:
         data = tmp_path / "data"
         data.mkdir()
-        files.bam_normal(data)
+        bam_normal(data)
         rules = [{"ids": ["*"], "regions": [{"reference": "chr1"}]}]
         http = guarded(data, issuer, rules, files={"storages": ["data"], "listing": True})
         caller = Caller(http, issuer.token("ES256"))

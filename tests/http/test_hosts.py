@@ -11,9 +11,9 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 from htsget_flask.app import create_app
 from htsget_flask.config import ConfigError, folder_config
 from htsget_flask.storage.local import LocalStorage
-from tests.support import files
 from tests.support.app import http_for
 from tests.support.client import FlaskHttp, Response, fetch_ticket
+from tests.support.files.bam import bam_normal
 from tests.support.live.wire import error
 from tests.support.sequences import expected, fasta
 
@@ -33,7 +33,7 @@ PUBLIC = ("0.0.0.0", "::", "192.0.2.1", "htsget.example.org", None)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("hosts") / "data"
     path.mkdir()
-    files.bam_normal(path).rename(path / "bam_normal.bam")
+    bam_normal(path).rename(path / "bam_normal.bam")
     return path
 
 
@@ -205,7 +205,7 @@ class TestStrictTransportSecurity:
     )
     def test_is_in_every_answer_over_https(self, tmp_path: Path, proxies: int, forwarded: str, is_https: bool) -> None:
         (folder := tmp_path / "data").mkdir()
-        files.bam_normal(folder).rename(folder / "bam_normal.bam")
+        bam_normal(folder).rename(folder / "bam_normal.bam")
         (folder / "a.fa").write_bytes(fasta({"one": b"ACGT"}))
         http = http_for(
             folder,

@@ -13,9 +13,10 @@ from urllib.parse import urlencode
 import pysam
 import pytest
 
-from tests.support import files
 from tests.support.app import http_for
 from tests.support.client import FlaskHttp, Response
+from tests.support.files.bam import bam_contig_without_records, bam_normal
+from tests.support.files.vcf import vcf_no_contig_lines, vcf_normal
 
 ROOT = Path(__file__).parents[2]
 OPEN = {"storages": ["data"]}
@@ -236,7 +237,7 @@ class TestTracksOfADataset:
         assert dataset["files"]["BCF"]["track"] is None
 
     def test_the_locus_has_records(self, tmp_path: Path) -> None:
-        path = files.bam_contig_without_records(tmp_path)
+        path = bam_contig_without_records(tmp_path)
         name, _, interval = shown_dataset(http_for(tmp_path), path.name.removesuffix(".bam"))["locus"].rpartition(":")
         start, end = map(int, interval.split("-"))
         with pysam.AlignmentFile(str(path)) as file:
@@ -365,7 +366,7 @@ class TestReferenceOfADataset:
         assert "no reference sequence" in dataset["note"]
 
     def test_none_without_lengths(self, tmp_path: Path) -> None:
-        path = files.vcf_no_contig_lines(tmp_path)
+        path = vcf_no_contig_lines(tmp_path)
         dataset = shown_dataset(http_for(tmp_path), path.name.removesuffix(".vcf.gz"))
         assert dataset["reference"] is None
         assert "configure a genome" in dataset["note"]
@@ -373,7 +374,7 @@ class TestReferenceOfADataset:
 
 class TestSizes:
     def test_of_all_files(self, tmp_path: Path) -> None:
-        reads, variants = files.bam_normal(tmp_path), files.vcf_normal(tmp_path)
+        reads, variants = bam_normal(tmp_path), vcf_normal(tmp_path)
         named_files = {
             "reads": {"BAM": {"storage": "data", "key": reads.name}},
             "variants": {"VCF": {"storage": "data", "key": variants.name}},

@@ -16,9 +16,13 @@ from htsget_flask.config import folder_config
 from htsget_flask.errors import StorageError
 from htsget_flask.services import Services
 from htsget_flask.web.views import View
-from tests.support import files
 from tests.support.app import configured, http_for
 from tests.support.client import FlaskHttp, fetch, fetch_ticket
+from tests.support.files.bam import bam_empty, bam_normal
+from tests.support.files.bcf import bcf_normal, bcf_sparse_idx
+from tests.support.files.cram import cram_3_1, cram_multi_ref
+from tests.support.files.indexes import index_of
+from tests.support.files.vcf import vcf_empty, vcf_normal
 
 TICKET_TYPE = "application/vnd.ga4gh.htsget.v1.3.0+json; charset=utf-8"
 
@@ -30,20 +34,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("root")
 
     def put(path: Path, name: str) -> None:
-        index = files.index_of(path)
+        index = index_of(path)
         for source in filter(None, (path, index)):
             target = root / (name + source.name[len(path.name.split(".")[0]) :])
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(source.read_bytes())
 
     for maker, name in (
-        (files.bam_normal, "sample"),
-        (files.cram_3_1, "sample"),
-        (files.cram_multi_ref, "only/cram"),
-        (files.vcf_normal, "calls"),
-        (files.bcf_normal, "calls"),
-        (files.bcf_sparse_idx, "only/bcf"),
-        (files.bam_normal, "a b/c#d%2F?é"),
+        (bam_normal, "sample"),
+        (cram_3_1, "sample"),
+        (cram_multi_ref, "only/cram"),
+        (vcf_normal, "calls"),
+        (bcf_normal, "calls"),
+        (bcf_sparse_idx, "only/bcf"),
+        (bam_normal, "a b/c#d%2F?é"),
     ):
         source = maker(made)
         if source.name.count(".") > 1 and source.suffix == ".cram":
@@ -148,8 +152,8 @@ class TestATicketIsWellFormed:
 
     def test_a_reference_without_records_is_no_error(self, tmp_path: Path) -> None:
         for maker, path, name in (
-            (files.bam_empty, "/reads/{}", "chr1"),
-            (files.vcf_empty, "/variants/{}", "chr1"),
+            (bam_empty, "/reads/{}", "chr1"),
+            (vcf_empty, "/variants/{}", "chr1"),
         ):
             root = tmp_path / maker.__name__
             root.mkdir()
@@ -388,9 +392,9 @@ class TestNoPathLeadsOut:
     def test_paths(self, tmp_path: Path, path: str) -> None:
         root = tmp_path / "root"
         root.mkdir()
-        secret = files.bam_normal(tmp_path)
+        secret = bam_normal(tmp_path)
         secret.rename(tmp_path / "secret.bam")
-        index = files.index_of(secret) or tmp_path / f"{secret.name}.bai"
+        index = index_of(secret) or tmp_path / f"{secret.name}.bai"
         index.rename(tmp_path / "secret.bam.bai")
         (root / "link.bam").symlink_to(tmp_path / "secret.bam")
         (root / "linked").symlink_to(tmp_path)
@@ -410,9 +414,9 @@ class TestNoPathLeadsOut:
         assert error(client.get("/reads/pipe")) == (404, "NotFound")
 
     def test_a_link_within_the_root_is_followed(self, tmp_path: Path) -> None:
-        path = files.bam_normal(tmp_path)
+        path = bam_normal(tmp_path)
         (tmp_path / "link.bam").symlink_to(path.name)
-        index = files.index_of(path)
+        index = index_of(path)
         assert index is not None
         (tmp_path / "link.bam.bai").symlink_to(index.name)
         http = FlaskHttp(create_app(folder_config(tmp_path)).test_client())
@@ -427,7 +431,7 @@ class TestHiddenFilesAreNotDatasets:
     @pytest.fixture
     def settings(self, tmp_path: Path) -> dict[str, Any]:
         """A server of visible and hidden files, one of which is named by an entry."""
-        content = files.bam_normal(tmp_path).read_bytes()
+        content = bam_normal(tmp_path).read_bytes()
         for name in ("cardio/p1", *self.IDS):
             path = tmp_path / "data" / f"{name}.bam"
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,6 @@ from typing import Any
 import pysam
 import pytest
 
-from tests.support import files
 from tests.support.app import http_for
 from tests.support.client import (
     SUFFIXES,
@@ -28,7 +27,10 @@ from tests.support.client import (
     scan,
     truth,
 )
-from tests.support.files import BGZF_EOF, FORMATS, GOOD, GOOD_BGZF, bgzf_block
+from tests.support.files import FORMATS, GOOD, GOOD_BGZF
+from tests.support.files.bam import bam_normal
+from tests.support.files.bgzf import BGZF_EOF, bgzf_block
+from tests.support.files.indexes import index_of
 from tests.support.htslib import HtslibIndex
 
 REGIONS = int(os.environ.get("HTSGET_FLASK_TEST_REGIONS", "200"))
@@ -199,7 +201,7 @@ def reference_ids(path: Path, format_name: str) -> dict[str, int]:
 
 
 def index_path(path: Path) -> Path:
-    found = files.index_of(path)
+    found = index_of(path)
     assert found is not None
     return found
 
@@ -252,7 +254,7 @@ class TestALongRangeIsSplit:
     def test_where_bgzf_blocks_start(self, tmp_path: Path) -> None:
         data = tmp_path / "data"
         data.mkdir()
-        path = files.bam_normal(data)
+        path = bam_normal(data)
         body, rng = bytearray(), random.Random(2)
         content = path.read_bytes()
         # An incompressible comment of several megabytes makes the file long enough.

@@ -9,9 +9,11 @@ from typing import Any
 import pysam
 import pytest
 
-from tests.support import files
 from tests.support.app import http_for
 from tests.support.client import FlaskHttp, fetch, fetch_ticket, records, truth
+from tests.support.files.bam import bam_normal, bam_odd_names
+from tests.support.files.indexes import make_index
+from tests.support.files.vcf import vcf_normal
 from tests.support.guarded import Caller, audit, guarded
 from tests.support.issuer import Issuer, Key
 
@@ -25,11 +27,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BAM, a VCF, a BAM with odd names of references, and a BAM with a reference `na`."""
     folder = tmp_path_factory.mktemp("data") / "root"
     folder.mkdir()
-    files.bam_normal(folder).rename(folder / "sample.bam")
+    bam_normal(folder).rename(folder / "sample.bam")
     next(folder.glob("*.bai")).rename(folder / "sample.bam.bai")
-    files.vcf_normal(folder).rename(folder / "calls.vcf.gz")
+    vcf_normal(folder).rename(folder / "calls.vcf.gz")
     next(folder.glob("*.tbi")).rename(folder / "calls.vcf.gz.tbi")
-    files.bam_odd_names(folder)
+    bam_odd_names(folder)
     references = [{"SN": name, "LN": 1000} for name in ("na", "a b", "a+b")]
     write_bam(folder / "named.bam", references)
     return folder
@@ -302,7 +304,7 @@ def write_variants(path: Path) -> None:
     with pysam.VariantFile(str(path), "w", header=header) as file:
         for name in MD5:
             file.write(header.new_record(contig=name, start=100, alleles=("A", "C")))
-    files.make_index(path)
+    make_index(path)
 
 
 class TestReferencesByMd5:

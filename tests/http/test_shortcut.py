@@ -13,7 +13,7 @@ from htsget_flask.app import create_app
 from htsget_flask.config import Config, folder_config
 from htsget_flask.services import EXTENSION
 from htsget_flask.web.cors import Cors, cors_options
-from tests.support import files
+from tests.support.files.bam import bam_normal
 
 PLAIN = "/files/data/sample.bam"
 TICKET = "/reads/sample"
@@ -31,7 +31,7 @@ ORIGINS = (
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    files.bam_normal(folder).rename(folder / "sample.bam")
+    bam_normal(folder).rename(folder / "sample.bam")
     (folder / "sample.bam.fai").write_text("chr1\n")
     return folder
 
@@ -158,7 +158,7 @@ class TestAnErrorOutsideOfFlask:
     def test_is_raised_once_and_logged_once(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        files.bam_normal(tmp_path).rename(tmp_path / "sample.bam")
+        bam_normal(tmp_path).rename(tmp_path / "sample.bam")
         client = create_app(folder_config(tmp_path)).test_client()
         calls = []
 

@@ -1,11 +1,11 @@
-"""Access control with real clients: samtools, bcftools, htsget, igv.js; an issuer of tokens, a policy service."""
+"""Access control with real clients (samtools, bcftools, htsget, igv.js), a token issuer and a policy service."""
 
 import json
 import shutil
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,16 +15,15 @@ import pytest
 import yaml
 
 from tests.live.conftest import Serve
-from tests.live.test_page import reads
-from tests.support.client import Response
 from tests.support.hostile import HOSTILE, hostile_server
-from tests.support.issuer import AUDIENCE, CLIENT, Issuer, serving_issuer, unsigned
+from tests.support.issuer import AUDIENCE, CLIENT, Issuer, unsigned
 from tests.support.live import wire
-from tests.support.live.browser import Visit, elsewhere, igv_js_file, visit
+from tests.support.live.browser import Visit, count_reads, igv_js_file, other_site, visit
 from tests.support.live.fronts import make_certificate
 from tests.support.live.regions import Region, overlapping
 from tests.support.live.server import Server, begin, end, free_port, wait_until
 from tests.support.live.tools import lines, run, tool, view
+from tests.support.live.wire import get_as
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -46,13 +45,7 @@ RULES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[Issuer]:
-    with serving_issuer() as started:
-        yield started
-
-
-def config(path: Path, folder: Path, issuer: Issuer, **changed: Any) -> Path:
+def config(path: Path, folder: Path, issuer: Issuer, **changes: Any) -> Path:
     """Write a configuration with access control."""
     auth = {
         "secrets": [SECRET],
@@ -72,7 +65,7 @@ def config(path: Path, folder: Path, issuer: Issuer, **changed: Any) -> Path:
         },
         "passports": {"visa_issuers": [{"issuer": issuer.url, "jwks": issuer.jwks_url}]},
         "rules": RULES,
-        **changed,
+        **changes,
     }
     content = {
         "storages": {"data": {"type": "local", "root": str(folder)}},
@@ -94,22 +87,16 @@ def server(serve: Serve, demo_folder: Path, issuer: Issuer, tmp_path_factory: py
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_token_in_any_log(server: Server) -> Iterator[None]:
-    """After all tests of this module: none of their tokens and signed URLs is in the server's output."""
+    """After all tests of this module: the server's output has none of their tokens and signed URLs."""
     yield
-    assert holds_no_secret(server)
+    check_no_secret(server)
 
 
-def holds_no_secret(server: Server) -> bool:
-    """Whether the server's output is free of tokens, secrets and signed URLs."""
+def check_no_secret(server: Server) -> None:
+    """Check that the server's output has no tokens, secrets and signed URLs."""
     log = server.log() + "\n".join(server.printed())
     for trace in ("eyJ", "signature=", "Bearer ", SECRET, CLIENT[1], "opaque-token"):
         assert trace not in log, trace
-    return True
-
-
-def get_as(server: Server, path: str, token: str | None, headers: Mapping[str, str] | None = None) -> Response:
-    authorization = {} if token is None else {"Authorization": f"Bearer {token}"}
-    return server.http.get(path, {**authorization, **(headers or {})})
 
 
 class TestHtslibReadsWithATokenFile:
@@ -164,8 +151,8 @@ class TestTheHtsgetClientReadsWithItsBearerToken:
         bounds = ("--reference-name", NAME, "--start", START, "--end", END, "-O", "out.bam", "-M", 0)
         run("htsget", url, "-b", issuer.token("ES256", scope="read"), *bounds, cwd=tmp_path)
         expected = lines("samtools", "view", demo_folder / "NA00001.bam", f"{NAME}:{START + 1}-{END}", cwd=tmp_path)
-        found = overlapping(Region(NAME, START, END), view(tmp_path / "out.bam", cwd=tmp_path), "reads")
-        assert found == expected != []
+        records = overlapping(Region(NAME, START, END), view(tmp_path / "out.bam", cwd=tmp_path), "reads")
+        assert records == expected != []
         for token in ([], ["-b", issuer.token(scope="write")], ["-b", unsigned(issuer.claims(), {"alg": "none"})]):
             with pytest.raises(AssertionError):
                 run("htsget", url, *token, *bounds, cwd=tmp_path)
@@ -193,109 +180,110 @@ class TestIgvReadsWithAToken:
         self, browser: "Browser", server: Server, issuer: Issuer, demo_folder: Path, tmp_path: Path
     ) -> None:
         settings = self.settings(server, oauthToken=issuer.token(scope="read"))
-        with elsewhere(browser, self.site(demo_folder, tmp_path), settings) as shown:
-            track = shown.tracks("alignment")["BAM"]
-            assert (shown.errors, shown.alerts()) == ([], [])
-        count = reads(demo_folder / "NA00001.bam", track["chr"], track["start"], track["end"])
+        with other_site(browser, self.site(demo_folder, tmp_path), settings) as tab:
+            track = tab.tracks("alignment")["BAM"]
+            assert (tab.errors, tab.alerts()) == ([], [])
+        count = count_reads(demo_folder / "NA00001.bam", track["chr"], track["start"], track["end"])
         assert track["count"] == count > 100
 
     def test_set_for_the_host(
         self, browser: "Browser", server: Server, issuer: Issuer, demo_folder: Path, tmp_path: Path
     ) -> None:
         settings = {**self.settings(server), "tracks": []}
-        with elsewhere(browser, self.site(demo_folder, tmp_path), settings) as shown:
-            shown.page.wait_for_function("() => globalThis.igvBrowser")
-            given = {"token": issuer.token(scope="read"), "host": "127.0.0.1*", **self.settings(server)}
-            shown.page.evaluate(
+        with other_site(browser, self.site(demo_folder, tmp_path), settings) as tab:
+            tab.page.wait_for_function("() => globalThis.igvBrowser")
+            arguments = {"token": issuer.token(scope="read"), "host": "127.0.0.1*", **self.settings(server)}
+            tab.page.evaluate(
                 """async ({token, host, tracks}) => {
                   const {default: igv} = await import(new URL("igv.esm.min.js", location.href).href);
                   igv.setOauthToken(token, host);
                   await igvBrowser.loadTrack(tracks[0]);
                 }""",
-                given,
+                arguments,
             )
-            track = shown.tracks("alignment")["BAM"]
-            assert (shown.errors, shown.alerts()) == ([], [])
-        assert track["count"] == reads(demo_folder / "NA00001.bam", track["chr"], track["start"], track["end"]) > 100
+            track = tab.tracks("alignment")["BAM"]
+            assert (tab.errors, tab.alerts()) == ([], [])
+        count = count_reads(demo_folder / "NA00001.bam", track["chr"], track["start"], track["end"])
+        assert track["count"] == count > 100
 
     def test_and_fails_without(self, browser: "Browser", server: Server, demo_folder: Path, tmp_path: Path) -> None:
-        with elsewhere(browser, self.site(demo_folder, tmp_path), self.settings(server)) as shown:
-            shown.page.wait_for_function("() => globalThis.igvBrowser")
-            assert wait_until(lambda: any("401" in error for error in shown.errors))
+        with other_site(browser, self.site(demo_folder, tmp_path), self.settings(server)) as tab:
+            tab.page.wait_for_function("() => globalThis.igvBrowser")
+            assert wait_until(lambda: any("401" in error for error in tab.errors))
 
 
 class TestThePageTakesAToken:
     def test_and_shows_the_granted_datasets(
         self, browser: "Browser", server: Server, issuer: Issuer, demo_folder: Path
     ) -> None:
-        with visit(browser, f"{server.url}/") as shown:
-            page = shown.page
+        with visit(browser, f"{server.url}/") as tab:
+            page = tab.page
             page.locator("#found", has_text="There are no datasets").wait_for()
             page.fill("#token", issuer.token(scope="read"))
             page.click("#access button")
             page.locator("#datasets a", has_text="NA00001").click()
-            tracks = shown.tracks("alignment")
-            shown.screenshot("access")
+            tracks = tab.tracks("alignment")
+            tab.screenshot("access")
             (track,) = (track for name, track in tracks.items() if "BAM" in name)
-            assert (shown.errors, shown.alerts()) == ([], [])
+            assert (tab.errors, tab.alerts()) == ([], [])
             assert "eyJ" not in page.url + page.locator("#commands").inner_text()
-            assert not any("eyJ" in url for url in shown.requests)
+            assert not any("eyJ" in url for url in tab.requests)
             assert "HTS_AUTH_LOCATION" in page.locator("#commands").inner_text()
-        expected = reads(demo_folder / "NA00001.bam", track["chr"], track["start"], track["end"])
+        expected = count_reads(demo_folder / "NA00001.bam", track["chr"], track["start"], track["end"])
         assert track["count"] == expected > 100
 
 
 class TestThePageUnderAGrantOfRegions:
-    """igv.js shows more than the grant, so that other regions are marked: they would look like missing data."""
+    """igv.js shows more than the granted regions; unless they are marked, the others would look like missing data."""
 
     def test_marks_the_granted_regions(
         self, browser: "Browser", server: Server, issuer: Issuer, demo_folder: Path
     ) -> None:
         locus = f"{NAME}:{END - 1500 + 1}-{END + 1500}"
-        with self.visiting(browser, server, issuer, locus) as shown:
-            tracks = shown.tracks("annotation", "alignment")
-            shown.screenshot("access-regions")
-            # The page has lengths here, and no sequence.
-            assert all(error.startswith("No sequence for: ") for error in shown.errors)
-            assert shown.alerts() == []
+        with self.visiting(browser, server, issuer, locus) as tab:
+            tracks = tab.tracks("annotation", "alignment")
+            tab.screenshot("access-regions")
+            # Here the page has the references' lengths, but no sequences.
+            assert all(error.startswith("No sequence for: ") for error in tab.errors)
+            assert tab.alerts() == []
             assert tracks["Access"]["ink"] > 1000
-            features = shown.page.evaluate(
+            features = tab.page.evaluate(
                 "() => igvBrowser.trackViews.find((view) => view.track.name === 'Access').viewports[0]"
                 ".featureCache.features.map((one) => [one.name, one.start, one.end])"
             )
         assert ["granted", START, END] in features
         assert [name for name, _, _ in features].count("granted") == 1
         (track,) = (track for name, track in tracks.items() if "BAM" in name)
-        expected = reads(demo_folder / "NA00001.bam", NAME, track["start"], END)
+        expected = count_reads(demo_folder / "NA00001.bam", NAME, track["start"], END)
         assert track["count"] == expected > 50
 
     def test_other_regions_are_denied(self, browser: "Browser", server: Server, issuer: Issuer) -> None:
-        with self.visiting(browser, server, issuer, f"{NAME}:{END + 5001}-{END + 8000}") as shown:
-            assert wait_until(lambda: bool(shown.alerts()), seconds=15)
-            shown.screenshot("access-outside-denied")
+        with self.visiting(browser, server, issuer, f"{NAME}:{END + 5001}-{END + 8000}") as tab:
+            assert wait_until(lambda: bool(tab.alerts()), seconds=15)
+            tab.screenshot("access-outside-denied")
 
     def test_other_regions_are_empty(
         self, browser: "Browser", serve: Serve, issuer: Issuer, demo_folder: Path, tmp_path: Path
     ) -> None:
         server = serve("--config", config(tmp_path / "config.yaml", demo_folder, issuer, outside="empty"))
-        with self.visiting(browser, server, issuer, f"{NAME}:{END + 5001}-{END + 8000}") as shown:
-            tracks = shown.tracks("annotation", "alignment")
-            shown.screenshot("access-outside-empty")
-            assert (shown.errors, shown.alerts()) == ([], [])
+        with self.visiting(browser, server, issuer, f"{NAME}:{END + 5001}-{END + 8000}") as tab:
+            tracks = tab.tracks("annotation", "alignment")
+            tab.screenshot("access-outside-empty")
+            assert (tab.errors, tab.alerts()) == ([], [])
         (track,) = (track for name, track in tracks.items() if "BAM" in name)
         assert track["count"] == 0
         assert tracks["Access"]["ink"] > 1000
 
     @contextmanager
     def visiting(self, browser: "Browser", server: Server, issuer: Issuer, locus: str) -> Iterator[Visit]:
-        with visit(browser, f"{server.url}/") as shown:
-            shown.page.locator("#found", has_text="There are no datasets").wait_for()
-            shown.page.fill("#token", issuer.token(scope="gene"))
-            shown.page.click("#access button")
-            shown.page.locator("#datasets a", has_text="NA00001").wait_for()
-            # The token is kept as long as the window is open.
-            shown.page.goto(f"{server.url}/?dataset=NA00001&formats=BAM&locus={locus}")
-            yield shown
+        with visit(browser, f"{server.url}/") as tab:
+            tab.page.locator("#found", has_text="There are no datasets").wait_for()
+            tab.page.fill("#token", issuer.token(scope="gene"))
+            tab.page.click("#access button")
+            tab.page.locator("#datasets a", has_text="NA00001").wait_for()
+            # The token lasts as long as the window is open.
+            tab.page.goto(f"{server.url}/?dataset=NA00001&formats=BAM&locus={locus}")
+            yield tab
 
 
 class TestTokensOfAllKinds:
@@ -343,8 +331,8 @@ class TestTheLog:
         for url in urls:
             assert get_as(server, url, None).status == 200
             assert get_as(server, url + "x", None).status == 403
-        for given in (None, "x", "opaque-token-3", issuer.token(scope="write"), issuer.token(exp=1)):
-            assert get_as(server, "/reads/NA00001", given).status in (401, 403)
+        for bad_token in (None, "x", "opaque-token-3", issuer.token(scope="write"), issuer.token(exp=1)):
+            assert get_as(server, "/reads/NA00001", bad_token).status in (401, 403)
         assert get_as(server, "/files/data/none", token).status == 404
         assert get_as(server, f"/reads/NA00001?access_token={token}", None).status == 401
         lines = [json.loads(line) for line in server.log()[before:].splitlines() if line.startswith('{"time"')]
@@ -355,20 +343,20 @@ class TestTheLog:
         line = lines[0]
         assert (line["subject"], line["endpoint"], line["id"]) == ("ada", "variants", "cohort")
         assert sum(line["endpoint"] == "blocks" for line in lines) >= 2 * len(urls)
-        assert holds_no_secret(server)
+        check_no_secret(server)
 
     def test_has_no_secret_of_malformed_requests(self, server: Server, issuer: Issuer) -> None:
         token, host = issuer.token(scope="read"), f"Host: {server.host}"
-        for sent in (
+        for request_lines in (
             ["GET /reads/NA00001 HTTP/1.1", host, f"Authorization Bearer {token}"],
             ["GET /reads/NA00001 HTTP/1.1", host, f"Authorization: Bearer {token[:40]}", token[40:]],
             ["GET /blocks/a b?expires=1&signature=abc HTTP/1.1", host],
         ):
-            answer = wire.raw(server, "\r\n".join([*sent, "Connection: close", "", ""]).encode())
+            answer = wire.raw(server, "\r\n".join([*request_lines, "Connection: close", "", ""]).encode())
             assert (answer.status, wire.error(answer)) == (400, "InvalidInput")
         assert server.log().count("a request was refused with status 400") >= 3
         assert token[40:100] not in server.log()
-        assert holds_no_secret(server)
+        check_no_secret(server)
 
 
 class TestAPolicyServiceDecides:
@@ -396,7 +384,7 @@ class TestAPolicyServiceDecides:
 
 
 class TestServicesThatAnswerSlowly:
-    """There are more requests with tokens than threads, while the issuer's answer arrives byte by byte."""
+    """More requests with tokens than threads, while the issuer's answer arrives byte by byte."""
 
     @pytest.mark.parametrize("name", ["a slow body"])
     def test_delay_requests_by_some_seconds(
@@ -431,7 +419,7 @@ class TestTls:
         command += ["--certfile", certificate, "--keyfile", key]
         context = ssl.create_default_context(cafile=str(certificate))
 
-        def ask(path: str, headers: str = "", context: ssl.SSLContext = context) -> bytes:
+        def fetch(path: str, headers: str = "", context: ssl.SSLContext = context) -> bytes:
             with (
                 socket.create_connection(("127.0.0.1", port), 10) as plain,
                 context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
@@ -442,7 +430,7 @@ class TestTls:
 
         def answers() -> bool:
             try:
-                return ask("/health").startswith(b"HTTP/1.1 200")
+                return fetch("/health").startswith(b"HTTP/1.1 200")
             except OSError:
                 return False
 
@@ -450,7 +438,7 @@ class TestTls:
             process = begin(command, cwd=tmp_path, stdout=out, stderr=err)
         try:
             assert wait_until(answers, seconds=30), (tmp_path / "err").read_text()
-            page = ask("/").partition(b"\r\n\r\n")[0].lower()
+            page = fetch("/").partition(b"\r\n\r\n")[0].lower()
             assert b"content-security-policy: " in page
             for target in (
                 "/",
@@ -459,27 +447,27 @@ class TestTls:
                 "/nowhere",
                 "/page/static/page.js",
             ):
-                assert ask(target).lower().count(b"\r\nstrict-transport-security: max-age=31536000\r\n") == 1
-            refused = ask("/nowhere", "no field\r\n")
-            assert refused.startswith(b"HTTP/1.1 400") and b"\r\nStrict-Transport-Security: max-age=" in refused
+                assert fetch(target).lower().count(b"\r\nstrict-transport-security: max-age=31536000\r\n") == 1
+            answer = fetch("/nowhere", "no field\r\n")
+            assert answer.startswith(b"HTTP/1.1 400") and b"\r\nStrict-Transport-Security: max-age=" in answer
             header = f"Authorization: Bearer {issuer.token(scope='read')}\r\n"
-            ticket = ask("/reads/NA00001", header)
+            ticket = fetch("/reads/NA00001", header)
             url = next(
                 entry["url"]
                 for entry in json.loads(ticket.partition(b"\r\n\r\n")[2])["htsget"]["urls"]
                 if entry["url"].startswith("https:")
             )
-            data = ask(url.partition(str(port))[2])
+            data = fetch(url.partition(str(port))[2])
             assert data.startswith(b"HTTP/1.1 200") and b"\r\nStrict-Transport-Security: max-age=" in data
-            whole = ask("/files/data/NA00001.bam", header).partition(b"\r\n\r\n")[2]
+            whole = fetch("/files/data/NA00001.bam", header).partition(b"\r\n\r\n")[2]
             assert whole == (demo_folder / "NA00001.bam").read_bytes()
-            old = ssl.create_default_context(cafile=str(certificate))
+            old_tls = ssl.create_default_context(cafile=str(certificate))
             with pytest.warns(DeprecationWarning):
-                old.minimum_version = ssl.TLSVersion.TLSv1
-                old.maximum_version = ssl.TLSVersion.TLSv1_1
-            old.set_ciphers("ALL:@SECLEVEL=0")
+                old_tls.minimum_version = ssl.TLSVersion.TLSv1
+                old_tls.maximum_version = ssl.TLSVersion.TLSv1_1
+            old_tls.set_ciphers("ALL:@SECLEVEL=0")
             with pytest.raises(OSError):
-                ask("/health", context=old)
+                fetch("/health", context=old_tls)
             assert f"https://127.0.0.1:{port}/" in (tmp_path / "out").read_text()
         finally:
             end(process)

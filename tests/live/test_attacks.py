@@ -1,4 +1,4 @@
-"""An attack with thousands of requests, the same ones in each run: none reaches what its caller may not have."""
+"""An attack with thousands of requests, the same in each run: none returns data that its caller has no access to."""
 
 import base64
 import gzip
@@ -21,10 +21,12 @@ import yaml
 from tests.http.test_grants import common
 from tests.live.conftest import Serve
 from tests.support.client import SUFFIXES, Region, Response, fetch, records, scan, truth
-from tests.support.files import FORMATS, GOOD, make_index
+from tests.support.files import FORMATS, GOOD
+from tests.support.files.indexes import make_index
 from tests.support.guarded import Caller
-from tests.support.issuer import AUDIENCE, Issuer, serving_issuer
+from tests.support.issuer import AUDIENCE, Issuer
 from tests.support.live import attacks
+from tests.support.live.regions import endpoint_of
 from tests.support.live.server import Server
 
 pytestmark = pytest.mark.live
@@ -33,12 +35,12 @@ SECRET = "the-secret-of-the-attack-0123456789"
 CANARY = b"canary-of-the-closed-folder"
 CLIENTS = 4
 GRANTS = 24
-# Makers of files, and the number of questions about the grants of each.
-QUESTIONS = {"bam_straddling": 1000, "vcf_mid_line_blocks": 1000, "bcf_straddling": 820, "cram_3_0": 60}
+# Names of functions that write files, and the number of requests under grants for each file.
+REQUESTS = {"bam_straddling": 1000, "vcf_mid_line_blocks": 1000, "bcf_straddling": 820, "cram_3_0": 60}
 
 
 class Client:
-    """A connection that is kept; what it sends goes out as it stands."""
+    """A persistent connection that sends targets and headers verbatim."""
 
     def __init__(self, server: Server) -> None:
         self._connection = HTTPConnection(server.host, server.port, timeout=30)
@@ -52,7 +54,7 @@ class Client:
     def ask(
         self, target: str, *, method: str = "GET", headers: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> Response:
-        """The answer to a request; a connection that the server closed is opened again, once."""
+        """The answer to a request; a connection that the server has closed is opened once more."""
         for is_last in (False, True):
             try:
                 self._connection.putrequest(method, target, skip_accept_encoding=True)
@@ -77,24 +79,18 @@ def bearer(token: str) -> dict[str, str]:
 
 
 def content_of(answer: Response) -> bytes:
-    """The bytes of an answer, with what is inline in a ticket, and what is compressed in it, unfolded."""
-    found = [answer.body]
+    """The bytes of an answer, with the decoded inline blocks of a ticket and with uncompressed BGZF data."""
+    parts = [answer.body]
     inline = re.findall(rb'"data:;base64,([^"]*)"', answer.body)
     for data in (answer.body, *map(base64.b64decode, inline)):
         if data[:2] == b"\x1f\x8b":
-            found.append(zlib.decompressobj(31).decompress(data))
-    return b"\n".join(found)
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[Issuer]:
-    with serving_issuer() as started:
-        yield started
+            parts.append(zlib.decompressobj(31).decompress(data))
+    return b"\n".join(parts)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two folders of the same shape, one open and one closed, and files for grants of regions."""
+    """Two folders with the same content, one open and one closed, and files for grants of regions."""
     root = tmp_path_factory.mktemp("attack") / "data"
     for name, mark in (("open", "known"), ("closed", CANARY.decode())):
         (root / name).mkdir(parents=True)
@@ -108,7 +104,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / name / "x.txt").write_text(f"{mark}\n" * 100)
         (root / name / "x.fa").write_text(f">{mark}\nACGTACGT{'A' * len(mark)}\n")
     (root / "open" / "link").symlink_to("../closed")
-    for maker in QUESTIONS:
+    for maker in REQUESTS:
         (root / "limited" / maker).mkdir(parents=True)
         GOOD[maker](root / "limited" / maker)
     return root
@@ -122,8 +118,8 @@ def limited_file(folder: Path, maker: str) -> Path:
 def grants_of(folder: Path) -> list[list[Region]]:
     """The regions of each grant, near records of the files."""
     rng = random.Random(20)
-    known = [record for maker in QUESTIONS for record in scan(limited_file(folder, maker), FORMATS[maker])]
-    placed = [record for record in known if record.reference_name != "*"]
+    everything = [record for maker in REQUESTS for record in scan(limited_file(folder, maker), FORMATS[maker])]
+    placed = [record for record in everything if record.reference_name != "*"]
     return [[region_near(rng, placed) for _ in range(1 + number % 4)] for number in range(GRANTS)]
 
 
@@ -177,47 +173,47 @@ def either(request: pytest.FixtureRequest, servers: dict[bool, Server]) -> tuple
 def servers(
     serve: Serve, folder: Path, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[bool, Server]]:
-    """A server that denies what is closed, and one that hides it."""
-    place = tmp_path_factory.mktemp("servers")
-    started = {
-        hide: serve("--config", configuration(place / f"{hide}.yaml", folder, issuer, hide=hide))
+    """A server that denies access to closed files, and one that hides them."""
+    top = tmp_path_factory.mktemp("servers")
+    by_hide = {
+        hide: serve("--config", configuration(top / f"{hide}.yaml", folder, issuer, hide=hide))
         for hide in (False, True)
     }
-    yield started
-    for hide, server in started.items():
+    yield by_hide
+    for hide, server in by_hide.items():
         assert server.is_healthy()
-        log = server.log() + (place / f"{hide}.log").read_text()
+        log = server.log() + (top / f"{hide}.log").read_text()
         for trace in ("eyJ", "signature=[A-Za-z0-9_-]", SECRET, CANARY.decode()):
             assert not re.search(trace, log, re.IGNORECASE), trace
 
 
-def spread(server: Server, work: Sequence[Any], one: Any) -> int:
-    """Do the work with several clients at once; how much there was."""
+def run_attack(server: Server, cases: Sequence[Any], attack: Any) -> int:
+    """Attack with several clients in parallel; the number of cases."""
 
-    def some(number: int) -> int:
+    def attack_share(number: int) -> int:
         with Client(server) as client:
-            return sum(1 for item in work[number::CLIENTS] if one(client, item) is None)
+            return sum(1 for case in cases[number::CLIENTS] if attack(client, case) is None)
 
     with ThreadPoolExecutor(CLIENTS) as pool:
-        done = sum(pool.map(some, range(CLIENTS)))
-    assert done == len(work)
-    return done
+        count = sum(pool.map(attack_share, range(CLIENTS)))
+    assert count == len(cases)
+    return count
 
 
-def test_ids_in_all_spellings(either: tuple[Server, bool], issuer: Issuer) -> None:
+def test_ids_in_all_encodings(either: tuple[Server, bool], issuer: Issuer) -> None:
     server, hides = either
     callers: tuple[dict[str, str], ...] = ({}, bearer(issuer.token("ES256")))
     paths = [*attacks.ENDPOINTS, attacks.PAGE]
-    work = list(product(attacks.SPELLINGS, paths, ("GET", "HEAD", "POST"), callers))
+    cases = list(product(attacks.ENCODINGS, paths, ("GET", "HEAD", "POST"), callers))
 
     def attack(client: Client, case: Any) -> None:
-        spell, path, method, headers = case
+        encode, path, method, headers = case
         body = b'{"regions": [{"referenceName": "chr1"}]}' if method == "POST" else None
-        told = {**headers, "Content-Type": "application/json"} if body else headers
+        fields = {**headers, "Content-Type": "application/json"} if body else headers
         answers = []
         for name in ("closed", "clozed") if hides else ("closed",):
-            target = path.format(quote(spell(name), safe="%") if path == attacks.PAGE else spell(name))
-            answer = client.ask(target, method=method, headers=told, body=body)
+            target = path.format(quote(encode(name), safe="%") if path == attacks.PAGE else encode(name))
+            answer = client.ask(target, method=method, headers=fields, body=body)
             content = content_of(answer)
             assert CANARY not in content, (method, target)
             assert answer.status in (400, 401, 403, 404, 405) or b"known" in content or method == "HEAD", (
@@ -226,33 +222,33 @@ def test_ids_in_all_spellings(either: tuple[Server, bool], issuer: Issuer) -> No
                 answer,
             )
             answers.append((answer.status, unquote(answer.body.decode("latin-1")).replace("z", "s").replace("Z", "S")))
-        # Whether it exists does not show, by the status or by a word.
-        assert answers[0] == answers[-1], (method, path, spell("closed"), answers)
+        # Neither the status nor the text reveals whether it exists.
+        assert answers[0] == answers[-1], (method, path, encode("closed"), answers)
 
-    assert spread(server, work, attack) == 2016
+    assert run_attack(server, cases, attack) == 2016
 
 
-def test_signed_urls_with_changes(servers: dict[bool, Server]) -> None:
+def test_modified_signed_urls(servers: dict[bool, Server]) -> None:
     server, rng = servers[False], random.Random(3)
     ticket = json.loads(server.http.get("/reads/open/x?referenceName=chr1&start=100&end=200").body)
     urls = [entry["url"] for entry in ticket["htsget"]["urls"]]
     assert len(urls) == 3
     originals = [server.http.get(url) for url in urls]
-    work = [
-        (changed, original)
-        for place, (url, original) in enumerate(zip(urls, originals, strict=True))
-        for changed in attacks.changed_urls(url, urls[place - 1], rng)
+    cases = [
+        (modified, original)
+        for index, (url, original) in enumerate(zip(urls, originals, strict=True))
+        for modified in attacks.modified_urls(url, urls[index - 1], rng)
     ]
-    assert len(work) >= 1074
+    assert len(cases) >= 1074
 
     def attack(client: Client, case: Any) -> None:
-        changed, original = case
-        answer = client.ask(changed.replace(" ", "%20"))
-        # Another spelling of the same URL, as by percent-encoding, may be the same thing: it has the same bytes.
-        assert answer.status in (400, 403, 404, 410) or answer.body == original.body, (changed, answer)
+        modified, original = case
+        answer = client.ask(modified.replace(" ", "%20"))
+        # An equivalent URL, such as one with other percent-encoding, may return the same bytes.
+        assert answer.status in (400, 403, 404, 410) or answer.body == original.body, (modified, answer)
         assert CANARY not in content_of(answer)
 
-    spread(server, work, attack)
+    run_attack(server, cases, attack)
     for url, original in zip(urls, originals, strict=True):
         for text in ("bytes=0-9", "bytes=-5", "bytes=3-", "bytes=0-999999999", "bytes=999999999-", "bytes=5-2"):
             part = server.http.get(url, {"Range": text})
@@ -265,16 +261,16 @@ def test_forged_tokens(servers: dict[bool, Server], issuer: Issuer) -> None:
     assert len(tokens) >= 267
 
     def attack(client: Client, token: str) -> None:
-        # Where everybody may see the data too: a bad token is never passed over.
+        # A bad token is never ignored, even for public data.
         answer = client.ask("/reads/open/x?class=header", headers=bearer(token))
         assert answer.status == 401, (token, answer)
         assert token[:40] not in answer.body.decode() or not token
 
-    spread(server, tokens, attack)
-    good = server.http.get("/reads/open/x?class=header", bearer(issuer.token()))
-    assert good.status == 200
-    smuggled = (f"?access_token={issuer.token(scope='nobody')}", f"?token={issuer.token(scope='nobody')}")
-    for query in smuggled:
+    run_attack(server, tokens, attack)
+    answer = server.http.get("/reads/open/x?class=header", bearer(issuer.token()))
+    assert answer.status == 200
+    queries = (f"?access_token={issuer.token(scope='nobody')}", f"?token={issuer.token(scope='nobody')}")
+    for query in queries:
         assert server.http.get(f"/reads/closed/x{query}").status == 401
     cookie = {"Cookie": f"Authorization=Bearer {issuer.token(scope='nobody')}"}
     assert server.http.get("/reads/closed/x", cookie).status == 401
@@ -308,8 +304,8 @@ def test_odd_header_fields_queries_and_bodies(servers: dict[bool, Server], issue
     bodies = [
         (path, {"Content-Type": kind}, body) for path, kind, body in product(paths[:3], kinds, attacks.ODD_BODIES)
     ]
-    work = [*fields, *queries, *bodies]
-    random.Random(1).shuffle(work)
+    cases = [*fields, *queries, *bodies]
+    random.Random(1).shuffle(cases)
 
     def attack(client: Client, case: Any) -> None:
         path, headers, body = case
@@ -317,10 +313,10 @@ def test_odd_header_fields_queries_and_bodies(servers: dict[bool, Server], issue
         assert 200 <= answer.status < 500, (path, headers, body and body[:80], answer)
         assert CANARY not in content_of(answer)
 
-    assert spread(server, work, attack) >= 12_100
+    assert run_attack(server, cases, attack) >= 12_100
 
 
-@pytest.mark.parametrize("maker", QUESTIONS)
+@pytest.mark.parametrize("maker", REQUESTS)
 def test_grants_of_regions(
     maker: str, servers: dict[bool, Server], folder: Path, issuer: Issuer, tmp_path: Path
 ) -> None:
@@ -332,13 +328,12 @@ def test_grants_of_regions(
     texts = [record.text for record in scan(path, format_)]
     raws = dict(zip(texts, raw or texts, strict=True))
     callers = [Caller(server.http, issuer.token("ES256", scope=f"grant{number}")) for number in range(GRANTS)]  # type: ignore[arg-type]
-    endpoint = "reads" if format_ in ("BAM", "CRAM") else "variants"
-    target = f"/{endpoint}/limited/{maker}/{path.name.removesuffix(SUFFIXES[format_])}"
-    work = [(rng.randrange(GRANTS), region_near(rng, placed)) for _ in range(QUESTIONS[maker])]
-    # Near what is granted: most questions would lie elsewhere.
-    work = [(number, rng.choice(grants[number]) if rng.random() < 0.5 else region) for number, region in work]
+    target = f"/{endpoint_of(format_)}/limited/{maker}/{path.name.removesuffix(SUFFIXES[format_])}"
+    cases = [(rng.randrange(GRANTS), region_near(rng, placed)) for _ in range(REQUESTS[maker])]
+    # Half of the regions are granted ones: otherwise most requests would be outside the grants.
+    cases = [(number, rng.choice(grants[number]) if rng.random() < 0.5 else region) for number, region in cases]
 
-    def ask(case: tuple[int, Region]) -> bool:
+    def is_granted(case: tuple[int, Region]) -> bool:
         number, (name, start, end) = case
         inside = common([(name, start, end)], grants[number])
         query = f"?format={format_}&referenceName={quote(name, safe='')}&start={start}" + (f"&end={end}" if end else "")
@@ -354,24 +349,24 @@ def test_grants_of_regions(
         return True
 
     with ThreadPoolExecutor(CLIENTS) as pool:
-        answered = sum(pool.map(ask, work))
-    assert len(work) // 4 < answered < len(work)
+        granted = sum(pool.map(is_granted, cases))
+    assert len(cases) // 4 < granted < len(cases)
 
 
 def records_of(data: bytes, format_: str) -> list[bytes]:
-    """The records of the uncompressed bytes of a BAM, VCF or BCF file, each as its bytes."""
+    """The records in the uncompressed bytes of a BAM, VCF or BCF file, as bytes."""
     if format_ == "VCF":
         return [line for line in data.splitlines(keepends=True) if not line.startswith(b"#")]
-    place = 8 + int.from_bytes(data[4:8], "little") if format_ == "BAM" else 9 + int.from_bytes(data[5:9], "little")
+    offset = 8 + int.from_bytes(data[4:8], "little") if format_ == "BAM" else 9 + int.from_bytes(data[5:9], "little")
     if format_ == "BAM":
-        count, place = int.from_bytes(data[place : place + 4], "little"), place + 4
+        count, offset = int.from_bytes(data[offset : offset + 4], "little"), offset + 4
         for _ in range(count):
-            place += 8 + int.from_bytes(data[place : place + 4], "little")
-    found = []
-    while place < len(data):
-        size = 4 + int.from_bytes(data[place : place + 4], "little")
+            offset += 8 + int.from_bytes(data[offset : offset + 4], "little")
+    records = []
+    while offset < len(data):
+        size = 4 + int.from_bytes(data[offset : offset + 4], "little")
         if format_ == "BCF":
-            size += 4 + int.from_bytes(data[place + 4 : place + 8], "little")
-        found.append(data[place : place + size])
-        place += size
-    return found
+            size += 4 + int.from_bytes(data[offset + 4 : offset + 8], "little")
+        records.append(data[offset : offset + size])
+        offset += size
+    return records

@@ -1,4 +1,4 @@
-"""Data blocks as gunicorn delivers them: ranges, preconditions, and bytes that the kernel sends."""
+"""Data blocks that gunicorn delivers: ranges, preconditions, and bytes that the kernel sends."""
 
 import concurrent.futures
 from http.client import HTTPConnection
@@ -31,11 +31,11 @@ def url(server: Server) -> str:
 
 @pytest.fixture(scope="module")
 def block(server: Server, url: str, big_folder: Path) -> bytes:
-    """The block, which is to be a part of the file."""
+    """The content of the block, which has to be a part of the file."""
     answer = ask(server, "GET", url)
     assert answer.status == 200
     assert len(answer.body) > 30_000_000
-    # All but the header before it.
+    # The file without its header.
     is_end = (big_folder / "big.bam").read_bytes().endswith(answer.body + BGZF_EOF)
     assert is_end
     return answer.body
@@ -47,7 +47,7 @@ def etag(server: Server, url: str) -> str:
     return ask(server, "HEAD", url).headers["etag"]
 
 
-class TestARangeIsExactlyTheseBytes:
+class TestARangeReturnsExactlyItsBytes:
     @pytest.mark.parametrize(
         ("first", "last"),
         [
@@ -104,12 +104,12 @@ class TestARangeIsExactlyTheseBytes:
 
 
 def check_part(answer: Response, block: bytes, start: int, end: int) -> None:
-    """Check that an answer is a part of the block and says so."""
+    """Check that an answer is a part of the block, with status 206 and its Content-Range."""
     assert answer.status == 206
     assert answer.headers["content-range"] == f"bytes {start}-{end - 1}/{len(block)}"
     assert answer.headers["content-length"] == str(end - start)
     assert "content-encoding" not in answer.headers
-    # The bytes are compared apart: their difference would take minutes to print.
+    # Compared outside the assertion: pytest would take minutes to print the difference.
     is_equal = answer.body == block[start:end]
     assert is_equal
 
@@ -123,7 +123,7 @@ def check_whole(answer: Response, block: bytes) -> None:
     assert is_equal
 
 
-class TestARangeThatIsNotHeededGivesTheWhole:
+class TestAnIgnoredRangeReturnsTheWholeBlock:
     @pytest.mark.parametrize(
         "value", ["bytes=0-1,5-6", "records=0-1", "bytes=x-1", "bytes=5-1", "bytes=", "bytes", "bytes=-", "bytes=1"]
     )
@@ -134,14 +134,14 @@ class TestARangeThatIsNotHeededGivesTheWhole:
     def test_of_another_version(self, server: Server, url: str, block: bytes, value: str) -> None:
         check_whole(ask(server, "GET", url, Range="bytes=0-1", If_Range=value), block)
 
-    def test_a_weak_form_of_the_validator(self, server: Server, url: str, block: bytes, etag: str) -> None:
+    def test_the_weak_validator(self, server: Server, url: str, block: bytes, etag: str) -> None:
         check_whole(ask(server, "GET", url, Range="bytes=0-1", If_Range=f"W/{etag}"), block)
 
-    def test_unlike_one_of_this_version(self, server: Server, url: str, block: bytes, etag: str) -> None:
+    def test_but_a_range_of_this_version_is_honoured(self, server: Server, url: str, block: bytes, etag: str) -> None:
         check_part(ask(server, "GET", url, Range="bytes=0-1", If_Range=etag), block, 0, 2)
 
 
-class TestARangeBehindTheEndIsRefused:
+class TestARangePastTheEndIsRefused:
     @pytest.mark.parametrize("beyond", [0, 1, 10**12])
     def test_with_the_length(self, server: Server, url: str, block: bytes, beyond: int) -> None:
         answer = ask(server, "GET", url, Range=f"bytes={len(block) + beyond}-")
@@ -170,7 +170,7 @@ class TestPreconditionsComeFirst:
         check_whole(ask(server, "GET", url, If_None_Match='"another"'), block)
 
 
-class TestHeadTellsWhatGetWouldSend:
+class TestHeadReportsWhatGetWouldSend:
     def test_of_a_block(self, server: Server, url: str, block: bytes) -> None:
         answer = ask(server, "HEAD", url)
         assert (answer.status, answer.body) == (200, b"")
@@ -184,7 +184,7 @@ class TestHeadTellsWhatGetWouldSend:
         assert head.headers["content-length"] == str(len(get.body))
         assert head.headers["content-type"] == get.headers["content-type"]
 
-    def test_of_what_is_not_there(self, server: Server) -> None:
+    def test_of_an_unknown_id(self, server: Server) -> None:
         answer = ask(server, "HEAD", "/reads/none")
         assert (answer.status, answer.body) == (404, b"")
 

@@ -1,4 +1,4 @@
-"""What browsers ask before and with the requests that igv.js and JBrowse make from other sites' pages."""
+"""CORS as browsers use it for requests of igv.js and JBrowse from other sites' pages, preflights included."""
 
 from pathlib import Path
 
@@ -23,22 +23,22 @@ def block(demo_server: Server) -> str:
 
 
 @pytest.fixture(scope="module")
-def choosy(serve: Serve, demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Server:
-    """A server that only some origins' pages may read."""
-    path = tmp_path_factory.mktemp("choosy") / "config.yaml"
+def restricted(serve: Serve, demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """A server that allows only the pages of some origins."""
+    path = tmp_path_factory.mktemp("restricted") / "config.yaml"
     origins = f"cors: {{origins: ['{ORIGIN}', 'https://other.example']}}"
     return serve("--config", write_config(path, demo_folder, origins))
 
 
 @pytest.fixture
 def target(request: pytest.FixtureRequest, block: str) -> str:
-    """A path to ask for; `{block}` stands for that of a block URL."""
+    """A path to request; `{block}` stands for that of a block URL."""
     path: str = request.param
     return path.format(block=block)
 
 
 def names(answer: Response, header: str) -> set[str]:
-    """The names that a header lists."""
+    """The names in a header's list."""
     return {name.strip().lower() for name in answer.headers[header].split(",")}
 
 
@@ -56,21 +56,21 @@ TARGETS = [
 
 
 @pytest.mark.parametrize("target", [target for target in TARGETS if target != "/nowhere"], indirect=True)
-class TestAPreflightAllowsWhatIgvAsks:
+class TestAPreflightAllowsTheRequestsOfIgv:
     @pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
-    @pytest.mark.parametrize("header_names", ["range", "authorization,cache-control", "x-anything,range,if-range"])
-    def test_headers_and_methods(self, demo_server: Server, target: str, method: str, header_names: str) -> None:
+    @pytest.mark.parametrize("fields", ["range", "authorization,cache-control", "x-anything,range,if-range"])
+    def test_headers_and_methods(self, demo_server: Server, target: str, method: str, fields: str) -> None:
         answer = ask(
             demo_server,
             "OPTIONS",
             target,
             Origin=ORIGIN,
             Access_Control_Request_Method=method,
-            Access_Control_Request_Headers=header_names,
+            Access_Control_Request_Headers=fields,
         )
         assert answer.status in (200, 204)
         assert answer.headers["access-control-allow-origin"] == ORIGIN
-        assert names(answer, "access-control-allow-headers") >= set(header_names.split(","))
+        assert names(answer, "access-control-allow-headers") >= set(fields.split(","))
         assert names(answer, "access-control-allow-methods") >= {"get", "post", "head", "options"}
         assert int(answer.headers["access-control-max-age"]) == 2_592_000
         assert "origin" in names(answer, "vary")
@@ -79,7 +79,7 @@ class TestAPreflightAllowsWhatIgvAsks:
 @pytest.mark.parametrize("target", TARGETS, indirect=True)
 class TestEveryAnswerCanBeRead:
     @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE"])
-    def test_by_the_page_that_asked(self, demo_server: Server, target: str, method: str) -> None:
+    def test_by_the_requesting_page(self, demo_server: Server, target: str, method: str) -> None:
         answer = ask(demo_server, method, target, Origin=ORIGIN)
         assert answer.headers["access-control-allow-origin"] == ORIGIN
         assert names(answer, "access-control-expose-headers") >= EXPOSED
@@ -105,30 +105,30 @@ class TestAPartOfABlockCanBeRead:
         assert names(answer, "access-control-expose-headers") >= EXPOSED
 
 
-class TestOnlyTheOriginsAllowedMayRead:
+class TestOnlyAllowedOriginsMayRead:
     TARGETS = ("/reads/NA00001", "/reads/none", "/blocks/none/0-1/reads/BAM/NA00001")
     OTHERS = ("https://evil.example", f"{ORIGIN}.evil.example", "http://igv.example", "https://xigv.example", "null")
 
-    def test_tickets_and_errors(self, choosy: Server) -> None:
+    def test_tickets_and_errors(self, restricted: Server) -> None:
         for target in self.TARGETS:
-            answer = ask(choosy, "GET", target, Origin=ORIGIN)
+            answer = ask(restricted, "GET", target, Origin=ORIGIN)
             assert answer.headers["access-control-allow-origin"] == ORIGIN
             assert "origin" in names(answer, "vary")
             for origin in self.OTHERS:
-                assert "access-control-allow-origin" not in ask(choosy, "GET", target, Origin=origin).headers
+                assert "access-control-allow-origin" not in ask(restricted, "GET", target, Origin=origin).headers
 
 
-class TestCachesAreToldThatTheOriginCounts:
-    """Blocks are kept for an hour: an answer to a request without an origin must not be given to one with it."""
+class TestVaryNamesTheOrigin:
+    """Blocks are cached for an hour: the answer to a request without an origin must not serve one with an origin."""
 
-    def test_where_all_may_read(self, demo_server: Server, block: str) -> None:
+    def test_if_all_origins_are_allowed(self, demo_server: Server, block: str) -> None:
         answer = ask(demo_server, "GET", block, Range="bytes=0-1")
         assert answer.status == 206
         assert "origin" in answer.headers.get("vary", "").lower()
 
-    def test_where_some_may_read(self, choosy: Server) -> None:
-        (url,) = urls(ask(choosy, "GET", "/reads/NA00001"))
+    def test_if_some_origins_are_allowed(self, restricted: Server) -> None:
+        (url,) = urls(ask(restricted, "GET", "/reads/NA00001"))
         for fields in ({}, {"Origin": "https://evil.example"}):
-            answer = ask(choosy, "GET", url, Range="bytes=0-1", **fields)
+            answer = ask(restricted, "GET", url, Range="bytes=0-1", **fields)
             assert answer.status == 206
             assert "origin" in answer.headers.get("vary", "").lower()

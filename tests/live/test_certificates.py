@@ -1,11 +1,11 @@
-"""Certificates and keys that `serve` is started with, made by openssl."""
+"""Certificates and keys for `serve`, created by openssl."""
 
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from htsget_flask.commands.certificates import CertificateError, check_certificate
+from htsget_flask.commands.serve import CertificateError, check_certificate
 from tests.support.live.fronts import make_certificate
 from tests.support.live.tools import run, tool
 
@@ -22,7 +22,7 @@ class TestCheckCertificate:
     def test_a_pair_is_good(self, pair: tuple[Path, Path]) -> None:
         assert check_certificate(*pair) is None
 
-    def test_the_key_of_another_is_refused(self, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    def test_the_key_of_another_certificate_is_refused(self, pair: tuple[Path, Path], tmp_path: Path) -> None:
         (tmp_path / "other").mkdir()
         _, other = make_certificate(tmp_path / "other")
         with pytest.raises(CertificateError, match="is not the key of the certificate") as raised:
@@ -62,14 +62,14 @@ class TestCheckCertificate:
 
 
 class TestServe:
-    def test_does_not_start_with_the_key_of_another(
+    def test_does_not_start_with_the_key_of_another_certificate(
         self, pair: tuple[Path, Path], demo_folder: Path, tmp_path: Path
     ) -> None:
         (tmp_path / "other").mkdir()
         _, other = make_certificate(tmp_path / "other")
         command = [tool("htsget-flask"), "serve", demo_folder, "--port", "0", "--certfile", pair[0], "--keyfile", other]
-        ended = subprocess.run(
+        process = subprocess.run(
             [*map(str, command)], capture_output=True, stdin=subprocess.DEVNULL, timeout=30, check=False
         )
-        assert (ended.returncode, ended.stdout) == (1, b"")
-        assert f"{other}: is not the key of the certificate in {pair[0]}" in ended.stderr.decode()
+        assert (process.returncode, process.stdout) == (1, b"")
+        assert f"{other}: is not the key of the certificate in {pair[0]}" in process.stderr.decode()

@@ -1,4 +1,4 @@
-"""The cases of GA4GH's htsget compliance suite, made anew: its requests, and the files that it expects."""
+"""The cases of GA4GH's htsget compliance suite, implemented again: its requests, and the files that it expects."""
 
 import shutil
 from pathlib import Path
@@ -35,22 +35,22 @@ def server(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Server:
 
 
 class TestEveryCaseOfTheSuitePasses:
-    # The suite sends the scheme to servers that do not know it too, and takes plain data for an answer.
+    # The suite also sends the scheme to servers that do not support it, and accepts plain data as an answer.
     @pytest.mark.parametrize("scheme", [None, "c4gh"])
-    @pytest.mark.parametrize(("endpoint", "asked", "answered"), CASES)
+    @pytest.mark.parametrize(("endpoint", "requested", "returned"), CASES)
     def test_the_file(
-        self, server: Server, tmp_path: Path, endpoint: str, asked: str | None, answered: str, scheme: str | None
+        self, server: Server, tmp_path: Path, endpoint: str, requested: str | None, returned: str, scheme: str | None
     ) -> None:
         path = f"/{endpoint}/{IDS[endpoint]}"
-        ticket = fetch_ticket(server.http, path, format=asked, encryptionScheme=scheme)
-        assert ticket["htsget"]["format"] == answered
-        body = fetch(server.http, path, format=asked, encryptionScheme=scheme)
-        name = IDS[endpoint] + SUFFIXES[answered]
+        ticket = fetch_ticket(server.http, path, format=requested, encryptionScheme=scheme)
+        assert ticket["htsget"]["format"] == returned
+        body = fetch(server.http, path, format=requested, encryptionScheme=scheme)
+        name = IDS[endpoint] + SUFFIXES[returned]
         (tmp_path / name).write_bytes(body)
         assert view(tmp_path / name, cwd=tmp_path) == view(DATA / endpoint / name, cwd=tmp_path) != []
 
     @pytest.mark.parametrize("endpoint", sorted(IDS))
     @pytest.mark.parametrize("dataset", ["notfound123456789", "notfound987654321"])
-    def test_what_is_not_there(self, server: Server, endpoint: str, dataset: str) -> None:
+    def test_an_unknown_id(self, server: Server, endpoint: str, dataset: str) -> None:
         answer = ask(server, "GET", f"/{endpoint}/{dataset}")
         assert (answer.status, error(answer)) == (404, "NotFound")

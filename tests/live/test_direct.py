@@ -1,4 +1,4 @@
-"""Direct URLs of tickets, which nginx serves itself: their bytes, and access to them."""
+"""Direct URLs in tickets, which nginx serves itself: their bytes, and access to them."""
 
 import base64
 import hashlib
@@ -13,10 +13,9 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 import pysam
 import pytest
 
-from tests.live.test_page import reads
 from tests.support.client import fetch, fetch_ticket
 from tests.support.live import fronts
-from tests.support.live.browser import chromium, igv_js_file, static_site, visit
+from tests.support.live.browser import chromium, count_reads, igv_js_file, static_site, visit
 from tests.support.live.fronts import Front
 from tests.support.live.server import free_port
 from tests.support.live.tools import run
@@ -30,7 +29,7 @@ ODD = "sub folder/a $HOME `id` \"b\" 'c' #%41?&+ü;%2F x"
 
 @pytest.fixture(scope="module")
 def data(big_folder: Path, demo_folder: Path) -> Iterator[Path]:
-    """A folder of files that nginx may read, with a link and an odd name among them."""
+    """A folder of files that nginx may read, with a link and an odd name."""
     with fronts.open_folder() as folder:
         (folder / ODD).parent.mkdir()
         for path in demo_folder.iterdir():
@@ -61,7 +60,7 @@ def write(folder: Path, data: Path, port: int, secret: str) -> Path:
 
 @pytest.fixture(scope="module")
 def front(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    """nginx that knows the secret."""
+    """nginx with the secret."""
     folder, port = tmp_path_factory.mktemp("direct"), free_port()
     config = write(folder, data, port, SECRET)
     with fronts.nginx(folder, config, {"lab": data}, port=port, secret=SECRET) as front:
@@ -77,43 +76,42 @@ def direct_urls(front: Front, path: str) -> list[tuple[str, dict[str, str]]]:
 
 
 def signed(path: str, expires: int, secret: str = SECRET) -> str:
-    """A path with its signature, as nginx's manual defines it."""
+    """A path with its signature according to nginx's manual."""
     digest = hashlib.md5(f"{expires}{unquote(path)} {secret}".encode()).digest()
     return f"{path}?md5={base64.urlsafe_b64encode(digest).decode().rstrip('=')}&expires={expires}"
 
 
-class TestTicketsPointAtNginx:
+class TestTicketsPointToNginx:
     @pytest.mark.parametrize("name", ["big", "linked", ODD])
-    def test_and_hold_the_file(self, front: Front, data: Path, name: str) -> None:
+    def test_and_contain_the_file(self, front: Front, data: Path, name: str) -> None:
         before = len((front.folder / "access").read_text())
         assert len(direct_urls(front, f"/reads/{quote(name)}")) > 5
         is_equal = fetch(front, f"/reads/{quote(name)}") == (data / f"{name}.bam").read_bytes()
         assert is_equal
         assert "/raw/" not in (front.folder / "access").read_text()[before:]
 
-    def test_for_a_while(self, front: Front) -> None:
+    def test_for_a_limited_time(self, front: Front) -> None:
         for url, _ in direct_urls(front, "/reads/big"):
             assert 50 < int(parse_qs(urlsplit(url).query)["expires"][0]) - time.time() <= 60
 
-    def test_but_not_for_bytes_that_the_file_does_not_have(self, front: Front) -> None:
+    def test_but_not_for_bytes_that_are_not_in_the_file(self, front: Front) -> None:
         ticket = fetch_ticket(front, "/reads/NA00001", referenceName="chr1", start=100_000, end=200_000)
         _, first, whole, last, _ = (entry["url"] for entry in ticket["htsget"]["urls"])
         assert "/raw/" in whole
         assert all(edge.startswith("data:") for edge in (first, last))
 
 
-class TestClientsReadThem:
+class TestClientsReadDirectUrls:
     @pytest.fixture(autouse=True)
-    def trust(self, front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name, value in front.environment().items():
-            monkeypatch.setenv(name, value)
+    def trust_certificate(self, front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+        front.trust(monkeypatch)
 
-    @pytest.mark.parametrize(("name", "form"), [("big", "BAM"), ("linked", "BAM"), ("NA00001", "CRAM")])
-    def test_samtools(self, front: Front, data: Path, tmp_path: Path, name: str, form: str) -> None:
-        url = f"{front.url}/reads/{name}?format={form}"
+    @pytest.mark.parametrize(("name", "format_"), [("big", "BAM"), ("linked", "BAM"), ("NA00001", "CRAM")])
+    def test_samtools(self, front: Front, data: Path, tmp_path: Path, name: str, format_: str) -> None:
+        url = f"{front.url}/reads/{name}?format={format_}"
         assert direct_urls(front, url)
         answer = run("samtools", "view", url, cwd=tmp_path)
-        is_equal = answer == run("samtools", "view", data / f"{name}.{form.lower()}", cwd=tmp_path)
+        is_equal = answer == run("samtools", "view", data / f"{name}.{format_.lower()}", cwd=tmp_path)
         assert is_equal and answer
 
     def test_samtools_with_a_region(self, front: Front, data: Path, tmp_path: Path) -> None:
@@ -140,16 +138,16 @@ class TestClientsReadThem:
         assert is_equal
 
 
-class TestOnlyWhatIsSignedIsServed:
+class TestOnlySignedUrlsAreServed:
     LATER = 4_000_000_000
 
-    def test_our_signature_is_that_of_the_manual(self, front: Front) -> None:
+    def test_the_signature_is_that_of_the_manual(self, front: Front) -> None:
         url, _ = direct_urls(front, f"/reads/{quote(ODD)}")[0]
         path, expires = urlsplit(url).path, int(parse_qs(urlsplit(url).query)["expires"][0])
         assert url == front.url + signed(path, expires)
 
     @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
-    def test_nothing_else(self, front: Front, method: str) -> None:
+    def test_no_other_url_is_served(self, front: Front, method: str) -> None:
         good, other = (signed(f"/raw/lab/{name}.bam", self.LATER) for name in ("big", "linked"))
         wrong = [
             good.partition("?")[0],
@@ -169,13 +167,13 @@ class TestOnlyWhatIsSignedIsServed:
             assert answer.status == 403, target
             assert answer.headers["access-control-allow-origin"] == ORIGIN
 
-    def test_no_path_leads_out(self, front: Front) -> None:
+    def test_no_path_leads_out_of_the_folder(self, front: Front) -> None:
         for path in ("/raw/lab/../../etc/passwd", "/raw/lab/%2e%2e/%2e%2e/etc/passwd", "/raw/lab/..%2f..%2fetc/passwd"):
             assert front.ask("GET", signed(path, self.LATER)).status in (400, 403, 404)
         assert front.ask("GET", signed("/raw/nowhere/etc/passwd", self.LATER)).status == 404
         assert front.ask("GET", signed("/raw/lab/sub%20folder/", self.LATER)).status in (403, 404)
 
-    def test_without_a_secret_nothing_is(self, data: Path, tmp_path: Path) -> None:
+    def test_no_url_is_served_without_a_secret(self, data: Path, tmp_path: Path) -> None:
         port = free_port()
         config = write(tmp_path, data, port, SECRET)
         with fronts.nginx(tmp_path, config, {"lab": data}, port=port) as front:
@@ -207,7 +205,7 @@ class TestRangesOfTheFile:
 
 
 class TestAReplacedFile:
-    def test_is_an_error_not_other_bytes(self, front: Front, data: Path) -> None:
+    def test_is_an_error_and_never_other_bytes(self, front: Front, data: Path) -> None:
         urls = direct_urls(front, "/reads/replaced")
         path = data / "replaced.bam"
         status = path.stat()
@@ -225,7 +223,7 @@ class TestAReplacedFile:
 
 
 class TestALinkInPlaceOfAFile:
-    """Whoever may write in the folder can put one there, which has to open nothing that lies elsewhere."""
+    """Users who may write to the folder can create links; a link must not open a file outside it."""
 
     @pytest.mark.parametrize("name", ["exchanged", "exchanged folder/below"])
     def test_is_refused(self, front: Front, data: Path, name: str) -> None:
@@ -236,14 +234,14 @@ class TestALinkInPlaceOfAFile:
         assert front.get(url).body == b"inside"
         with fronts.open_folder() as outside:
             (outside / path.name).write_bytes(b"secret")
-            changed = path if path.parent == data else path.parent
-            changed.rename(changed.with_name("aside"))
-            changed.symlink_to(outside / path.name if changed == path else outside)
+            replaced = path if path.parent == data else path.parent
+            replaced.rename(replaced.with_name("aside"))
+            replaced.symlink_to(outside / path.name if replaced == path else outside)
             answer = front.get(url)
         assert answer.status in (403, 404)
         assert b"secret" not in answer.body
-        changed.unlink()
-        changed.with_name("aside").rename(changed)
+        replaced.unlink()
+        replaced.with_name("aside").rename(replaced)
         assert front.get(url).body == b"inside"
 
 
@@ -287,7 +285,7 @@ class TestPagesOfOtherOrigins:
             assert answer.headers["vary"] == "Origin"
 
 
-class TestIgvReadsThem:
+class TestIgvReadsDirectUrls:
     PAGE = """<!doctype html><meta charset="utf-8"><title>Another site</title><link rel="icon" href="data:,">
 <div id="igv"></div>
 <script type="module">
@@ -311,11 +309,11 @@ class TestIgvReadsThem:
         with (
             chromium() as browser,
             static_site(tmp_path) as url,
-            # The browser does not know the certificate.
-            visit(browser, f"{url}/", ignore_https_errors=True) as page,
+            # The browser does not trust the certificate.
+            visit(browser, f"{url}/", ignore_https_errors=True) as tab,
         ):
-            found = page.tracks("alignment")["direct"]
-            assert page.errors == page.alerts() == []
-            assert any("/raw/lab/NA00001.bam" in request for request in page.requests)
-        assert found["count"] == reads(data / "NA00001.bam", "chr1", found["start"], found["end"]) > 1000
-        assert found["ink"] > 100
+            drawn = tab.tracks("alignment")["direct"]
+            assert tab.errors == tab.alerts() == []
+            assert any("/raw/lab/NA00001.bam" in request for request in tab.requests)
+        assert drawn["count"] == count_reads(data / "NA00001.bam", "chr1", drawn["start"], drawn["end"]) > 1000
+        assert drawn["ink"] > 100

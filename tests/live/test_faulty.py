@@ -1,4 +1,4 @@
-"""The proxy that breaks requests: that it breaks them as it says, and no others."""
+"""The faulty proxy of the tests: it injects exactly the faults of its rules."""
 
 import threading
 from collections.abc import Iterator
@@ -51,11 +51,11 @@ DATA = bytes(range(256)) * 4096
 
 @pytest.fixture
 def proxy(s3_server: S3Server) -> Iterator[FaultyProxy]:
-    """A proxy before the S3 server."""
-    before = threading.active_count()
+    """A proxy in front of the S3 server."""
+    threads = threading.active_count()
     with faulty_proxy(s3_server.endpoint) as proxy:
         yield proxy
-    assert threading.active_count() == before
+    assert threading.active_count() == threads
 
 
 @pytest.fixture(scope="module")
@@ -65,16 +65,16 @@ def bucket(s3_server: S3Server) -> str:
 
 
 class Read(Protocol):
-    """Reads bytes 10 to 299,999 of the object through the proxy; nothing is tried twice."""
+    """Reads bytes 10 to 299,999 of the object through the proxy, without retries."""
 
     def __call__(self, *, timeout: float = 10) -> bytes:
-        """The bytes; `timeout` is in seconds without any of them."""
+        """The bytes; `timeout` is in seconds without data."""
         ...
 
 
 @pytest.fixture
 def read(s3_server: S3Server, bucket: str, proxy: FaultyProxy) -> Iterator[Read]:
-    """How to read from the object."""
+    """Reads from the object."""
     with ExitStack() as stack:
 
         @cache
@@ -91,11 +91,11 @@ def read(s3_server: S3Server, bucket: str, proxy: FaultyProxy) -> Iterator[Read]
 
 
 def is_get(request: Request) -> bool:
-    """Whether it is one of `read`."""
+    """Whether a request is one of `read`."""
     return request.method == "GET"
 
 
-class TestWhatIsNotBrokenPassesAsItCame:
+class TestRequestsWithoutAFaultPassUnchanged:
     def test_in_both_directions(self, s3_server: S3Server, bucket: str, proxy: FaultyProxy) -> None:
         client = s3_server.client(endpoint=proxy.url)
         client.put_object(Bucket=bucket, Key="b", Body=DATA)
@@ -113,9 +113,7 @@ class TestWhatIsNotBrokenPassesAsItCame:
         proxy.clear()
         assert proxy.requests == []
 
-    def test_presigned_urls_over_a_connection_that_is_kept(
-        self, s3_server: S3Server, bucket: str, proxy: FaultyProxy
-    ) -> None:
+    def test_presigned_urls_over_one_connection(self, s3_server: S3Server, bucket: str, proxy: FaultyProxy) -> None:
         client = s3_server.client(endpoint=proxy.url)
         url = client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "a b/ü.bin"})
         target = url.removeprefix(proxy.url)
@@ -123,8 +121,8 @@ class TestWhatIsNotBrokenPassesAsItCame:
         for first in (0, 1000, 1_048_000):
             connection.request("GET", target, headers={"Range": f"bytes={first}-{first + 99}"})
             assert connection.getresponse().read() == DATA[first : first + 100]
-            opened = connection.sock
-        assert connection.sock is opened
+            socket = connection.sock
+        assert connection.sock is socket
         connection.close()
         assert [request.target for request in proxy.requests] == [target] * 3
 
@@ -133,7 +131,7 @@ class TestWhatIsNotBrokenPassesAsItCame:
             assert set(executor.map(lambda _: read(), range(64))) == {DATA[10:300_000]}
         assert len(proxy.requests) == 64
 
-    def test_later_when_there_is_latency(self, proxy: FaultyProxy, read: Read) -> None:
+    def test_later_with_latency(self, proxy: FaultyProxy, read: Read) -> None:
         proxy.latency = 0.1
         read()
         read()
@@ -141,7 +139,7 @@ class TestWhatIsNotBrokenPassesAsItCame:
         assert second.time - first.time >= 0.1
 
 
-class TestFaultsAreThoseOfTheRules:
+class TestTheRulesDecideOnFaults:
     def test_for_the_next_requests(self, proxy: FaultyProxy, read: Read) -> None:
         proxy.rules = [next_ones(SLOW_DOWN, NO_SUCH_KEY, when=is_get)]
         for status, code in ((503, "SlowDown"), (404, "NoSuchKey")):
@@ -152,7 +150,7 @@ class TestFaultsAreThoseOfTheRules:
         assert read() == DATA[10:300_000]
         assert (len(proxy.requests), proxy.faults) == (3, 2)
 
-    def test_for_those_that_fit(self, s3_server: S3Server, bucket: str, proxy: FaultyProxy, read: Read) -> None:
+    def test_for_matching_requests(self, s3_server: S3Server, bucket: str, proxy: FaultyProxy, read: Read) -> None:
         proxy.rules = [always(SLOW_DOWN, when=lambda request: request.method == "HEAD")]
         assert read() == DATA[10:300_000]
         client = s3_server.client(endpoint=proxy.url)
@@ -161,23 +159,23 @@ class TestFaultsAreThoseOfTheRules:
         assert caught.value.response["Error"]["Code"] == "503"
         client.close()
 
-    def test_at_random_as_the_seed_says(self, proxy: FaultyProxy, read: Read) -> None:
-        def statuses() -> list[bool]:
+    def test_at_random_by_the_seed(self, proxy: FaultyProxy, read: Read) -> None:
+        def successes() -> list[bool]:
             proxy.rules = [at_random(0.3, [UNAVAILABLE], seed=1)]
-            found = []
+            results = []
             for _ in range(20):
                 try:
-                    found.append(read() == DATA[10:300_000])
+                    results.append(read() == DATA[10:300_000])
                 except ClientError:
-                    found.append(False)
-            return found
+                    results.append(False)
+            return results
 
-        found = statuses()
-        assert 2 < found.count(False) < 12
-        assert statuses() == found
+        results = successes()
+        assert 2 < results.count(False) < 12
+        assert successes() == results
 
 
-class TestEachFaultIsWhatItSays:
+class TestEachFaultMatchesItsDescription:
     @pytest.mark.parametrize(
         ("fault", "error"),
         [
@@ -196,7 +194,7 @@ class TestEachFaultIsWhatItSays:
             read(timeout=0.5 if isinstance(fault, Stall | StallInBody) else 10)
         assert read() == DATA[10:300_000]
 
-    def test_of_a_body_that_is_cut_some_comes(self, s3_server: S3Server, bucket: str, proxy: FaultyProxy) -> None:
+    def test_a_part_of_a_cut_body_arrives(self, s3_server: S3Server, bucket: str, proxy: FaultyProxy) -> None:
         params = {"Bucket": bucket, "Key": "a b/ü.bin"}
         client = s3_server.client(endpoint=proxy.url)
         url = client.generate_presigned_url("get_object", Params=params)
@@ -214,7 +212,9 @@ class TestEachFaultIsWhatItSays:
         assert (answer.status, answer.body) == (200, DATA[:500_000])
         assert "content-length" not in answer.headers
 
-    def test_of_a_range_the_whole_comes(self, s3_server: S3Server, bucket: str, proxy: FaultyProxy, read: Read) -> None:
+    def test_a_range_returns_the_whole_object(
+        self, s3_server: S3Server, bucket: str, proxy: FaultyProxy, read: Read
+    ) -> None:
         etag = s3_server.owner.head_object(Bucket=bucket, Key="a b/ü.bin")["ETag"]
         proxy.rules = [next_ones(IgnoreRange(DATA))]
         client = s3_server.client(endpoint=proxy.url)
@@ -223,7 +223,7 @@ class TestEachFaultIsWhatItSays:
         assert not answer.get("ContentRange")
         client.close()
 
-    def test_it_ends_while_clients_wait(self, s3_server: S3Server) -> None:
+    def test_the_proxy_ends_while_clients_wait(self, s3_server: S3Server) -> None:
         with faulty_proxy(s3_server.endpoint) as proxy:
             proxy.rules = [always(Stall())]
             connection = HTTPConnection(urlsplit(proxy.url).netloc, timeout=30)

@@ -1,4 +1,4 @@
-"""Plain files as gunicorn delivers them: the same requests are asked of nginx, which serves the same folder."""
+"""Plain files from gunicorn: nginx, which serves the same folder, has to answer the same requests alike."""
 
 import json
 import os
@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from tests.live.conftest import Serve
 from tests.support.client import Response
-from tests.support.live.server import Server, free_port, running, wait_until
-from tests.support.live.tools import tool, write_config
+from tests.support.live.fronts import plain_nginx
+from tests.support.live.server import Server, wait_until
+from tests.support.live.tools import write_config
 from tests.support.live.wire import ORIGIN, ask, error, get, send
 
 pytestmark = pytest.mark.live
@@ -43,7 +44,7 @@ FILES = {
 
 
 class Pair(NamedTuple):
-    """A connection to this server, and nginx, which ends connections after 412; the tag that each gives the sample."""
+    """A connection to this server, nginx (which closes connections after 412), and each one's ETag of the sample."""
 
     ours: HTTPConnection
     peer: Server
@@ -51,7 +52,7 @@ class Pair(NamedTuple):
     peer_tag: str
 
     def ask(self, method: str, target: str, fields: dict[str, str]) -> tuple[Response, Response]:
-        """Both answers to a request; `{tag}` in its fields stands for each server's own tag."""
+        """Both answers to a request; `{tag}` in its fields stands for the ETag of each server."""
         ours = {name: value.format(tag=self.our_tag) for name, value in fields.items()}
         peer = {name: value.format(tag=self.peer_tag) for name, value in fields.items()}
         return send(self.ours, method, target, **ours), ask(self.peer, method, target, **peer)
@@ -71,55 +72,33 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(serve: Serve, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Server:
-    """A server that opens the folder."""
+    """A server of the folder."""
     path = tmp_path_factory.mktemp("config") / "config.yaml"
     return serve("--config", write_config(path, folder, "files: {storages: [here], listing: true}"))
 
 
 @pytest.fixture(scope="module")
 def nginx(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """nginx, which serves the folder at the same place.
+    """nginx, which serves the folder at the same path.
 
-    Two of its settings are not its defaults: several ranges are answered with the whole file, not with a multipart
-    body, which no client of genomic files asks for; and If-Modified-Since is compared as RFC 9110 says, not for
-    equality.
+    Two of its settings are not its defaults: it answers several ranges with the whole file, not with a multipart body,
+    which no client of genomic files requests; and it compares If-Modified-Since as RFC 9110 demands, not for equality.
     """
-    own, port = tmp_path_factory.mktemp("nginx"), free_port()
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    temporary = " ".join(f"{kind}_temp_path {own}/{kind};" for kind in kinds)
-    (own / "nginx.conf").write_text(
-        f"""
-{"user root;" if os.geteuid() == 0 else ""}
-worker_processes 1; daemon off; pid {own}/pid; error_log stderr crit;
-events {{}}
-http {{
-    {temporary}
-    access_log off;
-    types {{}} default_type application/octet-stream;
-    max_ranges 1; if_modified_since before;
-    server {{
-        listen 127.0.0.1:{port};
-        location = /health {{ return 200; }}
-        location /files/here/ {{ alias {folder}/; }}
-    }}
-}}
-""",
-        encoding="utf-8",
-    )
-    command = [tool("nginx"), "-p", own, "-c", own / "nginx.conf", "-e", "stderr"]
-    with running(command, folder=own, port=port) as server:
+    settings = "types {} default_type application/octet-stream; max_ranges 1; if_modified_since before;"
+    locations = f"location = /health {{ return 200; }} location /files/here/ {{ alias {folder}/; }}"
+    with plain_nginx(tmp_path_factory.mktemp("nginx"), locations, settings=settings) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def pair(server: Server, nginx: Server) -> Iterator[Pair]:
-    """Both servers; the connection has to last."""
+    """Both servers; the connection has to stay open."""
     connection = HTTPConnection(server.host, server.port, timeout=30)
     try:
         tag = send(connection, "HEAD", url("sample.bam")).headers["etag"]
-        kept = connection.sock
+        socket_ = connection.sock
         yield Pair(connection, nginx, tag, ask(nginx, "HEAD", url("sample.bam")).headers["etag"])
-        assert connection.sock is kept is not None
+        assert connection.sock is socket_ is not None
     finally:
         connection.close()
 
@@ -130,7 +109,7 @@ def url(key: str) -> str:
 
 
 def check_equal(ours: Response, peer: Response) -> None:
-    """Check that two answers say the same, whatever their tags are, and how each words an error."""
+    """Check that two answers are equal apart from the values of their ETags and the texts of errors."""
     assert ours.status == peer.status
     for name in ("content-range", "content-encoding"):
         assert (name, ours.headers.get(name)) == (name, peer.headers.get(name))
@@ -139,7 +118,7 @@ def check_equal(ours: Response, peer: Response) -> None:
         for name in ("content-length", "last-modified"):
             assert (name, ours.headers.get(name)) == (name, peer.headers.get(name))
     if peer.status in (200, 206, 304):
-        # nginx's tags are strong as well.
+        # nginx's ETags are strong too.
         assert ours.headers["etag"][0] == peer.headers["etag"][0] == '"'
     if peer.status == 304:
         assert ours.body == peer.body == b""
@@ -211,7 +190,7 @@ class TestTheAnswersAreThoseOfNginx:
         for value in RANGES:
             if value is None:
                 check_equal(*pair.ask(method, url("sample.bam"), conditions))
-            # nginx heeds Range in HEAD, which RFC 9110 14.2 forbids.
+            # nginx honours Range in HEAD, which RFC 9110 14.2 forbids.
             elif method == "GET":
                 check_equal(*pair.ask(method, url("sample.bam"), {**conditions, "Range": value}))
 
@@ -219,13 +198,13 @@ class TestTheAnswersAreThoseOfNginx:
     def test_for_files_of_any_name_and_size(self, pair: Pair, key: str) -> None:
         for target in (url(key), f"/files/here/{quote(key, safe='')}"):
             for fields in ({}, {"Range": "bytes=0-0"}, {"Range": "bytes=5-"}, {"Range": "bytes=-3"}):
-                # nginx answers the last bytes of an empty file with 416; a suffix is satisfied by less (14.1.2), and
-                # of nothing there is no part.
+                # nginx answers the last bytes of an empty file with 416; a shorter file satisfies a suffix
+                # (RFC 9110 14.1.2), but an empty one has no part.
                 if key != "empty" or not fields:
                     check_equal(*pair.ask("GET", target, fields))
 
     @pytest.mark.parametrize("target", ["none", "trio/none", "sample.bam/x", "trio%2fnone", "SAMPLE.bam", "%2e%2e/x"])
-    def test_for_what_is_not_there(self, pair: Pair, target: str) -> None:
+    def test_for_absent_files(self, pair: Pair, target: str) -> None:
         for method in ("GET", "HEAD"):
             ours, peer = pair.ask(method, f"/files/here/{target}", {"Range": "bytes=0-1", "If_None_Match": "*"})
             assert ours.status == peer.status == 404
@@ -241,25 +220,25 @@ class TestTheAnswersAreThoseOfNginx:
         ),
         st.sampled_from(["{}", " {}", "{} ", "0{}", "00{}"]),
     )
-    def test_to_any_range(self, pair: Pair, key: str, value: str, form: str) -> None:
-        check_equal(*pair.ask("GET", url(key), {"Range": f"bytes={form.format(value)}"}))
+    def test_to_any_range(self, pair: Pair, key: str, value: str, template: str) -> None:
+        check_equal(*pair.ask("GET", url(key), {"Range": f"bytes={template.format(value)}"}))
 
 
 class TestWhereNginxDiffers:
-    """Malformed ranges are ignored, which RFC 9110 14.2 leaves open: nginx refuses them."""
+    """Malformed ranges are ignored, as RFC 9110 14.2 permits; nginx refuses them."""
 
     @pytest.mark.parametrize(
         "value", ["bytes=5-4", "bytes=x-", "bytes=", "bytes=-", "bytes=1", "bytes=--5", "bytes=0x1-"]
     )
-    def test_what_is_no_range_is_not_heeded(self, server: Server, folder: Path, value: str) -> None:
+    def test_an_invalid_range_is_ignored(self, server: Server, folder: Path, value: str) -> None:
         answer = ask(server, "GET", url("sample.bam"), Range=value)
         assert (answer.status, answer.body) == (200, (folder / "sample.bam").read_bytes())
 
-    def test_what_is_no_date_is_not_heeded(self, server: Server) -> None:
+    def test_an_invalid_date_is_ignored(self, server: Server) -> None:
         # RFC 9110 13.1.4 demands it.
         assert ask(server, "HEAD", url("sample.bam"), If_Unmodified_Since="nonsense").status == 200
 
-    def test_errors_have_a_body_that_tells_them(self, server: Server) -> None:
+    def test_errors_have_a_body_with_their_type(self, server: Server) -> None:
         for status, name, fields in (
             (412, "InvalidInput", {"If_Match": '"x"'}),
             (416, "InvalidRange", {"Range": f"bytes={SIZE}-"}),
@@ -302,7 +281,7 @@ class TestNoPathLeadsToAnotherFile:
         assert answer.headers["access-control-allow-origin"] == ORIGIN
 
 
-class TestBrowsersMayReadIt:
+class TestBrowsersMayReadFiles:
     @pytest.mark.parametrize("headers", ["range", "range, if-range", "authorization,cache-control", "if-match,x-other"])
     @pytest.mark.parametrize("target", ["sample.bam", "none", ""])
     def test_after_a_preflight(self, server: Server, target: str, headers: str) -> None:
@@ -338,16 +317,13 @@ class TestBrowsersMayReadIt:
         assert answer.headers["access-control-allow-origin"] == ORIGIN
         exposed = {name.strip() for name in answer.headers["access-control-expose-headers"].split(",")}
         assert {"Content-Range", "Content-Length", "Accept-Ranges", "ETag"} <= exposed
-        # Caches are told also where no page has asked.
+        # Vary is there without an Origin too, for caches.
         assert "origin" in ask(server, "GET", url("sample.bam")).headers["vary"].lower()
 
 
-def leave(server: Server, target: str, *, reset: bool) -> bytes:
-    """Ask for a file, take its first bytes, and go; `reset` tells how. The status line."""
-    with socket.socket() as client:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
-        client.settimeout(30)
-        client.connect((server.host, server.port))
+def disconnect(server: Server, target: str, *, reset: bool) -> bytes:
+    """Request a file, receive its first bytes, and close or reset the connection; the start of the status line."""
+    with server.connect(receive_buffer=1 << 16) as client:
         client.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         status = client.recv(12)
         assert client.recv(4096)
@@ -356,14 +332,15 @@ def leave(server: Server, target: str, *, reset: bool) -> bytes:
     return status
 
 
-class TestClientsThatLeaveCostNothing:
+class TestClientsThatDisconnectCostNothing:
     def test_two_hundred_of_them(self, serve: Serve, big_folder: Path) -> None:
         server = serve(big_folder)
         for _ in range(8):
             assert ask(server, "GET", "/files/data/big.bam", Range="bytes=0-1").status == 206
         before, log = server.open_files(), server.log()
         with ThreadPoolExecutor(50) as pool:
-            statuses = pool.map(lambda number: leave(server, "/files/data/big.bam", reset=number % 2 == 0), range(200))
+            target = "/files/data/big.bam"
+            statuses = pool.map(lambda number: disconnect(server, target, reset=number % 2 == 0), range(200))
             assert set(statuses) == {b"HTTP/1.1 200"}
 
         def is_free() -> bool:
@@ -383,7 +360,7 @@ class TestAFileThatChangesWhileItIsSent:
         return Path(shutil.copy(big_folder / "big.bam", tmp_path / "served"))
 
     @pytest.mark.parametrize("how", ["cut", "replaced"])
-    def test_is_never_mixed_nor_padded(self, serve: Serve, path: Path, how: str) -> None:
+    def test_is_neither_mixed_nor_padded(self, serve: Serve, path: Path, how: str) -> None:
         server, whole = serve(path.parent), path.read_bytes()
         connection = HTTPConnection(server.host, server.port, timeout=30)
         try:

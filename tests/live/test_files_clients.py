@@ -1,7 +1,6 @@
-"""samtools, bcftools and pysam on plain files with their indexes, against the same programs on the local files."""
+"""samtools, bcftools and pysam on remote plain files with their indexes, against the same programs on local files."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,14 +11,14 @@ from tests.live.conftest import Serve
 from tests.support.live.server import Server
 from tests.support.live.tools import lines, run
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("_quiet_htslib")]
 
 REGIONS = ("chr1:10001-20000", "chr2", "chr1:590000-600000", "chrM:1-10")
 
 
 @pytest.fixture(scope="module")
 def folder(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example data, with its reference compressed too, in a folder whose name has to be encoded."""
+    """The example data with a compressed copy of its reference, in a folder whose name has to be encoded."""
     top = tmp_path_factory.mktemp("plain")
     folder = top / "größe #1"
     shutil.copytree(demo_folder, folder)
@@ -34,15 +33,8 @@ def server(serve: Serve, folder: Path) -> Server:
     return serve(folder.parent)
 
 
-@pytest.fixture(autouse=True)
-def _quiet_htslib() -> Iterator[None]:
-    verbosity = pysam.set_verbosity(0)
-    yield
-    pysam.set_verbosity(verbosity)
-
-
 def url(server: Server, path: Path) -> str:
-    """Where a file is served as it is."""
+    """The URL of a plain file."""
     return f"{server.url}/files/data/{quote(path.parent.name)}/{path.name}"
 
 
@@ -89,10 +81,10 @@ class TestBcftools:
 
 
 class TestPysam:
-    def test_goes_to_and_fro(
+    def test_seeks_in_both_directions(
         self, server: Server, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        # htslib leaves indexes where it runs.
+        # htslib saves indexes in the current folder.
         monkeypatch.chdir(tmp_path)
         path = folder / "NA00001.bam"
         with pysam.AlignmentFile(str(path)) as local, pysam.AlignmentFile(url(server, path)) as remote:

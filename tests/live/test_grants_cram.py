@@ -1,9 +1,8 @@
-"""CRAM for who may see regions only, with real clients: samtools reads what is delivered, and needs no reference."""
+"""CRAM under grants of regions, with real clients: samtools reads the answer without a reference."""
 
 import json
 import os
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,24 +15,24 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from tests.live.test_access import get_as
 from tests.support import referenced
 from tests.support.guarded import SECRET, auth
 from tests.support.issuer import Issuer, Key
 from tests.support.live.server import Server, serving, wait_until
 from tests.support.live.tools import lines, view
+from tests.support.live.wire import get_as
 from tests.support.processes import children, has_ended, memory
 
 pytestmark = pytest.mark.live
 
 NAMES = ("version_2_1", "version_3_0", "version_3_1", "several_references")
 NAME, START, END = "chr1", 20_000, 60_000
-# As many pairs are more than the buffers between server and client hold.
+# A dataset with more pairs than fit into the buffers between server and client.
 MANY = "many"
 
 
 class Served(NamedTuple):
-    """A server of CRAM files, where they and their reference are, and a token for regions of them."""
+    """A server of CRAM files, the paths of the files and their reference, and a token that grants regions of them."""
 
     server: Server
     folder: Path
@@ -44,7 +43,7 @@ class Served(NamedTuple):
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server whose clients may see a region of each file."""
+    """A server with a grant of a region of each file."""
     top = tmp_path_factory.mktemp("grants")
     folder, temporary = top / "data", top / "temporary"
     folder.mkdir()
@@ -73,7 +72,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 class TestSamtools:
     @pytest.mark.parametrize("name", NAMES)
-    def test_reads_the_records_of_the_region_as_they_are(
+    def test_reads_the_records_of_the_region_unchanged(
         self, served: Served, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = served.folder / f"{name}.cram"
@@ -91,33 +90,28 @@ class TestSamtools:
         assert inner == lines("samtools", "view", "-T", served.reference, path, narrow, cwd=tmp_path) != []
 
 
-def temporary(served: Served) -> list[str]:
-    """The temporary files that the server has open."""
+def temporary_files(served: Served) -> list[str]:
+    """The server's open temporary files."""
     return sorted(name for name in served.server.open_files() if str(served.temporary) in name)
 
 
-class TestAClientThatGoesAway:
+class TestAClientThatDisconnects:
     def test_leaves_nothing_open(self, served: Served) -> None:
-        path = str(served.folder / f"{MANY}.cram")
-        ticket = json.loads(get_as(served.server, f"/reads/{MANY}", served.token).body)
-        (url,) = [entry["url"] for entry in ticket["htsget"]["urls"] if "/records-" in entry["url"]]
-        # gunicorn's own.
-        before = temporary(served)
-        parts = urlsplit(url)
-        with socket.create_connection((served.server.host, served.server.port), timeout=30) as connection:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            request = f"GET {parts.path}?{parts.query} HTTP/1.1\r\nHost: localhost\r\n\r\n"
-            connection.sendall(request.encode())
+        path, target = str(served.folder / f"{MANY}.cram"), records_url(served, MANY)
+        # gunicorn has temporary files too.
+        before = temporary_files(served)
+        with served.server.connect(receive_buffer=4096) as connection:
+            connection.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             assert connection.recv(1000).startswith(b"HTTP/1.1 200")
             assert path in served.server.open_files()
             assert list(served.temporary.iterdir()) == []
         assert wait_until(lambda: path not in served.server.open_files())
-        assert temporary(served) == before
+        assert temporary_files(served) == before
         assert list(served.temporary.iterdir()) == []
 
 
 def records_url(served: Served, name: str) -> str:
-    """The path and query of a data block with records of a CRAM file."""
+    """The path and query of the data block with the records of a CRAM file."""
     ticket = json.loads(get_as(served.server, f"/reads/{name}", served.token).body)
     (url,) = [entry["url"] for entry in ticket["htsget"]["urls"] if "/records-" in entry["url"]]
     parts = urlsplit(url)
@@ -125,15 +119,15 @@ def records_url(served: Served, name: str) -> str:
 
 
 def decoders(served: Served) -> set[int]:
-    """The processes that decode CRAM for the workers."""
+    """The workers' processes that decode CRAM."""
     return set().union(*map(children, served.server.workers()))
 
 
 @pytest.fixture
 def connection(served: Served) -> Iterator[HTTPConnection]:
-    """A connection, all of whose requests one worker answers."""
-    with closing(HTTPConnection(served.server.host, served.server.port, timeout=60)) as made:
-        yield made
+    """A connection: one worker answers all of its requests."""
+    with closing(HTTPConnection(served.server.host, served.server.port, timeout=60)) as connection:
+        yield connection
 
 
 def get(connection: HTTPConnection, path: str) -> tuple[int, bytes]:
@@ -144,15 +138,15 @@ def get(connection: HTTPConnection, path: str) -> tuple[int, bytes]:
 
 
 class TestTheDecoder:
-    def test_that_crashes_fails_one_request_and_no_other(self, served: Served, connection: HTTPConnection) -> None:
+    def test_fails_only_one_request_when_it_crashes(self, served: Served, connection: HTTPConnection) -> None:
         path = records_url(served, "version_3_0")
-        others = decoders(served)
-        for worker in others:
-            os.kill(worker, signal.SIGKILL)
-        assert wait_until(lambda: not decoders(served) & others or all(map(has_ended, others)))
+        earlier = decoders(served)
+        for process in earlier:
+            os.kill(process, signal.SIGKILL)
+        assert wait_until(lambda: not decoders(served) & earlier or all(map(has_ended, earlier)))
         status, expected = get(connection, path)
         assert status == 200
-        # It may end before it is given anything: then the next one is, and all is well.
+        # A decoder may end before it receives the file: then the next one decodes it, and the request succeeds.
         for _ in range(10):
             (decoder,) = {process for process in decoders(served) if not has_ended(process)}
             log = served.server.log()
@@ -181,15 +175,15 @@ class TestTheDecoder:
 
 
 def crash(served: Served, connection: HTTPConnection, decoder: int, path: str) -> tuple[int, bytes]:
-    """The answer to a request during which its decoder crashes; another one is answered meanwhile."""
+    """The answer to a request whose decoder crashes; another request is answered meanwhile."""
     os.kill(decoder, signal.SIGSTOP)
     with ThreadPoolExecutor(1) as pool:
-        before = len(temporary(served))
+        before = len(temporary_files(served))
         answer = pool.submit(get, connection, path)
-        held = wait_until(lambda: len(temporary(served)) > before)
+        is_waiting = wait_until(lambda: len(temporary_files(served)) > before)
         time.sleep(0.2)
         assert served.server.is_healthy()
         os.kill(decoder, signal.SIGSEGV)
         os.kill(decoder, signal.SIGCONT)
-        assert held
+        assert is_waiting
         return answer.result(60)

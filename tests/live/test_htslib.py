@@ -1,6 +1,6 @@
-"""samtools, bcftools and pysam, given the URL of a ticket, against the same programs on the file itself."""
+"""samtools, bcftools and pysam on the URL of a ticket, against the same programs on the file itself."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -8,13 +8,14 @@ import pysam
 import pytest
 
 from tests.support import files
-from tests.support.client import fetch, is_subsequence
+from tests.support.client import SUFFIXES, fetch, is_subsequence
+from tests.support.files.bgzf import BGZF_EOF
 from tests.support.live import tools
-from tests.support.live.regions import Region, overlapping, place, query, some_regions
+from tests.support.live.regions import Region, endpoint_of, overlapping, query, record_span, some_regions
 from tests.support.live.server import Server
 from tests.support.live.tools import run
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("_quiet_htslib")]
 
 READS = sorted({**files.GOOD_BAM, **files.GOOD_CRAM})
 VARIANTS = sorted({**files.GOOD_VCF, **files.GOOD_BCF})
@@ -30,36 +31,28 @@ View = Callable[[object], list[str]]
 
 @pytest.fixture(scope="module")
 def view(tmp_path_factory: pytest.TempPathFactory) -> View:
-    """How to see the records of a file or URL as samtools or bcftools does; each is looked at once."""
+    """The records of a file or URL according to samtools or bcftools, cached."""
     folder = tmp_path_factory.mktemp("view")
 
     @cache
     def records(source: object) -> list[str]:
         if isinstance(source, Path) and source.name in ("no_eof.vcf.gz", "no_eof.bcf"):
-            # bcftools refuses such a file; tickets mend it.
-            mended = folder / source.name
-            mended.write_bytes(source.read_bytes() + files.BGZF_EOF)
-            source = mended
+            # bcftools refuses a file without the end-of-file marker; tickets append it.
+            complete = folder / source.name
+            complete.write_bytes(source.read_bytes() + BGZF_EOF)
+            source = complete
         return tools.view(source, cwd=folder)
 
     return records
 
 
-@pytest.fixture(autouse=True)
-def _quiet_htslib() -> Iterator[None]:
-    verbosity = pysam.set_verbosity(0)
-    yield
-    pysam.set_verbosity(verbosity)
+def url_of(server: Server, path: Path, format_: str, **parameters: object) -> str:
+    """The URL of a ticket for a file in the served folder."""
+    stem = path.name.removesuffix(SUFFIXES[format_])
+    return f"{server.url}/{endpoint_of(format_)}/{stem}{query(format=format_, **parameters)}"
 
 
-def url_of(server: Server, path: Path, form: str, **parameters: object) -> str:
-    """The URL of a ticket for a file in the folder served."""
-    endpoint = "reads" if form in ("BAM", "CRAM") else "variants"
-    stem = path.name.removesuffix({"BAM": ".bam", "CRAM": ".cram", "VCF": ".vcf.gz", "BCF": ".bcf"}[form])
-    return f"{server.url}/{endpoint}/{stem}{query(format=form, **parameters)}"
-
-
-class TestSamtoolsReadsWhatTheFileHolds:
+class TestSamtoolsReadsTheRecordsOfTheFile:
     @pytest.mark.parametrize("name", READS)
     def test_the_whole_file(self, odd_server: Server, odd_files: dict[str, Path], view: View, name: str) -> None:
         path = odd_files[name]
@@ -87,7 +80,7 @@ class TestSamtoolsReadsWhatTheFileHolds:
         assert run("samtools", *command, url, cwd=tmp_path) == run("samtools", *command, path, cwd=tmp_path) != ""
 
 
-class TestBcftoolsReadsWhatTheFileHolds:
+class TestBcftoolsReadsTheRecordsOfTheFile:
     @pytest.mark.parametrize("name", VARIANTS)
     def test_the_whole_file(self, odd_server: Server, odd_files: dict[str, Path], view: View, name: str) -> None:
         path = odd_files[name]
@@ -101,19 +94,19 @@ class TestBcftoolsReadsWhatTheFileHolds:
     @pytest.mark.parametrize("name", VARIANTS)
     def test_the_header(self, odd_server: Server, odd_files: dict[str, Path], tmp_path: Path, name: str) -> None:
         url = url_of(odd_server, odd_files[name], files.FORMATS[name], **{"class": "header"})
-        # A copy without its index: bcftools would add the contigs that only the index names.
+        # A copy without the index: bcftools would add the contigs that are only in the index.
         copy = tmp_path / odd_files[name].name
         copy.write_bytes(odd_files[name].read_bytes())
         command = ("view", "-h", "--no-version")
         assert run("bcftools", *command, url, cwd=tmp_path) == run("bcftools", *command, copy, cwd=tmp_path) != ""
 
 
-def check_regions(server: Server, path: Path, form: str, view: View) -> None:
-    """Check that the tickets of some regions hold every record there once, and no record that the file does not."""
-    endpoint = "reads" if form in ("BAM", "CRAM") else "variants"
+def check_regions(server: Server, path: Path, format_: str, view: View) -> None:
+    """Check that the tickets of some regions hold each of their records once, and only records of the file."""
+    endpoint = endpoint_of(format_)
     whole = view(path)
     for region in some_regions(whole, endpoint, path.name):
-        answer = view(url_of(server, path, form, **region.parameters))
+        answer = view(url_of(server, path, format_, **region.parameters))
         expected = overlapping(region, whole, endpoint)
         assert expected
         assert overlapping(region, answer, endpoint) == expected, region
@@ -121,7 +114,7 @@ def check_regions(server: Server, path: Path, form: str, view: View) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "name"),
+    ("text", "name"),
     [
         ("gi|568336023|gb|CM000663.2|", "gi|568336023|gb|CM000663.2|"),
         ("HLA-A*01:01:01:01", "HLA-A*01:01:01:01"),
@@ -129,81 +122,81 @@ def check_regions(server: Server, path: Path, form: str, view: View) -> None:
         ("a+b%26c?d;e", "a+b&c?d;e"),
     ],
 )
-def test_names_that_the_client_does_not_encode(
-    odd_server: Server, odd_files: dict[str, Path], view: View, written: str, name: str
+def test_names_that_a_client_does_not_encode(
+    odd_server: Server, odd_files: dict[str, Path], view: View, text: str, name: str
 ) -> None:
     for maker in ("bam_odd_names", "cram_odd_names"):
-        there = [line for line in view(odd_files[maker]) if line.split("\t", 3)[2] == name]
-        url = f"{url_of(odd_server, odd_files[maker], files.FORMATS[maker])}&referenceName={written}"
-        assert [line for line in view(url) if line.split("\t", 3)[2] == name] == there != []
+        expected = [line for line in view(odd_files[maker]) if line.split("\t", 3)[2] == name]
+        url = f"{url_of(odd_server, odd_files[maker], files.FORMATS[maker])}&referenceName={text}"
+        assert [line for line in view(url) if line.split("\t", 3)[2] == name] == expected != []
 
 
 class TestTheExampleData:
-    @pytest.mark.parametrize(("dataset", "form", "name"), DEMO)
+    @pytest.mark.parametrize(("dataset", "format_", "name"), DEMO)
     def test_the_whole_file(
-        self, demo_server: Server, demo_folder: Path, view: View, dataset: str, form: str, name: str
+        self, demo_server: Server, demo_folder: Path, view: View, dataset: str, format_: str, name: str
     ) -> None:
-        assert view(f"{demo_server.url}/{dataset}?format={form}") == view(demo_folder / name)
+        assert view(f"{demo_server.url}/{dataset}?format={format_}") == view(demo_folder / name)
 
-    @pytest.mark.parametrize(("dataset", "form", "name"), DEMO)
+    @pytest.mark.parametrize(("dataset", "format_", "name"), DEMO)
     def test_a_region_is_a_small_part_of_it(
-        self, demo_server: Server, demo_folder: Path, view: View, dataset: str, form: str, name: str
+        self, demo_server: Server, demo_folder: Path, view: View, dataset: str, format_: str, name: str
     ) -> None:
         region = Region("chr1", 300_000, 301_000)
         endpoint = dataset.partition("/")[0]
         whole = view(demo_folder / name)
-        answer = view(f"{demo_server.url}/{dataset}{query(format=form, **region.parameters)}")
+        answer = view(f"{demo_server.url}/{dataset}{query(format=format_, **region.parameters)}")
         assert overlapping(region, answer, endpoint) == overlapping(region, whole, endpoint) != []
         assert len(answer) < len(whole) / 4
 
-    @pytest.mark.parametrize(("dataset", "form", "name"), DEMO)
-    def test_no_format_is_the_specifications_default(
-        self, demo_server: Server, demo_folder: Path, tmp_path: Path, dataset: str, form: str, name: str
+    @pytest.mark.parametrize(("dataset", "format_", "name"), DEMO)
+    def test_without_a_format_it_is_the_specifications_default(
+        self, demo_server: Server, demo_folder: Path, tmp_path: Path, dataset: str, format_: str, name: str
     ) -> None:
         default = {"reads": "BAM", "variants": "VCF"}[dataset.partition("/")[0]]
         ticket = demo_server.http.get(f"/{dataset}").body
-        assert (ticket == demo_server.http.get(f"/{dataset}?format={form}").body) == (form == default)
+        assert (ticket == demo_server.http.get(f"/{dataset}?format={format_}").body) == (format_ == default)
 
 
-class TestPysamReadsWhatTheFileHolds:
-    @pytest.mark.parametrize("form", ["BAM", "CRAM"])
-    def test_reads(self, demo_server: Server, demo_folder: Path, tmp_path: Path, form: str) -> None:
+class TestPysamReadsTheRecordsOfTheFile:
+    @pytest.mark.parametrize("format_", ["BAM", "CRAM"])
+    def test_reads(self, demo_server: Server, demo_folder: Path, tmp_path: Path, format_: str) -> None:
         region = Region("chr2", 100_000, 120_000)
-        url = f"{demo_server.url}/reads/NA00001{query(format=form, **region.parameters)}"
+        url = f"{demo_server.url}/reads/NA00001{query(format=format_, **region.parameters)}"
         with pysam.AlignmentFile(url) as answer:
-            found = [read.to_string() for read in answer.fetch(until_eof=True)]
+            records = [read.to_string() for read in answer.fetch(until_eof=True)]
             references = answer.references
-        with pysam.AlignmentFile(str(demo_folder / f"NA00001.{form.lower()}")) as file:
+        with pysam.AlignmentFile(str(demo_folder / f"NA00001.{format_.lower()}")) as file:
             assert references == file.references
             expected = [read.to_string() for read in file.fetch(*region)]
-        assert overlapping(region, found, "reads") == expected != []
+        assert overlapping(region, records, "reads") == expected != []
 
-    @pytest.mark.parametrize(("form", "name"), [("VCF", "cohort.vcf.gz"), ("BCF", "cohort.bcf")])
-    def test_variants(self, demo_server: Server, demo_folder: Path, form: str, name: str) -> None:
+    @pytest.mark.parametrize(("format_", "name"), [("VCF", "cohort.vcf.gz"), ("BCF", "cohort.bcf")])
+    def test_variants(self, demo_server: Server, demo_folder: Path, format_: str, name: str) -> None:
         region = Region("chr2", 100_000, 120_000)
-        url = f"{demo_server.url}/variants/cohort{query(format=form, **region.parameters)}"
+        url = f"{demo_server.url}/variants/cohort{query(format=format_, **region.parameters)}"
         with pysam.VariantFile(url) as answer:
-            found = [str(record) for record in answer]
+            records = [str(record) for record in answer]
             header = str(answer.header)
         with pysam.VariantFile(str(demo_folder / name)) as file:
             assert header == str(file.header)
             expected = [str(record) for record in file.fetch(*region)]
-        assert overlapping(region, found, "variants") == expected != []
+        assert overlapping(region, records, "variants") == expected != []
 
 
-class TestPostedRegionsAreReadAsTheFileHolds:
-    @pytest.mark.parametrize("form", ["BAM", "CRAM"])
-    def test_reads(self, demo_server: Server, demo_folder: Path, view: View, tmp_path: Path, form: str) -> None:
+class TestPostedRegionsHoldTheRecordsOfTheFile:
+    @pytest.mark.parametrize("format_", ["BAM", "CRAM"])
+    def test_reads(self, demo_server: Server, demo_folder: Path, view: View, tmp_path: Path, format_: str) -> None:
         regions = [Region("chr2", 150_000, 151_000), Region("chrM"), Region("chr1", 2_000, 3_000), Region("chrM", 5)]
-        asked = {"format": form, "regions": [region.parameters for region in regions]}
-        body = fetch(demo_server.http, "/reads/NA00001", method="POST", json=asked)
-        path = tmp_path / f"answer.{form.lower()}"
+        query_body = {"format": format_, "regions": [region.parameters for region in regions]}
+        body = fetch(demo_server.http, "/reads/NA00001", method="POST", json=query_body)
+        path = tmp_path / f"answer.{format_.lower()}"
         path.write_bytes(body)
-        answer, whole = view(path), view(demo_folder / f"NA00001.{form.lower()}")
+        answer, whole = view(path), view(demo_folder / f"NA00001.{format_.lower()}")
 
-        def wanted(lines: list[str]) -> list[str]:
-            places = ((line, place(line, "reads")) for line in lines)
-            return [line for line, found in places if any(region.holds(found) for region in regions)]
+        def in_regions(lines: list[str]) -> list[str]:
+            spans = ((line, record_span(line, "reads")) for line in lines)
+            return [line for line, span in spans if any(region.overlaps(span) for region in regions)]
 
-        assert wanted(answer) == wanted(whole) != []
+        assert in_regions(answer) == in_regions(whole) != []
         assert is_subsequence(answer, whole)

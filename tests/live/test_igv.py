@@ -1,4 +1,4 @@
-"""igv.js in another site's page, with real CORS: it reads every kind of track and genome that it can read from us."""
+"""igv.js in another site's page, with real CORS: it reads every supported kind of track and genome from the server."""
 
 import shutil
 from pathlib import Path
@@ -9,8 +9,7 @@ import pysam
 import pytest
 
 from tests.live.conftest import Serve
-from tests.live.test_page import reads, variants
-from tests.support.live.browser import Visit, elsewhere
+from tests.support.live.browser import Visit, count_reads, count_variants, other_site
 from tests.support.live.server import Server
 from tests.support.live.tools import missing, write_config
 
@@ -25,7 +24,7 @@ BIN = 100  # bases
 
 @pytest.fixture(scope="module")
 def folder(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example data, with their reference compressed too, and a bigWig of made-up values."""
+    """The example data with a compressed copy of their reference, and a bigWig of invented values."""
     folder = tmp_path_factory.mktemp("tracks") / "data"
     shutil.copytree(demo_folder, folder, copy_function=shutil.copy2)
     pysam.tabix_compress(str(folder / "demo.fa"), str(folder / "packed.fa.gz"))
@@ -35,7 +34,7 @@ def folder(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_bigwig(path: Path, fai: Path) -> None:
-    """Write a bigWig that has one value for each `BIN` bases of the first reference."""
+    """Write a bigWig with one value for every `BIN` bases of the first reference."""
     try:
         import pyBigWig
     except ImportError:
@@ -60,10 +59,10 @@ def server(serve: Serve, folder: Path, tmp_path_factory: pytest.TempPathFactory)
     return serve("--config", write_config(path, folder, *settings))
 
 
-def is_sound(present: Visit, server: Server) -> bool:
-    assert present.errors == []
-    assert present.alerts() == []
-    assert present.hosts() == {urlsplit(present.page.url).netloc, urlsplit(server.url).netloc}
+def is_sound(tab: Visit, server: Server) -> bool:
+    assert tab.errors == []
+    assert tab.alerts() == []
+    assert tab.hosts() == {urlsplit(tab.page.url).netloc, urlsplit(server.url).netloc}
     return True
 
 
@@ -103,19 +102,18 @@ class TestIgvReadsFromAnotherOrigin:
                 },
             ],
         }
-        with elsewhere(browser, tmp_path, settings) as present:
-            tracks = present.tracks("alignment", "variant", "wig")
-            present.screenshot("another-site")
-            assert is_sound(present, server)
+        with other_site(browser, tmp_path, settings) as tab:
+            tracks = tab.tracks("alignment", "variant", "wig")
+            tab.screenshot("another-site")
+            assert is_sound(tab, server)
         (start, end) = (tracks["htsget BAM"]["start"], tracks["htsget BAM"]["end"])
-        count = reads(folder / "NA00001.bam", NAME, start, end)
+        count = count_reads(folder / "NA00001.bam", NAME, start, end)
         assert count > 100
         assert [tracks[name]["count"] for name in ("htsget BAM", "BAM", "CRAM")] == [count] * 3
-        count = variants(folder / "cohort.vcf.gz", NAME, start, end)
+        count = count_variants(folder / "cohort.vcf.gz", NAME, start, end)
         assert count > 3
         assert [tracks[name]["count"] for name in ("htsget VCF", "VCF")] == [count] * 2
-        expected = [value(place) for place in range(start, end, BIN)]
-        assert tracks["bigWig"]["values"] == expected
+        assert tracks["bigWig"]["values"] == [value(position) for position in range(start, end, BIN)]
         assert holds_sequence(tracks["sequence"], folder)
         for name in ("sequence", "htsget BAM", "BAM", "CRAM", "htsget VCF", "VCF", "bigWig"):
             assert tracks[name]["ink"] > 100, name
@@ -128,15 +126,15 @@ class TestIgvReadsFromAnotherOrigin:
             "indexURL": f"{url}.fai",
             "compressedIndexURL": f"{url}.gzi",
         }
-        with elsewhere(browser, tmp_path, {"reference": reference, "locus": "chr2:150001-150100"}) as present:
-            track = present.tracks("sequence")["sequence"]
+        with other_site(browser, tmp_path, {"reference": reference, "locus": "chr2:150001-150100"}) as tab:
+            track = tab.tracks("sequence")["sequence"]
             assert track["ink"] > 100
             assert holds_sequence(track, folder)
-            assert is_sound(present, server)
+            assert is_sound(tab, server)
 
 
 def holds_sequence(track: dict[str, Any], folder: Path) -> bool:
-    """Whether the sequence that is shown is the reference's."""
+    """Whether the displayed sequence is that of the reference."""
     with pysam.FastaFile(str(folder / "demo.fa")) as fasta:
         expected = fasta.fetch(track["chr"], track["start"], track["end"]).upper()
     assert len(expected) >= 100

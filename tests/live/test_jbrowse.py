@@ -1,4 +1,4 @@
-"""JBrowse 2 in another site's page, with the configuration that docs/clients.md shows."""
+"""JBrowse 2 in another site's page, with the configuration in docs/clients.md."""
 
 import re
 import shutil
@@ -31,7 +31,7 @@ PAGE = """<!doctype html><meta charset="utf-8"><title>JBrowse 2</title><link rel
 </script>
 """
 
-# Parts of the view, each with the reads laid out in it.
+# The blocks of the view, each with the reads laid out in it.
 BLOCKS = "[...(viewState.session?.views[0]?.tracks[0]?.displays[0].PileupDisplay?.blockState.values() ?? [])]"
 
 IS_DRAWN = f"""() => {{
@@ -41,7 +41,7 @@ IS_DRAWN = f"""() => {{
   return blocks.some((block) => block.error) || (isDrawn && canvases.length >= blocks.length);
 }}"""
 
-# Where the reads of each block start and end, and the number of pixels of each canvas that are not transparent.
+# The starts and ends of the reads in each block, and the number of opaque pixels in each canvas.
 DRAWN = f"""() => {{
   const canvases = [...document.querySelectorAll("canvas[data-testid$=_done]")];
   return {{
@@ -51,7 +51,7 @@ DRAWN = f"""() => {{
     }})),
     ink: canvases.map((canvas) => {{
       const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-      return pixels.reduce((count, value, place) => count + (place % 4 === 3 && value > 0), 0);
+      return pixels.reduce((count, value, index) => count + (index % 4 === 3 && value > 0), 0);
     }}),
   }};
 }}"""
@@ -60,27 +60,27 @@ DRAWN = f"""() => {{
 def documented(server: Server) -> str:
     """The configuration in docs/clients.md, for this server."""
     text = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
-    found = re.search(r"^## JBrowse 2\n.*?^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert found
-    return found[1].replace("http://127.0.0.1:8080", server.url)
+    match = re.search(r"^## JBrowse 2\n.*?^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert match
+    return match[1].replace("http://127.0.0.1:8080", server.url)
 
 
 def test_jbrowse_draws_a_dataset(browser: "Browser", demo_server: Server, demo_folder: Path, tmp_path: Path) -> None:
     shutil.copy(npm_file(PACKAGE, VERSION, SCRIPT), tmp_path)
     (tmp_path / "index.html").write_text(PAGE % documented(demo_server), encoding="utf-8")
-    with static_site(tmp_path) as url, visit(browser, f"{url}/") as present:
-        present.page.wait_for_function(IS_DRAWN)
-        drawn: dict[str, Any] = present.page.evaluate(DRAWN)
-        present.screenshot("jbrowse")
-        assert present.errors == []
-        assert present.hosts() == {urlsplit(url).netloc, urlsplit(demo_server.url).netloc}
-        tickets = [url for url in present.requests if "/reads/" in url and "?" in url]
+    with static_site(tmp_path) as url, visit(browser, f"{url}/") as tab:
+        tab.page.wait_for_function(IS_DRAWN)
+        drawn: dict[str, Any] = tab.page.evaluate(DRAWN)
+        tab.screenshot("jbrowse")
+        assert tab.errors == []
+        assert tab.hosts() == {urlsplit(url).netloc, urlsplit(demo_server.url).netloc}
+        tickets = [url for url in tab.requests if "/reads/" in url and "?" in url]
     assert f"{demo_server.url}/reads/NA00001?referenceName=na&class=header" in tickets
     with pysam.AlignmentFile(str(demo_folder / "NA00001.bam")) as file:
         for block in drawn["blocks"]:
             assert block["error"] is None
-            found = file.fetch(block["name"], int(block["start"]), int(block["end"]))
-            expected = sorted([read.reference_start, read.reference_end] for read in found if not read.is_unmapped)
+            reads = file.fetch(block["name"], int(block["start"]), int(block["end"]))
+            expected = sorted([read.reference_start, read.reference_end] for read in reads if not read.is_unmapped)
             assert len(expected) > 100
             assert sorted(block["reads"]) == expected
     assert len(drawn["ink"]) >= len(drawn["blocks"]) > 0

@@ -1,4 +1,4 @@
-"""Programs that read folders' pages: rclone, wget and fsspec list and copy exactly what the storage holds."""
+"""Programs that read the pages of folders: rclone, wget and fsspec list and copy exactly the storage's files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ HIDDEN = (".hidden", "trio/.snapshot/x")
 
 @pytest.fixture(scope="module")
 def content() -> dict[str, bytes]:
-    """The files that are served, by key."""
+    """The served files by key."""
     return {key: b"" if key == "empty.txt" else key.encode() * 1000 for key in KEYS}
 
 
@@ -53,7 +53,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
 
 
 def readable_by_rclone(content: dict[str, bytes]) -> dict[str, bytes]:
-    """rclone skips links to names with a question mark, even if it is encoded."""
+    """The files that rclone reads: it skips links to names with a question mark, even if it is encoded."""
     return {key: data for key, data in content.items() if "?" not in key}
 
 
@@ -91,11 +91,9 @@ class TestWget:
 class TestFsspec:
     def test_lists_and_reads(self, url: str, content: dict[str, bytes]) -> None:
         files = fsspec.filesystem("http", skip_instance_cache=True)
-        found: dict[str, bytes] = {}
-        for path in files.find(url):
-            found[unquote(path.removeprefix(url))] = files.cat_file(path)
-        assert found == content
+        copies = {unquote(path.removeprefix(url)): files.cat_file(path) for path in files.find(url)}
+        assert copies == content
         assert sorted(files.ls(f"{url}trio/", detail=False)) == [f"{url}trio/child.cram", f"{url}trio/deep/"]
-        sizes = {row["name"]: row["type"] for row in files.ls(url)}
-        assert sizes[f"{url}trio/"] == "directory"
-        assert sizes[url + quote("c:d e'f\"g?h=1")] == "file"
+        types = {row["name"]: row["type"] for row in files.ls(url)}
+        assert types[f"{url}trio/"] == "directory"
+        assert types[url + quote("c:d e'f\"g?h=1")] == "file"

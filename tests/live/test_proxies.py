@@ -1,6 +1,5 @@
-"""Servers behind proxies: which forwarded headers are believed, and nginx in front."""
+"""Servers with a proxy in front: which forwarded headers they trust, and nginx."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,9 +7,10 @@ import pytest
 
 from tests.live.conftest import Serve
 from tests.support.client import fetch
+from tests.support.live.fronts import plain_nginx
 from tests.support.live.regions import Region, overlapping
-from tests.support.live.server import Server, free_port, running
-from tests.support.live.tools import lines, tool, view, write_config
+from tests.support.live.server import Server
+from tests.support.live.tools import lines, view, write_config
 from tests.support.live.wire import ask, error, get, urls
 
 pytestmark = pytest.mark.live
@@ -31,18 +31,18 @@ HEADER_SETS = [
 
 
 def block_url(server: Server, *fields: str) -> str:
-    """The block URL of a ticket that is asked for with these header lines."""
+    """The block URL of a ticket that is requested with these header lines."""
     (url,) = urls(get(server, "/reads/NA00001", *fields))
     return url
 
 
 @pytest.fixture(scope="module")
 def open_server(serve: Serve, demo_folder: Path) -> Server:
-    """A server that other machines may call, by any name."""
+    """A server that other machines may reach, by any host name."""
     return serve(demo_folder, bind="0.0.0.0")
 
 
-class TestAClientCannotForwardItself:
+class TestForwardedHeadersOfClientsAreIgnored:
     @pytest.mark.parametrize("fields", HEADER_SETS, ids=lambda fields: fields[0].partition(":")[0])
     def test_by_default(self, open_server: Server, fields: tuple[str, ...]) -> None:
         url = block_url(open_server, "Host: data.example:8080", *fields)
@@ -59,7 +59,7 @@ class TestAClientCannotForwardItself:
         ["", " ", "a b", 'a"b', "a/b", "a?b", "a#b", "u:p@a", "a.example:99999", "a:x", "<a>", "a,b", "["],
     )
     @pytest.mark.parametrize("version", ["1.0", "1.1"])
-    def test_a_host_that_is_none_gets_no_ticket_or_one_with_another(
+    def test_an_invalid_host_gets_no_ticket_or_one_with_another_host(
         self, open_server: Server, host: str, version: str
     ) -> None:
         answer = get(open_server, "/reads/NA00001", f"Host: {host}", version=version)
@@ -75,12 +75,12 @@ class TestAClientCannotForwardItself:
 
 @pytest.fixture(scope="module")
 def trusting(serve: Serve, demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Server:
-    """A server behind one proxy."""
+    """A server that trusts one proxy."""
     path = tmp_path_factory.mktemp("trusting") / "config.yaml"
     return serve("--config", write_config(path, demo_folder, "trusted_proxies: 1"))
 
 
-class TestAProxyThatIsTrustedIsBelieved:
+class TestForwardedHeadersOfATrustedProxyAreUsed:
     @pytest.mark.parametrize(
         ("fields", "base"),
         [
@@ -90,7 +90,7 @@ class TestAProxyThatIsTrustedIsBelieved:
             (("X-Forwarded-Proto: https", "X-Forwarded-Host: data.example:8443"), "https://data.example:8443"),
             (("X-Forwarded-Host: data.example", "X-Forwarded-Port: 8080"), "http://data.example:8080"),
             (("X-Forwarded-Host: data.example", "X-Forwarded-Prefix: /genomes"), "http://data.example/genomes"),
-            # Of a list, what the proxy itself added: the last.
+            # The proxy itself added the last value of a list.
             (
                 ("X-Forwarded-Host: evil.example, data.example", "X-Forwarded-Proto: http, https"),
                 "https://data.example",
@@ -105,8 +105,7 @@ class TestAProxyThatIsTrustedIsBelieved:
 
 @pytest.fixture(scope="module")
 def nginx(trusting: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """nginx before a server, at two places: at the root, and below `/genomes/`."""
-    folder, port = tmp_path_factory.mktemp("nginx"), free_port()
+    """nginx in front of a server, with two locations: the root and `/genomes/`."""
     forwarded = f"""
             proxy_pass {trusting.url}/;
             proxy_http_version 1.1;
@@ -115,47 +114,27 @@ def nginx(trusting: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             proxy_set_header X-Forwarded-Proto $scheme;
             proxy_set_header X-Forwarded-Host $http_host;
     """
-    temporary = "\n    ".join(
-        f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    (folder / "nginx.conf").write_text(
-        f"""
-{"user root;" if os.geteuid() == 0 else ""}
-worker_processes 1;
-daemon off;
-pid {folder}/pid;
-error_log stderr warn;
-events {{}}
-http {{
-    {temporary}
-    access_log off;
-    server {{
-        listen 127.0.0.1:{port};
+    locations = f"""
         location / {{{forwarded}}}
         location /genomes/ {{{forwarded}
             proxy_set_header X-Forwarded-Prefix /genomes;
         }}
-    }}
-}}
-""",
-        encoding="utf-8",
-    )
-    command = [tool("nginx"), "-p", folder, "-c", folder / "nginx.conf", "-e", "stderr"]
-    with running(command, folder=folder, port=port) as proxy:
-        yield proxy
+    """
+    with plain_nginx(tmp_path_factory.mktemp("nginx"), locations) as server:
+        yield server
 
 
 @pytest.mark.parametrize("prefix", ["", "/genomes"])
 class TestNginxInFront:
-    def test_tickets_point_at_it(self, nginx: Server, prefix: str) -> None:
+    def test_tickets_point_to_it(self, nginx: Server, prefix: str) -> None:
         (url,) = urls(ask(nginx, "GET", f"{prefix}/reads/NA00001"))
         assert url.startswith(f"{nginx.url}{prefix}/blocks/")
 
     def test_samtools_reads_through_it(self, nginx: Server, demo_folder: Path, tmp_path: Path, prefix: str) -> None:
-        for form in ("BAM", "CRAM"):
-            path = demo_folder / f"NA00001.{form.lower()}"
+        for format_ in ("BAM", "CRAM"):
+            path = demo_folder / f"NA00001.{format_.lower()}"
             whole = lines("samtools", "view", path, "chr2", cwd=tmp_path)
-            answer = view(f"{nginx.url}{prefix}/reads/NA00001?format={form}&referenceName=chr2", cwd=tmp_path)
+            answer = view(f"{nginx.url}{prefix}/reads/NA00001?format={format_}&referenceName=chr2", cwd=tmp_path)
             assert overlapping(Region("chr2"), answer, "reads") == whole != []
 
     def test_the_bytes_are_those_of_the_file(self, nginx: Server, demo_folder: Path, prefix: str) -> None:

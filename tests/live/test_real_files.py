@@ -29,38 +29,38 @@ def servers(serve: Serve) -> dict[str, Server]:
     return {kind: serve(real_data(kind)) for kind in ("reads", "variants")}
 
 
-@pytest.mark.parametrize(("dataset", "form", "name"), FILES)
-class TestTicketsHoldWhatTheFileHolds:
+@pytest.mark.parametrize(("dataset", "format_", "name"), FILES)
+class TestTicketsHoldTheRecordsOfTheFile:
     def test_the_whole_file(
-        self, servers: dict[str, Server], tmp_path: Path, dataset: str, form: str, name: str
+        self, servers: dict[str, Server], tmp_path: Path, dataset: str, format_: str, name: str
     ) -> None:
         kind = dataset.partition("/")[0]
-        answer = view(f"{servers[kind].url}/{dataset}?format={form}", cwd=tmp_path)
+        answer = view(f"{servers[kind].url}/{dataset}?format={format_}", cwd=tmp_path)
         assert answer == view(real_data(kind) / name, cwd=tmp_path) != []
 
-    def test_regions(self, servers: dict[str, Server], tmp_path: Path, dataset: str, form: str, name: str) -> None:
+    def test_regions(self, servers: dict[str, Server], tmp_path: Path, dataset: str, format_: str, name: str) -> None:
         kind = dataset.partition("/")[0]
         whole = view(real_data(kind) / name, cwd=tmp_path)
         for region in some_regions(whole, kind, name):
-            url = f"{servers[kind].url}/{dataset}{query(format=form, **region.parameters)}"
+            url = f"{servers[kind].url}/{dataset}{query(format=format_, **region.parameters)}"
             answer = view(url, cwd=tmp_path)
             assert overlapping(region, answer, kind) == overlapping(region, whole, kind) != [], region
             assert is_subsequence(answer, whole), region
 
 
-@pytest.mark.parametrize("form", ["BAM", "CRAM"])
-class TestTheNumbersOfNA12878AreRight:
+@pytest.mark.parametrize("format_", ["BAM", "CRAM"])
+class TestTheCountsOfNA12878AreRight:
     DATASET = "reads/htsnexus_test_NA12878"
 
     @pytest.mark.parametrize(
         ("region", "count"), [(Region("11", 5_004_999, 5_006_000), 32), (Region("20"), 14_545), (Region("X"), 0)]
     )
     def test_of_a_region(
-        self, servers: dict[str, Server], tmp_path: Path, form: str, region: Region, count: int
+        self, servers: dict[str, Server], tmp_path: Path, format_: str, region: Region, count: int
     ) -> None:
-        url = f"{servers['reads'].url}/{self.DATASET}{query(format=form, **region.parameters)}"
+        url = f"{servers['reads'].url}/{self.DATASET}{query(format=format_, **region.parameters)}"
         assert len(overlapping(region, view(url, cwd=tmp_path), "reads")) == count
 
-    def test_of_the_unplaced_reads(self, servers: dict[str, Server], tmp_path: Path, form: str) -> None:
-        answer = view(f"{servers['reads'].url}/{self.DATASET}?format={form}&referenceName=*", cwd=tmp_path)
+    def test_of_the_unplaced_reads(self, servers: dict[str, Server], tmp_path: Path, format_: str) -> None:
+        answer = view(f"{servers['reads'].url}/{self.DATASET}?format={format_}&referenceName=*", cwd=tmp_path)
         assert sum(line.split("\t", 3)[2] == "*" for line in answer) == 12_475

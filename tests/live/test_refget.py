@@ -1,4 +1,4 @@
-"""Refget with its clients: the compliance suite, the PyPI client, samtools; with a server and without."""
+"""Refget with its clients: the compliance suite, the client from PyPI, and samtools with and without a server."""
 
 import fcntl
 import hashlib
@@ -21,26 +21,26 @@ from tests.support.sequences import expected, fasta, some_letters
 pytestmark = pytest.mark.live
 
 I_MD5, NC_MD5 = "6681ac2f62509cfc220d78751b8dc524", "3332ed720ac7eaa9b3655c06f6b9e196"
-# The dependencies of the suite and of the client stay out of this project's environment.
+# The suite and the client have dependencies that stay out of this project's environment.
 CLIENTS = ("refget-compliance==1.2.6", "refget==0.12.0")
 
 
 @pytest.fixture(scope="session")
 def clients() -> Path:
-    """The programs of an environment with the clients from PyPI; it stays below build/."""
-    kept = ROOT / "build" / "refget-clients"
-    kept.parent.mkdir(exist_ok=True)
-    # Needs a network variable that other tests must not see.
+    """The programs of an environment with the clients from PyPI; it is cached in build/."""
+    environment_folder = ROOT / "build" / "refget-clients"
+    environment_folder.parent.mkdir(exist_ok=True)
+    # pip may need the proxy variables, which other tests must not have.
     environment = {**os.environ, **{name: value for name, value in _PROXIES.items() if value}}
-    with kept.with_suffix(".lock").open("wb") as lock:
+    with environment_folder.with_suffix(".lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        complete = kept / "complete"
+        complete = environment_folder / "complete"
         if not (complete.is_file() and complete.read_text() == " ".join(CLIENTS)):
-            shutil.rmtree(kept, ignore_errors=True)
+            shutil.rmtree(environment_folder, ignore_errors=True)
             for command in (
-                [sys.executable, "-m", "venv", str(kept)],
+                [sys.executable, "-m", "venv", str(environment_folder)],
                 [
-                    str(kept / "bin" / "python"),
+                    str(environment_folder / "bin" / "python"),
                     "-m",
                     "pip",
                     "install",
@@ -50,11 +50,11 @@ def clients() -> Path:
                     *CLIENTS,
                 ],
             ):
-                made = subprocess.run(command, capture_output=True, timeout=180, env=environment, check=False)
-                if made.returncode:
-                    missing(f"refget's clients cannot be installed: {made.stderr.decode(errors='replace')[-500:]}")
+                process = subprocess.run(command, capture_output=True, timeout=180, env=environment, check=False)
+                if process.returncode:
+                    missing(f"refget's clients cannot be installed: {process.stderr.decode(errors='replace')[-500:]}")
             complete.write_text(" ".join(CLIENTS))
-    return kept / "bin"
+    return environment_folder / "bin"
 
 
 _PROXIES = {
@@ -93,15 +93,15 @@ class TestTheComplianceSuite:
             "out.json",
             "--no-web",
         ]
-        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60, check=True)
-        # It exits with 0 whatever the result.
+        process = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60, check=True)
+        # The suite exits with 0 whatever the result.
         (report,) = json.loads((tmp_path / "out.json").read_text())
         results = {test["name"]: test["result"] for test in report["test_results"]}
-        assert len(results) > 25, ended.stderr
+        assert len(results) > 25, process.stderr
         is_circular = json.loads(ask(suite_server, "GET", "/sequence/service-info").body)["refget"][
             "circular_supported"
         ]
-        # Other tests cover each way of answering for circular sequences.
+        # The suite skips the tests of the behaviour that the server does not have.
         skipped = {True: ["circular_support_false_errors"], False: ["circular", "circular_support_true_errors"]}[
             is_circular
         ]
@@ -110,12 +110,12 @@ class TestTheComplianceSuite:
         assert {name for name, result in results.items() if result == 0} == expected_skips
         assert {name for name, result in results.items() if result not in (0, 1)} == set()
 
-    def test_the_cases_of_its_second_version(self, suite_server: Server) -> None:
-        known = json.loads((real_data("refget") / "checksums.json").read_text())
-        text = {"I": "I", "VI": "VI", "NC": "NC_001422.1"}
-        for name, sums in known.items():
+    def test_the_cases_for_refget_2(self, suite_server: Server) -> None:
+        checksums = json.loads((real_data("refget") / "checksums.json").read_text())
+        sequence_names = {"I": "I", "VI": "VI", "NC": "NC_001422.1"}
+        for name, sums in checksums.items():
             with pysam.FastaFile(str(self.copy_of(suite_server, f"{name}.faa"))) as oracle:
-                letters = oracle.fetch(text[name]).encode()
+                letters = oracle.fetch(sequence_names[name]).encode()
             for identifier in (sums["md5"], sums["sha512"], sums["ga4gh"], sums["ga4gh"].removeprefix("ga4gh:")):
                 answer = ask(suite_server, "GET", f"/sequence/{identifier}", Accept="text/plain, */*;q=0.5")
                 assert (answer.status, answer.body) == (200, letters)
@@ -137,7 +137,7 @@ class TestTheComplianceSuite:
         assert info["type"]["artifact"] == "refget"
 
     def copy_of(self, server: Server, name: str) -> Path:
-        """A copy of one of the suite's files, in a folder where an index may be written."""
+        """A copy of one of the suite's files in a folder that is writable for its index."""
         folder = server.out.parent
         if not (folder / name).exists():
             shutil.copyfile(real_data("refget") / name, folder / name)
@@ -155,11 +155,11 @@ class TestThePythonClient:
             f"whole, part = client.get_sequence({md5!r}), client.get_sequence({md5!r}, start=1000, end=1100)\n"
             f"print(json.dumps([whole, part, client.get_metadata({md5!r}), client.service_info()]))"
         )
-        ended = subprocess.run(
+        process = subprocess.run(
             [clients / "python", "-c", script], cwd=tmp_path, capture_output=True, timeout=60, check=False
         )
-        assert ended.returncode == 0, ended.stderr.decode()
-        whole, part, metadata, info = json.loads(ended.stdout)
+        assert process.returncode == 0, process.stderr.decode()
+        whole, part, metadata, info = json.loads(process.stdout)
         assert (whole == text, part) == (True, text[1000:1100])
         assert metadata["metadata"]["length"] == len(text)
         assert info["type"]["artifact"] == "refget"
@@ -168,7 +168,7 @@ class TestThePythonClient:
 class TestSamtoolsDecodesCramThroughIt:
     @pytest.fixture
     def cram(self, demo_folder: Path, tmp_path: Path) -> Path:
-        """Reads whose reference is named by its checksum only, in a folder without it."""
+        """Reads whose header identifies the reference only by its checksum, in a folder without the reference."""
         path = tmp_path / "reads.cram"
         options = ["-C", "-T", demo_folder / "demo.fa", "--output-fmt-option", "embed_ref=0", "-o", path]
         run("samtools", "view", *options, demo_folder / "NA00001.bam", "chrM", "chr2:1-20000", cwd=tmp_path)
@@ -189,47 +189,49 @@ class TestSamtoolsDecodesCramThroughIt:
         command = [tool("samtools"), "view", str(cram)]
         return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, timeout=60, check=False)
 
-    def right(self, demo_folder: Path, cwd: Path) -> set[str]:
+    def expected_reads(self, demo_folder: Path, cwd: Path) -> set[str]:
         regions = ("chrM", "chr2:1-20000")
         return set(run("samtools", "view", demo_folder / "NA00001.bam", *regions, cwd=cwd).splitlines())
 
     def test_ref_path(self, demo_server: Server, demo_folder: Path, cram: Path, tmp_path: Path) -> None:
         assert self.decode(cram, tmp_path).returncode, "no reference, no reads"
-        found = self.decode(cram, tmp_path, REF_PATH=f"{demo_server.url}/sequence/%s")
-        assert found.returncode == 0, found.stderr
-        assert same_reads(found.stdout.decode().splitlines(), self.right(demo_folder, tmp_path))
+        decoded = self.decode(cram, tmp_path, REF_PATH=f"{demo_server.url}/sequence/%s")
+        assert decoded.returncode == 0, decoded.stderr
+        assert are_same_reads(decoded.stdout.decode().splitlines(), self.expected_reads(demo_folder, tmp_path))
 
     def test_an_ingested_folder_without_a_server(self, demo_folder: Path, cram: Path, tmp_path: Path) -> None:
         store = tmp_path / "store"
         run("htsget-flask", "refget", "ingest", demo_folder / "demo.fa", store, cwd=tmp_path)
-        found = self.decode(cram, tmp_path, REF_CACHE=f"{store}/%2s/%2s/%s")
-        assert found.returncode == 0, found.stderr
-        assert same_reads(found.stdout.decode().splitlines(), self.right(demo_folder, tmp_path))
+        decoded = self.decode(cram, tmp_path, REF_CACHE=f"{store}/%2s/%2s/%s")
+        assert decoded.returncode == 0, decoded.stderr
+        assert are_same_reads(decoded.stdout.decode().splitlines(), self.expected_reads(demo_folder, tmp_path))
 
-    def test_check_says_whether_references_are_available(self, demo_folder: Path, cram: Path, tmp_path: Path) -> None:
+    def test_check_reports_whether_references_are_available(
+        self, demo_folder: Path, cram: Path, tmp_path: Path
+    ) -> None:
         folder = tmp_path / "served"
         folder.mkdir()
         shutil.copyfile(cram, folder / "reads.cram")
         shutil.copyfile(demo_folder / "NA00001.cram", folder / "embedded.cram")
         run("htsget-flask", "index", folder, cwd=tmp_path)
-        printed = run("htsget-flask", "check", folder, cwd=tmp_path)
-        assert "embedded.cram.crai, references: 3 embedded or not needed)" in printed
-        assert "reads.cram.crai, references: 2 not available)" in printed
-        assert "warning: references that are neither embedded nor available at /sequence: chr2, chrM" in printed
+        output = run("htsget-flask", "check", folder, cwd=tmp_path)
+        assert "embedded.cram.crai, references: 3 embedded or not needed)" in output
+        assert "reads.cram.crai, references: 2 not available)" in output
+        assert "warning: references that are neither embedded nor available at /sequence: chr2, chrM" in output
         for name in ("demo.fa", "demo.fa.fai"):
             shutil.copyfile(demo_folder / name, folder / name)
-        printed = run("htsget-flask", "check", folder, cwd=tmp_path)
-        assert "reads.cram.crai, references: 2 at /sequence)" in printed
-        assert "warning" not in printed
+        output = run("htsget-flask", "check", folder, cwd=tmp_path)
+        assert "reads.cram.crai, references: 2 at /sequence)" in output
+        assert "warning" not in output
 
 
-def same_reads(found: list[str], right: set[str]) -> bool:
-    """Whether these are the reads, apart from the tags that CRAM generates."""
+def are_same_reads(decoded: list[str], expected: set[str]) -> bool:
+    """Whether the decoded reads are the expected ones, apart from the tags that CRAM generates."""
 
     def core(line: str) -> str:
         return "\t".join(line.split("\t")[:11])
 
-    return bool(found) and {core(line) for line in found} == {core(line) for line in right}
+    return bool(decoded) and {core(line) for line in decoded} == {core(line) for line in expected}
 
 
 LONG = some_letters("long", 3_000_000, b"ACGTacgt")
@@ -237,7 +239,7 @@ LONG = some_letters("long", 3_000_000, b"ACGTacgt")
 
 @pytest.fixture(scope="module")
 def long_fasta(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A FASTA file with one sequence that is always streamed in several buffers."""
+    """A FASTA file whose only sequence is always streamed in several buffers."""
     path = tmp_path_factory.mktemp("long") / "long.fa"
     path.write_bytes(fasta({"long": LONG}, width=70))
     return path
@@ -267,15 +269,15 @@ def long_server(
 
 class TestLongSequencesAreStreamed:
     def test_whole_and_in_part(self, long_server: Server) -> None:
-        right = expected(LONG)
-        for identifier in (right.md5, right.ga4gh):
+        sequence = expected(LONG)
+        for identifier in (sequence.md5, sequence.ga4gh):
             answer = ask(long_server, "GET", f"/sequence/{identifier}")
-            assert (answer.status, answer.body == right.letters) == (200, True)
+            assert (answer.status, answer.body == sequence.letters) == (200, True)
         for start, end in ((5, 2_999_995), (1_000_000, 1_000_001), (7, 200_007)):
-            answer = ask(long_server, "GET", f"/sequence/{right.md5}?start={start}&end={end}")
-            assert (answer.status, answer.body == right.letters[start:end]) == (200, True)
-            answer = ask(long_server, "GET", f"/sequence/{right.md5}", Range=f"bytes={start}-{end - 1}")
-            assert (answer.status, answer.body == right.letters[start:end]) == (206, True)
+            answer = ask(long_server, "GET", f"/sequence/{sequence.md5}?start={start}&end={end}")
+            assert (answer.status, answer.body == sequence.letters[start:end]) == (200, True)
+            answer = ask(long_server, "GET", f"/sequence/{sequence.md5}", Range=f"bytes={start}-{end - 1}")
+            assert (answer.status, answer.body == sequence.letters[start:end]) == (206, True)
 
     def test_the_log_is_empty(self, long_server: Server) -> None:
         assert long_server.log() == ""

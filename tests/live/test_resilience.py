@@ -1,4 +1,4 @@
-"""What clients, files and operators do at the wrong moment, and requests that no honest client makes."""
+"""Clients, files and operators that act at the wrong moment, and requests that no honest client sends."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ from tests.support.live.wire import ORIGIN, ask, error, get, raw, read, send, ur
 
 pytestmark = pytest.mark.live
 
-PATIENCE = 20.0
+TIMEOUT = 20.0
 POST = b"POST /reads/big HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
@@ -36,38 +36,38 @@ def server(serve: Serve, big_folder: Path) -> Server:
 
 
 class Copy(NamedTuple):
-    """A copy of the large file that a test may spoil, and where it is served."""
+    """A copy of the large file for a test to change, and the path of its ticket."""
 
     server: Server
     target: str
     path: Path
 
     def block_url(self) -> str:
-        """The block URL for most of it."""
+        """The block URL for most of the file."""
         (url,) = urls(ask(self.server, "GET", self.target))
         return url
 
 
 @pytest.fixture(scope="module")
-def spoiled(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> tuple[Server, Path]:
-    """A server, and its folder."""
-    folder = tmp_path_factory.mktemp("spoiled")
+def changing(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> tuple[Server, Path]:
+    """A server and its folder, whose files tests change."""
+    folder = tmp_path_factory.mktemp("changing")
     return serve(folder, "--origin", ORIGIN), folder
 
 
 @pytest.fixture
-def copy(spoiled: tuple[Server, Path], big_folder: Path, request: pytest.FixtureRequest) -> Copy:
-    """A copy of the large file, served."""
-    server, folder = spoiled
+def copy(changing: tuple[Server, Path], big_folder: Path, request: pytest.FixtureRequest) -> Copy:
+    """A copy of the large file for one test."""
+    server, folder = changing
     name = request.node.name
     shutil.copytree(big_folder, folder / name)
     return Copy(server, f"/reads/{name}/big", folder / name / "big.bam")
 
 
 @contextmanager
-def started(url: str, *, reset: bool = False) -> Iterator[HTTPResponse]:
-    """A download of which a first part has come, and most has not been sent yet; `reset` tells how it is broken off."""
-    connection = HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE)
+def download(url: str, *, reset: bool = False) -> Iterator[HTTPResponse]:
+    """A download that has begun, with most of its bytes unsent; at the end the connection is closed, or reset."""
+    connection = HTTPConnection(urlsplit(url).netloc, timeout=TIMEOUT)
     try:
         connection.connect()
         connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
@@ -89,22 +89,22 @@ def block_url(server: Server) -> str:
     return url
 
 
-class TestAClientThatLeavesCostsNothing:
+class TestAClientThatDisconnectsCostsNothing:
     @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
     def test_no_descriptor_and_no_traceback(self, server: Server, big_folder: Path, reset: bool) -> None:
         url, log = block_url(server), server.log()
-        # Both workers have met the file before anything is counted.
+        # Both workers have opened the file before descriptors are counted.
         for _ in range(8):
             assert ask(server, "GET", url, Range="bytes=0-1").status == 206
         before = server.open_files()
         assert before["socket"] > 0
         for _ in range(12):
-            with started(url, reset=reset):
+            with download(url, reset=reset):
                 pass
 
         def is_free() -> bool:
             after = server.open_files()
-            # One connection of before may have been on its way out.
+            # One of the counted connections may have been about to close.
             return str(big_folder / "big.bam") not in after and after["socket"] <= before["socket"]
 
         assert wait_until(is_free), (before, server.open_files())
@@ -113,26 +113,26 @@ class TestAClientThatLeavesCostsNothing:
 
     def test_in_the_middle_of_a_request(self, server: Server) -> None:
         before = server.log()
-        for begun in (
+        for fragment in (
             b"",
             b"GET /re",
             b"GET /reads/big HTTP/1.1\r\nHost: localhost\r\n",
             b"POST /reads/big HTTP/1.1\r\n",
         ):
             with socket.create_connection((server.host, server.port)) as connection:
-                connection.sendall(begun)
+                connection.sendall(fragment)
         body = POST + b"Content-Length: 99\r\n\r\n{"
         with socket.create_connection((server.host, server.port)) as connection:
             connection.sendall(body)
         assert wait_until(server.is_healthy)
         assert "Traceback" not in server.log().removeprefix(before)
 
-    def test_slow_ones_hold_up_no_other(self, server: Server) -> None:
+    def test_slow_clients_delay_no_others(self, server: Server) -> None:
         url = block_url(server)
-        with started(url), started(url), started(url), started(url):
-            begun = time.monotonic()
+        with download(url), download(url), download(url), download(url):
+            start = time.monotonic()
             assert ask(server, "GET", "/reads/big?referenceName=chr1&start=0&end=1").status == 200
-            assert time.monotonic() - begun < PATIENCE
+            assert time.monotonic() - start < TIMEOUT
 
 
 class TestAReplacedFileIsNeverMixed:
@@ -140,7 +140,7 @@ class TestAReplacedFileIsNeverMixed:
         url = copy.block_url()
         whole = copy.path.read_bytes()
         other = copy.path.with_suffix(".new")
-        # Of the same size, so that only its time tells.
+        # Of the same size, so that only the modification time differs.
         other.write_bytes(whole[:1000] + bytes(len(whole) - 1000))
         other.replace(copy.path)
         for fields in ({}, {"Range": "bytes=5000-5100"}, {"Range": "bytes=0-"}):
@@ -155,16 +155,16 @@ class TestAReplacedFileIsNeverMixed:
             shutil.copyfile(demo_folder / f"NA00001.bam{suffix}", tmp_path / "new")
             (tmp_path / "new").replace(f"{copy.path}{suffix}")
         expected = (demo_folder / "NA00001.bam").read_bytes()
-        # For a second each worker may give tickets of the old version: their blocks are gone, as above.
+        # For a second each worker may return tickets of the old version, whose blocks are gone, as above.
         time.sleep(1.2)
         is_equal = fetch(copy.server.http, copy.target) == expected
         assert is_equal
 
-    def test_a_download_under_way_ends_with_the_old_bytes(self, copy: Copy) -> None:
+    def test_a_running_download_ends_with_the_old_bytes(self, copy: Copy) -> None:
         whole = copy.path.read_bytes()
         other = copy.path.with_suffix(".new")
         other.write_bytes(bytes(len(whole)))
-        with started(copy.block_url()) as response:
+        with download(copy.block_url()) as response:
             other.replace(copy.path)
             rest = response.read()
         is_part = rest in whole
@@ -175,42 +175,42 @@ class TestAReplacedFileIsNeverMixed:
         url = copy.block_url()
         copy.path.unlink()
         assert (ask(copy.server, "GET", url).status, error(ask(copy.server, "GET", url))) == (404, "NotFound")
-        assert wait_until(lambda: ask(copy.server, "GET", copy.target).status == 404, seconds=PATIENCE)
+        assert wait_until(lambda: ask(copy.server, "GET", copy.target).status == 404, seconds=TIMEOUT)
 
     def test_a_file_cut_while_it_is_sent_ends_the_connection(self, copy: Copy) -> None:
-        with started(copy.block_url()) as response:
+        with download(copy.block_url()) as response:
             os.truncate(copy.path, 20_000_000)
             with pytest.raises((IncompleteRead, ConnectionError)):
                 response.read()
 
 
-class TestTheServerEndsInOrder:
-    def test_a_download_under_way_is_finished(self, big_folder: Path, tmp_path: Path) -> None:
+class TestTheServerShutsDownGracefully:
+    def test_a_running_download_is_finished(self, big_folder: Path, tmp_path: Path) -> None:
         with serving(big_folder, folder=tmp_path) as server:
-            with started(block_url(server)) as response:
+            with download(block_url(server)) as response:
                 server.process.send_signal(signal.SIGTERM)
                 with pytest.raises(subprocess.TimeoutExpired):
                     server.process.wait(1)
                 rest = response.read()
-            assert server.process.wait(PATIENCE + 5) == 0
+            assert server.process.wait(TIMEOUT + 5) == 0
         is_part = rest in (big_folder / "big.bam").read_bytes()
         assert is_part
         assert len(rest) > 30_000_000
 
-    def test_by_the_keyboard(self, big_folder: Path, tmp_path: Path) -> None:
+    def test_by_a_keyboard_interrupt(self, big_folder: Path, tmp_path: Path) -> None:
         with serving(big_folder, folder=tmp_path) as server:
             workers = server.workers()
             for worker in workers:
                 os.kill(worker, signal.SIGINT)
             time.sleep(1)
-            # The first process ends the workers; by two signals at once they would hang now and then.
+            # The main process ends the workers; with two signals at once they would sometimes hang.
             assert server.workers() == workers
-            # As a terminal does: to all processes.
+            # A terminal signals all processes.
             os.killpg(server.process.pid, signal.SIGINT)
-            assert server.process.wait(PATIENCE) == 0
+            assert server.process.wait(TIMEOUT) == 0
         assert "SIGKILL" not in server.log()
 
-    def test_nothing_is_left_where_it_ran(self, big_folder: Path, tmp_path: Path) -> None:
+    def test_no_file_is_left_in_its_folder(self, big_folder: Path, tmp_path: Path) -> None:
         names = sorted(os.listdir(big_folder))
         with serving(big_folder, folder=tmp_path) as server:
             assert fetch(server.http, "/reads/big", referenceName="chr1", start=0, end=1_000_000)
@@ -218,14 +218,14 @@ class TestTheServerEndsInOrder:
         assert sorted(os.listdir(big_folder)) == names
 
 
-class TestAConnectionIsKept:
-    def test_through_answers_of_all_kinds(self, server: Server) -> None:
+class TestAConnectionIsReused:
+    def test_for_answers_of_all_kinds(self, server: Server) -> None:
         path = urlsplit(block_url(server)).path
-        connection = HTTPConnection(server.host, server.port, timeout=PATIENCE)
+        connection = HTTPConnection(server.host, server.port, timeout=TIMEOUT)
         try:
             assert send(connection, "GET", "/health").status == 200
-            kept = connection.sock
-            asked = [
+            socket_ = connection.sock
+            requests = [
                 ("GET", "/reads/big", {}, 200),
                 ("GET", "/reads/none", {}, 404),
                 ("HEAD", path, {}, 200),
@@ -238,14 +238,14 @@ class TestAConnectionIsKept:
                 ("GET", path, {}, 200),
                 ("GET", "/reads/big?class=header", {}, 200),
             ]
-            for method, target, fields, status in asked:
+            for method, target, fields, status in requests:
                 assert send(connection, method, target, **fields).status == status, (method, target)
-                assert connection.sock is kept is not None, (method, target)
+                assert connection.sock is socket_ is not None, (method, target)
         finally:
             connection.close()
 
-    def test_through_a_body_that_nobody_reads(self, server: Server) -> None:
-        connection = HTTPConnection(server.host, server.port, timeout=PATIENCE)
+    def test_after_a_body_that_is_not_read(self, server: Server) -> None:
+        connection = HTTPConnection(server.host, server.port, timeout=TIMEOUT)
         try:
             for _ in range(3):
                 connection.request("POST", "/reads/big", b"x" * 50_000, {"Content-Type": "text/plain"})
@@ -255,8 +255,8 @@ class TestAConnectionIsKept:
         finally:
             connection.close()
 
-    def test_through_a_body_in_chunks(self, server: Server) -> None:
-        connection = HTTPConnection(server.host, server.port, timeout=PATIENCE)
+    def test_after_a_chunked_body(self, server: Server) -> None:
+        connection = HTTPConnection(server.host, server.port, timeout=TIMEOUT)
         try:
             for body, status in (([b'{"class": ', b'"header"}'], 200), ([b'{"class": ', b"}"], 400), ([], 400)):
                 connection.request("POST", "/reads/big", iter(body), {"Content-Type": "application/json"})
@@ -264,19 +264,19 @@ class TestAConnectionIsKept:
         finally:
             connection.close()
 
-    def test_to_clients_of_http_1_0_the_end_is_told(self, server: Server) -> None:
+    def test_except_by_clients_of_http_1_0(self, server: Server) -> None:
         answer = raw(server, b"GET /reads/big HTTP/1.0\r\n\r\n")
         assert (answer.status, answer.headers["connection"]) == (200, "close")
 
 
-class TestABusyClientHoldsUpNoOther:
-    def test_where_there_is_one_thread_for_all(self, serve: Serve, big_folder: Path) -> None:
+class TestABusyClientDelaysNoOther:
+    def test_with_a_single_thread(self, serve: Serve, big_folder: Path) -> None:
         server = serve(big_folder, "--threads", 1)
         done = threading.Event()
 
         def work() -> int:
-            """Send one request after the other, over one connection; how many were answered."""
-            connection = HTTPConnection(server.host, server.port, timeout=PATIENCE)
+            """Send consecutive requests over one connection; the number of answers."""
+            connection = HTTPConnection(server.host, server.port, timeout=TIMEOUT)
             count = 0
             try:
                 while not done.is_set():
@@ -299,7 +299,7 @@ class TestABusyClientHoldsUpNoOther:
 
 @pytest.fixture(scope="module")
 def served(serve: Serve, demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Server:
-    """A server of one file, with all that lies in and around its folder to mislead it."""
+    """A server of one file, with misleading files and links in its folder and around it."""
     top = tmp_path_factory.mktemp("paths")
     folder = top / "served"
     folder.mkdir()
@@ -359,57 +359,57 @@ class TestNoPathLeadsOutOfTheFolder:
         assert error(answer) in ("InvalidInput", "NotFound")
 
     @pytest.mark.parametrize("target", ["../../etc/passwd", "etc/passwd", "*", "..", "\\..\\outside"])
-    def test_by_a_target_that_is_no_path(self, served: Server, target: str) -> None:
+    def test_by_a_target_that_is_not_a_path(self, served: Server, target: str) -> None:
         assert get(served, target, "Host: localhost").status == 400
 
     @pytest.mark.parametrize("target", [target for target in TARGETS if target.startswith("/reads/")])
     def test_by_a_block_url(self, served: Server, target: str) -> None:
         (url,) = urls(ask(served, "GET", "/reads/inside"))
-        before, form, _ = urlsplit(url).path.rpartition("/reads/BAM/")
-        answer = get(served, before + form + target.removeprefix("/reads/"), "Host: localhost")
+        prefix, separator, _ = urlsplit(url).path.rpartition("/reads/BAM/")
+        answer = get(served, prefix + separator + target.removeprefix("/reads/"), "Host: localhost")
         assert answer.status in (400, 404)
         assert error(answer) in ("InvalidInput", "NotFound")
 
     @pytest.mark.parametrize("dataset", ["inside", "friend"])
-    def test_but_within_it_links_are_followed(self, served: Server, demo_folder: Path, dataset: str) -> None:
+    def test_but_links_within_it_are_followed(self, served: Server, demo_folder: Path, dataset: str) -> None:
         is_equal = fetch(served.http, f"/reads/{dataset}") == (demo_folder / "NA00001.bam").read_bytes()
         assert is_equal
 
 
 def assert_refused(answer: Response, status: int) -> None:
-    """What the server refuses before the application sees it is told as the application does, to all pages."""
+    """Check a refusal by the server itself: it has the application's error body and is readable for all origins."""
     assert (answer.status, error(answer)) == (status, "InvalidInput")
     assert answer.headers["access-control-allow-origin"] == "*"
 
 
-class TestStrangeRequestsAreRefused:
+class TestMalformedRequestsAreRefused:
     @pytest.mark.parametrize("length", [8_000, 8_190, 10_000, 100_000, 1_000_000])
     def test_long_ids(self, server: Server, length: int) -> None:
-        with socket.create_connection((server.host, server.port), timeout=PATIENCE) as connection:
-            # A server may stop listening before the whole line was sent.
+        with socket.create_connection((server.host, server.port), timeout=TIMEOUT) as connection:
+            # The server may stop reading before the whole line is sent.
             with suppress(BrokenPipeError, ConnectionResetError):
                 connection.sendall(b"GET /reads/" + b"a" * length + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            answer = HTTPResponse(connection)
-            answer.begin()
-            body = answer.read()
-        told = Response(answer.status, {name.lower(): value for name, value in answer.getheaders()}, body)
+            response = HTTPResponse(connection)
+            response.begin()
+            body = response.read()
+        answer = Response(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
         if length < 8_190 - len("GET /reads/ HTTP/1.1"):
-            assert (told.status, error(told)) == (404, "NotFound")
+            assert (answer.status, error(answer)) == (404, "NotFound")
         else:
-            assert_refused(told, 414)
+            assert_refused(answer, 414)
         assert server.is_healthy()
 
     def test_long_headers(self, server: Server) -> None:
         assert_refused(get(server, "/reads/big", "Host: localhost", "X-Long: " + "a" * 9_000), 431)
 
-    def test_very_many_headers(self, server: Server) -> None:
+    def test_too_many_headers(self, server: Server) -> None:
         assert_refused(get(server, "/reads/big", "Host: localhost", *(f"X-{number}: x" for number in range(500))), 431)
 
     @pytest.mark.parametrize("line", [b"GET /reads/\xff\x00\x01 HTTP/1.1", b"GET", b"GET / HTTP/9", b"g{t / HTTP/1.1"])
-    def test_bad_bytes_in_the_first_line(self, server: Server, line: bytes) -> None:
+    def test_an_invalid_request_line(self, server: Server, line: bytes) -> None:
         assert_refused(raw(server, line + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n"), 400)
 
-    def test_what_is_refused_is_hidden_from_pages_where_not_all_may_see_it(
+    def test_refusals_have_no_cors_headers_unless_all_origins_are_allowed(
         self, serve: Serve, big_folder: Path, tmp_path: Path
     ) -> None:
         path = tmp_path / "some.yaml"
@@ -429,14 +429,14 @@ class TestStrangeRequestsAreRefused:
         assert server.log() == before
 
     @pytest.mark.parametrize(
-        "begun",
+        "fragment",
         [b"Transfer-Encoding: chunked\r\n\r\n99\r\n{", b"Content-Length: 99\r\n\r\n{"],
         ids=["chunked", "plain"],
     )
-    def test_a_body_that_ends_early(self, server: Server, begun: bytes) -> None:
+    def test_a_body_that_ends_early(self, server: Server, fragment: bytes) -> None:
         before = server.log()
-        with socket.create_connection((server.host, server.port), timeout=PATIENCE) as connection:
-            connection.sendall(POST + begun)
+        with socket.create_connection((server.host, server.port), timeout=TIMEOUT) as connection:
+            connection.sendall(POST + fragment)
             connection.shutdown(socket.SHUT_WR)
             with connection.makefile("rb") as answer:
                 received = answer.read()
@@ -445,11 +445,11 @@ class TestStrangeRequestsAreRefused:
 
     @pytest.mark.parametrize("length", [1 << 20, (1 << 20) + 1, 3 << 20])
     def test_a_long_body_in_chunks(self, server: Server, length: int) -> None:
-        connection = HTTPConnection(server.host, server.port, timeout=PATIENCE)
+        connection = HTTPConnection(server.host, server.port, timeout=TIMEOUT)
         try:
             body = b'{"class": "header"}'.ljust(length)
-            pieces = (body[place : place + 100_000] for place in range(0, length, 100_000))
-            connection.request("POST", "/reads/big", pieces, {"Content-Type": "application/json"})
+            buffers = (body[start : start + 100_000] for start in range(0, length, 100_000))
+            connection.request("POST", "/reads/big", buffers, {"Content-Type": "application/json"})
             answer = read(connection)
             if length <= 1 << 20:
                 assert answer.status == 200
@@ -475,7 +475,7 @@ class TestStrangeRequestsAreRefused:
         assert raw(server, head + b"Connection: close\r\n\r\n{}").status == 400
 
     @pytest.mark.parametrize(
-        "piece",
+        "block_name",
         [
             "0-0",
             "5-3",
@@ -498,14 +498,14 @@ class TestStrangeRequestsAreRefused:
             "0.0-99999999999999999999.0",
         ],
     )
-    def test_block_urls_that_no_ticket_holds(self, server: Server, piece: str) -> None:
+    def test_block_urls_that_no_ticket_contains(self, server: Server, block_name: str) -> None:
         before = block_url(server).rpartition("/reads/BAM/")[0].rpartition("/")[0]
-        answer = get(server, f"{urlsplit(before).path}/{piece}/reads/BAM/big", "Host: localhost")
+        answer = get(server, f"{urlsplit(before).path}/{block_name}/reads/BAM/big", "Host: localhost")
         assert (answer.status, error(answer)) == (404, "NotFound")
 
-    @pytest.mark.parametrize("piece", ["1.0-1.5", "0.0-0.65000", "0.1-3.0", "0.1-9.1"])
-    def test_block_urls_that_only_a_wrong_index_gives(self, server: Server, piece: str) -> None:
+    @pytest.mark.parametrize("block_name", ["1.0-1.5", "0.0-0.65000", "0.1-3.0", "0.1-9.1"])
+    def test_block_urls_that_only_a_wrong_index_causes(self, server: Server, block_name: str) -> None:
         before = block_url(server).rpartition("/reads/BAM/")[0].rpartition("/")[0]
-        answer = get(server, f"{urlsplit(before).path}/{piece}/reads/BAM/big", "Host: localhost")
+        answer = get(server, f"{urlsplit(before).path}/{block_name}/reads/BAM/big", "Host: localhost")
         assert (answer.status, error(answer)) == (500, "InternalServerError")
         assert "big.bam: " in server.log()

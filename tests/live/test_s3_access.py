@@ -1,4 +1,4 @@
-"""Access control of a bucket: only callers with access get its URLs, which expire with the signed URLs."""
+"""Access control for a bucket: only callers with access get its presigned URLs, which expire with the signed URLs."""
 
 import json
 from collections.abc import Mapping
@@ -66,7 +66,7 @@ class TestTickets:
         assert answer.status == 401
         assert b"X-Amz-" not in answer.body
 
-    def test_with_access_to_everything_point_to_the_bucket_for_a_while(
+    def test_with_access_to_everything_point_to_the_bucket_for_a_limited_time(
         self, http: BucketHttp, issuer: Issuer, demo_folder: Path, tmp_path: Path
     ) -> None:
         body = ticket(http, bearer(issuer, "read"))

@@ -1,4 +1,4 @@
-"""`htsget-flask check` on buckets and the files in them, with real S3 servers."""
+"""`htsget-flask check` on buckets and their files, with real S3 servers."""
 
 import json
 import re
@@ -28,7 +28,7 @@ READ_ONLY = {"datasets": [{"id": "a", "reads": {"BAM": {"storage": "cohort", "ke
 
 
 def settings(server: S3Server, bucket: str, /, more: Mapping[str, object] | None = None, **storage: object) -> Any:
-    """A configuration: all files of a bucket below `data/`."""
+    """A configuration for all files of a bucket with the prefix `data/`."""
     cohort = {
         "type": "s3",
         "bucket": bucket,
@@ -133,7 +133,7 @@ class TestFilesInABucketAreChecked:
 
 @dataclass(frozen=True)
 class Refusal:
-    """No permission."""
+    """Status 403."""
 
     def answer(self, exchange: Exchange) -> bool:
         exchange.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
@@ -142,7 +142,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class OtherClock:
-    """The server's answer with a clock that is `seconds` fast."""
+    """The server's answer by a clock that is `seconds` fast."""
 
     seconds: float
 
@@ -215,7 +215,7 @@ class TestABucketThatCannotBeReadIsReportedWithTheRemedy:
         content = settings(s3_server, bucket, endpoint_url=proxied.url)
         proxied.rules = [always(InArchive("a.bam"))]
         report = report_of(content)
-        # This says nothing about the bucket.
+        # The archived object is not a fault of the bucket.
         assert report.can_be_served and "warning: the object that was checked is in the archive" in messages(report)
         assert "restore-object" in messages(report) and "correct `region`" not in messages(report)
         assert "FAILED /reads/a BAM" in run(tmp_path, content).output

@@ -1,4 +1,4 @@
-"""What S3 does wrong: each fault at each kind of request, made by a proxy between boto3 and the server."""
+"""Faults of S3: each fault for each kind of request, injected by a proxy between boto3 and the S3 server."""
 
 import random
 import time
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import faulty, files
+from tests.support import faulty
 from tests.support.app import http_for
 from tests.support.client import Response, fetch, fetch_ticket, join
 from tests.support.faulty import (
@@ -27,9 +27,11 @@ from tests.support.faulty import (
     Stall,
     StallInBody,
     Truncate,
-    faulty_proxy,
 )
-from tests.support.live.buckets import BucketHttp, application, kind, serving_bucket
+from tests.support.files.bam import bam_straddling, bam_tiny_blocks
+from tests.support.files.indexes import index_of
+from tests.support.files.vcf import vcf_mid_line_blocks
+from tests.support.live.buckets import BucketHttp, application, request_kind, serving_bucket
 from tests.support.s3 import OWNER, S3Server
 
 pytestmark = pytest.mark.live
@@ -38,7 +40,7 @@ TOKEN = "dummy-session-token"
 SECRETS = (OWNER.secret_key, TOKEN, "X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token", "Signature=")
 REGION: dict[str, Any] = {"referenceName": "chr1", "start": 1_000, "end": 2_000_000}
 
-PASSING: dict[str, Fault] = {
+TRANSIENT: dict[str, Fault] = {
     "SlowDown": faulty.SLOW_DOWN,
     "InternalError": faulty.INTERNAL_ERROR,
     "RequestTimeout": faulty.REQUEST_TIMEOUT,
@@ -56,7 +58,7 @@ IN_BODY: dict[str, Fault] = {
     "stall in body": StallInBody(100),
 }
 DENIED = "the storage 'cohort' does not let this server read it"
-LASTING: dict[str, tuple[Fault, str]] = {
+PERMANENT: dict[str, tuple[Fault, str]] = {
     "AccessDenied": (faulty.ACCESS_DENIED, DENIED),
     "NoSuchBucket": (faulty.NO_SUCH_BUCKET, "the bucket of the storage 'cohort' does not exist"),
     "InvalidObjectState": (
@@ -75,15 +77,9 @@ LASTING: dict[str, tuple[Fault, str]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def proxy(versitygw: S3Server) -> Iterator[FaultyProxy]:
-    with faulty_proxy(versitygw.endpoint) as proxy:
-        yield proxy
-
-
 @pytest.fixture(autouse=True)
-def _sound(proxy: FaultyProxy) -> Iterator[None]:
-    """No fault is left of another test."""
+def _no_faults(proxy: FaultyProxy) -> Iterator[None]:
+    """Each test starts without rules, and leaves none."""
     proxy.rules = []
     proxy.clear()
     yield
@@ -93,8 +89,8 @@ def _sound(proxy: FaultyProxy) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def bam(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file, `straddling.bam`, whose chunks are cut at both edges."""
-    return files.bam_straddling(tmp_path_factory.mktemp("faults"))
+    """A file, `straddling.bam`, whose chunks have to be cut at both edges."""
+    return bam_straddling(tmp_path_factory.mktemp("faults"))
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +100,7 @@ def bucket(versitygw: S3Server) -> str:
 
 @pytest.fixture
 def folder(versitygw: S3Server, bucket: str, bam: Path) -> str:
-    """A folder with the file and its index, of which nothing is remembered."""
+    """A new folder with the file and its index, of which nothing is cached."""
     name = uuid.uuid4().hex
     for suffix in ("", ".bai"):
         versitygw.put(bucket, f"{name}/a.bam{suffix}", Path(f"{bam}{suffix}"))
@@ -112,35 +108,35 @@ def folder(versitygw: S3Server, bucket: str, bam: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Ways:
-    """Applications that make tickets with presigned URLs, and that deliver all bytes themselves."""
+class Applications:
+    """An application whose tickets have presigned URLs, and one that delivers all bytes itself."""
 
     signing: BucketHttp
     proxying: BucketHttp
 
 
-def ways(server: S3Server, bucket: str, proxy: FaultyProxy, **storage: object) -> Ways:
-    made = [
+def create_applications(server: S3Server, bucket: str, proxy: FaultyProxy, **storage: object) -> Applications:
+    applications = [
         application(server, bucket, endpoint=proxy.url, storage={"proxy": proxies, "read_timeout": 0.4, **storage})
         for proxies in (False, True)
     ]
-    return Ways(*made)
+    return Applications(*applications)
 
 
 @pytest.fixture(scope="module")
-def patient(versitygw: S3Server, bucket: str, proxy: FaultyProxy) -> Ways:
-    return ways(versitygw, bucket, proxy)
+def patient(versitygw: S3Server, bucket: str, proxy: FaultyProxy) -> Applications:
+    return create_applications(versitygw, bucket, proxy)
 
 
 @pytest.fixture(scope="module")
-def impatient(versitygw: S3Server, bucket: str, proxy: FaultyProxy) -> Ways:
-    """With two attempts only, so that what fails fails soon."""
-    return ways(versitygw, bucket, proxy, max_attempts=2)
+def impatient(versitygw: S3Server, bucket: str, proxy: FaultyProxy) -> Applications:
+    """Applications that try requests only twice, so that they fail soon."""
+    return create_applications(versitygw, bucket, proxy, max_attempts=2)
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What answers hold when nothing is wrong."""
+    """The contents of answers without faults."""
 
     region: bytes
     whole: bytes
@@ -154,66 +150,61 @@ def truth(bam: Path) -> Truth:
     return Truth(fetch(http, path, **REGION), fetch(http, path), bam.read_bytes())
 
 
-Ask = Callable[[], Response]
+Fetch = Callable[[], Response]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of request: to recognise it, to provoke it, and whether the answer that this leads to is right."""
+    """A kind of request to S3: how to recognise it, how to cause it, and whether the resulting answer is right."""
 
-    is_meant: Callable[[Request], bool]
-    prepare: Callable[[Ways, str], Ask]
-    is_right: Callable[[Ways, Truth, Response], bool]
+    matches: Callable[[Request], bool]
+    prepare: Callable[[Applications, str], Fetch]
+    is_right: Callable[[Applications, Truth, Response], bool]
     begins_to_answer: bool = False
-    """Whether what came of a body is sent on at once."""
+    """Whether a received part of a body is sent on at once."""
 
 
-def _ticket(present: Ways, folder: str) -> Ask:
+def _ticket(applications: Applications, folder: str) -> Fetch:
     query = "&".join(f"{name}={value}" for name, value in REGION.items())
-    return lambda: present.signing.get(f"/reads/{folder}/a?{query}")
+    return lambda: applications.signing.get(f"/reads/{folder}/a?{query}")
 
 
-def _is_ticket(present: Ways, truth: Truth, answer: Response) -> bool:
-    return join(present.signing, loads(answer.body)) == truth.region
+def _is_ticket(applications: Applications, truth: Truth, answer: Response) -> bool:
+    return join(applications.signing, loads(answer.body)) == truth.region
 
 
-def _block(present: Ways, folder: str) -> Ask:
-    entries = fetch_ticket(present.proxying, f"/reads/{folder}/a")["htsget"]["urls"]
+def _block(applications: Applications, folder: str) -> Fetch:
+    entries = fetch_ticket(applications.proxying, f"/reads/{folder}/a")["htsget"]["urls"]
     block = next(entry["url"] for entry in entries if "/blocks/" in entry["url"])
-    return lambda: present.proxying.get(block)
+    return lambda: applications.proxying.get(block)
 
 
-def _is_block(_: Ways, truth: Truth, answer: Response) -> bool:
+def _is_block(_: Applications, truth: Truth, answer: Response) -> bool:
     return len(answer.body) > 100_000 and answer.body in truth.whole
 
 
-def _file(present: Ways, folder: str) -> Ask:
-    return lambda: present.proxying.get(f"/files/cohort/{folder}/a.bam")
+def _file(applications: Applications, folder: str) -> Fetch:
+    return lambda: applications.proxying.get(f"/files/cohort/{folder}/a.bam")
 
 
-def _is_file(_: Ways, truth: Truth, answer: Response) -> bool:
+def _is_file(_: Applications, truth: Truth, answer: Response) -> bool:
     return answer.body == truth.file
 
 
-def _head(present: Ways, folder: str) -> Ask:
-    def ask() -> Response:
-        with present.signing.client.head(f"/files/cohort/{folder}/a.bam") as answer:
-            fields = {name.lower(): value for name, value in answer.headers.items()}
-            return Response(answer.status_code, fields, answer.get_data())
-
-    return ask
+def _head(applications: Applications, folder: str) -> Fetch:
+    return lambda: applications.signing.request("HEAD", f"/files/cohort/{folder}/a.bam")
 
 
-def _is_head(_: Ways, truth: Truth, answer: Response) -> bool:
+def _is_head(_: Applications, truth: Truth, answer: Response) -> bool:
     return answer.headers["content-length"] == str(len(truth.file))
 
 
 def _is_data(request: Request) -> bool:
-    return kind(request) == "GET a.bam" and "X-Amz-Signature=" not in request.target
+    return request_kind(request) == "GET a.bam" and "X-Amz-Signature=" not in request.target
 
 
 def _is_header(request: Request) -> bool:
-    # What was cut off behind some bytes is asked for from there.
+    # A body that was cut off is requested again from the byte after the cut.
     return _is_data(request) and int(request.headers["range"].removeprefix("bytes=").partition("-")[0]) <= 200
 
 
@@ -222,74 +213,76 @@ def _is_edge(request: Request) -> bool:
 
 
 def _is_head_request(request: Request) -> bool:
-    # What it takes to find out why it was refused belongs to it.
-    return kind(request) in ("HEAD a.bam", "GET a.bam", "HEAD bucket")
+    # The requests that find the reason for a refusal belong to it.
+    return request_kind(request) in ("HEAD a.bam", "GET a.bam", "HEAD bucket")
 
 
 KINDS = {
-    "list": Kind(lambda request: kind(request) == "LIST", _ticket, _is_ticket),
+    "list": Kind(lambda request: request_kind(request) == "LIST", _ticket, _is_ticket),
     "head": Kind(_is_head_request, _head, _is_head),
     "header": Kind(_is_header, _ticket, _is_ticket),
-    "index": Kind(lambda request: kind(request) == "GET a.bam.bai", _ticket, _is_ticket),
+    "index": Kind(lambda request: request_kind(request) == "GET a.bam.bai", _ticket, _is_ticket),
     "edge": Kind(_is_edge, _ticket, _is_ticket),
     "block": Kind(_is_data, _block, _is_block),
     "file": Kind(_is_data, _file, _is_file, begins_to_answer=True),
 }
-FAULTS = {**PASSING, **IN_BODY}
-CASES = [(name, fault) for name in KINDS for fault in FAULTS if name != "head" or fault in PASSING]
+FAULTS = {**TRANSIENT, **IN_BODY}
+CASES = [(name, fault) for name in KINDS for fault in FAULTS if name != "head" or fault in TRANSIENT]
 
 
 def is_discreet(answer: Response) -> bool:
-    """Whether an answer tells no secret."""
+    """Whether an answer contains no secret."""
     text = answer.body.decode("utf-8", "replace") + repr(answer.headers)
     assert not [secret for secret in (*SECRETS, OWNER.access_key) if secret in text]
     return True
 
 
 def error(answer: Response) -> tuple[int, str, str]:
-    """Status, type and message of an error in htsget's form, which tells no secret."""
+    """Status, type and message of an htsget error; it must not contain a secret."""
     assert is_discreet(answer)
     if not answer.body:
         return answer.status, "", ""
-    found = loads(answer.body)["htsget"]
-    return answer.status, found["error"], found["message"]
+    content = loads(answer.body)["htsget"]
+    return answer.status, content["error"], content["message"]
 
 
-class TestWhatMayPass:
-    @pytest.mark.parametrize(("meant", "fault"), CASES)
-    def test_passes(self, patient: Ways, proxy: FaultyProxy, folder: str, truth: Truth, meant: str, fault: str) -> None:
-        known = KINDS[meant]
-        ask = known.prepare(patient, folder)
-        proxy.rules = [faulty.next_ones(FAULTS[fault], when=known.is_meant)]
-        answer = ask()
+class TestTransientFaults:
+    @pytest.mark.parametrize(("name", "fault"), CASES)
+    def test_are_retried(
+        self, patient: Applications, proxy: FaultyProxy, folder: str, truth: Truth, name: str, fault: str
+    ) -> None:
+        kind = KINDS[name]
+        fetch = kind.prepare(patient, folder)
+        proxy.rules = [faulty.next_ones(FAULTS[fault], when=kind.matches)]
+        answer = fetch()
         assert proxy.faults == 1
         assert answer.status == 200
-        is_right = known.is_right(patient, truth, answer)
+        is_right = kind.is_right(patient, truth, answer)
         assert is_right
 
     @pytest.mark.parametrize(
-        ("meant", "fault"),
+        ("name", "fault"),
         [case for case in CASES if case[1] not in ("InternalError", "503")],
     )
-    def test_or_is_told_to_who_asked(
-        self, impatient: Ways, proxy: FaultyProxy, folder: str, meant: str, fault: str
+    def test_are_reported_if_they_persist(
+        self, impatient: Applications, proxy: FaultyProxy, folder: str, name: str, fault: str
     ) -> None:
-        known = KINDS[meant]
-        ask = known.prepare(impatient, folder)
+        kind = KINDS[name]
+        fetch = kind.prepare(impatient, folder)
         proxy.clear()
-        proxy.rules = [faulty.always(FAULTS[fault], when=known.is_meant)]
-        if known.begins_to_answer and fault.startswith("truncated"):
+        proxy.rules = [faulty.always(FAULTS[fault], when=kind.matches)]
+        if kind.begins_to_answer and fault.startswith("truncated"):
             # Too late for another status: the connection has to end.
             with pytest.raises(ConnectionResetError):
-                ask()
+                fetch()
         else:
-            answer = ask()
-            status, name, message = error(answer)
+            answer = fetch()
+            status, type_, message = error(answer)
             assert status == 503
             assert answer.headers["retry-after"].isdecimal()
-            if meant != "head":
-                assert (name, message) == ("ServiceUnavailable", "the storage 'cohort' is unavailable")
-        assert 2 <= len([request for request in proxy.requests if known.is_meant(request)]) <= 8
+            if name != "head":
+                assert (type_, message) == ("ServiceUnavailable", "the storage 'cohort' is unavailable")
+        assert 2 <= len([request for request in proxy.requests if kind.matches(request)]) <= 8
 
 
 ARCHIVED = {
@@ -300,23 +293,25 @@ ARCHIVED = {
 RESTORED = InArchive(
     "a.bam", fields={"x-amz-restore": 'ongoing-request="false", expiry-date="Fri, 21 Dec 2040 00:00:00 GMT"'}
 )
-HAS_TO_BE_RESTORED = (500, "InternalServerError", LASTING["InvalidObjectState"][1])
+HAS_TO_BE_RESTORED = (500, "InternalServerError", PERMANENT["InvalidObjectState"][1])
 
 
-class TestWhatIsInTheArchive:
+class TestArchivedFiles:
     @pytest.mark.parametrize("archived", ARCHIVED)
-    def test_is_no_place_to_redirect_to(self, impatient: Ways, proxy: FaultyProxy, folder: str, archived: str) -> None:
+    def test_are_not_redirected_to(
+        self, impatient: Applications, proxy: FaultyProxy, folder: str, archived: str
+    ) -> None:
         proxy.rules = [faulty.always(ARCHIVED[archived])]
         http, path = impatient.signing, f"/files/cohort/{folder}/a.bam"
         assert error(http.get(path)) == HAS_TO_BE_RESTORED
-        assert [kind(request) for request in proxy.requests] == ["HEAD a.bam"]
-        # What was found by a list is no other.
+        assert [request_kind(request) for request in proxy.requests] == ["HEAD a.bam"]
+        # The same object found by a list is treated alike.
         assert error(http.get(f"/reads/{folder}/a")) == HAS_TO_BE_RESTORED
         assert error(http.get(path)) == HAS_TO_BE_RESTORED
         assert http.get(f"{path}.bai").status == 307
 
     @pytest.mark.parametrize("archived", ARCHIVED)
-    def test_is_not_in_tickets_whose_blocks_were_cut_before(
+    def test_have_no_tickets_even_if_their_edges_are_cached(
         self, versitygw: S3Server, bucket: str, proxy: FaultyProxy, folder: str, archived: str
     ) -> None:
         http = application(versitygw, bucket, endpoint=proxy.url, storage={"revalidate": 0.5})
@@ -324,18 +319,18 @@ class TestWhatIsInTheArchive:
         proxy.rules = [faulty.always(ARCHIVED[archived])]
         time.sleep(0.6)
         if archived == "an archive tier":
-            # A list does not tell: that takes a look at the object.
+            # A list does not report this, only the object itself does.
             assert error(http.get(f"/files/cohort/{folder}/a.bam")) == HAS_TO_BE_RESTORED
         query = "&".join(f"{name}={value}" for name, value in REGION.items())
         assert error(http.get(f"/reads/{folder}/a?{query}")) == HAS_TO_BE_RESTORED
 
-    def test_is_served_when_it_is_restored(
-        self, impatient: Ways, proxy: FaultyProxy, folder: str, truth: Truth
+    def test_are_served_when_they_are_restored(
+        self, impatient: Applications, proxy: FaultyProxy, folder: str, truth: Truth
     ) -> None:
         proxy.rules = [faulty.always(RESTORED)]
         http = impatient.signing
         ticket = fetch_ticket(http, f"/reads/{folder}/a", **REGION)
-        assert [kind(request) for request in proxy.requests].count("HEAD a.bam") == 1
+        assert [request_kind(request) for request in proxy.requests].count("HEAD a.bam") == 1
         is_equal = join(http, ticket) == truth.region
         assert is_equal
         proxy.clear()
@@ -344,51 +339,49 @@ class TestWhatIsInTheArchive:
         assert len(http.get(answer.headers["location"]).body) == len(truth.file)
 
 
-class TestWhatDoesNotPass:
+class TestPermanentFaults:
     @pytest.mark.parametrize(
-        ("meant", "fault"),
-        # To list and to read are different permissions, and a bucket that was there a moment ago is not doubted.
+        ("name", "fault"),
+        # Listing and reading are separate permissions; a bucket that existed a moment ago is not checked again.
         [
-            (meant, fault)
-            for meant in KINDS
-            for fault in LASTING
-            if (meant, fault) not in (("list", "AccessDenied"), ("head", "NoSuchBucket"))
+            (name, fault)
+            for name in KINDS
+            for fault in PERMANENT
+            if (name, fault) not in (("list", "AccessDenied"), ("head", "NoSuchBucket"))
         ],
     )
-    def test_is_told_with_a_reason(
-        self, impatient: Ways, proxy: FaultyProxy, folder: str, meant: str, fault: str
+    def test_are_reported_with_a_reason(
+        self, impatient: Applications, proxy: FaultyProxy, folder: str, name: str, fault: str
     ) -> None:
-        known, (made, reason) = KINDS[meant], LASTING[fault]
-        ask = known.prepare(impatient, folder)
-        proxy.rules = [faulty.always(made, when=known.is_meant)]
-        status, name, message = error(ask())
+        kind, (answer, reason) = KINDS[name], PERMANENT[fault]
+        fetch = kind.prepare(impatient, folder)
+        proxy.rules = [faulty.always(answer, when=kind.matches)]
+        status, type_, message = error(fetch())
         assert status == 500
-        if meant != "head":
-            assert (name, message) == ("InternalServerError", reason)
+        if name != "head":
+            assert (type_, message) == ("InternalServerError", reason)
 
-    @pytest.mark.parametrize("meant", KINDS)
-    def test_and_is_forgotten_when_it_is_mended(
-        self, impatient: Ways, proxy: FaultyProxy, folder: str, truth: Truth, meant: str
+    @pytest.mark.parametrize("name", KINDS)
+    def test_are_forgotten_once_they_are_mended(
+        self, impatient: Applications, proxy: FaultyProxy, folder: str, truth: Truth, name: str
     ) -> None:
-        known = KINDS[meant]
-        ask = known.prepare(impatient, folder)
-        proxy.rules = [faulty.always(faulty.INVALID_ACCESS_KEY_ID, when=known.is_meant)]
-        assert ask().status == 500
+        kind = KINDS[name]
+        fetch = kind.prepare(impatient, folder)
+        proxy.rules = [faulty.always(faulty.INVALID_ACCESS_KEY_ID, when=kind.matches)]
+        assert fetch().status == 500
         proxy.rules = []
-        is_right = known.is_right(impatient, truth, ask())
+        is_right = kind.is_right(impatient, truth, fetch())
         assert is_right
 
-    def test_where_nothing_may_be_asked(
-        self, versitygw: S3Server, bucket: str, proxy: FaultyProxy, folder: str
-    ) -> None:
-        present = ways(versitygw, bucket, proxy)
+    def test_without_any_permission(self, versitygw: S3Server, bucket: str, proxy: FaultyProxy, folder: str) -> None:
+        applications = create_applications(versitygw, bucket, proxy)
         proxy.rules = [faulty.always(faulty.ACCESS_DENIED)]
-        for known in KINDS.values():
-            if known.prepare is not _block:
-                status, _, message = error(known.prepare(present, folder)())
+        for kind in KINDS.values():
+            if kind.prepare is not _block:
+                status, _, message = error(kind.prepare(applications, folder)())
                 assert (status, message) in ((500, DENIED), (500, ""))
 
-    def test_where_there_are_no_credentials(self, versitygw: S3Server, bucket: str, folder: str) -> None:
+    def test_without_credentials(self, versitygw: S3Server, bucket: str, folder: str) -> None:
         http = application(versitygw, bucket, credentials=None)
         for path in (f"/reads/{folder}/a", f"/files/cohort/{folder}/a.bam", "/files/cohort/"):
             assert error(http.get(path)) == (
@@ -397,29 +390,29 @@ class TestWhatDoesNotPass:
                 "this server has no credentials for the storage 'cohort'",
             )
 
-    def test_where_there_is_no_bucket(self, versitygw: S3Server) -> None:
+    def test_without_a_bucket(self, versitygw: S3Server) -> None:
         http = application(versitygw, "test-none")
         for path in ("/reads/a", "/variants/a", "/files/cohort/a.bam", "/files/cohort/", "/blocks/e/0-1/reads/BAM/a"):
             status, _, message = error(http.get(path))
-            assert (status, message) == (500, LASTING["NoSuchBucket"][1])
+            assert (status, message) == (500, PERMANENT["NoSuchBucket"][1])
 
-    def test_where_nobody_answers(self, versitygw: S3Server, bucket: str) -> None:
+    def test_without_a_listening_server(self, versitygw: S3Server, bucket: str) -> None:
         http = application(versitygw, bucket, endpoint="http://127.0.0.1:9", storage={"max_attempts": 2})
         for path in ("/reads/a", "/files/cohort/a.bam"):
             assert error(http.get(path)) == (503, "ServiceUnavailable", "the storage 'cohort' is unavailable")
 
-    def test_where_an_object_vanished_it_is_looked_for_again(
-        self, patient: Ways, proxy: FaultyProxy, folder: str, truth: Truth
+    def test_a_deleted_object_is_searched_again(
+        self, patient: Applications, proxy: FaultyProxy, folder: str, truth: Truth
     ) -> None:
-        for meant in ("header", "index", "edge", "file"):
-            known = KINDS[meant]
-            proxy.rules = [faulty.next_ones(faulty.NO_SUCH_KEY, when=known.is_meant)]
-            answer = known.prepare(patient, folder)()
+        for name in ("header", "index", "edge", "file"):
+            kind = KINDS[name]
+            proxy.rules = [faulty.next_ones(faulty.NO_SUCH_KEY, when=kind.matches)]
+            answer = kind.prepare(patient, folder)()
             assert answer.status == 200
-            is_right = known.is_right(patient, truth, answer)
+            is_right = kind.is_right(patient, truth, answer)
             assert is_right
 
-    def test_where_ranges_are_not_heeded(self, patient: Ways, proxy: FaultyProxy, folder: str, truth: Truth) -> None:
+    def test_ignored_ranges(self, patient: Applications, proxy: FaultyProxy, folder: str, truth: Truth) -> None:
         proxy.rules = [faulty.always(faulty.IgnoreRange(truth.file), when=_is_data)]
         status, _, message = error(_ticket(patient, folder)())
         assert (status, message) == (500, "the storage 'cohort' does not send the requested range")
@@ -427,40 +420,40 @@ class TestWhatDoesNotPass:
         assert is_right
 
 
-class TestABodyThatBreaksIsReadOn:
-    def test_from_where_it_broke(
-        self, versitygw: S3Server, bucket: str, patient: Ways, proxy: FaultyProxy, big_folder: Path
+class TestAnInterruptedBodyIsResumed:
+    def test_after_the_last_complete_buffer(
+        self, versitygw: S3Server, bucket: str, patient: Applications, proxy: FaultyProxy, big_folder: Path
     ) -> None:
         folder, content = uuid.uuid4().hex, (big_folder / "big.bam").read_bytes()
         versitygw.put(bucket, f"{folder}/big.bam", content)
-        places = [3_500_000, 10_000_000, 100, 0]
+        cuts = [3_500_000, 10_000_000, 100, 0]
         assert patient.proxying.client.head(f"/files/cohort/{folder}/big.bam").status_code == 200
         proxy.clear()
-        proxy.rules = [faulty.next_ones(Cut(places[0]), Truncate(places[1]), Cut(places[2]), StallInBody(places[3]))]
+        proxy.rules = [faulty.next_ones(Cut(cuts[0]), Truncate(cuts[1]), Cut(cuts[2]), StallInBody(cuts[3]))]
         answer = patient.proxying.get(f"/files/cohort/{folder}/big.bam")
         is_equal = answer.body == content
         assert is_equal
         starts = [int(request.headers["range"].removeprefix("bytes=").partition("-")[0]) for request in proxy.requests]
         assert len(starts) == 5
-        # Up to the last whole piece of 1 MiB that had come; what a reset finds in the system's buffers is lost with it.
-        lost = [32 << 20, 1 << 20, 32 << 20, 1 << 20]
-        for place, most, (before, behind) in zip(places, lost, pairwise(starts), strict=True):
-            assert before + max(0, place - most) <= behind <= before + place
+        # It resumes after the last complete buffer of 1 MiB; a reset also loses the bytes in the system's buffers.
+        max_lost = [32 << 20, 1 << 20, 32 << 20, 1 << 20]
+        for cut, limit, (start, next_start) in zip(cuts, max_lost, pairwise(starts), strict=True):
+            assert start + max(0, cut - limit) <= next_start <= start + cut
 
 
 class Cohort:
-    """Many small datasets of one bucket, the same files locally, and regions to ask for."""
+    """Many small datasets in one bucket, the same files locally, and regions to request."""
 
     def __init__(self, server: S3Server, folder: Path, count: int) -> None:
         self.count = count
         data = folder / "data"
         data.mkdir()
-        self.paths = [files.bam_tiny_blocks(data), files.bam_straddling(data), files.vcf_mid_line_blocks(data)]
+        self.paths = [bam_tiny_blocks(data), bam_straddling(data), vcf_mid_line_blocks(data)]
         self.bucket = server.create_bucket()
-        for place in range(count):
-            path = self.paths[place % len(self.paths)]
-            for part in filter(None, (path, files.index_of(path))):
-                server.put(self.bucket, f"{place}/{part.name}", part)
+        for number in range(count):
+            path = self.paths[number % len(self.paths)]
+            for part in filter(None, (path, index_of(path))):
+                server.put(self.bucket, f"{number}/{part.name}", part)
         self._local = http_for(data)
         self._expected: dict[tuple[str, int], bytes] = {}
         for path in self.paths:
@@ -476,16 +469,14 @@ class Cohort:
     def _region(start: int) -> dict[str, Any]:
         return {"referenceName": "chr1", "start": start, "end": start + 5_000}
 
-    def ask(self, http: BucketHttp, number: int) -> str | None:
-        """What is wrong with a ticket, of those with numbers, and all that it names."""
+    def find_fault(self, http: BucketHttp, number: int) -> str | None:
+        """Fetch the ticket of this number and its data blocks; what is wrong with them, or None."""
         rng = random.Random(number)
-        place, start = number % self.count, rng.randrange(0, 1_000_000, 50_000)
-        name, (_, endpoint, stem) = place, self._path(self.paths[place % len(self.paths)]).split("/")
-        body, expected = (
-            fetch(http, f"/{endpoint}/{name}/{stem}", **self._region(start)),
-            self._expected[f"/{endpoint}/{stem}", start],
-        )
-        return None if body == expected else f"{name}/{stem} from {start}: {len(body)} bytes, not {len(expected)}"
+        folder, start = number % self.count, rng.randrange(0, 1_000_000, 50_000)
+        _, endpoint, stem = self._path(self.paths[folder % len(self.paths)]).split("/")
+        body = fetch(http, f"/{endpoint}/{folder}/{stem}", **self._region(start))
+        expected = self._expected[f"/{endpoint}/{stem}", start]
+        return None if body == expected else f"{folder}/{stem} from {start}: {len(body)} bytes, not {len(expected)}"
 
 
 class TestManyTickets:
@@ -494,22 +485,20 @@ class TestManyTickets:
     def cohort(cls, versitygw: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Cohort:
         return Cohort(versitygw, tmp_path_factory.mktemp("cohort"), 50)
 
-    def wrong(self, http: BucketHttp, cohort: Cohort, *, tickets: int, threads: int) -> list[str]:
-        """What is wrong with tickets that threads ask for."""
+    def find_faults(self, http: BucketHttp, cohort: Cohort, *, tickets: int, threads: int) -> list[str]:
+        """Fetch tickets with several threads; what is wrong with them."""
 
-        def some(thread: int) -> list[str | None]:
-            own = http.again()
-            return [cohort.ask(own, number) for number in range(thread, tickets, threads)]
+        def fetch_share(thread: int) -> list[str | None]:
+            client = http.again()
+            return [cohort.find_fault(client, number) for number in range(thread, tickets, threads)]
 
         with ThreadPoolExecutor(threads) as pool:
-            found = [fault for faults in pool.map(some, range(threads), timeout=120) for fault in faults]
-        assert len(found) == tickets
-        return [fault for fault in found if fault]
+            results = [fault for faults in pool.map(fetch_share, range(threads), timeout=120) for fault in faults]
+        assert len(results) == tickets
+        return [fault for fault in results if fault]
 
-    def test_with_faults_at_random_have_no_wrong_byte(
-        self, versitygw: S3Server, proxy: FaultyProxy, cohort: Cohort
-    ) -> None:
-        # With hardly any memory each ticket asks S3 anew.
+    def test_are_right_despite_random_faults(self, versitygw: S3Server, proxy: FaultyProxy, cohort: Cohort) -> None:
+        # With a minimal cache each ticket needs new requests to S3.
         http = application(
             versitygw,
             cohort.bucket,
@@ -518,23 +507,23 @@ class TestManyTickets:
             cache={"max_bytes": 3 << 20},
             htsget={"inline_limit": 1 << 20},
         )
-        made = [fault for name, fault in FAULTS.items() if name != "stall in body"]
-        proxy.rules = [faulty.at_random(0.05, made, seed=1, when=lambda request: "Signature=" not in request.target)]
-        assert self.wrong(http, cohort, tickets=2_000, threads=12) == []
+        faults = [fault for name, fault in FAULTS.items() if name != "stall in body"]
+        proxy.rules = [faulty.at_random(0.05, faults, seed=1, when=lambda request: "Signature=" not in request.target)]
+        assert self.find_faults(http, cohort, tickets=2_000, threads=12) == []
         assert len(proxy.requests) > 1_000
         assert proxy.faults > len(proxy.requests) // 40
 
-    def test_from_many_threads_are_all_made(self, versitygw: S3Server, proxy: FaultyProxy, cohort: Cohort) -> None:
+    def test_are_right_for_many_threads(self, versitygw: S3Server, proxy: FaultyProxy, cohort: Cohort) -> None:
         http = application(versitygw, cohort.bucket, endpoint=proxy.url)
         proxy.latency = 0.02
-        assert self.wrong(http, cohort, tickets=1_000, threads=64) == []
+        assert self.find_faults(http, cohort, tickets=1_000, threads=64) == []
 
 
-class TestNothingSecretIsLogged:
+class TestNoSecretIsLogged:
     def test_with_all_faults(self, versitygw: S3Server, proxy: FaultyProxy, demo_folder: Path, tmp_path: Path) -> None:
         bucket = versitygw.create_bucket()
         versitygw.put_folder(bucket, demo_folder)
-        made = [*FAULTS.values(), *(fault for fault, _ in LASTING.values())]
+        faults = [*FAULTS.values(), *(fault for fault, _ in PERMANENT.values())]
         with serving_bucket(
             versitygw,
             bucket,
@@ -542,7 +531,7 @@ class TestNothingSecretIsLogged:
             endpoint=proxy.url,
             storage={"read_timeout": 0.3, "max_attempts": 2, "revalidate": 0},
         ) as server:
-            proxy.rules = [faulty.at_random(0.3, made, seed=2)]
+            proxy.rules = [faulty.at_random(0.3, faults, seed=2)]
             statuses = set()
             for number in range(25):
                 start = number * 20_000

@@ -1,6 +1,5 @@
-"""Plain files of a bucket: redirected to presigned URLs, or through this server; and igv.js that reads both."""
+"""Plain files of a bucket, redirected to presigned URLs or through this server; igv.js reads both."""
 
-import socket
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
@@ -9,11 +8,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.live.test_page import reads, variants
 from tests.support.client import Response
-from tests.support.faulty import FaultyProxy, faulty_proxy
-from tests.support.live.browser import elsewhere, igv_js_file, visit
-from tests.support.live.buckets import BucketHttp, application, kind, serving_bucket
+from tests.support.faulty import FaultyProxy
+from tests.support.live.browser import count_reads, count_variants, igv_js_file, other_site, visit
+from tests.support.live.buckets import BucketHttp, application, request_kind, serving_bucket
 from tests.support.live.server import Server, wait_until
 from tests.support.live.wire import ORIGIN
 from tests.support.range_cases import CASES, Case, case_id, check_case
@@ -27,7 +25,7 @@ pytestmark = pytest.mark.live
 
 MIB = 1 << 20
 NAME, START, END = "chr1", 30_000, 50_000
-# A redirection to another origin makes browsers send `Origin: null`, which only "*" allows.
+# After a redirect to another origin browsers send `Origin: null`, which only "*" allows.
 RULE: "CORSRuleTypeDef" = {
     "AllowedOrigins": ["*"],
     "AllowedMethods": ["GET", "HEAD"],
@@ -39,14 +37,8 @@ ODD = "sub folder/a b#%?é+&=.bam"
 
 
 @pytest.fixture(scope="module")
-def proxy(versitygw: S3Server) -> Iterator[FaultyProxy]:
-    with faulty_proxy(versitygw.endpoint) as proxy:
-        yield proxy
-
-
-@pytest.fixture(scope="module")
 def bucket(versitygw: S3Server, demo_folder: Path, big_folder: Path) -> str:
-    """The example data, an odd name, and a large file."""
+    """A bucket with the example data, an odd name, and a large file."""
     bucket = versitygw.create_bucket()
     versitygw.put_folder(bucket, demo_folder)
     versitygw.put(bucket, ODD, demo_folder / "NA00001.bam")
@@ -73,14 +65,12 @@ def url(key: str) -> str:
 
 
 def head(http: BucketHttp, path: str, headers: dict[str, str] | None = None) -> Response:
-    with http.client.head(path, headers=headers) as answer:
-        fields = {name.lower(): value for name, value in answer.headers.items()}
-        return Response(answer.status_code, fields, answer.get_data())
+    return http.request("HEAD", path, headers)
 
 
 @pytest.fixture(scope="module")
 def dated(proxying: BucketHttp) -> str:
-    """The date of an object, once its second is over: only then is it a validator."""
+    """The date of an object, once its second has passed: only then is it a validator."""
     assert wait_until(lambda: "last-modified" in head(proxying, url("NA00001.bam")).headers)
     return head(proxying, url("NA00001.bam")).headers["last-modified"]
 
@@ -96,31 +86,32 @@ class TestFilesAreRedirected:
         location = answer.headers["location"]
         is_equal = redirecting.get(location).body == content
         assert is_equal
-        for asked, part in (
+        for range_, part in (
             ("bytes=5-9", content[5:10]),
             ("bytes=-9", content[-9:]),
             ("bytes=1000000-1999999", content[1_000_000:2_000_000]),
         ):
-            found = redirecting.get(location, {"Range": asked})
-            assert found.status == 206
-            assert found.headers["content-range"].endswith(f"/{len(content)}")
-            is_equal = found.body == part
+            answer = redirecting.get(location, {"Range": range_})
+            assert answer.status == 206
+            assert answer.headers["content-range"].endswith(f"/{len(content)}")
+            is_equal = answer.body == part
             assert is_equal
         assert redirecting.get(location, {"Range": "bytes=99999999-"}).status == 416
         assert redirecting.get(location, {"If-Match": '"other"'}).status == 412
 
-    def test_but_head_is_answered(self, redirecting: BucketHttp, demo_folder: Path) -> None:
+    def test_but_head_is_answered_directly(self, redirecting: BucketHttp, demo_folder: Path) -> None:
         answer = head(redirecting, url("NA00001.bam"))
         assert answer.status == 200
         assert answer.headers["content-length"] == str((demo_folder / "NA00001.bam").stat().st_size)
         assert answer.headers["accept-ranges"] == "bytes"
-        there = redirecting.get(redirecting.get(url("NA00001.bam")).headers["location"], {"Range": "bytes=0-0"})
-        assert answer.headers["etag"] == there.headers["etag"]
-        assert answer.headers.get("last-modified", there.headers["last-modified"]) == there.headers["last-modified"]
+        in_bucket = redirecting.get(redirecting.get(url("NA00001.bam")).headers["location"], {"Range": "bytes=0-0"})
+        assert answer.headers["etag"] == in_bucket.headers["etag"]
+        modified = in_bucket.headers["last-modified"]
+        assert answer.headers.get("last-modified", modified) == modified
         assert head(redirecting, url("NA00001.bam"), {"If-None-Match": answer.headers["etag"]}).status == 304
         assert head(redirecting, url("NA00001.bam"), {"If-Match": '"other"'}).status == 412
 
-    def test_and_what_is_absent_or_hidden_is_not(self, redirecting: BucketHttp, proxying: BucketHttp) -> None:
+    def test_but_absent_and_hidden_files_are_not_found(self, redirecting: BucketHttp, proxying: BucketHttp) -> None:
         for key in ("none", "NA00001.bam/", "NA00001", "../NA00001.bam", ".hidden", "%2e%2e/x", "none/", "sub%20folde"):
             for http in (redirecting, proxying):
                 assert http.get(f"/files/cohort/{key}").status == 404
@@ -133,7 +124,7 @@ class TestFilesAreRedirected:
             assert b'href="a%20b%23%25%3F' in http.get("/files/cohort/sub%20folder/").body
 
 
-class TestFilesComeThroughThisServer:
+class TestFilesAreProxiedByThisServer:
     @pytest.mark.parametrize("key", ["NA00001.bam", ODD])
     def test_whole_and_in_ranges(self, proxying: BucketHttp, demo_folder: Path, key: str) -> None:
         content = (demo_folder / "NA00001.bam").read_bytes()
@@ -154,12 +145,12 @@ class TestFilesComeThroughThisServer:
             is_equal = answer.body == content[start:end]
             assert is_equal
 
-    def test_by_one_request_for_what_is_asked(self, proxying: BucketHttp, proxy: FaultyProxy) -> None:
+    def test_by_one_request_for_the_requested_range(self, proxying: BucketHttp, proxy: FaultyProxy) -> None:
         head(proxying, url("NA00001.bam"))
         proxy.clear()
         proxying.get(url("NA00001.bam"), {"Range": "bytes=1000-2500999"})
         (request,) = proxy.requests
-        assert (kind(request), request.headers["range"]) == ("GET NA00001.bam", "bytes=1000-2500999")
+        assert (request_kind(request), request.headers["range"]) == ("GET NA00001.bam", "bytes=1000-2500999")
 
     @pytest.mark.parametrize("case", CASES, ids=case_id)
     def test_ranges_and_preconditions(
@@ -169,15 +160,15 @@ class TestFilesComeThroughThisServer:
         etag = head(proxying, path).headers["etag"]
         proxy.clear()
         answer = check_case(case, proxying, path, content, etag=etag, last_modified=dated)
-        # Only a body is fetched, by one request.
-        fetched = [request for request in proxy.requests if kind(request).startswith("GET")]
-        assert len(fetched) == (answer.status in (200, 206))
+        # Only an answer with a body takes a request.
+        requests = [request for request in proxy.requests if request_kind(request).startswith("GET")]
+        assert len(requests) == (answer.status in (200, 206))
 
-    def test_also_when_they_are_empty(self, proxying: BucketHttp) -> None:
+    def test_if_they_are_empty(self, proxying: BucketHttp) -> None:
         answer = proxying.get(url("empty.txt"))
         assert (answer.status, answer.body, answer.headers["content-length"]) == (200, b"", "0")
 
-    def test_in_their_new_version_when_they_are_replaced(
+    def test_in_the_new_version_after_a_replacement(
         self, versitygw: S3Server, bucket: str, proxying: BucketHttp
     ) -> None:
         versitygw.put(bucket, "replaced", b"old" * 100_000)
@@ -204,23 +195,14 @@ def live(
 
 @pytest.fixture(scope="module")
 def signing(versitygw: S3Server, bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A live server that sends clients to the bucket."""
+    """A live server that redirects clients to the bucket."""
     folder = tmp_path_factory.mktemp("signing")
     with serving_bucket(versitygw, bucket, folder, browser={"igv_js": str(igv_js_file())}) as server:
         yield server
 
 
-def connection_to(server: Server) -> socket.socket:
-    """A connection whose buffers take little."""
-    connection = socket.socket()
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
-    connection.settimeout(20)
-    connection.connect((server.host, server.port))
-    return connection
-
-
-def resident(server: Server) -> int:
-    """The most memory that a worker ever had, in bytes."""
+def peak_memory(server: Server) -> int:
+    """The peak resident memory of the workers, in bytes."""
     lines = [
         line
         for worker in server.workers()
@@ -234,19 +216,19 @@ class TestALargeFileIsStreamed:
     def test_only_as_far_as_the_client_reads(self, live: Server, proxy: FaultyProxy, big_folder: Path) -> None:
         size = (big_folder / "big.bam").stat().st_size
         proxy.clear()
-        with connection_to(live) as connection:
+        with live.connect(receive_buffer=1 << 16) as connection:
             connection.sendall(b"GET /files/cohort/big.bam HTTP/1.1\r\nHost: x\r\n\r\n")
             assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
-            # What is on the way fits into the buffers of the sockets.
+            # The bytes in transit fit into the buffers of the sockets.
             assert wait_until(lambda: proxy.sent > MIB)
         assert wait_until(lambda: not proxy.under_way)
         assert proxy.sent < size // 2
-        assert [kind(request) for request in proxy.requests].count("GET big.bam") == 1
+        assert [request_kind(request) for request in proxy.requests].count("GET big.bam") == 1
 
     def test_in_bounded_memory(self, live: Server, big_folder: Path) -> None:
         content = (big_folder / "big.bam").read_bytes()
         live.http.get("/files/cohort/big.bam", {"Range": "bytes=0-99"})
-        before = resident(live)
+        before = peak_memory(live)
         connections = []
         for _ in range(8):
             connection = HTTPConnection(live.host, live.port, timeout=20)
@@ -256,7 +238,7 @@ class TestALargeFileIsStreamed:
             is_equal = response.read() == content
             assert is_equal
             connection.close()
-        assert resident(live) - before < 8 * 6 * MIB
+        assert peak_memory(live) - before < 8 * 6 * MIB
 
 
 class TestIgvReadsABucketFromAnotherOrigin:
@@ -281,37 +263,39 @@ class TestIgvReadsABucketFromAnotherOrigin:
             "locus": f"{NAME}:{START + 1}-{END}",
             "tracks": [{"name": name, "type": "alignment", **track} for name, track in tracks.items()],
         }
-        with elsewhere(browser, tmp_path, settings) as present:
-            found = present.tracks("alignment")
-            present.screenshot(f"bucket-{way}")
-            assert present.errors == present.alerts() == []
-            hosts = present.hosts() - {urlsplit(present.page.url).netloc, urlsplit(server.url).netloc}
-            asked = [one for one in present.requests if "X-Amz-Signature=" in one]
+        with other_site(browser, tmp_path, settings) as tab:
+            drawn = tab.tracks("alignment")
+            tab.screenshot(f"bucket-{way}")
+            assert tab.errors == tab.alerts() == []
+            hosts = tab.hosts() - {urlsplit(tab.page.url).netloc, urlsplit(server.url).netloc}
+            urls = [address for address in tab.requests if "X-Amz-Signature=" in address]
         for name in tracks:
-            count = reads(demo_folder / "NA00001.bam", NAME, found[name]["start"], found[name]["end"])
-            assert found[name]["count"] == count > 1000, name
-            assert found[name]["ink"] > 100
+            count = count_reads(demo_folder / "NA00001.bam", NAME, drawn[name]["start"], drawn[name]["end"])
+            assert drawn[name]["count"] == count > 1000, name
+            assert drawn[name]["ink"] > 100
         if way == "signing":
             assert hosts == {urlsplit(versitygw.endpoint).netloc}
-            # Those of tickets and those of redirections are signed apart.
-            assert {"if-match" in one.lower() for one in asked if "/NA00001.bam?" in one} == {True, False}
+            # The URLs of tickets have a signed If-Match, those of redirects have not.
+            assert {"if-match" in address.lower() for address in urls if "/NA00001.bam?" in address} == {True, False}
         else:
             assert hosts == set()
 
 
-class TestOurOwnPageShowsABucket:
-    def test_by_its_policy(self, browser: "Browser", signing: Server, versitygw: S3Server, demo_folder: Path) -> None:
+class TestThePageShowsABucket:
+    def test_under_its_content_security_policy(
+        self, browser: "Browser", signing: Server, versitygw: S3Server, demo_folder: Path
+    ) -> None:
         policy = signing.http.get("/").headers["content-security-policy"]
         (connect,) = [part for part in policy.split("; ") if part.startswith("connect-src ")]
         assert versitygw.endpoint in connect.split()
         for dataset, kinds in (("NA00001", ("alignment",)), ("cohort", ("variant",))):
-            with visit(browser, f"{signing.url}/?dataset={dataset}&locus={NAME}:{START + 1}-{END}") as present:
-                tracks = present.tracks(*kinds)
-                present.screenshot(f"bucket-page-{dataset}")
-                assert present.errors == present.alerts() == []
-                assert present.hosts() == {urlsplit(signing.url).netloc, urlsplit(versitygw.endpoint).netloc}
-            (shown,) = [track for track in tracks.values() if track["type"] in kinds][:1]
-            count = reads if dataset == "NA00001" else variants
+            with visit(browser, f"{signing.url}/?dataset={dataset}&locus={NAME}:{START + 1}-{END}") as tab:
+                tracks = tab.tracks(*kinds)
+                tab.screenshot(f"bucket-page-{dataset}")
+                assert tab.errors == tab.alerts() == []
+                assert tab.hosts() == {urlsplit(signing.url).netloc, urlsplit(versitygw.endpoint).netloc}
+            (track,) = [track for track in tracks.values() if track["type"] in kinds][:1]
+            count = count_reads if dataset == "NA00001" else count_variants
             name = "NA00001.bam" if dataset == "NA00001" else "cohort.vcf.gz"
-            assert shown["count"] == count(demo_folder / name, NAME, shown["start"], shown["end"]) > 0
-            assert shown["ink"] > 100
+            assert track["count"] == count(demo_folder / name, NAME, track["start"], track["end"]) > 0
+            assert track["ink"] > 100

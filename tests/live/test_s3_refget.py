@@ -1,14 +1,14 @@
-"""Reference sequences in a bucket: from a store, and from FASTA files of any layout."""
+"""Reference sequences in a bucket, from a store and from FASTA files of any layout."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from htsget_flask.commands.check.references import check_sources
+from htsget_flask.commands.check.report import check_sources
 from htsget_flask.config import Config
 from htsget_flask.services import create_services
 from tests.support.faulty import FaultyProxy, faulty_proxy
-from tests.support.live.buckets import STORAGE, BucketHttp, application, is_elsewhere, kind, settings
+from tests.support.live.buckets import STORAGE, BucketHttp, application, is_elsewhere, request_kind, settings
 from tests.support.s3 import S3Server
 from tests.support.sequences import Expected, expected, fasta, run_ingest, some_letters, write_compressed
 
@@ -20,7 +20,7 @@ ONE: Expected = expected(LETTERS["one"])
 
 @pytest.fixture(scope="module")
 def bucket(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A bucket with a FASTA file, a compressed one, and a store made of them."""
+    """A bucket with a FASTA file, a compressed one, and a store of the same sequences."""
     folder = tmp_path_factory.mktemp("bucket")
     path = folder / "plain.fa"
     path.write_bytes(fasta(LETTERS))
@@ -42,7 +42,7 @@ FILES = {"plain": "plain.fa", "compressed": "compressed.fa.gz"}
 
 
 def check_parts(http: BucketHttp) -> None:
-    """Fetch parts at the start, at the end and between, and compare them."""
+    """Fetch parts at the start, in the middle and at the end, and compare them."""
     path = f"/sequence/{ONE.md5}"
     for start, end in ((0, 10), (123_456, 123_999), (100_000, 400_000), (700_000, 700_001)):
         answer = http.get(f"{path}?start={start}&end={end}")
@@ -66,7 +66,7 @@ class TestAStore:
         proxy.clear()
         answer = http.get(f"/sequence/{ONE.md5}?start=200000&end=201000")
         assert (answer.status, answer.body) == (200, ONE.letters[200_000:201_000])
-        requests = [request for request in proxy.requests if kind(request) == f"GET {ONE.md5[4:]}"]
+        requests = [request for request in proxy.requests if request_kind(request) == f"GET {ONE.md5[4:]}"]
         assert len(requests) == 1
         first, last = map(int, requests[0].headers["range"].removeprefix("bytes=").split("-"))
         assert last - first < 100_000
@@ -80,17 +80,17 @@ class TestAStore:
         for method, query, requests in (("GET", "?start=7&end=99", 1), ("HEAD", "", 0)):
             proxy.clear()
             assert http.request(method, path + query).status == 200
-            assert [kind(request) for request in proxy.requests] == [f"GET {ONE.md5[4:]}"] * requests
+            assert [request_kind(request) for request in proxy.requests] == [f"GET {ONE.md5[4:]}"] * requests
 
-    @pytest.mark.parametrize("through_here", [False, True], ids=["presigned", "proxied"])
+    @pytest.mark.parametrize("is_proxied", [False, True], ids=["presigned", "proxied"])
     def test_an_incomplete_object_is_a_fault_until_it_is_repaired(
-        self, s3_server: S3Server, bucket: str, through_here: bool
+        self, s3_server: S3Server, bucket: str, is_proxied: bool
     ) -> None:
         key = f"refget/{ONE.md5[:2]}/{ONE.md5[2:4]}/{ONE.md5[4:]}"
         path = f"/sequence/{ONE.md5}"
         try:
             s3_server.put(bucket, key, ONE.letters[:-1])
-            http = application(s3_server, bucket, storage={"proxy": through_here}, refget=STORE)
+            http = application(s3_server, bucket, storage={"proxy": is_proxied}, refget=STORE)
             for method, query in (("GET", ""), ("HEAD", ""), ("GET", "?start=5&end=10")):
                 answer = http.request(method, path + query)
                 assert answer.status == 500
@@ -99,7 +99,7 @@ class TestAStore:
             s3_server.put(bucket, key, ONE.letters)
         assert http.get(f"{path}?start=5&end=10").body == ONE.letters[5:10]
         assert http.request("HEAD", path).status == 200
-        assert http.get(path).status == (200 if through_here else 302)
+        assert http.get(path).status == (200 if is_proxied else 302)
 
     def test_a_replaced_object_is_checked_again(self, s3_server: S3Server, bucket: str) -> None:
         http = application(s3_server, bucket, refget=STORE)
@@ -130,7 +130,7 @@ class TestCheckOfAStore:
         proxy.clear()
         (report,) = check_sources(services.sequences)
         assert report == (f"s3://{bucket}/refget/", 2, [], False, False)
-        assert sorted(map(kind, proxy.requests)) == ["GET refget.tsv", "HEAD refget.tsv", "LIST"]
+        assert sorted(map(request_kind, proxy.requests)) == ["GET refget.tsv", "HEAD refget.tsv", "LIST"]
         two = expected(LETTERS["two"])
         key = f"refget/{two.md5[:2]}/{two.md5[2:4]}/{two.md5[4:]}"
         try:

@@ -1,4 +1,4 @@
-"""How few requests to S3 an answer takes: counted by a proxy before the server."""
+"""The number of S3 requests for an answer, counted by a proxy in front of the S3 server."""
 
 import json
 import random
@@ -12,10 +12,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.support import files
 from tests.support.client import bgzf_blocks, fetch_ticket, join
-from tests.support.faulty import FaultyProxy, Request, faulty_proxy
-from tests.support.live.buckets import STORAGE, BucketHttp, application, kind, presigned
+from tests.support.faulty import FaultyProxy, Request
+from tests.support.files.bam import Reference, bam_header, bam_long_contig, random_text
+from tests.support.files.bgzf import MAX_BLOCK_DATA, cut, write_bgzf
+from tests.support.live.buckets import STORAGE, BucketHttp, application, presigned, request_kind
 from tests.support.s3 import STRANGER, S3Server
 
 pytestmark = pytest.mark.live
@@ -29,15 +30,9 @@ DEMO = [
 REGION: dict[str, Any] = {"referenceName": "chr1", "start": 100_000, "end": 150_000}
 
 
-@pytest.fixture(scope="module")
-def proxy(versitygw: S3Server) -> Iterator[FaultyProxy]:
-    with faulty_proxy(versitygw.endpoint) as proxy:
-        yield proxy
-
-
 @pytest.fixture(autouse=True)
-def _swift(proxy: FaultyProxy) -> Iterator[None]:
-    """Counts from nothing, and no latency that another test wanted."""
+def _reset(proxy: FaultyProxy) -> Iterator[None]:
+    """Each test starts with no counted requests and without latency."""
     proxy.clear()
     yield
     proxy.latency = 0.0
@@ -55,7 +50,7 @@ def http(versitygw: S3Server, bucket: str, proxy: FaultyProxy) -> BucketHttp:
 
 @pytest.fixture(scope="module")
 def versioned(versitygw: S3Server, proxy: FaultyProxy) -> tuple[str, BucketHttp]:
-    """A bucket that keeps versions, and an application for it that remembers nothing for long."""
+    """A bucket that keeps versions, and an application that remembers its content only for a second."""
     bucket = versitygw.create_bucket(versions=True)
     return bucket, application(versitygw, bucket, endpoint=proxy.url, storage={"revalidate": 1})
 
@@ -65,7 +60,7 @@ Put = Callable[..., str]
 
 @pytest.fixture
 def put(versitygw: S3Server, bucket: str) -> Put:
-    """How to put files into a folder where nothing was before; returns the folder."""
+    """Uploads files to a new folder, and returns the folder."""
 
     def put(*paths: Path, into: str = bucket) -> str:
         folder = uuid.uuid4().hex
@@ -76,105 +71,140 @@ def put(versitygw: S3Server, bucket: str) -> Put:
     return put
 
 
-def asked(proxy: FaultyProxy) -> Counter[str]:
-    """The requests since the last question, by what they asked for."""
-    counts = Counter(map(kind, proxy.requests))
+def take_counts(proxy: FaultyProxy) -> Counter[str]:
+    """The number of requests of each kind since the last call."""
+    counts = Counter(map(request_kind, proxy.requests))
     for request in proxy.requests:
-        if kind(request) == "LIST":
+        if request_kind(request) == "LIST":
             assert len(parse_qs(urlsplit(request.target).query)["prefix"][0]) > 10
     proxy.clear()
     return counts
 
 
 class TestAColdTicketTakesFewRequests:
-    @pytest.mark.parametrize(("path", "form", "names"), DEMO)
+    @pytest.mark.parametrize(("path", "format_", "names"), DEMO)
     def test_of_a_region(
-        self, http: BucketHttp, proxy: FaultyProxy, demo_folder: Path, put: Put, path: str, form: str, names: list[str]
+        self,
+        http: BucketHttp,
+        proxy: FaultyProxy,
+        demo_folder: Path,
+        put: Put,
+        path: str,
+        format_: str,
+        names: list[str],
     ) -> None:
         folder = put(*(demo_folder / name for name in names))
-        ticket = fetch_ticket(http, f"/{path.format(folder)}", format=form, **REGION)
-        counts = asked(proxy)
+        ticket = fetch_ticket(http, f"/{path.format(folder)}", format=format_, **REGION)
+        counts = take_counts(proxy)
         data, index = (counts.pop(f"GET {name}", 0) for name in names)
-        # The header, and whether the index reaches the last record.
+        # Two requests read the header and check that the index reaches the last record.
         edges = max(0, data - 2)
         assert counts == {"LIST": 1}
         assert index == 1
         chunks = max(1, len(presigned(ticket)))
-        assert edges <= (1 + chunks if form == "CRAM" else 2 * chunks)
+        assert edges <= (1 + chunks if format_ == "CRAM" else 2 * chunks)
 
-    @pytest.mark.parametrize(("path", "form", "names"), DEMO)
+    @pytest.mark.parametrize(("path", "format_", "names"), DEMO)
     def test_of_the_whole(
-        self, http: BucketHttp, proxy: FaultyProxy, demo_folder: Path, put: Put, path: str, form: str, names: list[str]
+        self,
+        http: BucketHttp,
+        proxy: FaultyProxy,
+        demo_folder: Path,
+        put: Put,
+        path: str,
+        format_: str,
+        names: list[str],
     ) -> None:
         folder = put(*(demo_folder / name for name in names))
-        fetch_ticket(http, f"/{path.format(folder)}", format=form)
-        counts = asked(proxy)
-        # The header, the end, and the edges of what lies between.
+        fetch_ticket(http, f"/{path.format(folder)}", format=format_)
+        counts = take_counts(proxy)
+        # The header, the end, and the edges of the part between them.
         assert counts.pop(f"GET {names[0]}") <= 4
         assert counts == {"LIST": 1}
 
-    @pytest.mark.parametrize(("path", "form", "names"), DEMO)
+    @pytest.mark.parametrize(("path", "format_", "names"), DEMO)
     def test_of_the_header(
-        self, http: BucketHttp, proxy: FaultyProxy, demo_folder: Path, put: Put, path: str, form: str, names: list[str]
+        self,
+        http: BucketHttp,
+        proxy: FaultyProxy,
+        demo_folder: Path,
+        put: Put,
+        path: str,
+        format_: str,
+        names: list[str],
     ) -> None:
         folder = put(*(demo_folder / name for name in names))
-        fetch_ticket(http, f"/{path.format(folder)}", format=form, **{"class": "header"})
-        assert asked(proxy) == {"LIST": 1, f"GET {names[0]}": 1}
+        fetch_ticket(http, f"/{path.format(folder)}", format=format_, **{"class": "header"})
+        assert take_counts(proxy) == {"LIST": 1, f"GET {names[0]}": 1}
 
     def test_of_a_header_of_megabytes(self, http: BucketHttp, proxy: FaultyProxy, put: Put, tmp_path: Path) -> None:
         rng = random.Random("header")
-        lines = ["@CO\t" + files.random_text(rng, 10_000) for _ in range(800)]
-        header = files.bam_header([files.Reference("chr1", 1_000_000)], lines)
-        files.write_bgzf(tmp_path / "a.bam", files.cut(header, files.MAX_BLOCK_DATA), level=1)
+        lines = ["@CO\t" + random_text(rng, 10_000) for _ in range(800)]
+        header = bam_header([Reference("chr1", 1_000_000)], lines)
+        write_bgzf(tmp_path / "a.bam", cut(header, MAX_BLOCK_DATA), level=1)
         size = (tmp_path / "a.bam").stat().st_size
         assert size > 5 << 20
         fetch_ticket(http, f"/reads/{put(tmp_path / 'a.bam')}/a", **{"class": "header"})
-        spans = [span(request) for request in proxy.requests if kind(request) == "GET a.bam"]
-        assert asked(proxy) == {"LIST": 1, "GET a.bam": len(spans)}
-        # Each byte once, in longer and longer pieces.
+        spans = [span(request) for request in proxy.requests if request_kind(request) == "GET a.bam"]
+        assert take_counts(proxy) == {"LIST": 1, "GET a.bam": len(spans)}
+        # Each byte once, in increasingly long ranges.
         assert len(spans) <= 5
-        assert [before[1] for before in spans[:-1]] == [behind[0] for behind in spans[1:]]
+        assert [end for _, end in spans[:-1]] == [start for start, _ in spans[1:]]
 
     def test_of_a_large_index(self, http: BucketHttp, proxy: FaultyProxy, put: Put, tmp_path: Path) -> None:
-        path = files.bam_long_contig(tmp_path)
+        path = bam_long_contig(tmp_path)
         folder = put(path, Path(f"{path}.csi"))
         fetch_ticket(http, f"/reads/{folder}/{path.stem}", referenceName="long")
-        assert asked(proxy)[f"GET {path.name}.csi"] == 1
+        assert take_counts(proxy)[f"GET {path.name}.csi"] == 1
 
 
 def span(request: Request) -> tuple[int, int]:
-    """The bytes that a request asks for, half-open."""
+    """The requested bytes, half-open."""
     first, _, last = request.headers["range"].removeprefix("bytes=").partition("-")
     return int(first), int(last) + 1
 
 
 class TestAWarmTicketTakesNone:
-    @pytest.mark.parametrize(("path", "form", "names"), DEMO)
-    def test_of_what_was_asked_before(
-        self, http: BucketHttp, proxy: FaultyProxy, demo_folder: Path, put: Put, path: str, form: str, names: list[str]
+    @pytest.mark.parametrize(("path", "format_", "names"), DEMO)
+    def test_of_a_repeated_request(
+        self,
+        http: BucketHttp,
+        proxy: FaultyProxy,
+        demo_folder: Path,
+        put: Put,
+        path: str,
+        format_: str,
+        names: list[str],
     ) -> None:
         folder = put(*(demo_folder / name for name in names))
-        first = fetch_ticket(http, f"/{path.format(folder)}", format=form, **REGION)
+        first = fetch_ticket(http, f"/{path.format(folder)}", format=format_, **REGION)
         proxy.clear()
-        assert fetch_ticket(http, f"/{path.format(folder)}", format=form, **REGION) == first
-        again = {"format": form, "regions": [REGION]}
+        assert fetch_ticket(http, f"/{path.format(folder)}", format=format_, **REGION) == first
+        again = {"format": format_, "regions": [REGION]}
         fetch_ticket(http, f"/{path.format(folder)}", method="POST", json=again)
-        fetch_ticket(http, f"/{path.format(folder)}", format=form, **{"class": "header"})
-        assert not asked(proxy)
+        fetch_ticket(http, f"/{path.format(folder)}", format=format_, **{"class": "header"})
+        assert not take_counts(proxy)
 
-    @pytest.mark.parametrize(("path", "form", "names"), DEMO[:2])
-    def test_but_for_edges_that_were_not_cut_yet(
-        self, http: BucketHttp, proxy: FaultyProxy, demo_folder: Path, put: Put, path: str, form: str, names: list[str]
+    @pytest.mark.parametrize(("path", "format_", "names"), DEMO[:2])
+    def test_except_for_new_edges(
+        self,
+        http: BucketHttp,
+        proxy: FaultyProxy,
+        demo_folder: Path,
+        put: Put,
+        path: str,
+        format_: str,
+        names: list[str],
     ) -> None:
         folder = put(*(demo_folder / name for name in names))
-        fetch_ticket(http, f"/{path.format(folder)}", format=form, **REGION)
+        fetch_ticket(http, f"/{path.format(folder)}", format=format_, **REGION)
         proxy.clear()
-        fetch_ticket(http, f"/{path.format(folder)}", format=form, referenceName="chr2", start=10_000, end=90_000)
-        counts = asked(proxy)
+        fetch_ticket(http, f"/{path.format(folder)}", format=format_, referenceName="chr2", start=10_000, end=90_000)
+        counts = take_counts(proxy)
         assert 1 <= counts.pop(f"GET {names[0]}") <= 2
         assert not counts
 
-    def test_but_for_one_look_when_the_memory_is_old(
+    def test_except_for_one_list_when_the_cache_is_stale(
         self, versioned: tuple[str, BucketHttp], proxy: FaultyProxy, demo_folder: Path, put: Put
     ) -> None:
         bucket, http = versioned
@@ -183,17 +213,17 @@ class TestAWarmTicketTakesNone:
         time.sleep(1.1)
         proxy.clear()
         assert presigned(fetch_ticket(http, path, **REGION)) == presigned(first)
-        assert asked(proxy) == {"LIST": 1}
+        assert take_counts(proxy) == {"LIST": 1}
 
 
-class TestWhatIsAbsentIsLookedForOnce:
+class TestAbsentFilesAreSearchedOnce:
     @pytest.mark.parametrize("endpoint", ["reads", "variants"])
     def test_at_both_endpoints(self, http: BucketHttp, proxy: FaultyProxy, endpoint: str) -> None:
         path = f"/{endpoint}/{uuid.uuid4().hex}/none"
         assert http.get(path).status == 404
-        assert asked(proxy) == {"LIST": 1}
+        assert take_counts(proxy) == {"LIST": 1}
         assert http.get(path).status == http.get(f"{path}?format=BCF").status == 404
-        assert not asked(proxy)
+        assert not take_counts(proxy)
 
     def test_for_a_while(
         self, versioned: tuple[str, BucketHttp], versitygw: S3Server, proxy: FaultyProxy, demo_folder: Path
@@ -209,7 +239,7 @@ class TestWhatIsAbsentIsLookedForOnce:
         assert http.get(f"/files/cohort/{folder}/NA00001.bam").status == 307
 
 
-class TestRequestsAreUnderWayTogether:
+class TestRequestsRunInParallel:
     def test_those_for_the_edges_of_a_chunk(
         self, http: BucketHttp, proxy: FaultyProxy, demo_folder: Path, put: Put
     ) -> None:
@@ -219,7 +249,7 @@ class TestRequestsAreUnderWayTogether:
         proxy.latency = 0.4
         fetch_ticket(http, path, **REGION)
         times = [request.time for request in proxy.requests]
-        assert asked(proxy) == {"GET NA00001.bam": 2}
+        assert take_counts(proxy) == {"GET NA00001.bam": 2}
         assert times[1] - times[0] < 0.2
 
     def test_a_limited_number_of_those_for_many_regions(
@@ -235,22 +265,22 @@ class TestRequestsAreUnderWayTogether:
         proxy.clear()
         proxy.latency = 0.2
         ticket = fetch_ticket(http, path, method="POST", json={"regions": regions})
-        times = [request.time for request in proxy.requests if kind(request) == "GET big.bam"]
-        counts = asked(proxy)
+        times = [request.time for request in proxy.requests if request_kind(request) == "GET big.bam"]
+        counts = take_counts(proxy)
         assert counts.keys() == {"GET big.bam", "GET big.bam.bai"}
         assert len(presigned(ticket)) > 50
         assert 50 < len(times) <= 2 * len(ticket["htsget"]["urls"])
-        together = [sum(time <= other < time + 0.15 for other in times) for time in times]
-        assert 8 < max(together) <= 16
+        parallel = [sum(time <= other < time + 0.15 for other in times) for time in times]
+        assert 8 < max(parallel) <= 16
         proxy.latency = 0.0
         proxy.clear()
         assert fetch_ticket(http, path, method="POST", json={"regions": regions}) == ticket
-        assert not asked(proxy)
+        assert not take_counts(proxy)
         assert len(bgzf_blocks(join(http, ticket))) > 100
 
 
-class TestWhereListingIsDenied:
-    """Objects are looked at one by one, as a policy of least privilege has it."""
+class TestWithoutThePermissionToList:
+    """Objects are requested one by one, as under a policy of least privilege."""
 
     def test_a_dataset_with_its_keys_is_served(
         self, versitygw: S3Server, proxy: FaultyProxy, demo_folder: Path
@@ -266,8 +296,8 @@ class TestWhereListingIsDenied:
         }
         policy = {"Version": "2012-10-17", "Statement": [statement]}
         versitygw.owner.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
-        named = {"storage": STORAGE, "key": "NA00001.bam", "index": "NA00001.bam.bai"}
-        datasets = [{"id": "named", "reads": {"BAM": named}}, {"prefix": "", "storage": STORAGE}]
+        file = {"storage": STORAGE, "key": "NA00001.bam", "index": "NA00001.bam.bai"}
+        datasets = [{"id": "named", "reads": {"BAM": file}}, {"prefix": "", "storage": STORAGE}]
         http = application(
             versitygw,
             bucket,
@@ -277,19 +307,19 @@ class TestWhereListingIsDenied:
             datasets=datasets,
         )
         ticket = fetch_ticket(http, "/reads/named", **REGION)
-        counts = asked(proxy)
+        counts = take_counts(proxy)
         assert counts["HEAD NA00001.bam"] == counts["HEAD NA00001.bam.bai"] == 1
         assert counts["LIST"] <= 1
-        # The header, the index and whether it reaches the last record; two edges.
+        # The header, the index, the check that it reaches the last record, and two edges.
         assert counts.total() <= 3 + 3 + 2
         assert len(join(http, ticket)) > 10_000
         proxy.clear()
         assert fetch_ticket(http, "/reads/named", **REGION) == ticket
-        assert not asked(proxy)
-        # Below a prefix what was not configured is found too.
+        assert not take_counts(proxy)
+        # Files under the prefix that are not configured by key are found too.
         assert fetch_ticket(http, "/reads/NA00001", **REGION)["htsget"]["format"] == "BAM"
         assert http.get("/files/cohort/NA00001.bam").status == 307
-        assert asked(proxy)["LIST"] == 0
+        assert take_counts(proxy)["LIST"] == 0
         answer = http.get("/files/cohort/")
         assert answer.status == 500
         assert "the storage 'cohort' does not let this server read it" in answer.body.decode()

@@ -1,4 +1,4 @@
-"""The S3 servers that the tests of the storage stand on: that they are what `tests/support/s3.py` says of them."""
+"""The S3 servers that the storage's tests rely on: they behave as `tests/support/s3.py` describes them."""
 
 import json
 import time
@@ -32,7 +32,7 @@ def code(caught: "pytest.ExceptionInfo[ClientError]") -> tuple[int, str]:
 
 
 def fetch(url: str, **headers: str) -> Response:
-    """The answer to GET, with headers in whose names `_` stands for `-`."""
+    """The answer to a GET request; `_` in header names stands for `-`."""
     return LiveHttp("http://unused").get(url, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
@@ -63,7 +63,7 @@ class TestSignaturesAreChecked:
         assert expired.status == (400 if s3_server.kind is RCLONE else 403)
         assert b"<Code>AccessDenied</Code>" in expired.body
 
-    def test_with_the_headers_that_are_signed(self, s3_server: S3Server, bucket: str) -> None:
+    def test_with_the_signed_headers(self, s3_server: S3Server, bucket: str) -> None:
         etag = s3_server.owner.head_object(Bucket=bucket, Key="data")["ETag"]
         params = {"Bucket": bucket, "Key": "data", "IfMatch": etag}
         url = s3_server.owner.generate_presigned_url("get_object", Params=params, ExpiresIn=60)
@@ -74,7 +74,7 @@ class TestSignaturesAreChecked:
         assert replaced.status == 412 if s3_server.kind.has_if_match else replaced[0::2] == (200, b"new")
 
 
-class TestObjectsAreThoseOfS3:
+class TestObjectsBehaveAsInS3:
     def test_ranges(self, s3_server: S3Server, bucket: str) -> None:
         answer = s3_server.owner.get_object(Bucket=bucket, Key="data", Range="bytes=10-19")
         status = answer["ResponseMetadata"]["HTTPStatusCode"]
@@ -85,7 +85,7 @@ class TestObjectsAreThoseOfS3:
             s3_server.owner.get_object(Bucket=bucket, Key="data", Range="bytes=1000000-")
         assert code(caught) == (416, "InvalidRange")
 
-    def test_what_is_absent(self, s3_server: S3Server, bucket: str) -> None:
+    def test_absent_objects_and_buckets(self, s3_server: S3Server, bucket: str) -> None:
         with pytest.raises(ClientError) as caught:
             s3_server.owner.get_object(Bucket=bucket, Key="none")
         assert code(caught) == (404, "NoSuchKey")
@@ -99,11 +99,11 @@ class TestObjectsAreThoseOfS3:
     def test_odd_keys_in_the_order_of_their_bytes(self, s3_server: S3Server) -> None:
         bucket = s3_server.create_bucket({f"p/{key}": key.encode() for key in KEYS})
         keys = sorted((f"p/{key}" for key in KEYS), key=str.encode)
-        listed = s3_server.owner.list_objects_v2(Bucket=bucket, Prefix="p/")["Contents"]
-        assert [item["Key"] for item in listed] == keys
+        entries = s3_server.owner.list_objects_v2(Bucket=bucket, Prefix="p/")["Contents"]
+        assert [entry["Key"] for entry in entries] == keys
         for after in ("p/a", "p/a/b", "p/é"):
-            listed = s3_server.owner.list_objects_v2(Bucket=bucket, Prefix="p/", StartAfter=after)["Contents"]
-            assert [item["Key"] for item in listed] == [key for key in keys if key.encode() > after.encode()]
+            entries = s3_server.owner.list_objects_v2(Bucket=bucket, Prefix="p/", StartAfter=after)["Contents"]
+            assert [entry["Key"] for entry in entries] == [key for key in keys if key.encode() > after.encode()]
         for key in keys:
             params = {"Bucket": bucket, "Key": key}
             url = s3_server.owner.generate_presigned_url("get_object", Params=params, ExpiresIn=60)
@@ -111,7 +111,7 @@ class TestObjectsAreThoseOfS3:
 
 
 @pytest.mark.parametrize("s3_server", ["versitygw"], indirect=True)
-class TestVersitygwIsNearToAws:
+class TestVersitygwIsCloseToAws:
     def test_versions(self, s3_server: S3Server) -> None:
         bucket = s3_server.create_bucket(versions=True)
         versions = [s3_server.owner.put_object(Bucket=bucket, Key="a", Body=body)["VersionId"] for body in (b"1", b"2")]
@@ -134,7 +134,7 @@ class TestVersitygwIsNearToAws:
         assert (answer.status, answer.headers["access-control-allow-origin"]) == (206, "https://igv.example")
         assert "access-control-allow-origin" not in fetch(url, Origin="https://other.example").headers
 
-    def test_a_stranger_may_do_what_the_policy_says(self, s3_server: S3Server, bucket: str) -> None:
+    def test_a_stranger_has_the_permissions_of_the_policy(self, s3_server: S3Server, bucket: str) -> None:
         client = s3_server.client(STRANGER)
         with pytest.raises(ClientError) as caught:
             client.get_object(Bucket=bucket, Key="data")

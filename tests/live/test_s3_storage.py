@@ -1,4 +1,4 @@
-"""The S3 storage keeps the contract of all storages, with real servers."""
+"""The S3 storage fulfils the contract of all storages, with real servers."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -41,9 +41,7 @@ class TestS3Storage(StorageContract):
         return lambda key, content: s3_server.put(bucket, folder + key, content)
 
     @pytest.mark.parametrize("s3_server", ["versitygw"], indirect=True)
-    def test_a_folder_of_which_only_its_own_key_is_there_is_empty(
-        self, storage: Storage, put: Callable[[str, bytes], None]
-    ) -> None:
+    def test_a_folder_with_only_its_own_key_is_empty(self, storage: Storage, put: Callable[[str, bytes], None]) -> None:
         put("folder/", b"")
         assert list(storage.children()) == [("folder/", None)]
         assert list(storage.children("folder/")) == []

@@ -1,4 +1,4 @@
-"""Tickets of files in buckets, against pysam's own records; the presigned URLs in them, and how long they hold."""
+"""Tickets of files in buckets, against pysam's records; their presigned URLs and the lifetimes of these."""
 
 import json
 import os
@@ -29,9 +29,12 @@ from tests.support.client import (
     truth,
 )
 from tests.support.faulty import faulty_proxy
+from tests.support.files.bam import bam_big_header, bam_straddling
+from tests.support.files.bgzf import MAX_BLOCK_DATA
+from tests.support.files.indexes import index_of
+from tests.support.live import regions
 from tests.support.live.buckets import BucketHttp, application, is_elsewhere, parameter, presigned, serving_bucket
-from tests.support.live.regions import Region as Place
-from tests.support.live.regions import overlapping
+from tests.support.live.regions import endpoint_of, overlapping
 from tests.support.live.server import Server
 from tests.support.live.tools import lines, run, view
 from tests.support.s3 import KINDS, OWNER, Credentials, S3Server, serving_s3
@@ -60,24 +63,25 @@ MIB = 1 << 20
 
 
 class Buckets:
-    """One bucket that keeps versions and one that does not, and for each the three ways to serve it.
+    """One bucket without versions and one with versions, each served by three applications.
 
-    `ways`: the usual one, with nothing inline, and all bytes by this server; first for the bucket without versions.
+    `applications`: the default, one with `never_inline`, and one that proxies all bytes; first those of the bucket
+    without versions.
     """
 
     def __init__(self, server: S3Server) -> None:
         self._server = server
         self.names = [server.create_bucket(versions=versions) for versions in (False, True)]
-        self.ways: list[BucketHttp] = []
+        self.applications: list[BucketHttp] = []
         for bucket in self.names:
-            self.ways.append(application(server, bucket))
-            self.ways.append(application(server, bucket, htsget={"never_inline": True}))
-            self.ways.append(application(server, bucket, storage={"proxy": True}))
+            self.applications.append(application(server, bucket))
+            self.applications.append(application(server, bucket, htsget={"never_inline": True}))
+            self.applications.append(application(server, bucket, storage={"proxy": True}))
 
     def put(self, path: Path) -> str:
-        """The id of a dataset, put into both buckets with its index."""
+        """Upload a file and its index to both buckets; the id of the dataset."""
         folder = f"{path.name} é/+&"
-        index = files.index_of(path)
+        index = index_of(path)
         for bucket in self.names:
             for part in filter(None, (path, index)):
                 self._server.put(bucket, f"{folder}/{part.name}", part)
@@ -91,27 +95,26 @@ def buckets(versitygw: S3Server) -> Buckets:
 
 
 class Case:
-    """A file, served from buckets."""
+    """A file that is served from buckets."""
 
-    def __init__(self, path: Path, form: str, buckets: Buckets) -> None:
+    def __init__(self, path: Path, format_: str, buckets: Buckets) -> None:
         self.path = path
-        self.format = form
-        self.ways = buckets.ways
-        endpoint = "reads" if form in ("BAM", "CRAM") else "variants"
-        self.ticket_path = f"/{endpoint}/{quoted(buckets.put(path))}"
+        self.format = format_
+        self.applications = buckets.applications
+        self.ticket_path = f"/{endpoint_of(format_)}/{quoted(buckets.put(path))}"
         self.is_large = path.stat().st_size > MIB
 
     def fetch(self, http: BucketHttp, *regions: Region) -> bytes:
-        """What a ticket for some regions names, joined: by GET for one, by POST for more."""
-        listed: list[dict[str, Any]] = [
+        """The joined data blocks of a ticket for some regions: by GET for one region, by POST for several."""
+        parameters: list[dict[str, Any]] = [
             {"referenceName": name, "start": start, "end": end} for name, start, end in regions
         ]
-        if len(listed) == 1:
-            return fetch(http, self.ticket_path, format=self.format, **listed[0])
-        return fetch(http, self.ticket_path, method="POST", json={"format": self.format, "regions": listed})
+        if len(parameters) == 1:
+            return fetch(http, self.ticket_path, format=self.format, **parameters[0])
+        return fetch(http, self.ticket_path, method="POST", json={"format": self.format, "regions": parameters})
 
     def some_regions(self, count: int) -> list[Region]:
-        """Regions of all sizes where records are."""
+        """Regions of all sizes near records."""
         rng = random.Random(self.path.name)
         placed = [record for record in scan(self.path, self.format) if record.reference_name != "*"]
         regions: list[Region] = []
@@ -136,15 +139,15 @@ def case(
     return Case(demo_folder / request.param, dict(DEMO)[request.param], buckets)
 
 
-class TestTicketsHoldWhatTheFileHolds:
+class TestTicketsHoldTheRecordsOfTheFile:
     def test_whole_and_header(self, case: Case, tmp_path: Path) -> None:
         everything, header = truth(case.path, case.format, None), file_header(case.path, case.format)
-        for http in case.ways[:: 5 if case.is_large else 2]:
+        for http in case.applications[:: 5 if case.is_large else 2]:
             body = fetch(http, case.ticket_path, format=case.format)
             is_equal = records(body, case.format, tmp_path) == everything
             assert is_equal
-            head = fetch(http, case.ticket_path, format=case.format, **{"class": "header"})
-            assert header_text(head, case.format, tmp_path) == header_text(body, case.format, tmp_path) == header
+            header_body = fetch(http, case.ticket_path, format=case.format, **{"class": "header"})
+            assert header_text(header_body, case.format, tmp_path) == header_text(body, case.format, tmp_path) == header
 
     def test_regions(self, case: Case, tmp_path: Path) -> None:
         regions = case.some_regions(REGIONS)
@@ -153,33 +156,34 @@ class TestTicketsHoldWhatTheFileHolds:
         if case.format == "BAM":
             groups.append([("*", None, None)])
         everything = truth(case.path, case.format, None)
-        for group, http in zip(groups, cycle(case.ways), strict=False):
-            found = records(case.fetch(http, *group), case.format, tmp_path)
-            assert is_subsequence(truth(case.path, case.format, group), found), group
-            assert is_subsequence(found, everything), group
+        for group, http in zip(groups, cycle(case.applications), strict=False):
+            answer = records(case.fetch(http, *group), case.format, tmp_path)
+            assert is_subsequence(truth(case.path, case.format, group), answer), group
+            assert is_subsequence(answer, everything), group
 
 
 class TestDataAreFetchedFromTheBucket:
-    """All but the header, what is cut at the edges of chunks, and the end of file."""
+    """All bytes but the header, the cut edges of chunks and the end-of-file marker."""
 
-    @pytest.mark.parametrize("way", [0, 1, 3, 4])
-    def test_with_one_url_for_all_ranges_of_a_ticket(self, buckets: Buckets, demo_folder: Path, way: int) -> None:
+    @pytest.mark.parametrize("index", [0, 1, 3, 4])
+    def test_with_one_url_for_all_ranges_of_a_ticket(self, buckets: Buckets, demo_folder: Path, index: int) -> None:
         case = Case(demo_folder / "NA00001.bam", "BAM", buckets)
         starts = (1_000, 90_000, 200_000)
         regions = [{"referenceName": "chr1", "start": start, "end": start + 30_000} for start in starts]
-        ticket = fetch_ticket(case.ways[way], case.ticket_path, method="POST", json={"regions": regions})
-        signed = presigned(ticket)
-        assert len(signed) == 3
-        assert len({url for url, _ in signed}) == 1
-        assert len({headers["Range"] for _, headers in signed}) == 3
-        sizes = [len(block) for block in fetch_blocks(case.ways[way], ticket)]
-        elsewhere = [is_elsewhere(entry["url"]) for entry in ticket["htsget"]["urls"]]
-        assert all(is_far or size <= 2 * files.MAX_BLOCK_DATA for is_far, size in zip(elsewhere, sizes, strict=True))
+        http = case.applications[index]
+        ticket = fetch_ticket(http, case.ticket_path, method="POST", json={"regions": regions})
+        entries = presigned(ticket)
+        assert len(entries) == 3
+        assert len({url for url, _ in entries}) == 1
+        assert len({headers["Range"] for _, headers in entries}) == 3
+        sizes = [len(block) for block in fetch_blocks(http, ticket)]
+        remote = [is_elsewhere(entry["url"]) for entry in ticket["htsget"]["urls"]]
+        assert all(is_remote or size <= 2 * MAX_BLOCK_DATA for is_remote, size in zip(remote, sizes, strict=True))
 
-    @pytest.mark.parametrize("way", [1, 4])
-    def test_without_anything_inline(self, buckets: Buckets, demo_folder: Path, way: int) -> None:
+    @pytest.mark.parametrize("index", [1, 4])
+    def test_without_anything_inline(self, buckets: Buckets, demo_folder: Path, index: int) -> None:
         case = Case(demo_folder / "NA00001.bam", "BAM", buckets)
-        ticket = fetch_ticket(case.ways[way], case.ticket_path, referenceName="chr1")
+        ticket = fetch_ticket(case.applications[index], case.ticket_path, referenceName="chr1")
         assert all(entry["url"].startswith("http") for entry in ticket["htsget"]["urls"])
 
     def test_in_parts_of_a_block_size(self, versitygw: S3Server, demo_folder: Path) -> None:
@@ -195,23 +199,23 @@ class TestDataAreFetchedFromTheBucket:
         is_equal = b"".join(fetch_blocks(http, ticket)) == path.read_bytes()
         assert is_equal
 
-    @pytest.mark.parametrize("way", [2, 5])
-    def test_but_from_us_where_clients_cannot_reach_it(self, buckets: Buckets, demo_folder: Path, way: int) -> None:
+    @pytest.mark.parametrize("index", [2, 5])
+    def test_or_from_this_server_for_a_proxied_bucket(self, buckets: Buckets, demo_folder: Path, index: int) -> None:
         case = Case(demo_folder / "NA00001.bam", "BAM", buckets)
-        ticket = fetch_ticket(case.ways[way], case.ticket_path)
+        ticket = fetch_ticket(case.applications[index], case.ticket_path)
         assert not any(is_elsewhere(entry["url"]) for entry in ticket["htsget"]["urls"])
 
 
 @pytest.fixture(scope="module")
 def old_and_new(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two BAM files to be put under one key."""
+    """Two BAM files to upload under one key."""
     folder = tmp_path_factory.mktemp("old_and_new")
-    return files.bam_straddling(folder), files.bam_big_header(folder)
+    return bam_straddling(folder), bam_big_header(folder)
 
 
 @pytest.fixture(scope="module")
 def open_bucket(versitygw: S3Server, demo_folder: Path) -> str:
-    """A bucket that everybody may read and list."""
+    """A bucket with public permission to read and list."""
     bucket = versitygw.create_bucket()
     versitygw.put_folder(bucket, demo_folder)
     arn = f"arn:aws:s3:::{bucket}"
@@ -225,7 +229,7 @@ def open_bucket(versitygw: S3Server, demo_folder: Path) -> str:
     return bucket
 
 
-class TestABucketThatIsOpenToAllNeedsNoCredentials:
+class TestAPublicBucketNeedsNoCredentials:
     @pytest.mark.parametrize("credentials", [None, OWNER], ids=["none", "unused"])
     def test_for_tickets_and_for_plain_files(
         self, versitygw: S3Server, open_bucket: str, demo_folder: Path, credentials: Credentials | None
@@ -249,13 +253,13 @@ class TestABucketThatIsOpenToAllNeedsNoCredentials:
                 request for request in proxy.requests if "authorization" in request.headers or "X-Amz" in request.target
             ]
 
-    def test_else_it_takes_some(self, versitygw: S3Server, open_bucket: str) -> None:
+    def test_only_with_the_setting_anonymous(self, versitygw: S3Server, open_bucket: str) -> None:
         http = application(versitygw, open_bucket, credentials=None)
         assert http.get("/files/cohort/NA00001.bam").status == 500
 
 
 class Replaceable:
-    """A dataset `a` of a bucket of its own, whose file is replaced."""
+    """A dataset `a` in its own bucket, whose file tests replace."""
 
     def __init__(self, server: S3Server, bucket: str, old_and_new: tuple[Path, Path]) -> None:
         self.server = server
@@ -295,7 +299,7 @@ class TestUrlsArePinnedToOneVersion:
                 assert headers["If-Match"] == now["ETag"]
                 assert parameter(url, "X-Amz-SignedHeaders") == "host;if-match"
 
-    def test_what_was_replaced_is_never_other_bytes(
+    def test_a_replaced_file_never_yields_other_bytes(
         self, replaceable: tuple[Replaceable, bool], tmp_path: Path
     ) -> None:
         dataset, has_versions = replaceable
@@ -314,9 +318,7 @@ class TestUrlsArePinnedToOneVersion:
             assert answer.status == 412
         assert len(fetch(dataset.application(), "/reads/a")) != len(before)
 
-    def test_and_it_is_seen_when_it_is_asked_for_again(
-        self, replaceable: tuple[Replaceable, bool], tmp_path: Path
-    ) -> None:
+    def test_a_new_ticket_has_the_new_version(self, replaceable: tuple[Replaceable, bool], tmp_path: Path) -> None:
         dataset, has_versions = replaceable
         http = dataset.application(revalidate=1.5)
         region: Region = ("chr1", 1000, 90_000)
@@ -324,34 +326,34 @@ class TestUrlsArePinnedToOneVersion:
         ((before, _),) = presigned(fetch_ticket(http, "/reads/a"))
         dataset.put(dataset.new)
         time.sleep(1.6)
-        ((behind, _),) = presigned(fetch_ticket(http, "/reads/a"))
-        assert before != behind or not has_versions
+        ((after, _),) = presigned(fetch_ticket(http, "/reads/a"))
+        assert before != after or not has_versions
         assert records(fetch(http, "/reads/a"), "BAM", tmp_path) == truth(dataset.new, "BAM", None)
         body = fetch(http, "/reads/a", referenceName=region[0], start=region[1], end=region[2])
         assert is_subsequence(truth(dataset.new, "BAM", [region]), records(body, "BAM", tmp_path))
 
 
-class TestWorkersNeedNotRememberTheSame:
-    def test_blocks_of_the_new_version_at_one_that_remembers_the_old(
+class TestTheCachesOfWorkersMayDiffer:
+    def test_blocks_of_the_new_version_at_a_worker_that_remembers_the_old(
         self, replaceable: tuple[Replaceable, bool], tmp_path: Path
     ) -> None:
         dataset, _ = replaceable
         region: Region = ("chr1", None, None)
-        asked = {"referenceName": region[0]}
+        parameters = {"referenceName": region[0]}
         late, early = dataset.application(), dataset.application()
-        old = fetch_ticket(late, "/reads/a", **asked)
+        old = fetch_ticket(late, "/reads/a", **parameters)
         dataset.put(dataset.new)
-        new = fetch_ticket(early, "/reads/a", **asked)
+        new = fetch_ticket(early, "/reads/a", **parameters)
         assert any("/blocks/" in entry["url"] for entry in new["htsget"]["urls"])
         assert [url for url, _ in presigned(new)] != [] != [url for url, _ in presigned(old)]
-        found = records(join(late, new), "BAM", tmp_path)
-        assert is_subsequence(truth(dataset.new, "BAM", [region]), found)
-        assert is_subsequence(found, truth(dataset.new, "BAM", None))
+        answer = records(join(late, new), "BAM", tmp_path)
+        assert is_subsequence(truth(dataset.new, "BAM", [region]), answer)
+        assert is_subsequence(answer, truth(dataset.new, "BAM", None))
         for entry in old["htsget"]["urls"]:
             if "/blocks/" in entry["url"]:
                 assert early.get(entry["url"]).status == 410
 
-    def test_an_index_that_vanished_is_a_fault_of_the_dataset(self, replaceable: tuple[Replaceable, bool]) -> None:
+    def test_a_deleted_index_is_a_fault_of_the_dataset(self, replaceable: tuple[Replaceable, bool]) -> None:
         dataset, _ = replaceable
         http = dataset.application()
         fetch_ticket(http, "/reads/a", **{"class": "header"})
@@ -362,18 +364,18 @@ class TestWorkersNeedNotRememberTheSame:
         assert dataset.application().get("/reads/a").status == 404
 
 
-class TestUrlsAreGoodForAWhile:
+class TestUrlsAreValidForALimitedTime:
     @pytest.fixture
     def bucket(self, versitygw: S3Server, old_and_new: tuple[Path, Path]) -> str:
         return Replaceable(versitygw, versitygw.create_bucket(), old_and_new).bucket
 
     def lifetime(self, http: BucketHttp) -> int:
-        """Seconds that the URLs of a ticket, and of a redirection, are good for; they are tried."""
+        """The lifetime of a ticket's URL and of a redirect's, in seconds; the ticket's URLs are requested too."""
         ticket = fetch_ticket(http, "/reads/a")
         join(http, ticket)
         ((url, _),) = presigned(ticket)
-        elsewhere = http.get("/files/cohort/a.bam").headers["location"]
-        (seconds,) = {abs(int(parameter(one, "X-Amz-Expires"))) for one in (url, elsewhere)}
+        location = http.get("/files/cohort/a.bam").headers["location"]
+        (seconds,) = {abs(int(parameter(address, "X-Amz-Expires"))) for address in (url, location)}
         return seconds
 
     def test_as_configured(self, versitygw: S3Server, bucket: str) -> None:
@@ -383,26 +385,28 @@ class TestUrlsAreGoodForAWhile:
     def test_not_longer_than_the_credentials(
         self, versitygw: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        self.let_end(versitygw, timedelta(seconds=300), monkeypatch)
+        self.set_expiration(versitygw, timedelta(seconds=300), monkeypatch)
         assert 200 < self.lifetime(application(versitygw, bucket, credentials=None)) <= 300
         http = application(versitygw, bucket, storage={"expires": 100}, credentials=None)
         assert self.lifetime(http) == 100
 
-    def let_end(self, server: S3Server, left: timedelta, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Have credentials in the variables that last for so long; boto3 looks at them again and again."""
-        end = (datetime.now(timezone.utc) + left).isoformat()
+    def set_expiration(self, server: S3Server, remaining: timedelta, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Set credentials that are valid for the remaining time as variables, which boto3 reads repeatedly."""
+        end = (datetime.now(timezone.utc) + remaining).isoformat()
         for name, value in {**server.environment(), "AWS_CREDENTIAL_EXPIRATION": end}.items():
             monkeypatch.setenv(name, value)
 
-    def test_not_longer_than_those_of_a_process(self, versitygw: S3Server, bucket: str, tmp_path: Path) -> None:
+    def test_not_longer_than_those_of_a_credential_process(
+        self, versitygw: S3Server, bucket: str, tmp_path: Path
+    ) -> None:
         owner = versitygw.environment()
-        given = {
+        credentials = {
             "Version": 1,
             "AccessKeyId": owner["AWS_ACCESS_KEY_ID"],
             "SecretAccessKey": owner["AWS_SECRET_ACCESS_KEY"],
             "Expiration": (datetime.now(timezone.utc) + timedelta(hours=2)).isoformat(),
         }
-        (tmp_path / "credentials.json").write_text(json.dumps(given))
+        (tmp_path / "credentials.json").write_text(json.dumps(credentials))
         program = "import pathlib; print(pathlib.Path('credentials.json').read_text())"
         (tmp_path / "give.py").write_text(program.replace("credentials.json", str(tmp_path / "credentials.json")))
         config = tmp_path / "config"
@@ -411,10 +415,10 @@ class TestUrlsAreGoodForAWhile:
         http = application(versitygw, bucket, credentials=None, environment=environment)
         assert 7000 < self.lifetime(http) <= 7200
 
-    def test_with_credentials_that_are_over_there_are_none(
+    def test_expired_credentials_yield_no_urls(
         self, versitygw: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        self.let_end(versitygw, timedelta(seconds=3), monkeypatch)
+        self.set_expiration(versitygw, timedelta(seconds=3), monkeypatch)
         http = application(versitygw, bucket, storage={"expires": 4}, credentials=None)
         assert 0 < self.lifetime(http) <= 3
         time.sleep(3.5)
@@ -422,7 +426,7 @@ class TestUrlsAreGoodForAWhile:
             answer = http.get(path)
             assert answer.status == 500
             assert "this server's credentials for the storage 'cohort' have expired" in answer.body.decode()
-        self.let_end(versitygw, timedelta(hours=3), monkeypatch)
+        self.set_expiration(versitygw, timedelta(hours=3), monkeypatch)
         assert self.lifetime(http) == 4
 
 
@@ -430,49 +434,47 @@ class TestUrlsAreGoodForAWhile:
 def server(
     request: pytest.FixtureRequest, demo_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Server, S3Server]]:
-    """Servers of a bucket with the example data, one for each kind of S3."""
+    """A server of a bucket with the example data, for each kind of S3 server."""
     folder = tmp_path_factory.mktemp("s3")
     with serving_s3(KINDS[request.param], folder) as s3:
         bucket = s3.create_bucket()
         s3.put_folder(bucket, demo_folder)
-        with serving_bucket(s3, bucket, tmp_path_factory.mktemp("server")) as started:
-            yield started, s3
+        with serving_bucket(s3, bucket, tmp_path_factory.mktemp("server")) as server:
+            yield server, s3
 
 
 NAME, START, END = "chr1", 250_000, 300_000
 
 
-@pytest.mark.parametrize(("name", "form"), DEMO)
-class TestClientsReadThem:
-    """rclone answers ranges with status 200 and other versions with their bytes: clients go by the bytes."""
+@pytest.mark.parametrize(("name", "format_"), DEMO)
+class TestClientsReadTickets:
+    """rclone answers ranges with status 200 and ignores If-Match; clients still receive the right bytes."""
 
-    def url(self, server: tuple[Server, S3Server], name: str, form: str, region: bool) -> str:
-        started, _ = server
+    def url(self, server: tuple[Server, S3Server], name: str, format_: str, region: bool) -> str:
+        htsget_server, _ = server
         dataset = name.partition(".")[0]
-        endpoint = "reads" if form in ("BAM", "CRAM") else "variants"
         bounds = f"&referenceName={NAME}&start={START}&end={END}" if region else ""
-        url = f"{started.url}/{endpoint}/{dataset}?format={form}{bounds}"
-        assert presigned(fetch_ticket(started.http, url)) or form in ("VCF", "BCF")
+        url = f"{htsget_server.url}/{endpoint_of(format_)}/{dataset}?format={format_}{bounds}"
+        assert presigned(fetch_ticket(htsget_server.http, url)) or format_ in ("VCF", "BCF")
         return url
 
-    def expected(self, demo_folder: Path, name: str, form: str) -> list[str]:
-        program = ("samtools", "view") if form in ("BAM", "CRAM") else ("bcftools", "view", "-H")
-        return lines(*program, demo_folder / name, f"{NAME}:{START + 1}-{END}", cwd=demo_folder)
+    def check_region(self, answer: object, path: Path, format_: str, cwd: Path) -> None:
+        """Check that an answer, a file or a URL, has the records of the region in the file at `path`."""
+        program = ("samtools", "view") if format_ in ("BAM", "CRAM") else ("bcftools", "view", "-H")
+        expected = lines(*program, path, f"{NAME}:{START + 1}-{END}", cwd=path.parent)
+        region, endpoint = regions.Region(NAME, START, END), endpoint_of(format_)
+        assert overlapping(region, view(answer, cwd=cwd), endpoint) == overlapping(region, expected, endpoint) != []
 
     def test_htslib(
-        self, server: tuple[Server, S3Server], demo_folder: Path, tmp_path: Path, name: str, form: str
+        self, server: tuple[Server, S3Server], demo_folder: Path, tmp_path: Path, name: str, format_: str
     ) -> None:
-        is_equal = view(self.url(server, name, form, False), cwd=tmp_path) == view(demo_folder / name, cwd=tmp_path)
+        is_equal = view(self.url(server, name, format_, False), cwd=tmp_path) == view(demo_folder / name, cwd=tmp_path)
         assert is_equal
-        endpoint = "reads" if form in ("BAM", "CRAM") else "variants"
-        found = overlapping(Place(NAME, START, END), view(self.url(server, name, form, True), cwd=tmp_path), endpoint)
-        assert found == overlapping(Place(NAME, START, END), self.expected(demo_folder, name, form), endpoint) != []
+        self.check_region(self.url(server, name, format_, True), demo_folder / name, format_, tmp_path)
 
     def test_the_htsget_client(
-        self, server: tuple[Server, S3Server], demo_folder: Path, tmp_path: Path, name: str, form: str
+        self, server: tuple[Server, S3Server], demo_folder: Path, tmp_path: Path, name: str, format_: str
     ) -> None:
-        url = self.url(server, name, form, True)
+        url = self.url(server, name, format_, True)
         run("htsget", url, "-O", name, cwd=tmp_path)
-        endpoint = "reads" if form in ("BAM", "CRAM") else "variants"
-        found = overlapping(Place(NAME, START, END), view(tmp_path / name, cwd=tmp_path), endpoint)
-        assert found == overlapping(Place(NAME, START, END), self.expected(demo_folder, name, form), endpoint) != []
+        self.check_region(tmp_path / name, demo_folder / name, format_, tmp_path)

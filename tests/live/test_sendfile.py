@@ -1,4 +1,4 @@
-"""Files where the kernel does not send them: the bytes are the same."""
+"""Files that the kernel's sendfile cannot send: the bytes are the same."""
 
 import os
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def refuse(*arguments):
 
 os.sendfile = refuse
 """
-# How the bytes are sent; the first one, by the kernel, checks the tests themselves.
+# Settings that select how bytes are sent; the first one, sendfile itself, checks the tests.
 METHODS = {
     "sendfile": "",
     "refused by the kernel": _REFUSE.format(error="errno.ENOSYS"),
@@ -35,7 +35,7 @@ METHODS = {
 
 
 class Data(NamedTuple):
-    """The served data, and the configuration."""
+    """The served data and the configuration."""
 
     config: Path
     bam: bytes
@@ -45,7 +45,7 @@ class Data(NamedTuple):
 
 @pytest.fixture(scope="module")
 def data(big_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Data:
-    """A large BAM file, a FASTA file, and a store of sequences."""
+    """A large BAM file, a FASTA file and a store of sequences."""
     top = tmp_path_factory.mktemp("data")
     folder = top / "served"
     folder.mkdir()
@@ -76,7 +76,7 @@ def server(request: pytest.FixtureRequest, data: Data, tmp_path_factory: pytest.
 
 
 def assert_ranges(server: Server, target: str, whole: bytes) -> None:
-    """Check the whole of a resource, and ranges: from its start, from within, of more and of less than 64 KiB."""
+    """Check a whole resource and ranges of it: from the start, from the middle, of more and of less than 64 KiB."""
     for first, last in ((0, 99_999), (1, 70_000), (100_000, 350_001), (5, 9), (len(whole) - 90_000, len(whole) - 1)):
         answer = ask(server, "GET", target, Range=f"bytes={first}-{last}")
         assert answer.status == 206
@@ -89,7 +89,7 @@ def assert_ranges(server: Server, target: str, whole: bytes) -> None:
 
 
 def assert_blocks(server: Server, target: str) -> bytes:
-    """The bytes of a ticket's URLs; the larger ones are checked in ranges too."""
+    """The bytes of a ticket's URLs; ranges of the larger ones are checked too."""
     blocks = []
     for url in urls(ask(server, "GET", target)):
         blocks.append(ask(server, "GET", url).body)
@@ -121,7 +121,7 @@ class TestTheBytesAreTheSame:
 
     @staticmethod
     def is_served(server: Server, target: str) -> bool:
-        """Whether a sequence is indexed already."""
+        """Whether a sequence is already indexed."""
         return ask(server, "HEAD", target).status == 200
 
     def test_of_sequences(self, server: Server, data: Data) -> None:
@@ -134,23 +134,23 @@ class TestTheBytesAreTheSame:
             assert is_equal
 
 
-# The client receives the headers, and is gone when the kernel begins to send.
-GONE = """
+# The client receives the headers and disconnects before the kernel begins to send.
+DISCONNECT = """
 import errno, os, socket
 
 def leave(connection, *arguments):
     with socket.socket(fileno=os.dup(connection)) as client:
         client.shutdown(socket.SHUT_RDWR)
-    raise BrokenPipeError(errno.EPIPE, 'the client is gone')
+    raise BrokenPipeError(errno.EPIPE, 'the client has disconnected')
 
 os.sendfile = leave
 """
 
 
-class TestAClientThatLeaves:
+class TestAClientThatDisconnects:
     @pytest.mark.parametrize("worker", ["", 'settings |= {"worker_class": "gthread"}'], ids=["own", "gthread"])
     def test_leaves_nothing_in_the_log(self, data: Data, tmp_path: Path, worker: str) -> None:
-        with configured(GONE + worker, data.config, folder=tmp_path) as server:
+        with configured(DISCONNECT + worker, data.config, folder=tmp_path) as server:
             for first in range(3):
                 with pytest.raises((IncompleteRead, ConnectionError)):
                     ask(server, "GET", "/files/here/big.bam", Range=f"bytes={first}-999999")

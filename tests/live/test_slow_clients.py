@@ -1,4 +1,4 @@
-"""Clients that do nothing, or little, for as long as the server lets them: it goes on answering all others."""
+"""Clients that are idle or slow for as long as the server permits: it continues to answer all others."""
 
 import select
 import socket
@@ -15,13 +15,13 @@ from tests.support.live.tools import write_config
 
 pytestmark = pytest.mark.live
 
-# More of each kind than the server works on at once.
+# More clients of each kind than the server handles at once.
 THREADS, EACH = 2, 6
 LIMITS = """
-class Hasty(Worker):
+class ShortLimits(Worker):
     limits = Limits(headers=3, body=8, silence=3)
 
-settings |= {"worker_class": Hasty, "threads": 2}
+settings |= {"worker_class": ShortLimits, "threads": 2}
 """
 HALF = b"GET /health HTTP/1.1\r\nHost: x\r\n"
 GET = HALF + b"\r\n"
@@ -38,7 +38,7 @@ def config(big_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=["plain", "tls"])
-def hasty(request: pytest.FixtureRequest, config: Path, tmp_path: Path) -> Iterator[Server]:
+def server(request: pytest.FixtureRequest, config: Path, tmp_path: Path) -> Iterator[Server]:
     """A server with short limits and few threads."""
     certificate = make_certificate(tmp_path) if request.param == "tls" else None
     with configured(LIMITS, config, folder=tmp_path, certificate=certificate) as server:
@@ -46,14 +46,14 @@ def hasty(request: pytest.FixtureRequest, config: Path, tmp_path: Path) -> Itera
 
 
 def connected(server: Server, message: bytes) -> socket.socket:
-    """A connection on which the client has sent a message, and takes little of an answer."""
+    """A connection on which the client has sent a message, with a small receive buffer."""
     connection = server.connect(receive_buffer=1 << 16)
     connection.sendall(message)
     return connection
 
 
-def kept_half(server: Server) -> socket.socket:
-    """A connection on which a request was answered, and half of another one was sent."""
+def connected_with_half(server: Server) -> socket.socket:
+    """A connection with one answered request, and with half of another one sent."""
     connection = connected(server, GET)
     answer = b""
     while not answer.endswith(b"ok\n"):
@@ -63,21 +63,21 @@ def kept_half(server: Server) -> socket.socket:
 
 
 def bare(server: Server) -> socket.socket:
-    """A connection over which no byte was sent, not even those of TLS."""
+    """A connection without any byte sent, not even those of TLS."""
     return socket.create_connection((server.host, server.port), timeout=30)
 
 
 IDLE: dict[str, Callable[[Server], socket.socket]] = {
     "nothing": bare,
     "half of the headers": lambda server: connected(server, HALF),
-    "half of the next headers": kept_half,
+    "half of the next headers": connected_with_half,
     "a byte of a body": lambda server: connected(server, POST % 1000 + b"{"),
     "an answer that is not read": lambda server: connected(server, BIG % b""),
 }
 
 
-def rest(connection: socket.socket) -> bytes:
-    """What comes until the server closes the connection, or resets it."""
+def read_to_end(connection: socket.socket) -> bytes:
+    """The bytes that arrive until the server closes or resets the connection."""
     received = b""
     try:
         while data := connection.recv(1 << 16):
@@ -88,14 +88,14 @@ def rest(connection: socket.socket) -> bytes:
 
 
 def is_reset(connection: socket.socket) -> bool:
-    """Whether the server resets a connection in time, from which the client reads nothing."""
+    """Whether the server resets in time a connection from which the client reads nothing."""
     poll = select.poll()
     poll.register(connection, 0)
     return bool(poll.poll(30_000))
 
 
 def drip(server: Server, length: int) -> bytes:
-    """The answer to a body of `length` bytes that comes byte by byte, four in a second."""
+    """The answer to a body of `length` bytes that is sent byte by byte, four per second."""
     with connected(server, POST % length) as connection:
         connection.settimeout(0.25)
         for byte in BODY.ljust(length):
@@ -118,20 +118,20 @@ def read_slowly(server: Server, length: int) -> bytes:
     return bytes(received).partition(b"\r\n\r\n")[2]
 
 
-class TestClientsThatDoNothing:
-    def test_the_server_answers_meanwhile_and_closes_them(self, hasty: Server, big_folder: Path) -> None:
+class TestIdleClients:
+    def test_the_server_answers_meanwhile_and_closes_them(self, server: Server, big_folder: Path) -> None:
         length = 16 << 20
         with ThreadPoolExecutor(4) as pool:
-            slow_reader = pool.submit(read_slowly, hasty, length)
-            slow_upload = pool.submit(drip, hasty, len(BODY))
-            endless_upload = pool.submit(drip, hasty, 1000)
-            idle = [(name, make(hasty)) for name, make in IDLE.items() for _ in range(EACH)]
-            assert all(hasty.is_healthy() for _ in range(5))
+            slow_reader = pool.submit(read_slowly, server, length)
+            slow_upload = pool.submit(drip, server, len(BODY))
+            endless_upload = pool.submit(drip, server, 1000)
+            idle = [(name, make(server)) for name, make in IDLE.items() for _ in range(EACH)]
+            assert all(server.is_healthy() for _ in range(5))
             assert all(is_reset(connection) for name, connection in idle if name == "an answer that is not read")
-            answers = {name: rest(connection) for name, connection in idle}
+            answers = {name: read_to_end(connection) for name, connection in idle}
             for _, connection in idle:
                 connection.close()
-            assert hasty.is_healthy()
+            assert server.is_healthy()
             assert slow_upload.result().startswith(b"HTTP/1.1 200")
             assert endless_upload.result().startswith(b"HTTP/1.1 408")
             is_equal = slow_reader.result() == (big_folder / "big.bam").read_bytes()[1000 : 1000 + length]
@@ -139,13 +139,13 @@ class TestClientsThatDoNothing:
         assert answers["nothing"] == answers["half of the headers"] == answers["half of the next headers"] == b""
         assert answers["a byte of a body"].startswith(b"HTTP/1.1 408")
         assert len(answers["an answer that is not read"]) < 40_000_000
-        assert hasty.log() == ""
+        assert server.log() == ""
 
-    def test_those_that_do_not_close_hold_up_no_other(self, hasty: Server) -> None:
-        done = [connected(hasty, b"GET /health HTTP/1.0\r\n\r\n") for _ in range(30)]
-        assert all(hasty.is_healthy() for _ in range(5))
+    def test_those_that_do_not_close_delay_no_others(self, server: Server) -> None:
+        done = [connected(server, b"GET /health HTTP/1.0\r\n\r\n") for _ in range(30)]
+        assert all(server.is_healthy() for _ in range(5))
         for connection in done:
-            assert rest(connection).startswith(b"HTTP/1.0 200")
+            assert read_to_end(connection).startswith(b"HTTP/1.0 200")
             connection.close()
 
 

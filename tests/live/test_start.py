@@ -1,4 +1,4 @@
-"""How a server is started: what it prints, what it refuses, and gunicorn with the settings of `config/`."""
+"""Starting a server: its output, the configurations that it refuses, and gunicorn with the settings of `config/`."""
 
 import json
 import os
@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from tests.live.conftest import Serve
-from tests.support import files
 from tests.support.client import fetch, fetch_blocks
+from tests.support.files.bgzf import BGZF_EOF
 from tests.support.live.server import Server, answers, begin, end, free_port, running, serving, wait_until
 from tests.support.live.tools import ROOT, run, tool, write_config
 from tests.support.live.wire import ask, get, urls
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture(scope="module")
 def named(serve: Serve, demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Server:
-    """A server with ids that need quoting, in a shell and in a URL."""
+    """A server with ids that have to be quoted in a shell and in a URL."""
     folder = tmp_path_factory.mktemp("named") / "a $HOME `of` \"data\" 'here'"
     (folder / "sub folder").mkdir(parents=True)
     for name in ("NA00001.bam", "NA00001.bam.bai", "cohort.bcf", "cohort.bcf.csi"):
@@ -47,17 +47,17 @@ class TestTheOutputOfServeWorks:
         return server
 
     def test_every_url_answers(self, server: Server, demo_server: Server) -> None:
-        printed = [line.strip() for line in server.printed() if line.strip().startswith("http")]
+        output = [line.strip() for line in server.printed() if line.strip().startswith("http")]
         # The example data have a FASTA file.
-        assert len(printed) == (6 if server is demo_server else 5)
-        for url in printed:
+        assert len(output) == (6 if server is demo_server else 5)
+        for url in output:
             assert url.startswith(f"{server.url}/")
             assert ask(server, "GET", url).status == 200, url
 
     def test_every_command_shows_records(self, server: Server, tmp_path: Path) -> None:
-        printed = [line.strip() for line in server.printed() if line.strip().startswith(("samtools ", "bcftools "))]
-        assert len(printed) == 2
-        for line in printed:
+        output = [line.strip() for line in server.printed() if line.strip().startswith(("samtools ", "bcftools "))]
+        assert len(output) == 2
+        for line in output:
             name, *arguments = shlex.split(line)
             shell = subprocess.run(
                 ["/bin/sh", "-c", line.replace(name, tool(name), 1)], cwd=tmp_path, capture_output=True, check=True
@@ -101,11 +101,11 @@ class TestTheOutputOfServeWorks:
 
 
 class TestFilesThatCannotBeServedDoNotAffectOthers:
-    """Their names come first in the folder, so they are opened first."""
+    """Their names come first in the folder, so the server opens them first."""
 
     @pytest.fixture
     def folder(self, demo_folder: Path, tmp_path: Path) -> Path:
-        """A folder with one good file, to which others are added."""
+        """A folder with one valid file, to which tests add others."""
         folder = tmp_path / "served"
         folder.mkdir()
         for suffix in ("", ".bai"):
@@ -113,12 +113,12 @@ class TestFilesThatCannotBeServedDoNotAffectOthers:
         return folder
 
     def check(self, folder: Path, tmp_path: Path) -> None:
-        """Check that the good file is served, and that all URLs printed answer."""
+        """Check that the valid file is served, and that all printed URLs answer."""
         with serving(folder, folder=tmp_path) as server:
             is_equal = fetch(server.http, "/reads/good") == (folder / "good.bam").read_bytes()
             assert is_equal
-            printed = [line.strip() for line in server.printed() if line.strip().startswith("http")]
-            assert [ask(server, "GET", url).status for url in printed] == [200, 200, 200]
+            output = [line.strip() for line in server.printed() if line.strip().startswith("http")]
+            assert [ask(server, "GET", url).status for url in output] == [200, 200, 200]
 
     def test_a_name_that_is_not_text(self, folder: Path, tmp_path: Path) -> None:
         (folder / os.fsdecode(b"\xff.bam")).write_bytes((folder / "good.bam").read_bytes())
@@ -148,15 +148,15 @@ def bodies(server: Server, target: str) -> list[bytes]:
 class TestACacheFolderIsOptional:
     def test_many_clients_fill_it_at_once(self, odd_server: Server, odd_files: dict[str, Path], tmp_path: Path) -> None:
         targets = [f"/reads/normal?referenceName={name}" for name in ("chr1", "chr2", "chr3", "chrM")]
-        targets += [f"/variants/normal?format={form}&referenceName=chr1&start=1" for form in ("VCF", "BCF")]
-        targets += [f"/reads/odd_names?format={form}&referenceName=a%23b" for form in ("BAM", "CRAM")]
+        targets += [f"/variants/normal?format={format_}&referenceName=chr1&start=1" for format_ in ("VCF", "BCF")]
+        targets += [f"/reads/odd_names?format={format_}&referenceName=a%23b" for format_ in ("BAM", "CRAM")]
         expected = [bodies(odd_server, target) for target in targets]
         folder = odd_files["bam_normal"].parent
         with (
             serving(folder, folder=tmp_path, environment={"XDG_CACHE_HOME": str(tmp_path / "cache")}) as server,
             ThreadPoolExecutor(len(targets) * 4) as pool,
         ):
-            # The index of the printed example is in it already.
+            # It already contains the index of the printed example.
             shutil.rmtree(tmp_path / "cache")
             answers = list(pool.map(lambda target: bodies(server, target), targets * 4))
             assert (tmp_path / "cache").is_dir()
@@ -168,7 +168,7 @@ class TestACacheFolderIsOptional:
         environment = {"XDG_CACHE_HOME": str(tmp_path / "file")}
         with serving(demo_folder, folder=tmp_path, environment=environment) as server:
             body = fetch(server.http, "/reads/NA00001", referenceName="chr1", start=0, end=1000)
-            assert body.endswith(files.BGZF_EOF)
+            assert body.endswith(BGZF_EOF)
             assert "cache folder" in server.log()
 
 
@@ -198,7 +198,7 @@ class TestAServerListensWhereConfigured:
             assert ask(server, "HEAD", url).status == 200
 
     def test_by_default_for_this_machine_only(self, demo_server: Server, tmp_path: Path) -> None:
-        """As curl and htslib resolve names, and as browsers do after DNS was rebound to the loopback address."""
+        """For a name that resolves to the loopback address in curl, in htslib, or in a browser under DNS rebinding."""
         evil = ("--resolve", f"evil.example:{demo_server.port}:127.0.0.1", f"http://evil.example:{demo_server.port}")
         silent = ("--silent", "--write-out", "%{http_code}", "--output", "/dev/null")
         for target in ("/", "/files/data/", "/files/data/NA00001.bam", "/reads/NA00001", "/page/datasets", "/health"):
@@ -210,26 +210,26 @@ class TestAServerListensWhereConfigured:
 
     def test_on_a_port_that_the_system_chooses(self, demo_folder: Path, tmp_path: Path) -> None:
         command = [tool("htsget-flask"), "serve", demo_folder, "--port", "0", "--workers", "1"]
-        printed, log = tmp_path / "stdout", tmp_path / "stderr"
-        with printed.open("wb") as stdout, log.open("wb") as stderr:
+        output, log = tmp_path / "stdout", tmp_path / "stderr"
+        with output.open("wb") as stdout, log.open("wb") as stderr:
             process = begin(command, cwd=tmp_path, stdout=stdout, stderr=stderr)
         try:
-            assert wait_until(lambda: b"variants/service-info" in printed.read_bytes())
-            base = printed.read_text(encoding="utf-8").splitlines()[0].split()[-1].rstrip("/")
+            assert wait_until(lambda: b"variants/service-info" in output.read_bytes())
+            base = output.read_text(encoding="utf-8").splitlines()[0].split()[-1].rstrip("/")
             assert wait_until(lambda: answers(base))
         finally:
             end(process)
 
 
 def refuse(*arguments: object, cwd: Path) -> str:
-    """The error output of `serve`, which has to end by itself and fail."""
+    """The error output of `serve`, which has to exit by itself with an error."""
     command = [tool("htsget-flask"), "serve", *map(str, arguments)]
-    ended = subprocess.run(command, cwd=cwd, capture_output=True, stdin=subprocess.DEVNULL, timeout=30, check=False)
-    assert ended.returncode != 0
-    assert ended.stdout == b""
-    complaint = ended.stderr.decode()
-    assert "Traceback" not in complaint, complaint
-    return complaint
+    process = subprocess.run(command, cwd=cwd, capture_output=True, stdin=subprocess.DEVNULL, timeout=30, check=False)
+    assert process.returncode != 0
+    assert process.stdout == b""
+    message = process.stderr.decode()
+    assert "Traceback" not in message, message
+    return message
 
 
 class TestAFaultyConfigurationIsRefused:
@@ -252,7 +252,7 @@ cache: {max_bytes: many}
 """,
             encoding="utf-8",
         )
-        complaint = refuse("--config", path, cwd=tmp_path)
+        message = refuse("--config", path, cwd=tmp_path)
         for fault in (
             "public_url",
             "trusted_proxies",
@@ -264,18 +264,18 @@ cache: {max_bytes: many}
             "htsget.block_size",
             "cache.max_bytes",
         ):
-            assert f"{path}: {fault}" in complaint, (fault, complaint)
-        # Faults between settings follow once each setting is valid.
+            assert f"{path}: {fault}" in message, (fault, message)
+        # Conflicts between settings are reported once each setting is valid.
         path.write_text("storages: {here: {type: local, root: .}}\ndatasets: [{prefix: '', storage: elsewhere}]\n")
         assert f"{path}: datasets[0].storage" in refuse("--config", path, cwd=tmp_path)
 
     def test_with_an_invalid_origin(self, demo_folder: Path, tmp_path: Path) -> None:
-        complaint = refuse(demo_folder, "--origin", "igv.org", "--origin", "http://x.org/", cwd=tmp_path)
-        assert "Invalid value for '--origin': 'igv.org' must be" in complaint
-        assert "'http://x.org/' must be" in complaint
-        assert "cors.origins" not in complaint
+        message = refuse(demo_folder, "--origin", "igv.org", "--origin", "http://x.org/", cwd=tmp_path)
+        assert "Invalid value for '--origin': 'igv.org' must be" in message
+        assert "'http://x.org/' must be" in message
+        assert "cors.origins" not in message
 
-    def test_with_origins_in_two_places(self, demo_folder: Path, tmp_path: Path) -> None:
+    def test_with_origins_on_the_command_line_and_in_the_configuration(self, demo_folder: Path, tmp_path: Path) -> None:
         path = write_config(tmp_path / "config.yaml", demo_folder)
         assert "cors.origins" in refuse("--config", path, "--origin", "https://igv.org", cwd=tmp_path)
 
@@ -298,7 +298,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestEachExampleStarts:
-    """The configurations in `config/`, by the commands in their first lines."""
+    """The configurations in `config/`, started by the commands in their first lines."""
 
     @contextmanager
     def start(self, checkout: Path, name: str) -> Iterator[Server]:
@@ -320,7 +320,7 @@ class TestEachExampleStarts:
         with self.start(checkout, "lab.yaml") as server:
             ticket = server.http.get("/reads/NA00001")
             assert ticket.status == 200
-            urls = [one["url"] for one in json.loads(ticket.body)["htsget"]["urls"]]
+            urls = [entry["url"] for entry in json.loads(ticket.body)["htsget"]["urls"]]
             assert all(url.startswith(("https://htsget.example.org/blocks/", "data:")) for url in urls)
 
     def test_hospital(self, checkout: Path) -> None:
@@ -332,14 +332,14 @@ class TestEachExampleStarts:
             assert '"decision":"denied"' in audit and not server.log()
 
     def test_bucket(self, checkout: Path) -> None:
-        """It is read, and the bucket is then the only fault."""
+        """The configuration is valid, and the missing bucket is the only fault."""
         environment = {**os.environ, "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": os.devnull}
         environment |= {"AWS_SHARED_CREDENTIALS_FILE": os.devnull}
         command = [tool("htsget-flask"), "check", "--config", "config/bucket.yaml"]
-        ended = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, timeout=60, check=False)
-        assert ended.returncode == 1
-        assert b"FAILED" in ended.stdout and b"credentials" in ended.stdout, ended.stdout
-        assert b"Traceback" not in ended.stderr
+        process = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, timeout=60, check=False)
+        assert process.returncode == 1
+        assert b"FAILED" in process.stdout and b"credentials" in process.stdout, process.stdout
+        assert b"Traceback" not in process.stderr
 
 
 GUNICORN = (sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.conf.py", "wsgi:app", "--workers", "2")
@@ -349,7 +349,7 @@ GUNICORN = (sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.conf.py", "
 def gunicorn(
     request: pytest.FixtureRequest, demo_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """gunicorn with the settings of `config/`; HTSGET_FLASK_CONFIG names a folder or a file."""
+    """gunicorn with the settings of `config/`; HTSGET_FLASK_CONFIG is a folder or a file."""
     folder, port = tmp_path_factory.mktemp("gunicorn"), free_port()
     config = demo_folder if request.param == "folder" else write_config(folder / "config.yaml", demo_folder)
     command = [*GUNICORN, "--bind", f"127.0.0.1:{port}"]
@@ -363,7 +363,7 @@ class TestNoFileDelaysTheStart:
     def test_it_answers_while_a_file_is_opened(self, demo_folder: Path, tmp_path: Path) -> None:
         storage = {"type": "local", "root": str(demo_folder)}
         with socket.create_server(("127.0.0.1", 0)) as silent:
-            # The system accepts connections, and nothing ever answers.
+            # The system accepts connections, but no process answers.
             endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
             bucket = {"type": "s3", "bucket": "slow-bucket", "endpoint_url": endpoint, "region": "x", "anonymous": True}
             datasets = [{"prefix": "slow/", "storage": "bucket"}, {"prefix": "", "storage": "here"}]
@@ -394,7 +394,7 @@ class TestTheConfigurationIsReadOnce:
             assert wait_until(lambda: server.log().count("SIGKILL") == 1 and server.is_complete(2), seconds=30)
             for _ in range(8):
                 body = fetch(server.http, "/reads/NA00001", referenceName="chr1", start=0, end=1000)
-                assert body.endswith(files.BGZF_EOF)
+                assert body.endswith(BGZF_EOF)
             (line,) = (line for line in server.log().splitlines() if "configuration" in line)
             assert line.endswith("with the configuration of the start: restart the service to change it")
 
@@ -415,13 +415,13 @@ class TestGunicornServesTheWsgiFile:
         if value is not None:
             monkeypatch.setenv("HTSGET_FLASK_CONFIG", value)
         command = [*GUNICORN, "--check-config"]
-        ended = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=30, check=False)
-        assert ended.returncode != 0
-        assert (value or "HTSGET_FLASK_CONFIG").encode() in ended.stderr
+        process = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=30, check=False)
+        assert process.returncode != 0
+        assert (value or "HTSGET_FLASK_CONFIG").encode() in process.stderr
 
     def test_on_a_unix_socket(self, demo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HTSGET_FLASK_CONFIG", str(demo_folder))
-        # Not below tmp_path, whose length may exceed what the address of a socket takes.
+        # Not in tmp_path, which may be too long for the address of a Unix socket.
         with tempfile.TemporaryDirectory() as folder, (tmp_path / "log").open("wb") as log:
             path = Path(folder, "socket")
             process = begin([*GUNICORN, "--bind", f"unix:{path}"], cwd=ROOT, stdout=log, stderr=log)

@@ -1,4 +1,4 @@
-"""Work in a process of its own whose processor time is limited and whose memory is measured."""
+"""Work in a separate process with limited processor time and measured memory."""
 
 import importlib
 import resource
@@ -15,9 +15,9 @@ _KIB = 1 << 10
 
 
 class Outcome(NamedTuple):
-    """What the work returned, or the message of the FormatError or FileFaultError that it raised.
+    """The text of the work's result, or the message of its FormatError or FileFaultError.
 
-    `mib`: how much the process's largest resident memory grew by the work.
+    `mib`: the growth of the process's peak resident memory during the work, in MiB.
     """
 
     text: str
@@ -25,11 +25,11 @@ class Outcome(NamedTuple):
 
 
 def outcome(work: Callable[[Path], object], path: Path, *, seconds: int = 20) -> Outcome:
-    """The outcome of a function of a module on a path; the process is killed after `seconds` of processor time."""
+    """The outcome of a module's function for a path; the process is killed after `seconds` of processor time."""
     command = [sys.executable, "-m", __name__, work.__module__, work.__name__, str(path), str(seconds)]
-    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, (done.returncode, done.stderr[-2000:])
-    text, _, mib = done.stdout.rpartition("\n")
+    process = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert process.returncode == 0, (process.returncode, process.stderr[-2000:])
+    text, _, mib = process.stdout.rpartition("\n")
     return Outcome(text, int(mib))
 
 

@@ -1,6 +1,6 @@
-"""A client of htsget for tests: it checks all that every ticket must fulfil, and reads files without any index.
+"""An htsget client for tests: it checks every ticket for all that holds for tickets, and reads files without an index.
 
-Nothing here knows how the server works.
+It is independent of the server's implementation.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from flask.testing import FlaskClient
 
 Ticket = dict[str, Any]
 Region = tuple[str, int | None, int | None]
-"""A reference_name with start and end or None for as far as there is anything."""
+"""A reference's name, start and end: 0-based, half-open; None is an open bound."""
 
 BGZF_EOF = b"\x1f\x8b\x08\x04\0\0\0\0\0\xff\x06\0BC\x02\0\x1b\0\x03\0\0\0\0\0\0\0\0\0"
 UNPLACED = "*"
@@ -45,7 +45,7 @@ _EOF_START = 0x454F46
 
 
 class Response(NamedTuple):
-    """An answer over HTTP; the names of its headers are in lower case."""
+    """An HTTP response; its header names are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -53,7 +53,7 @@ class Response(NamedTuple):
 
 
 class Http(Protocol):
-    """How to send requests, with a path on the server or an absolute URL."""
+    """Sends requests, to a path on the server or to an absolute URL."""
 
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> Response:
         """Send a GET request."""
@@ -71,7 +71,7 @@ def _target(url: str) -> str:
 
 
 class FlaskHttp:
-    """Requests to an application in the same process, whatever host a URL names."""
+    """Requests to an application in the same process; the host of a URL is ignored."""
 
     def __init__(self, client: FlaskClient) -> None:
         self.client = client
@@ -95,7 +95,7 @@ class FlaskHttp:
 
 
 class LiveHttp:
-    """Requests over the network; a path is taken on the server of the base URL, below the path of that."""
+    """Requests over the network; a path is appended to the base URL."""
 
     def __init__(self, base_url: str, timeout: float = 30) -> None:
         self._base_url = base_url.rstrip("/")
@@ -130,15 +130,15 @@ class LiveHttp:
 
 
 def _require(truth: object, message: object) -> None:
-    """Raise an AssertionError unless something is true, also where assert statements are switched off."""
+    """Raise an AssertionError unless `truth` is true, even if assert statements are disabled."""
     if not truth:
         raise AssertionError(message)
 
 
 def fetch_ticket(http: Http, path: str, *, method: str = "GET", json: object = None, **params: object) -> Ticket:
-    """Ask for a ticket, by GET with query parameters or by POST with a JSON body, and check its form.
+    """Request a ticket, by GET with query parameters or by POST with a JSON body, and check its structure.
 
-    Parameters which are None are left out.
+    Parameters that are None are omitted.
     """
     query = urlencode({name: value for name, value in params.items() if value is not None}, doseq=True)
     url = f"{path}?{query}" if query else path
@@ -158,14 +158,14 @@ def fetch_ticket(http: Http, path: str, *, method: str = "GET", json: object = N
 
 
 def check_ticket(ticket: object) -> None:
-    """Check the form of a ticket."""
+    """Check the structure of a ticket."""
     _require(isinstance(ticket, dict) and set(ticket) == {"htsget"}, f"keys of the ticket: {ticket!r:.200}")
     assert isinstance(ticket, dict)
     content = ticket["htsget"]
-    _require(isinstance(content, dict), "htsget is no object")
+    _require(isinstance(content, dict), "htsget is not an object")
     _require({"format", "urls"} <= set(content) <= {"format", "urls", "md5"}, f"keys {sorted(content)}")
     _require(content["format"] in ("BAM", "CRAM", "VCF", "BCF"), f"format {content['format']!r}")
-    _require(isinstance(content["urls"], list) and content["urls"], "urls is no list of some")
+    _require(isinstance(content["urls"], list) and content["urls"], "urls is not a list, or is empty")
     for entry in content["urls"]:
         _require(isinstance(entry, dict) and set(entry) <= {"url", "headers", "class"}, f"keys of {entry!r:.200}")
         url = entry.get("url")
@@ -175,7 +175,7 @@ def check_ticket(ticket: object) -> None:
             _require("headers" not in entry, "headers of a data URI")
         else:
             parts = urlsplit(url)
-            _require(parts.scheme in ("http", "https") and parts.netloc, f"no absolute URL: {url}")
+            _require(parts.scheme in ("http", "https") and parts.netloc, f"not an absolute URL: {url}")
             _require(re.fullmatch(r"[!-~]+", url) and not re.search(r'["<>\\^`{|}]', url), f"not encoded: {url}")
             headers = entry.get("headers")
             _require(isinstance(headers, dict), f"headers of {url}: {headers!r}")
@@ -184,52 +184,51 @@ def check_ticket(ticket: object) -> None:
                 f"headers of {url}: {headers!r}",
             )
     classes = [entry.get("class") for entry in content["urls"]]
-    _require(classes.count(None) in (0, len(classes)), f"class on some urls only: {classes}")
+    _require(classes.count(None) in (0, len(classes)), f"only some urls have a class: {classes}")
     _require(set(classes) <= {None, "header", "body"}, f"classes {classes}")
     _require("header" not in list(itertools.dropwhile(lambda item: item == "header", classes)), f"order of {classes}")
 
 
 def fetch_blocks(http: Http, ticket: Ticket) -> list[bytes]:
-    """The bytes behind every url of a ticket, after a check of how each was answered."""
+    """The bytes of every URL of a ticket; each answer is checked."""
     return [_fetch_block(http, entry) for entry in ticket["htsget"]["urls"]]
 
 
 def _fetch_block(http: Http, entry: Mapping[str, Any]) -> bytes:
-    """The bytes behind one url of a ticket."""
+    """The bytes of one URL of a ticket."""
     url = entry["url"]
     if url.startswith("data:"):
         return base64.b64decode(url[len(_DATA_PREFIX) :], validate=True)
-    # Many clients accept compressed answers unasked; a server must not take them at their word here.
+    # Many clients accept compressed answers by default; a server must not compress data blocks nevertheless.
     headers = {"Accept-Encoding": "gzip, deflate", **entry["headers"]}
     response = http.get(url, headers)
     _require(response.status in (200, 206), (url, headers, response.status, response.body[:2000]))
     _require("content-encoding" not in response.headers, f"Content-Encoding of {url}")
     length = response.headers.get("content-length")
-    # What is made as it is sent has no length, and no parts.
+    # A body that is generated while it is sent has no length and supports no ranges.
     if length is None and response.headers.get("accept-ranges") == "none":
         return response.body
     _require(length == str(len(response.body)), f"Content-Length {length} for {len(response.body)} bytes of {url}")
-    wanted = {name.lower(): value for name, value in headers.items()}.get("range")
-    if wanted is None:
+    range_ = {name.lower(): value for name, value in headers.items()}.get("range")
+    if range_ is None:
         _require(response.status == 200, f"status {response.status} without a range")
         return response.body
-    _require(response.status == 206, f"status {response.status} for the range {wanted}")
-    asked = re.fullmatch(r"bytes=(\d+)-(\d+)", wanted)
-    _require(asked, f"range {wanted}")
-    assert asked
-    first, last = int(asked[1]), int(asked[2])
-    answered = response.headers.get("content-range", "")
-    _require(re.fullmatch(rf"bytes {first}-{last}/\d+", answered), f"Content-Range {answered} for {wanted}")
-    _require(len(response.body) == last - first + 1, f"{len(response.body)} bytes for {wanted}")
+    _require(response.status == 206, f"status {response.status} for the range {range_}")
+    match = re.fullmatch(r"bytes=(\d+)-(\d+)", range_)
+    _require(match, f"range {range_}")
+    assert match
+    first, last = int(match[1]), int(match[2])
+    content_range = response.headers.get("content-range", "")
+    _require(re.fullmatch(rf"bytes {first}-{last}/\d+", content_range), f"Content-Range {content_range} for {range_}")
+    _require(len(response.body) == last - first + 1, f"{len(response.body)} bytes for {range_}")
     return response.body
 
 
 def join(http: Http, ticket: Ticket, *, header_only: bool | None = None, eof_inside: bool = False) -> bytes:
-    """Fetch all that a ticket names and join it, after a check of all that holds for every ticket.
+    """Fetch and join the data blocks of a ticket, and check what holds for every ticket.
 
-    header_only says whether only the header was asked for, so that no end marker may come;
-    by default it was if all urls have the class header.
-    eof_inside allows end markers before the end too, for files which have them there.
+    `header_only`: only the header was requested, so there must be no end marker; by default this holds if all URLs have
+    the class `header`. `eof_inside` permits end markers before the end, for files that have them there.
     """
     content = ticket["htsget"]
     if header_only is None:
@@ -251,17 +250,17 @@ def join(http: Http, ticket: Ticket, *, header_only: bool | None = None, eof_ins
 
 
 def fetch(http: Http, path: str, *, method: str = "GET", json: object = None, **params: object) -> bytes:
-    """Ask for a ticket and join what it names."""
+    """Request a ticket, and fetch and join its data blocks."""
     return join(http, fetch_ticket(http, path, method=method, json=json, **params))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Containers of the formats
+# The formats' containers
 # ---------------------------------------------------------------------------------------------------------------------
 
 
 def bgzf_blocks(data: bytes) -> list[bytes]:
-    """The BGZF blocks that data consists of, each checked to be whole and sound."""
+    """The BGZF blocks of `data`; each has to be complete and valid."""
     blocks: list[bytes] = []
     offset = 0
     while offset < len(data):
@@ -291,7 +290,7 @@ def bgzf_blocks(data: bytes) -> list[bytes]:
 
 
 class Container(NamedTuple):
-    """A container of a CRAM file: where it lies and what its header says."""
+    """A container of a CRAM file: its location (bytes) and the values in its header."""
 
     offset: int
     end: int
@@ -302,7 +301,7 @@ class Container(NamedTuple):
 
 
 class _Cursor:
-    """Reads the integers of CRAM one after another."""
+    """Reads consecutive CRAM integers."""
 
     def __init__(self, data: bytes, offset: int) -> None:
         self.data = data
@@ -317,7 +316,7 @@ class _Cursor:
         return value
 
     def _leading_ones(self, limit: int) -> tuple[int, int]:
-        """The next byte and how many of its highest bits are ones."""
+        """The next byte and the number of its leading one bits."""
         _require(self.offset < len(self.data), "the CRAM data end within a container header")
         first = self.data[self.offset]
         self.offset += 1
@@ -327,7 +326,7 @@ class _Cursor:
         return first, ones
 
     def _more(self, value: int, count: int) -> int:
-        """The value followed by this many bytes."""
+        """The value extended by the next `count` bytes."""
         _require(self.offset + count <= len(self.data), "the CRAM data end within a container header")
         value = value << 8 * count | int.from_bytes(self.data[self.offset : self.offset + count], "big")
         self.offset += count
@@ -351,7 +350,7 @@ class _Cursor:
 
 
 def _end_of_blocks(cursor: _Cursor, blocks: int, major: int) -> int:
-    """Where this many CRAM blocks end which begin at the cursor."""
+    """The offset of the end of N CRAM blocks that begin at the cursor."""
     for _ in range(blocks):
         cursor.offset += 2
         _content_id, size, _whole_size = cursor.itf8(), cursor.itf8(), cursor.itf8()
@@ -360,7 +359,7 @@ def _end_of_blocks(cursor: _Cursor, blocks: int, major: int) -> int:
 
 
 def cram_containers(body: bytes) -> list[Container]:
-    """The containers that CRAM data consist of, checked to be whole; the first holds the header."""
+    """The containers of CRAM data; each has to be complete, and the first one holds the header."""
     _require(body[:4] == b"CRAM" and len(body) >= 26, f"no CRAM file definition: {body[:26]!r}")
     major = body[4]
     containers: list[Container] = []
@@ -378,7 +377,7 @@ def cram_containers(body: bytes) -> list[Container]:
             _require(cursor.fixed() & 0xFFFFFFFF == checksum, f"wrong CRC of the CRAM container at {offset}")
         end = cursor.offset + length
         if not containers:
-            # htslib writes too small a length into some headers of version 2.1, and reads by the blocks itself.
+            # htslib writes too small a length into some headers of version 2.1, and itself relies on the blocks.
             end = max(end, _end_of_blocks(cursor, blocks, major))
         _require(length >= 0 and end <= len(body), f"a CRAM container cut off at {offset} of {len(body)}")
         is_eof = reference_id == -1 and start == _EOF_START and records == 0
@@ -397,7 +396,7 @@ _numbers = itertools.count()
 
 
 class Record(NamedTuple):
-    """A record as text, and where it lies; the reference_name of unplaced reads is `*`."""
+    """A record as text, and its span; the reference_name of unplaced reads is `*`."""
 
     reference_name: str
     start: int
@@ -407,9 +406,9 @@ class Record(NamedTuple):
 
 @contextmanager
 def _offline_and_quiet() -> Iterator[None]:
-    """Keep htslib from looking for reference sequences anywhere, and from warning."""
+    """Prevent htslib from searching for reference sequences, and from printing warnings."""
     names = ("REF_PATH", "REF_CACHE")
-    before = {name: os.environ.get(name) for name in names}
+    previous = {name: os.environ.get(name) for name in names}
     verbosity = pysam.set_verbosity(0)
     for name in names:
         os.environ[name] = os.devnull
@@ -419,7 +418,7 @@ def _offline_and_quiet() -> Iterator[None]:
             yield
     finally:
         pysam.set_verbosity(verbosity)
-        for name, value in before.items():
+        for name, value in previous.items():
             if value is None:
                 del os.environ[name]
             else:
@@ -427,7 +426,7 @@ def _offline_and_quiet() -> Iterator[None]:
 
 
 def _scan_reads(path: Path) -> Iterator[Record]:
-    """All the reads of a BAM or CRAM file."""
+    """All reads of a BAM or CRAM file."""
     with pysam.AlignmentFile(str(path), check_sq=False, ignore_truncation=True) as file:
         for read in file.fetch(until_eof=True):
             span = 0 if read.is_unmapped else read.reference_length or 0
@@ -436,7 +435,7 @@ def _scan_reads(path: Path) -> Iterator[Record]:
 
 
 def _scan_variants(path: Path, text: Sequence[str] | None) -> Iterator[Record]:
-    """All the records of a VCF or BCF file, with the given lines in place of those that pysam would write."""
+    """All records of a VCF or BCF file; `text` are their lines, in place of those that pysam would write."""
     with pysam.VariantFile(str(path), ignore_truncation=True) as file:
         number = -1
         for number, record in enumerate(file):
@@ -460,13 +459,13 @@ def _vcf_lines(path: Path) -> tuple[str, list[str]]:
 
 
 def scan(path: Path, format: str) -> tuple[Record, ...]:
-    """All the records of a file in its order, read from the beginning to the end without an index."""
+    """All records of a file in its order, read from beginning to end without an index."""
     return _scan(path, format, path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=4)
 def _scan(path: Path, format: str, _time: int) -> tuple[Record, ...]:
-    """As `scan`, remembered while the file is the same."""
+    """As `scan`, cached until the file changes."""
     with _offline_and_quiet():
         if format in ("BAM", "CRAM"):
             return tuple(_scan_reads(path))
@@ -481,7 +480,7 @@ def _write(body: bytes, format: str, folder: Path) -> Path:
 
 
 def records(body: bytes, format: str, folder: Path) -> list[str]:
-    """All the records of a body as text, in its order: lines of SAM or VCF."""
+    """All records of a body in its order, as lines of SAM or VCF."""
     path = _write(body, format, folder)
     try:
         return [record.text for record in _scan.__wrapped__(path, format, 0)]
@@ -490,7 +489,7 @@ def records(body: bytes, format: str, folder: Path) -> list[str]:
 
 
 def header_text(body: bytes, format: str, folder: Path) -> str:
-    """The header of a body, which may end after it, as text."""
+    """The header of a body as text; the body may end after the header."""
     path = _write(body, format, folder)
     try:
         return file_header(path, format)
@@ -511,36 +510,36 @@ def file_header(path: Path, format: str) -> str:
 
 
 def truth(path: Path, format: str, regions: Sequence[Region] | None) -> list[str]:
-    """The records of a file which overlap any of the regions, each once, in the order of the file, None for all.
+    """The records of a file that overlap any of the regions, each once, in the order of the file; None: all records.
 
-    Placed reads with the flag unmapped, or without a CIGAR, overlap as if they had one base.
-    The reference_name `*` takes the unplaced reads.
+    Placed reads with the unmapped flag, or without a CIGAR, count as one base long. The reference_name `*` selects the
+    unplaced reads.
     """
-    found = scan(path, format)
+    records = scan(path, format)
     if regions is None:
-        return [record.text for record in found]
+        return [record.text for record in records]
     names, starts, ends = _columns(path, format, path.stat().st_mtime_ns)
-    wanted = np.zeros(len(found), dtype=bool)
+    selected = np.zeros(len(records), dtype=bool)
     for name, start, end in regions:
         overlapping = names == name
         if start is not None:
             overlapping &= ends > start
         if end is not None:
             overlapping &= starts < end
-        wanted |= overlapping
-    return [found[place].text for place in np.flatnonzero(wanted).tolist()]
+        selected |= overlapping
+    return [records[index].text for index in np.flatnonzero(selected).tolist()]
 
 
 @lru_cache(maxsize=4)
 def _columns(path: Path, format: str, _time: int) -> tuple[Any, Any, Any]:
     """The reference names, starts and ends of all records, as arrays."""
-    found = scan(path, format)
-    names = np.array([record.reference_name for record in found], dtype=object)
-    starts = np.array([record.start for record in found], dtype=np.int64)
-    return names, starts, np.array([record.end for record in found], dtype=np.int64)
+    records = scan(path, format)
+    names = np.array([record.reference_name for record in records], dtype=object)
+    starts = np.array([record.start for record in records], dtype=np.int64)
+    return names, starts, np.array([record.end for record in records], dtype=np.int64)
 
 
 def is_subsequence(some: Sequence[str], all_of: Sequence[str]) -> bool:
-    """Whether some records occur, as often and in the same order, among all of them."""
-    rest = iter(all_of)
-    return all(record in rest for record in some)
+    """Whether all records of `some` occur in `all_of`, as often and in the same order."""
+    remaining = iter(all_of)
+    return all(record in remaining for record in some)

@@ -1,6 +1,6 @@
-"""A proxy between a client and a server of HTTP/1.1, which counts requests, delays them and breaks some.
+"""A proxy between an HTTP/1.1 client and server that counts requests, delays them and injects faults.
 
-What it does not break it passes on as it came, Host, path and headers, so that S3's signatures stay valid.
+All other requests pass through unchanged, with their Host, path and headers, so that S3's signatures stay valid.
 """
 
 import random
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-_PIECE = 1 << 16
+_BUFFER_SIZE = 1 << 16
 _TIMEOUT = 60.0
 
 
@@ -26,9 +26,9 @@ _TIMEOUT = 60.0
 
 
 def _read_head(stream: BinaryIO) -> bytes:
-    """A message up to the empty line behind its header; b"" at the end of the connection."""
+    """A message up to the empty line after its header; b"" at the end of the connection."""
     lines = []
-    while (line := stream.readline(_PIECE)) not in (b"\r\n", b""):
+    while (line := stream.readline(_BUFFER_SIZE)) not in (b"\r\n", b""):
         lines.append(line)
     if not line:
         return b""
@@ -36,30 +36,30 @@ def _read_head(stream: BinaryIO) -> bytes:
 
 
 def _fields(head: bytes) -> dict[str, str]:
-    """The header, its names in lower case."""
+    """The header fields, with names in lower case."""
     pairs = (line.partition(":") for line in head.decode("latin-1").split("\r\n")[1:-2])
     return {name.lower(): value.strip() for name, _, value in pairs}
 
 
 def _read_body(stream: BinaryIO, fields: Mapping[str, str], *, to_end: bool = False) -> Iterator[bytes]:
-    """The body in pieces, as it is sent; without a length there is none, or it goes `to_end` of the connection."""
+    """The body in buffers, as it is sent; without a length it is empty, or with `to_end` ends with the connection."""
     if "chunked" in fields.get("transfer-encoding", ""):
         while True:
-            line = stream.readline(_PIECE)
+            line = stream.readline(_BUFFER_SIZE)
             yield line + stream.read(int(line.partition(b";")[0], 16) + 2)
             if line.startswith(b"0"):
                 return
-    left = float(fields.get("content-length", "inf" if to_end else "0"))
-    while left > 0 and (piece := stream.read1(int(min(left, _PIECE)))):  # type: ignore[attr-defined]
-        yield piece
-        left -= len(piece)
-    if 0 < left < float("inf"):
-        raise ConnectionError("the connection ended in a message")
+    remaining = float(fields.get("content-length", "inf" if to_end else "0"))
+    while remaining > 0 and (buffer := stream.read1(int(min(remaining, _BUFFER_SIZE)))):  # type: ignore[attr-defined]
+        yield buffer
+        remaining -= len(buffer)
+    if 0 < remaining < float("inf"):
+        raise ConnectionError("the connection ended within a message")
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it came; the names of `headers` are in lower case, `time` is that of `time.monotonic`."""
+    """A received request; the names of `headers` are in lower case, `time` is its arrival by `time.monotonic`."""
 
     method: str
     target: str
@@ -68,7 +68,7 @@ class Request:
 
 
 class Reply(NamedTuple):
-    """The server's answer: its head up to the empty line, the pieces of its body, and whether another may follow."""
+    """The server's answer: its head up to the empty line, the buffers of its body, and whether another may follow."""
 
     head: bytes
     body: Iterator[bytes]
@@ -76,7 +76,7 @@ class Reply(NamedTuple):
 
 
 class Exchange:
-    """One request, whose answer is to be made: `pass_on` asks the server, `send` sends to the client."""
+    """One request to be answered: `pass_on` forwards it to the server, `send` sends bytes to the client."""
 
     def __init__(
         self,
@@ -102,17 +102,17 @@ class Exchange:
         self._on_sent(len(data))
 
     def reset(self) -> None:
-        """Drop the connection to the client, and what is still on its way."""
+        """Drop the connection to the client and all unsent bytes."""
         self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def wait_for_client(self) -> None:
-        """Wait until the client gives up."""
-        while self._client.recv(_PIECE):
+        """Wait until the client closes the connection."""
+        while self._client.recv(_BUFFER_SIZE):
             pass
 
 
 class _Server:
-    """A connection to the server, made when it is needed and again when it was closed."""
+    """A connection to the server, opened on demand and again after it was closed."""
 
     def __init__(self, address: tuple[str, int], sockets: "_Sockets") -> None:
         self._address = address
@@ -121,10 +121,10 @@ class _Server:
         self._stream: BinaryIO | None = None
 
     def ask(self, request: Request, message: bytes) -> Reply:
-        """The answer to a request, which is sent again when a connection that was kept turns out to be closed."""
-        is_kept = self._stream is not None
+        """The answer to a request; the request is sent again if an idle connection turns out to be closed."""
+        is_reused = self._stream is not None
         head = self._try(message)
-        if not head and is_kept:
+        if not head and is_reused:
             self.close()
             head = self._try(message)
         if not head:
@@ -138,7 +138,7 @@ class _Server:
         return Reply(head, _read_body(self._stream, fields, to_end=True), is_framed and not is_closing)
 
     def _try(self, message: bytes) -> bytes:
-        """The head of the answer to a message, b"" when the server closes the connection instead."""
+        """The head of the answer to a message; b"" if the server closes the connection instead."""
         if self._connection is None:
             self._connection = socket.create_connection(self._address, timeout=_TIMEOUT)
             self._sockets.add(self._connection)
@@ -168,10 +168,10 @@ class _Server:
 
 
 class Fault(Protocol):
-    """What becomes of a request."""
+    """How the proxy treats a request."""
 
     def answer(self, exchange: Exchange) -> bool:
-        """Answer it, or do not; whether the connection stays open for the next one."""
+        """Answer the request or not; whether the connection stays open for the next one."""
         ...
 
 
@@ -180,9 +180,9 @@ class _None:
 
     def answer(self, exchange: Exchange) -> bool:
         head, body, stays_open = exchange.pass_on()
-        for piece in body:
-            # Small answers in one segment.
-            exchange.send(head + piece)
+        for buffer in body:
+            # Small answers are one segment.
+            exchange.send(head + buffer)
             head = b""
         if head:
             exchange.send(head)
@@ -191,7 +191,7 @@ class _None:
 
 @dataclass(frozen=True)
 class Answer:
-    """A status of the proxy's own, with S3's error XML if there is a code; HEAD has no body."""
+    """A status from the proxy itself, with S3's error XML if there is a code; HEAD has no body."""
 
     status: int
     code: str = ""
@@ -235,91 +235,91 @@ class Close:
 
 @dataclass(frozen=True)
 class Garbage:
-    """Bytes that are no HTTP."""
+    """Bytes that are not HTTP."""
 
     def answer(self, exchange: Exchange) -> bool:
-        exchange.send(b"\x15\x03\x01\x00\x02\x02\x50 this is no HTTP\r\n\r\n")
+        exchange.send(b"\x15\x03\x01\x00\x02\x02\x50 this is not HTTP\r\n\r\n")
         return False
 
 
 @dataclass(frozen=True)
 class Stall:
-    """No answer, until the client gives up."""
+    """No answer until the client gives up."""
 
     def answer(self, exchange: Exchange) -> bool:
         exchange.wait_for_client()
         return False
 
 
-def _send_some(exchange: Exchange, after: int, *, without_length: bool = False) -> None:
-    """Send the server's answer up to `after` bytes of its body."""
+def _send_part(exchange: Exchange, after: int, *, without_length: bool = False) -> None:
+    """Send the server's answer with only the first `after` bytes of its body."""
     head, body, _ = exchange.pass_on()
-    exchange.send(_rewritten(head, {"content-length": None, "connection": "close"}) if without_length else head)
-    for piece in body:
-        exchange.send(piece[:after])
-        after -= len(piece)
+    exchange.send(_rewrite(head, {"content-length": None, "connection": "close"}) if without_length else head)
+    for buffer in body:
+        exchange.send(buffer[:after])
+        after -= len(buffer)
         if after <= 0:
             return
 
 
 @dataclass(frozen=True)
 class Cut:
-    """The server's answer, but the connection is reset after some bytes of the body; the last of them may be lost."""
+    """The server's answer, but the connection is reset after N bytes of the body; the last of them may be lost."""
 
     after: int = 0
 
     def answer(self, exchange: Exchange) -> bool:
-        _send_some(exchange, self.after)
+        _send_part(exchange, self.after)
         exchange.reset()
         return False
 
 
 @dataclass(frozen=True)
 class Truncate:
-    """The server's answer, but the connection is closed in order after some bytes of the body.
+    """The server's answer, but the connection is closed properly after N bytes of the body.
 
-    `announced` is whether a Content-Length tells of more; else only who knows how much must come sees that it is less.
+    `announced`: Content-Length announces the whole body; without it only a client that knows the length notices.
     """
 
     after: int = 0
     announced: bool = True
 
     def answer(self, exchange: Exchange) -> bool:
-        _send_some(exchange, self.after, without_length=not self.announced)
+        _send_part(exchange, self.after, without_length=not self.announced)
         return False
 
 
 @dataclass(frozen=True)
 class StallInBody:
-    """The server's answer, but after some bytes of the body nothing more, until the client gives up."""
+    """The server's answer, but it stops after N bytes of the body until the client gives up."""
 
     after: int = 0
 
     def answer(self, exchange: Exchange) -> bool:
-        _send_some(exchange, self.after)
+        _send_part(exchange, self.after)
         exchange.wait_for_client()
         return False
 
 
 @dataclass(frozen=True)
 class IgnoreRange:
-    """The whole object with status 200, whatever range was asked for; the server cannot tell it, so `content` does."""
+    """Status 200 and the whole object, given as `content`, whatever range was requested."""
 
     content: bytes
 
     def answer(self, exchange: Exchange) -> bool:
         head = exchange.pass_on().head
         fields = {"content-length": str(len(self.content)), "content-range": None, "connection": "close"}
-        _, _, rest = _rewritten(head, fields).partition(b"\r\n")
+        _, _, rest = _rewrite(head, fields).partition(b"\r\n")
         exchange.send(b"HTTP/1.1 200 OK\r\n" + rest + self.content)
         return False
 
 
 @dataclass(frozen=True)
 class InArchive:
-    """An object in the archive: lists and HEAD tell its class, `fields` go with HEAD, and GET is refused.
+    """Objects in the archive, namely those whose keys end with `name`.
 
-    It is each object whose key ends with `name`.
+    Lists and HEAD report their storage class, HEAD also these `fields`, and GET is refused.
     """
 
     name: str
@@ -332,37 +332,37 @@ class InArchive:
 
     def answer(self, exchange: Exchange) -> bool:
         request = exchange.request
-        is_list, is_meant = "list-type=2" in request.target, urlsplit(request.target).path.endswith(self.name)
-        if is_meant and request.method == "GET" and not self._is_readable:
+        is_archived = urlsplit(request.target).path.endswith(self.name)
+        if is_archived and request.method == "GET" and not self._is_readable:
             return INVALID_OBJECT_STATE.answer(exchange)
         head, body, stays_open = exchange.pass_on()
         content = b"".join(body)
-        changes = {"x-amz-storage-class": self.storage_class, **self.fields} if is_meant else {}
-        if is_list:
-            content = re.sub(rb"<Contents>.*?</Contents>", self._listed, content)
+        changes = {"x-amz-storage-class": self.storage_class, **self.fields} if is_archived else {}
+        if "list-type=2" in request.target:
+            content = re.sub(rb"<Contents>.*?</Contents>", self._rewrite_entry, content)
             changes["content-length"] = str(len(content))
-        exchange.send(_rewritten(head, changes) + content)
+        exchange.send(_rewrite(head, changes) + content)
         return stays_open
 
-    def _listed(self, entry: re.Match[bytes]) -> bytes:
+    def _rewrite_entry(self, entry: re.Match[bytes]) -> bytes:
         if f"{self.name}</Key>".encode() not in entry[0]:
             return entry[0]
-        told = f"<StorageClass>{self.storage_class}</StorageClass>".encode()
-        changed, count = re.subn(rb"<StorageClass>.*?</StorageClass>", told, entry[0])
+        element = f"<StorageClass>{self.storage_class}</StorageClass>".encode()
+        new_entry, count = re.subn(rb"<StorageClass>.*?</StorageClass>", element, entry[0])
         assert count == 1
-        return changed
+        return new_entry
 
 
-def _rewritten(head: bytes, changes: Mapping[str, str | None]) -> bytes:
-    """A head with other values of some fields, or without them."""
+def _rewrite(head: bytes, changes: Mapping[str, str | None]) -> bytes:
+    """A head with new values of some fields; None removes a field."""
     first, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
-    kept = [line for line in lines if line.partition(":")[0].lower() not in changes]
+    unchanged = [line for line in lines if line.partition(":")[0].lower() not in changes]
     new = [f"{name}: {value}" for name, value in changes.items() if value is not None]
-    return "\r\n".join([first, *kept, *new, "", ""]).encode("latin-1")
+    return "\r\n".join([first, *unchanged, *new, "", ""]).encode("latin-1")
 
 
 Rule = Callable[[Request], Fault | None]
-"""What is to be done with a request; None: nothing, unless another rule says otherwise."""
+"""The fault of a request; None: the next rule decides."""
 
 
 def _every(_: Request) -> bool:
@@ -370,11 +370,11 @@ def _every(_: Request) -> bool:
 
 
 def next_ones(*faults: Fault, when: Callable[[Request], bool] = _every) -> Rule:
-    """The next requests for which `when` holds have these faults, one each; those behind have none."""
-    left = list(faults)
+    """The next requests for which `when` holds have these faults, one each; later ones have none."""
+    remaining = list(faults)
 
     def rule(request: Request) -> Fault | None:
-        return left.pop(0) if left and when(request) else None
+        return remaining.pop(0) if remaining and when(request) else None
 
     return rule
 
@@ -385,7 +385,7 @@ def always(fault: Fault, *, when: Callable[[Request], bool] = _every) -> Rule:
 
 
 def at_random(rate: float, faults: Sequence[Fault], *, seed: int, when: Callable[[Request], bool] = _every) -> Rule:
-    """A share of the requests for which `when` holds has one of these faults."""
+    """A fraction of the requests for which `when` holds has one of these faults."""
     rng = random.Random(seed)
     return lambda request: rng.choice(faults) if when(request) and rng.random() < rate else None
 
@@ -396,7 +396,7 @@ def at_random(rate: float, faults: Sequence[Fault], *, seed: int, when: Callable
 
 
 class _Sockets:
-    """The open connections of a proxy, to end them all from outside."""
+    """The open connections of a proxy, so that it can end them all."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -414,7 +414,7 @@ class _Sockets:
             self._sockets.discard(connection)
 
     def shut_down(self) -> None:
-        """End all connections, those to come too: who waits for one of them waits no longer."""
+        """End all connections, also those added later, so that no thread waits for one of them."""
         with self._lock:
             self._is_closed = True
             for connection in self._sockets:
@@ -429,9 +429,9 @@ class _Sockets:
 class FaultyProxy:
     """A running proxy.
 
-    `rules` are asked in their order what is to become of a request, by one thread at a time; `latency` is what each
-    request waits, in seconds. `faults` is how many requests had one since `clear`, and `sent` how many bytes went to
-    clients; `under_way` is how many requests are being answered.
+    The first of the `rules` that returns a fault decides about a request; one thread at a time evaluates them.
+    `latency` delays each request, in seconds. Since `clear`, `faults` requests had a fault and `sent` bytes went to
+    clients. `under_way` requests are being answered.
     """
 
     def __init__(self, url: str, address: tuple[str, int]) -> None:
@@ -450,7 +450,7 @@ class FaultyProxy:
 
     @property
     def requests(self) -> list[Request]:
-        """The requests since `clear`, in the order in which they came."""
+        """The requests since `clear`, in the order of their arrival."""
         with self._lock:
             return list(self._requests)
 
@@ -470,7 +470,7 @@ class FaultyProxy:
                 while self._answer_next(stream, client, server):
                     pass
         except OSError:
-            # One of the two hung up.
+            # The client or the server closed the connection.
             pass
         finally:
             server.close()
@@ -503,7 +503,7 @@ class FaultyProxy:
 
 
 class _Listener(socketserver.ThreadingTCPServer):
-    """Takes the connections of a proxy, each in a thread of its own."""
+    """Accepts the connections of a proxy, each in a separate thread."""
 
     request_queue_size = 256
     disable_nagle_algorithm = True
@@ -519,16 +519,16 @@ class _Listener(socketserver.ThreadingTCPServer):
             self.proxy._failures.append(error)
 
     def shutdown_request(self, request: object) -> None:
-        # Without the shutdown of the base class: it would send what a reset shall not send.
+        # Without the shutdown of the base class: it would send bytes that a reset must drop.
         self.close_request(request)  # type: ignore[arg-type]
 
 
 @contextmanager
 def faulty_proxy(url: str) -> Iterator[FaultyProxy]:
-    """Run a proxy before the server with this URL until the end of the context, when no thread and no socket is left.
+    """Run a proxy in front of the server with this URL until the end of the context; it leaves no thread or socket.
 
     Raises:
-        Exception: what went wrong in the proxy itself.
+        Exception: the proxy itself failed.
 
     """
     parts = urlsplit(url)

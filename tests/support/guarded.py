@@ -17,7 +17,7 @@ PUBLIC = {"ids": ["*"], "public": True}
 
 
 def auth(folder: Path, issuer: Issuer, rules: Sequence[Mapping[str, Any]], **settings: Any) -> dict[str, Any]:
-    """The section `auth`, with the issuer's keys in a file next to the data."""
+    """The section `auth` of a configuration, with the issuer's keys in a file next to the data."""
     keys = folder.parent / "jwks.json"
     keys.write_text(json.dumps(issuer.jwks))
     return {
@@ -31,7 +31,7 @@ def auth(folder: Path, issuer: Issuer, rules: Sequence[Mapping[str, Any]], **set
 
 
 class Caller:
-    """Requests with a token, except for signed URLs, as clients send none there."""
+    """Requests with a token; signed URLs are requested without it, as clients do."""
 
     def __init__(self, http: FlaskHttp, token: str | None) -> None:
         self._http = http
@@ -43,21 +43,21 @@ class Caller:
         return self._http.client
 
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> Response:
-        return self._http.get(url, {**self._mine(url), **(headers or {})})
+        return self._http.get(url, {**self._authorization(url), **(headers or {})})
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
-        return self._http.post(url, body, {**self._mine(url), **(headers or {})})
+        return self._http.post(url, body, {**self._authorization(url), **(headers or {})})
 
-    def _mine(self, url: str) -> Mapping[str, str]:
+    def _authorization(self, url: str) -> Mapping[str, str]:
         return {} if "signature=" in urlsplit(url).query else self._headers
 
 
 def guarded(folder: Path, issuer: Issuer, rules: Sequence[Mapping[str, Any]], **settings: Any) -> FlaskHttp:
-    """A client of the application that serves a folder, with rules."""
-    changed = settings.pop("auth", {})
-    return http_for(folder, auth=auth(folder, issuer, rules, **changed), **settings)
+    """A client of the application that serves a folder with these rules; `auth` are more settings of that section."""
+    more = settings.pop("auth", {})
+    return http_for(folder, auth=auth(folder, issuer, rules, **more), **settings)
 
 
 def audit(folder: Path) -> list[dict[str, Any]]:
-    """The audit log."""
+    """The entries of the audit log."""
     return [json.loads(line) for line in (folder.parent / "audit.log").read_text().splitlines()]

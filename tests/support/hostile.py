@@ -1,4 +1,4 @@
-"""Servers that answer as no server should: slowly, without an end, or with more than anybody wants."""
+"""Servers that answer as no server should: slowly, without an end, or with far too much."""
 
 import contextlib
 import socket
@@ -7,19 +7,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 OK = b"HTTP/1.1 200 OK\r\n"
-# In seconds, between two bytes.
+# Seconds between two bytes.
 _PAUSE = 0.05
 
 Behaviour = Callable[[socket.socket, threading.Event], None]
-"""Answers one request over its connection, at most until the event is set."""
+"""Answers one request over its connection until the event is set."""
 
 
 def drip(answer: bytes) -> Behaviour:
-    """One byte after the other, with a pause after each."""
+    """Send one byte at a time, with a pause after each."""
 
     def behave(connection: socket.socket, ended: threading.Event) -> None:
-        for place in range(len(answer)):
-            connection.sendall(answer[place : place + 1])
+        for index in range(len(answer)):
+            connection.sendall(answer[index : index + 1])
             if ended.wait(_PAUSE):
                 return
 
@@ -27,7 +27,7 @@ def drip(answer: bytes) -> Behaviour:
 
 
 def flood(head: bytes, rest: bytes) -> Behaviour:
-    """The head, and then the rest again and again."""
+    """Send the head once, then the rest repeatedly."""
 
     def behave(connection: socket.socket, ended: threading.Event) -> None:
         connection.sendall(head)
@@ -38,7 +38,7 @@ def flood(head: bytes, rest: bytes) -> Behaviour:
 
 
 def send(answer: bytes) -> Behaviour:
-    """The answer, after which the connection stays open."""
+    """Send the answer and leave the connection open."""
 
     def behave(connection: socket.socket, ended: threading.Event) -> None:
         connection.sendall(answer)
@@ -70,7 +70,7 @@ HOSTILE: dict[str, Behaviour] = {
 
 @contextmanager
 def hostile_server(behave: Behaviour) -> Iterator[str]:
-    """A server that reads requests and then behaves so; its URL."""
+    """The URL of a server that reads requests and then shows this behaviour."""
     ended = threading.Event()
 
     def serve(connection: socket.socket) -> None:

@@ -1,7 +1,4 @@
-"""Access to htslib's own answers to index queries, as the oracle for those of the server.
-
-The library is the one that pysam carries; its C interface is used through ctypes.
-"""
+"""htslib's own index queries through ctypes, as the oracle for the server's; the library is that of pysam."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ class _Chunk(ctypes.Structure):
 
 
 class _Iterator(ctypes.Structure):
-    """`hts_itr_t` as of htslib 1.24, as far as it is read here."""
+    """The leading fields of `hts_itr_t` in htslib 1.24."""
 
     _fields_ = (
         ("flags", ctypes.c_uint32),
@@ -47,7 +44,7 @@ class _Iterator(ctypes.Structure):
 
 
 def _library() -> ctypes.CDLL:
-    """pysam's htslib with the functions used here declared."""
+    """pysam's htslib, with declarations of the functions used here."""
     library = ctypes.CDLL(pysam.libchtslib.__file__)  # type: ignore[attr-defined]
     index = ctypes.c_void_p
     iterator = ctypes.POINTER(_Iterator)
@@ -82,14 +79,14 @@ _FORMATS = {0: "CSI", 1: "BAI", 2: "TBI"}
 
 
 class HtslibIndex:
-    """A BAI, CSI or TBI index as htslib loads it, to be used as a context manager."""
+    """A BAI, CSI or TBI index that htslib loaded; a context manager."""
 
     def __init__(self, path_of_data: Path, path_of_index: Path) -> None:
         self._index: int | None = _LIBRARY.hts_idx_load3(
             os.fsencode(path_of_data), os.fsencode(path_of_index), 0, _SILENT_FAIL
         )
         if self._index is None:
-            raise OSError(f"htslib can't load {path_of_index}")
+            raise OSError(f"htslib cannot load {path_of_index}")
 
     def __enter__(self) -> HtslibIndex:
         return self
@@ -104,7 +101,7 @@ class HtslibIndex:
             self.close()
 
     def close(self) -> None:
-        """Free the index; once is enough, more often does no harm."""
+        """Free the index; further calls have no effect."""
         if self._index is not None:
             _LIBRARY.hts_idx_destroy(self._index)
             self._index = None
@@ -123,16 +120,16 @@ class HtslibIndex:
 
     @property
     def n_refs(self) -> int:
-        """How many references the index has."""
+        """The number of references in the index."""
         return int(_LIBRARY.hts_idx_nseq(self._open_index))
 
     @property
     def n_no_coordinate(self) -> int:
-        """How many unplaced records the index counts."""
+        """The number of unplaced records according to the index."""
         return int(_LIBRARY.hts_idx_get_n_no_coor(self._open_index))
 
     def counts(self, reference_id: int) -> tuple[int, int] | None:
-        """How many mapped and unmapped records the index counts on a reference, None if it does not tell."""
+        """The numbers of mapped and unmapped records on a reference, or None if the index does not contain them."""
         if not 0 <= reference_id < self.n_refs:
             raise ValueError(f"the index has no reference {reference_id}")
         mapped, unmapped = ctypes.c_uint64(), ctypes.c_uint64()
@@ -140,7 +137,7 @@ class HtslibIndex:
         return (mapped.value, unmapped.value) if status == 0 else None
 
     def names(self) -> list[str]:
-        """The names of the references in the order of their ids, if tabix made the index; else none."""
+        """The names of the references in the order of their ids; empty unless tabix built the index."""
         size = ctypes.c_uint32()
         pointer = _LIBRARY.hts_idx_get_meta(self._open_index, ctypes.byref(size))
         meta = ctypes.string_at(pointer, size.value) if pointer else b""
@@ -150,9 +147,9 @@ class HtslibIndex:
         return [name.decode() for name in meta[28 : 28 + length].split(b"\0")[:-1]]
 
     def chunks(self, reference_id: int, start: int, end: int) -> list[tuple[int, int]]:
-        """The pairs of virtual offsets between which htslib would look for the records of a region."""
+        """The chunks, as pairs of virtual offsets, in which htslib would search for the records of a region."""
         if reference_id < 0:
-            raise ValueError(f"{reference_id} is no reference")
+            raise ValueError(f"{reference_id} is not a reference")
         iterator = _LIBRARY.hts_itr_query(self._open_index, reference_id, start, end, None)
         if not iterator:
             raise ValueError(f"htslib refuses the region {reference_id}:{start}-{end}")
@@ -165,8 +162,8 @@ class HtslibIndex:
     def no_coordinate_offset(self) -> int | None:
         """The virtual offset from which htslib would read the unplaced records.
 
-        None says that the index knows of no record at all;
-        0 that all records are unplaced, which htslib takes for the first record after the header.
+        None: the index has no records at all. 0: all records are unplaced, and htslib reads from the first record after
+        the header.
         """
         iterator = _LIBRARY.hts_itr_query(self._open_index, _NO_COORDINATE, 0, 0, None)
         if not iterator:

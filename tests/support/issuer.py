@@ -1,4 +1,4 @@
-"""An issuer of tokens and visas, with an HTTP server: key set, userinfo, introspection; and a policy service."""
+"""An issuer of tokens and visas with an HTTP server (key set, userinfo, introspection), and a policy service."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ CLIENT = ("htsget-server", "a secret: with ä")
 
 @dataclass
 class Key:
-    """A pair of keys with an id."""
+    """A key pair with an id."""
 
     key_id: str
     algorithm: str
@@ -38,8 +38,8 @@ class Key:
 
     @property
     def public_pem(self) -> bytes:
-        form = serialization.PublicFormat.SubjectPublicKeyInfo
-        pem: bytes = self.private.public_key().public_bytes(serialization.Encoding.PEM, form)
+        format_ = serialization.PublicFormat.SubjectPublicKeyInfo
+        pem: bytes = self.private.public_key().public_bytes(serialization.Encoding.PEM, format_)
         return pem
 
     @property
@@ -76,7 +76,7 @@ class Issuer:
         return {"keys": [key.jwk for key in self.keys]}
 
     def claims(self, **changed: Any) -> dict[str, Any]:
-        """The claims of a valid token, with changes; None removes one."""
+        """The claims of a valid token, with changes; None removes a claim."""
         now = int(time.time())
         good = {"iss": self.url, "sub": "ada", "aud": AUDIENCE, "iat": now, "exp": now + 600}
         return {name: value for name, value in {**good, **changed}.items() if value is not None}
@@ -104,7 +104,7 @@ class Issuer:
             "source": "https://dac.example.org",
             "by": "dac",
         }
-        content = {name: one for name, one in {**good, **dict(visa or {})}.items() if one is not None}
+        content = {name: claim for name, claim in {**good, **dict(visa or {})}.items() if claim is not None}
         claims = {"aud": None, "ga4gh_visa_v1": content, **changed}
         return self.token(headers={"jku": self.jwks_url, "typ": "vnd.ga4gh.visa+jwt", **dict(headers or {})}, **claims)
 
@@ -156,8 +156,8 @@ def serving_issuer() -> Iterator[Issuer]:
             if subject == "nobody":
                 self.answer(401, {})
                 return
-            named = "another subject" if subject == "mallory" else subject
-            self.answer(200, {"sub": named, "ga4gh_passport_v1": issuer.passports.get(subject, [])})
+            reported = "another subject" if subject == "mallory" else subject
+            self.answer(200, {"sub": reported, "ga4gh_passport_v1": issuer.passports.get(subject, [])})
 
         def introspect(self, token: str) -> None:
             expected = base64.b64encode(b"htsget-server:a+secret%3A+with+%C3%A4").decode()
@@ -178,7 +178,7 @@ def serving_issuer() -> Iterator[Issuer]:
         daemon_threads = True
 
         def handle_error(self, *_: object) -> None:
-            """A client that gave up is no error of this server."""
+            """Ignore clients that close the connection early."""
 
     with Server(("127.0.0.1", 0), Handler) as server:
         issuer.url = f"http://127.0.0.1:{server.server_address[1]}"

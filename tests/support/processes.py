@@ -1,20 +1,20 @@
-"""What the kernel says of processes."""
+"""What the kernel reports about processes."""
 
 from pathlib import Path
 
-_LONGEST_MAPPING = 256 << 20
+_MAX_MAPPING = 256 << 20
 
 
 def children(process: int | str = "self") -> set[int]:
-    """The processes that a process started and has not waited for."""
-    found: set[int] = set()
+    """The child processes of a process that it has not waited for."""
+    pids: set[int] = set()
     for task in Path(f"/proc/{process}/task").iterdir():
-        found |= {int(child) for child in (task / "children").read_text(encoding="ascii").split()}
-    return found
+        pids |= {int(child) for child in (task / "children").read_text(encoding="ascii").split()}
+    return pids
 
 
 def status(process: int) -> dict[str, str]:
-    """What is in /proc/PID/status, by its names; nothing of a process that was waited for."""
+    """The fields of /proc/PID/status by name; empty for a process that was waited for."""
     try:
         lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
     except (FileNotFoundError, ProcessLookupError):
@@ -23,27 +23,27 @@ def status(process: int) -> dict[str, str]:
 
 
 def has_ended(process: int) -> bool:
-    """Whether a process runs no more."""
+    """Whether a process no longer runs."""
     return status(process).get("State", "Z").startswith("Z")
 
 
 def is_stopped(process: int) -> bool:
-    """Whether a process was halted by a signal."""
+    """Whether a signal has stopped a process."""
     return status(process)["State"].startswith("T")
 
 
 def memory(process: int | str = "self") -> bytes:
-    """What a process may have written in its memory."""
-    found = bytearray()
+    """The content of a process's writable memory, without mappings of more than 256 MiB."""
+    content = bytearray()
     with Path(f"/proc/{process}/mem").open("rb", buffering=0) as file:
         for line in Path(f"/proc/{process}/maps").read_text(encoding="utf-8").splitlines():
-            span, rights, *_ = line.split()
+            span, permissions, *_ = line.split()
             start, end = (int(edge, 16) for edge in span.split("-"))
-            if not rights.startswith("rw") or end - start > _LONGEST_MAPPING:
+            if not permissions.startswith("rw") or end - start > _MAX_MAPPING:
                 continue
             try:
                 file.seek(start)
-                found += file.read(end - start)
+                content += file.read(end - start)
             except OSError:
                 continue
-    return bytes(found)
+    return bytes(content)

@@ -1,4 +1,4 @@
-"""CRAM files whose records are told by their differences to a reference, with all that CRAM does to records."""
+"""CRAM files that store records as differences from a reference, with CRAM's changes to records of every kind."""
 
 import random
 from collections.abc import Iterator, Mapping
@@ -10,10 +10,10 @@ import pysam
 from tests.support.sequences import expected, fasta, some_letters
 
 LENGTHS = {"chr1": 120_000, "chr2": 90_000, "c3": 4_000, "c4": 5_000, "c5": 4_000, "empty": 3_000}
-# How many pairs have their first read on each reference.
+# The number of pairs whose first read is on each reference.
 _PAIRS = {"chr1": 900, "chr2": 600, "c3": 40, "c4": 60, "c5": 40}
 _GROUPS = ("RG:Z:one", "RG:Z:two", "RG:Z:unheard", "")
-# What htslib calls `options` of the output, by the name of the file that they make.
+# htslib's output options for each file, by the file's name.
 OPTIONS: Mapping[str, tuple[str, ...]] = {
     "version_2_1": ("version=2.1", "seqs_per_slice=300"),
     "version_3_0": ("version=3.0", "seqs_per_slice=300"),
@@ -27,7 +27,7 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "without": ("version=3.0", "seqs_per_slice=300", "no_ref=1"),
 }
 ALONE = ("embedded", "without")
-"""Those that are decoded without the reference."""
+"""The files that are decoded without the reference."""
 
 
 def sequences() -> dict[str, bytes]:
@@ -44,7 +44,7 @@ def write_reference(path: Path) -> Path:
 def write_cram(name: str, path: Path, reference: Path, *, shuffled: bool = False, times: int = 1) -> Path:
     """Write the CRAM file of this name, and its index.
 
-    `shuffled`: neighbours are not in order; `times`: how often each record is in it.
+    `shuffled`: neighbouring records are not sorted. `times`: the number of copies of each record.
     """
     lines = [line for line in _lines() for _ in range(times)]
     if shuffled:
@@ -55,7 +55,7 @@ def write_cram(name: str, path: Path, reference: Path, *, shuffled: bool = False
         )
         lines = [line for group in groups for line in rng.sample(group, len(group))]
     header = pysam.AlignmentHeader.from_text("".join(f"{line}\n" for line in _header()))
-    # It would tell of each read whose group the header does not name.
+    # htslib would warn about each read whose read group is not in the header.
     verbosity = pysam.set_verbosity(0)
     with pysam.AlignmentFile(
         str(path),
@@ -74,23 +74,23 @@ def write_cram(name: str, path: Path, reference: Path, *, shuffled: bool = False
 def _header() -> Iterator[str]:
     yield "@HD\tVN:1.6\tSO:coordinate"
     for name, letters in sequences().items():
-        # An UR that is not to be followed.
+        # A UR that htslib must not follow.
         yield f"@SQ\tSN:{name}\tLN:{len(letters)}\tM5:{expected(letters).md5}\tUR:/nowhere/reference.fa"
     yield from ("@RG\tID:one\tSM:sample", "@RG\tID:two\tSM:sample", "@CO\tA comment")
 
 
 def _lines() -> Iterator[str]:
-    """Sorted pairs: mates near, far, on other references, unmapped; some reads with no mate, and unplaced ones."""
+    """Sorted lines: pairs with mates near, far, on other references or unmapped; single reads; unplaced reads."""
     rng = random.Random("pairs")
     letters = {name: expected(text).letters.decode() for name, text in sequences().items()}
-    order = {name: place for place, name in enumerate(LENGTHS)}
-    found: list[tuple[int, int, str]] = []
+    order = {name: number for number, name in enumerate(LENGTHS)}
+    rows: list[tuple[int, int, str]] = []
     for name, count in _PAIRS.items():
         for number in range(count):
             kind = rng.random()
             first = _Read(rng, letters, name, rng.randrange(LENGTHS[name] - 700))
             if kind < 0.1:
-                found.append(first.placed(order, f"{name}.{number}", 0, None))
+                rows.append(first.to_row(order, f"{name}.{number}", 0, None))
                 continue
             other = name if kind < 0.8 else rng.choice(list(_PAIRS))
             near = kind < 0.7
@@ -98,10 +98,10 @@ def _lines() -> Iterator[str]:
             second = _Read(rng, letters, other, start)
             if 0.7 < kind < 0.75:
                 second = first.unmapped_mate()
-            found.append(first.placed(order, f"{name}.{number}", 0x41, second))
-            found.append(second.placed(order, f"{name}.{number}", 0x81, first))
-    found.sort(key=lambda one: one[:2])
-    yield from (line for *_, line in found)
+            rows.append(first.to_row(order, f"{name}.{number}", 0x41, second))
+            rows.append(second.to_row(order, f"{name}.{number}", 0x81, first))
+    rows.sort(key=lambda row: row[:2])
+    yield from (line for *_, line in rows)
     for number in range(50):
         yield f"none.{number}\t4\t*\t0\t0\t*\t*\t0\t0\t{'ACGTN' * 8}\t{'I' * 40}"
 
@@ -116,21 +116,20 @@ class _Read:
             ["50M", "50M", "50M", "20M3D30M", "20M4I26M", "5S45M", "25M200N25M", "3H47M", "20M2P30M", "50X"]
         )
         self.cigar = shape
-        here, bases, number, self.span = start, "", "", 0
+        position, bases, number, self.span = start, "", "", 0
         for character in shape:
             if character.isdigit():
                 number += character
                 continue
             length, number = int(number), ""
             if character in "MX":
-                bases += text[here : here + length]
+                bases += text[position : position + length]
             if character in "MXDN":
-                here += length
+                position += length
             if character in "IS":
                 bases += "".join(rng.choices("ACGTN", k=length))
-        self.span = here - start
-        changed = [base if rng.random() > 0.02 else rng.choice("ACGTN") for base in bases]
-        self.bases = "".join(changed)
+        self.span = position - start
+        self.bases = "".join(base if rng.random() > 0.02 else rng.choice("ACGTN") for base in bases)
         self.qualities = "".join(chr(33 + rng.randrange(2, 40)) for _ in bases)
         if rng.random() < 0.03:
             self.bases = self.qualities = "*"
@@ -142,17 +141,17 @@ class _Read:
         self.more = rng.choice([0, 0, 0x10, 0x400, 0x200])
 
     def unmapped_mate(self) -> "_Read":
-        """A read without a place of its own, placed with this one."""
+        """An unmapped read that has this read's position."""
         mate = object.__new__(_Read)
         mate.__dict__.update(self.__dict__)
         mate.is_unmapped, mate.cigar, mate.bases, mate.qualities, mate.span = True, "*", "ACGTN" * 10, "I" * 50, 0
         mate.more, mate.tags = 0, "XA:i:9"
         return mate
 
-    def placed(self, order: Mapping[str, int], name: str, flag: int, mate: "_Read | None") -> tuple[int, int, str]:
-        """What it is sorted by, and its line."""
+    def to_row(self, order: Mapping[str, int], name: str, flag: int, mate: "_Read | None") -> tuple[int, int, str]:
+        """The number of its reference and its start, to sort by, and its line."""
         flag |= self.more | (4 if self.is_unmapped else 0)
-        place = ("*", 0, 0)
+        mate_fields = ("*", 0, 0)
         if mate is not None:
             flag |= (8 if mate.is_unmapped else 0) | (0x20 if mate.more & 0x10 else 0)
             same = mate.name == self.name
@@ -161,8 +160,8 @@ class _Read:
                 left, right = min(self.start, mate.start), max(self.start + self.span, mate.start + mate.span)
                 is_left = (self.start, flag & 0x80) < (mate.start, ~flag & 0x80)
                 length = (right - left) * (1 if is_left else -1)
-            place = ("=" if same else mate.name, mate.start + 1, length)
+            mate_fields = ("=" if same else mate.name, mate.start + 1, length)
         quality = 0 if self.is_unmapped else 60
-        fields = [name, flag, self.name, self.start + 1, quality, self.cigar, *place, self.bases, self.qualities]
+        fields = [name, flag, self.name, self.start + 1, quality, self.cigar, *mate_fields, self.bases, self.qualities]
         fields += [tag for tag in (self.tags, self.group) if tag]
         return order[self.name], self.start, "\t".join(map(str, fields))

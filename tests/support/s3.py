@@ -1,16 +1,15 @@
 """Real S3 servers on the loopback interface: they check signatures (SigV4) of requests and of presigned URLs.
 
-rclone comes with the tests' other packages; versitygw is nearer to AWS, but has to be there. Both have: buckets and
-keys in paths (`addressing_style: path`), ETags that are MD5 sums, keys in the order of their UTF-8 bytes with prefix
-and StartAfter, presigned URLs whose signed headers must be sent, and which are refused to HEAD when they are for
-GET. Neither looks at the region, nor answers AWS's 403 for an absent key where the permission to list is missing:
-both say 404.
+rclone is one of the tests' packages; versitygw is closer to AWS, but has to be installed. Both support buckets and keys
+in paths (`addressing_style: path`), ETags that are MD5 sums, keys in the order of their UTF-8 bytes with prefix and
+StartAfter, and presigned URLs whose signed headers must be sent and which refuse HEAD if they are for GET. Neither
+checks the region. For an absent key both answer 404, where AWS answers 403 if the permission to list is missing.
 
-Where rclone differs from AWS, apart from what `Kind` says: where a URL has expired or clocks differ it answers
-AccessDenied with status 400; a ranged GET carries the checksum of the whole object, so that boto3 refuses it unless
-`response_checksum_validation` is `when_required`; ETags in lists have no quotes; the MD5 sum is computed for every
-answer from all of the object's bytes; answers carry CORS headers of its own, and preflights are refused. Where
-versitygw differs: an object with a `/` at its end has no bytes, and refusals carry no CORS headers.
+rclone differs from AWS in more than `Kind` describes. For expired URLs and for clocks that differ it answers
+AccessDenied with status 400. A ranged GET has the checksum of the whole object, so that boto3 refuses it unless
+`response_checksum_validation` is `when_required`. ETags in lists have no quotes. The MD5 sum is computed for every
+answer from all bytes of the object. Answers have rclone's own CORS headers, and preflights are refused. versitygw
+differs too: an object whose key ends with `/` has no bytes, and refusals have no CORS headers.
 """
 
 import os
@@ -43,34 +42,34 @@ _MINUTE = 60.0
 
 @dataclass(frozen=True)
 class Credentials:
-    """Who asks."""
+    """The access key of a user."""
 
     access_key: str
     secret_key: str
 
 
 OWNER = Credentials("dummy-access-key", "dummy-secret-key")
-"""Who may do everything."""
+"""The user with all permissions."""
 
 STRANGER = Credentials("dummy-stranger-key", "dummy-stranger-secret")
-"""A user whom the server knows, and who may do only what a bucket's policy says (`Kind.has_users`)."""
+"""A known user with only the permissions of a bucket's policy (`Kind.has_users`)."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A program that is an S3 server, and what of S3 it does as AWS does."""
+    """An S3 server program, and the features in which it agrees with AWS."""
 
     name: str
     has_partial_content: bool
-    """A ranged GET is answered with 206; else with 200, though Content-Range and bytes are right."""
+    """A ranged GET has status 206; without this, 200 with the right Content-Range and bytes."""
     has_if_match: bool
-    """GET and HEAD with an If-Match of another ETag are answered with 412; else with the object that is there now."""
+    """GET and HEAD with the If-Match of another ETag have status 412; without this, they return the current object."""
     has_versions: bool
-    """Buckets may keep versions, which GET takes by VersionId."""
+    """Buckets may keep versions, and GET supports VersionId."""
     has_bucket_cors: bool
-    """Buckets may have CORS rules, which answers and preflights follow."""
+    """Buckets may have CORS rules, and answers and preflights follow them."""
     has_users: bool
-    """There is a `STRANGER`, who is denied what the bucket's policy does not allow; else only the owner may ask."""
+    """There is a `STRANGER` with only the permissions of a bucket's policy; without this, only the owner has access."""
 
 
 RCLONE = Kind("rclone", False, False, False, False, False)
@@ -81,7 +80,7 @@ KINDS = {kind.name: kind for kind in (RCLONE, VERSITYGW)}
 
 @dataclass(frozen=True)
 class S3Server:
-    """A running server; what it printed is in `log_path`."""
+    """A running server; its output is in `log_path`."""
 
     kind: Kind
     port: int
@@ -95,7 +94,7 @@ class S3Server:
         return f"http://127.0.0.1:{self.port}"
 
     def environment(self, credentials: Credentials = OWNER) -> dict[str, str]:
-        """The variables by which boto3 and AWS's other tools find credentials, and nothing else."""
+        """The variables that give boto3 and AWS's other tools these credentials, and hide all others."""
         return {
             "AWS_ACCESS_KEY_ID": credentials.access_key,
             "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
@@ -109,7 +108,7 @@ class S3Server:
     def client(
         self, credentials: Credentials = OWNER, *, endpoint: str | None = None, read_timeout: float = 10
     ) -> "S3Client":
-        """A client that never tries twice, to arrange and to look; closed with the server. `endpoint` is a proxy's."""
+        """A client without retries, closed with the server; `endpoint` may be a proxy's."""
         client = self._session.client(
             "s3",
             region_name=REGION,
@@ -131,7 +130,7 @@ class S3Server:
 
     @cached_property
     def _session(self) -> boto3.session.Session:
-        """What boto3 reads once for all clients."""
+        """The session that all clients share: boto3 loads its data once."""
         return boto3.session.Session()
 
     @cached_property
@@ -140,7 +139,7 @@ class S3Server:
         return self.client()
 
     def create_bucket(self, files: Mapping[str, bytes | Path] | None = None, *, versions: bool = False) -> str:
-        """The name of a new bucket with these objects, by their keys; it is like no other bucket's."""
+        """The unique name of a new bucket with these objects by key."""
         bucket = f"test-{uuid.uuid4().hex}"
         self.owner.create_bucket(Bucket=bucket)
         if versions:
@@ -150,7 +149,7 @@ class S3Server:
         return bucket
 
     def put(self, bucket: str, key: str, content: bytes | Path) -> None:
-        """Put an object in place: these bytes, or those of a file."""
+        """Upload an object: these bytes, or those of a file."""
         if isinstance(content, bytes):
             self.owner.put_object(Bucket=bucket, Key=key, Body=content)
             return
@@ -158,17 +157,17 @@ class S3Server:
             self.owner.put_object(Bucket=bucket, Key=key, Body=body)
 
     def put_folder(self, bucket: str, folder: Path, prefix: str = "") -> None:
-        """Put all files below a folder in place, their paths in it behind the prefix."""
+        """Upload all files of a folder and its subfolders; a key is the prefix and the path within the folder."""
         for path in sorted(folder.rglob("*")):
             if path.is_file():
                 self.put(bucket, prefix + path.relative_to(folder).as_posix(), path)
 
     def log(self) -> str:
-        """What it printed."""
+        """The text of its output."""
         return self.log_path.read_text(encoding="utf-8", errors="replace")
 
     def answers(self) -> bool:
-        """Whether it knows its owner."""
+        """Whether it answers its owner."""
         try:
             self.owner.list_buckets()
         except (BotoCoreError, ClientError):
@@ -182,20 +181,20 @@ class S3Server:
 
 
 def _program(kind: Kind) -> str:
-    """The path of the program; where there is none the test is skipped, or fails on continuous integration.
+    """The path of the program; without it the test is skipped, or fails on continuous integration.
 
-    The variable VERSITYGW names that program, or is empty where tests are meant to do without it.
+    The variable VERSITYGW names the program versitygw; if it is empty, the tests that need versitygw are skipped.
     """
-    named = os.environ.get("VERSITYGW") if kind is VERSITYGW else None
-    if named is None:
+    name = os.environ.get("VERSITYGW") if kind is VERSITYGW else None
+    if name is None:
         return tool(kind.name)
-    if not named:
-        pytest.skip("versitygw is left out: the variable VERSITYGW is empty")
-    return shutil.which(named) or missing(f"{named}, which the variable VERSITYGW names, is no program")
+    if not name:
+        pytest.skip("versitygw is omitted: the variable VERSITYGW is empty")
+    return shutil.which(name) or missing(f"{name}, from the variable VERSITYGW, is not a program")
 
 
 def _command(kind: Kind, program: str, folder: Path, port: int) -> list[object]:
-    """How to start a server that keeps its data in a folder."""
+    """The command that starts a server with its data in a folder."""
     folders = {name: folder / name for name in ("buckets", "metadata", "old", "users")}
     for path in folders.values():
         path.mkdir(exist_ok=True)
@@ -206,28 +205,28 @@ def _command(kind: Kind, program: str, folder: Path, port: int) -> list[object]:
     return [
         *(program, "--access", OWNER.access_key, "--secret", OWNER.secret_key, "--region", REGION, "--keep-alive"),
         *("--port", address, "--iam-dir", folders["users"]),
-        # Files beside the data, and not their extended attributes, which not every disk has.
+        # Metadata in files, in a separate folder: not every file system has extended attributes.
         *("posix", "--sidecar", folders["metadata"], "--versioning-dir", folders["old"], folders["buckets"]),
     ]
 
 
 def _add_stranger(program: str, server: S3Server) -> None:
-    """Make the stranger known to versitygw."""
+    """Create the stranger's account at versitygw."""
     command = [
         *(program, "admin", "--allow-insecure", "--endpoint-url", server.endpoint, "--region", REGION),
         *("--access", OWNER.access_key, "--secret", OWNER.secret_key, "create-user", "--role", "user"),
         *("--access", STRANGER.access_key, "--secret", STRANGER.secret_key),
     ]
-    ended = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=_MINUTE, check=False)
-    assert ended.returncode == 0, ended.stderr.decode(errors="replace")
+    process = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=_MINUTE, check=False)
+    assert process.returncode == 0, process.stderr.decode(errors="replace")
 
 
 @contextmanager
 def serving_s3(kind: Kind, folder: Path) -> Iterator[S3Server]:
-    """Run a server until the end of the context; `folder` takes its data and what it prints.
+    """Run a server until the end of the context; its data and output are in `folder`.
 
     Raises:
-        AssertionError: when it does not answer in time.
+        AssertionError: it does not answer in time.
 
     """
     program = _program(kind)

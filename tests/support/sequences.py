@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from htsget_flask.commands.refget import IngestReport, index_fasta, ingest_fasta
+from htsget_flask.commands.refget import index_fasta, ingest_fasta
 from htsget_flask.config import RefgetConfig
 from htsget_flask.sequences.library import Library
 from htsget_flask.sequences.store import StoreWriter
 from htsget_flask.storage.local import LocalStorage
-from tests.support.files import write_bgzf
+from tests.support.files.bgzf import write_bgzf
 
 
 class Expected(NamedTuple):
@@ -76,10 +76,10 @@ def faults_of(sequences: Library) -> list[str]:
 
 def run_index(path: Path, cache: Path) -> Path | None:
     """Save the digests of a FASTA file; the file that they are in."""
-    return index_fasta(path, cache, Silent).index_path
+    return index_fasta(path, cache, Silent)[0]
 
 
-def run_ingest(path: Path, store: Path, cache: Path) -> IngestReport:
+def run_ingest(path: Path, store: Path, cache: Path) -> tuple[int, int]:
     """Add the sequences of a FASTA file to the store in a folder."""
     return ingest_fasta(path, StoreWriter(store), cache, Silent)
 

@@ -7,8 +7,9 @@ import pytest
 
 from htsget_flask.auth.keys import Keys
 from htsget_flask.auth.tokens import Authenticator
+from htsget_flask.config import IssuerConfig, SignerConfig
 from htsget_flask.errors import InvalidAuthentication
-from tests.support.issuer import ALGORITHMS, Issuer
+from tests.support.issuer import ALGORITHMS, AUDIENCE, Issuer
 
 VISA_VALUE = "https://data.example.org/datasets/1"
 
@@ -26,6 +27,21 @@ class Clock:
 def keys_of(issuer: Issuer, clock: Callable[[], float] = time.monotonic, *, interval: float = 60) -> Keys:
     """The keys of an issuer, without HTTP."""
     return Keys(lambda: issuer.jwks, ALGORITHMS, issuer=issuer.url, interval=interval, clock=clock)
+
+
+def token_issuer(
+    issuer: Issuer, keys: Keys, *, leeway: float = 0, userinfo: str | None = None
+) -> tuple[IssuerConfig, Keys]:
+    """An issuer of tokens that an authenticator trusts."""
+    config = IssuerConfig(
+        issuer=issuer.url, jwks=issuer.jwks_url, audience=[AUDIENCE], leeway=leeway, userinfo=userinfo
+    )
+    return config, keys
+
+
+def visa_issuer(issuer: Issuer, keys: Keys) -> tuple[SignerConfig, Keys]:
+    """An issuer of visas that passports are trusted of."""
+    return SignerConfig(issuer=issuer.url, jwks=issuer.jwks_url, leeway=0), keys
 
 
 def refusal(authenticator: Authenticator, token: str) -> str:

@@ -1,4 +1,4 @@
-"""What a file may cost whoever reads it: work linear in its size, memory within bounds."""
+"""The cost of reading any file: work linear in its size, memory within bounds."""
 
 import gzip
 import io
@@ -20,7 +20,7 @@ from htsget_flask.formats.headers import read_bam_header, read_bcf_header, read_
 from htsget_flask.formats.index_reader import read_index
 from htsget_flask.storage import Stat
 from tests.support.bounded import outcome
-from tests.support.files import MAX_BLOCK_DATA, bgzf_block
+from tests.support.files.bgzf import MAX_BLOCK_DATA, bgzf_block
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +72,7 @@ class TestALineOfAHeaderTakesLinearTime:
         path = write(tmp_path / "x.bcf", [b"BCF\2\2" + struct.pack("<i", len(text) + 1) + text + b"\0"])
         assert outcome(bcf_references, path, seconds=10).text == names
 
-    def test_nor_do_many_small_blocks_make_it_more(self, tmp_path: Path) -> None:
+    def test_of_many_small_blocks_too(self, tmp_path: Path) -> None:
         columns = b"#CHROM" + b"\tsample" * 100
         path = write(tmp_path / "x.vcf.gz", [b"##fileformat=VCFv4.3\n", columns, *[b"\ts"] * 50_000, b"\n"])
         assert outcome(vcf_references, path, seconds=10).text == "[]"
@@ -161,7 +161,7 @@ class TestMemoryIsBounded:
         found = outcome(fai_lengths, path)
         assert (found.text, found.mib < 300) == ("the .fai names more than 1,000,000 sequences", True), found
 
-    def test_for_files_that_grow_meanwhile(self) -> None:
+    def test_for_files_that_grow_while_they_are_read(self) -> None:
         line = b"one\t5\t1\t1\t2\n"
         assert read_lengths(io.BytesIO(line + LETTERS), len(line)) == {"one": 5}
         stat = Stat(10, 0, "version")

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 _MAX_SKEW, _USUAL_SKEW = 15 * 60, 60
 _MAX_LISTED = 100
 
-_BUCKET = "correct `bucket`, or `endpoint_url` and `region`, which say where it is"
 _CREDENTIALS = "correct the credentials where boto3 finds them (AWS_ACCESS_KEY_ID, a profile, a role)"
 _PERMISSION = "allow s3:GetObject, and s3:GetObjectVersion where the bucket keeps versions"
 _CONNECTION = "check `endpoint_url` and `region`, and whether this machine can reach them"
 _RESTORE = "restore it, with `aws s3api restore-object`"
+_LOCATION = "correct `bucket`, or `endpoint_url` and `region`, which say where it is"
 _ADVICE = {
-    **dict.fromkeys(("NoSuchBucket", "404"), _BUCKET),
+    **dict.fromkeys(("NoSuchBucket", "404"), _LOCATION),
     **dict.fromkeys(("AccessDenied", "403"), _PERMISSION),
     **dict.fromkeys(("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"), _CREDENTIALS),
     **dict.fromkeys(("ExpiredToken", "ExpiredTokenException"), "renew them"),
@@ -62,39 +62,34 @@ def check_buckets(config: Config) -> Iterator[BucketReport]:
 
 
 class _Check:
-    """The check of one bucket."""
-
     def __init__(
         self, config: Config, name: str, storage: S3StorageConfig, client: "S3Client", credentials: Credentials | None
     ) -> None:
-        self._config = config
-        self._name = name
-        self._storage = storage
-        self._client = client
-        self._credentials = credentials
+        self._config, self._name, self._storage = config, name, storage
+        self._client, self._credentials = client, credentials
         self._bucket = Bucket(client, storage.bucket, storage=name, max_attempts=storage.max_attempts, revalidate=0)
+        self._presigner = Presigner(client, credentials, storage.bucket, storage=name, expires=storage.expires)
         self._skews: list[float] = []
         self._report = BucketReport(name, f"s3://{storage.bucket}/{storage.prefix}")
 
     def run(self) -> BucketReport:
         """Check everything, up to a failure that makes the rest impossible."""
         self._client.meta.events.register("response-received.s3", self._note_time)
-        storage = self._storage
-        presigner = Presigner(
-            self._client, self._credentials, storage.bucket, storage=self._name, expires=storage.expires
-        )
         try:
-            if not storage.proxy:
-                self._check_lifetime(presigner)
-            key = self._choose_key()
-            obj = None if key is None else self._head(key)
+            if not self._storage.proxy:
+                self._check_lifetime()
+            key, obj = self._choose_key(), None
+            if key is not None:
+                # check_files reports each absent file.
+                with suppress(NotFound):
+                    obj = self._bucket.head(key)
             self._check_versions(obj)
             if obj is not None and obj.is_archived:
                 self._report.warning(
                     f"the object that was checked is in the archive, so presigned URLs could not be tried; {_RESTORE}"
                 )
-            if not storage.proxy:
-                self._check_urls(presigner, key, obj)
+            if not self._storage.proxy:
+                self._check_urls(key, obj)
         except StorageError as error:
             self._report.error(f"{error}; {_advice(error.__cause__)}")
         self._check_clock()
@@ -109,64 +104,49 @@ class _Check:
                 "may not be listed: absent files are answered with status 500 instead of 404, and files below"
                 " a prefix are found neither here nor by the page; allow s3:ListBucket"
             )
-            return next(self._configured_keys(), None)
+            entries = (entry for entry in self._config.datasets if isinstance(entry, DatasetConfig))
+            files = (file for entry in entries for file in (*entry.reads.values(), *entry.variants.values()))
+            keys = (self._storage.prefix + file.key for file in files if file.storage == self._name)
+            return next(keys, None)
         self._report.facts.append("may be listed")
         if not batch.objects:
             self._report.warning("holds no objects")
-        keys = [key for key, obj in batch.objects.items() if obj.size]
         # An object that may be in the archive is the last choice.
-        return min(keys, key=lambda key: batch.objects[key].is_archived is not False, default=None)
-
-    def _configured_keys(self) -> Iterator[str]:
-        for entry in self._config.datasets:
-            if isinstance(entry, DatasetConfig):
-                for file in (*entry.reads.values(), *entry.variants.values()):
-                    if file.storage == self._name:
-                        yield self._storage.prefix + file.key
-
-    def _head(self, key: str) -> Object | None:
-        # check_files reports each absent file.
-        with suppress(NotFound):
-            return self._bucket.head(key)
-        return None
+        objects = sorted(batch.objects.items(), key=lambda item: item[1].is_archived is not False)
+        return next((key for key, obj in objects if obj.size), None)
 
     def _check_versions(self, obj: Object | None) -> None:
-        try:
+        # Nothing else needs this permission; an object shows it too.
+        keeps_versions = None if obj is None else obj.version_id is not None
+        with suppress(faults.ClientError, faults.BotoCoreError):
             keeps_versions = self._client.get_bucket_versioning(Bucket=self._storage.bucket).get("Status") == "Enabled"
-        except (faults.ClientError, faults.BotoCoreError):
-            # Nothing else needs this permission; an object shows it too.
-            if obj is None:
-                return
-            keeps_versions = obj.version_id is not None
-        self._report.facts.append("keeps versions" if keeps_versions else "keeps no versions")
+        if keeps_versions is not None:
+            self._report.facts.append("keeps versions" if keeps_versions else "keeps no versions")
 
-    def _check_urls(self, presigner: Presigner, key: str | None, obj: Object | None) -> None:
+    def _check_urls(self, key: str | None, obj: Object | None) -> None:
         storage, report = self._storage, self._report
-        signed = presigner.sign(key or f"{storage.prefix}any", obj or Object(0, 0, '"any"', None))
-        origins = page_origins(self._config, self._name)
+        signed = self._presigner.sign(key or f"{storage.prefix}any", obj or Object(0, 0, '"any"', None))
+        origins, timeout = page_origins(self._config, self._name), (storage.connect_timeout, storage.read_timeout)
         try:
-            result = probe(
-                signed,
-                origins,
-                has_object=obj is not None and not obj.is_archived,
-                timeout=(storage.connect_timeout, storage.read_timeout),
+            refusal, cors_faults = probe(
+                signed, origins, has_object=obj is not None and not obj.is_archived, timeout=timeout
             )
         except faults.BotoCoreError as error:
             report.error(f"requests to presigned URLs fail ({type(error).__name__}); {_CONNECTION}")
             return
-        if result.refusal:
-            advice = _RESTORE if result.code == ARCHIVED else f"correct `region`, or {_PERMISSION}"
-            report.error(f"presigned URLs are answered with {result.refusal}; {advice}")
-        if result.cors_faults:
+        if refusal:
+            advice = _RESTORE if ARCHIVED in refusal else f"correct `region`, or {_PERMISSION}"
+            report.error(f"presigned URLs are answered with {refusal}; {advice}")
+        if cors_faults:
             report.cors_rules = cors_rules(origins)
             report.warning(
-                f"web pages such as igv.js cannot read from it: {'; '.join(result.cors_faults)}. Set the CORS rules"
+                f"web pages such as igv.js cannot read from it: {'; '.join(cors_faults)}. Set the CORS rules"
                 f" below (aws s3api put-bucket-cors --bucket {storage.bucket} --cors-configuration file://cors.json);"
                 " if the server has no such rules, let a proxy in front of it answer like that, or set `proxy: true`"
             )
 
-    def _check_lifetime(self, presigner: Presigner) -> None:
-        expires, credentials, lifetime = self._storage.expires, self._credentials, presigner.lifetime()
+    def _check_lifetime(self) -> None:
+        expires, credentials, lifetime = self._storage.expires, self._credentials, self._presigner.lifetime()
         if lifetime < expires:
             self._report.warning(
                 f"the credentials expire in {timedelta(seconds=lifetime)}, and with them the URLs that are signed now,"
@@ -186,12 +166,11 @@ class _Check:
         skew = min(self._skews, key=abs, default=0.0)
         if abs(skew) < _USUAL_SKEW:
             return
-        difference = timedelta(seconds=round(abs(skew)))
-        message = f"its clock is {difference} {'fast' if skew > 0 else 'slow'}, compared with this machine's"
-        if abs(skew) < _MAX_SKEW:
-            self._report.warning(f"{message}; S3 refuses all requests beyond 15 minutes: set this machine's clock")
-        else:
-            self._report.error(f"{message}, and S3 refuses requests beyond 15 minutes: set this machine's clock")
+        add = self._report.warning if abs(skew) < _MAX_SKEW else self._report.error
+        add(
+            f"its clock is {timedelta(seconds=round(abs(skew)))} {'fast' if skew > 0 else 'slow'}, compared with this"
+            " machine's; S3 refuses all requests beyond 15 minutes: set this machine's clock"
+        )
 
 
 def _advice(cause: BaseException | None) -> str:

@@ -6,9 +6,9 @@ are what counts.
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import botocore.session
@@ -31,14 +31,6 @@ _PAGES = {_ANY: "a page of any origin", _REDIRECTED: "a page that /files or /seq
 _CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,100})</Code>")
 
 
-class Probe(NamedTuple):
-    """The refusal of a presigned URL, None where it is served, with S3's error code; what pages cannot do with it."""
-
-    refusal: str | None
-    code: str | None
-    cors_faults: Sequence[str]
-
-
 def page_origins(config: Config, storage_name: str) -> Sequence[str]:
     """The origins of pages that may read from this service, and so need to read from a storage."""
     allowed = config.cors.origins
@@ -54,42 +46,37 @@ def page_origins(config: Config, storage_name: str) -> Sequence[str]:
 
 def cors_rules(origins: Sequence[str]) -> str:
     """The rules that allow pages of these origins to read from a bucket, as JSON for `aws s3api put-bucket-cors`."""
-    rule = {
-        "AllowedOrigins": ["*" if origin == _ANY else origin for origin in origins],
-        "AllowedMethods": _METHODS,
-        "AllowedHeaders": ["*"],
-        "ExposeHeaders": _ANSWER_FIELDS,
-        "MaxAgeSeconds": 3600,
-    }
+    allowed = {"AllowedOrigins": ["*" if origin == _ANY else origin for origin in origins], "AllowedMethods": _METHODS}
+    rule = {**allowed, "AllowedHeaders": ["*"], "ExposeHeaders": _ANSWER_FIELDS, "MaxAgeSeconds": 3600}
     return json.dumps({"CORSRules": [rule]})
 
 
-def probe(signed: SignedUrl, origins: Sequence[str], *, has_object: bool, timeout: tuple[float, float]) -> Probe:
-    """Find out what pages of these origins may do with a presigned URL; reads a byte if it `has_object`.
+def probe(
+    signed: SignedUrl, origins: Sequence[str], *, has_object: bool, timeout: tuple[float, float]
+) -> tuple[str | None, Sequence[str]]:
+    """Try a presigned URL as this server and as pages of these origins; reads a byte if it `has_object`.
+
+    Returns its refusal with S3's error code, None where it is served, and what keeps the pages from reading.
 
     Raises:
         HTTPClientError: when there is no answer (botocore's).
     """
-    refusal, code, faults = None, None, list[str]()
+    refusal, faults = None, list[str]()
     headers = {**signed.headers, "Range": "bytes=0-0"}
-    with closing(_session(signed.url, timeout)) as session:
+    # As boto3's: the same proxy and the same trusted certificates. Its types allow one number for both timeouts only.
+    bundle = botocore.session.get_session().get_config_variable("ca_bundle")
+    session = URLLib3Session(bundle or True, get_environ_proxies(signed.url), timeout)  # type: ignore[arg-type]
+    with closing(session):
         if has_object:
             answer = session.send(AWSRequest("GET", signed.url, headers).prepare())
             if answer.status_code not in (200, 206):
-                refusal, code = _status(answer), _code(answer)
+                refusal = _status(answer)
         for origin in origins:
             answers = [session.send(_preflight(signed.url, origin, method)) for method in _METHODS]
             if has_object:
                 answers.append(session.send(AWSRequest("GET", signed.url, {**headers, "Origin": origin}).prepare()))
             faults += _faults(origin, answers[: len(_METHODS)], answers[-1])
-    return Probe(refusal, code, faults)
-
-
-def _session(url: str, timeout: tuple[float, float]) -> URLLib3Session:
-    """An HTTP session like boto3's: the same proxy and the same trusted certificates."""
-    bundle = botocore.session.get_session().get_config_variable("ca_bundle")
-    # Its types allow one number for both timeouts only.
-    return URLLib3Session(verify=bundle or True, proxies=get_environ_proxies(url), timeout=timeout)  # type: ignore[arg-type]
+    return refusal, faults
 
 
 def _preflight(url: str, origin: str, method: str) -> AWSPreparedRequest:
@@ -104,15 +91,14 @@ def _preflight(url: str, origin: str, method: str) -> AWSPreparedRequest:
 def _faults(origin: str, preflights: Sequence[AWSResponse], last: AWSResponse) -> Iterator[str]:
     """What keeps pages of an origin from reading; the fields of the last answer say what they may see."""
     page = _PAGES.get(origin, f"a page of {origin}")
-    refused = dict[str, list[str]]()
+    refused = defaultdict[str, list[str]](list)
     for method, answer in zip(_METHODS, preflights, strict=True):
-        forbidden = _unlisted(_REQUEST_FIELDS, answer, "Access-Control-Allow-Headers")
         if answer.status_code not in (200, 204):
-            refused.setdefault(f"is refused with {_status(answer)}", []).append(method)
+            refused[f"is refused with {_status(answer)}"].append(method)
         elif not _allows_origin(origin, answer):
-            refused.setdefault("is not allowed", []).append(method)
-        elif forbidden:
-            refused.setdefault(f"may not send {' and '.join(forbidden)}", []).append(method)
+            refused["is not allowed"].append(method)
+        elif forbidden := _unlisted(_REQUEST_FIELDS, answer, "Access-Control-Allow-Headers"):
+            refused[f"may not send {' and '.join(forbidden)}"].append(method)
     for fault, methods in refused.items():
         yield f"{page} {fault} (preflight for {' and '.join(methods)})"
     hidden = _unlisted(_ANSWER_FIELDS, last, "Access-Control-Expose-Headers")
@@ -132,14 +118,9 @@ def _unlisted(names: Sequence[str], answer: AWSResponse, field: str) -> Sequence
     return [] if "*" in listed else [name for name in names if name.lower() not in listed]
 
 
-def _code(answer: AWSResponse) -> str | None:
-    match = _CODE.search(answer.content)
-    return match[1].decode() if match else None
-
-
 def _status(answer: AWSResponse) -> str:
     """The status of an answer in words, with S3's error code."""
-    code = _code(answer)
+    match = _CODE.search(answer.content)
     region = answer.headers.get("x-amz-bucket-region")
     where = f", and the bucket is in the region {region}" if region else ""
-    return f"status {answer.status_code}{f' {code}' if code else ''}{where}"
+    return f"status {answer.status_code}{f' {match[1].decode()}' if match else ''}{where}"

@@ -2,26 +2,27 @@
 
 import base64
 import tempfile
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote, urlsplit
 
+import numpy as np
 import pysam
 from flask.testing import FlaskClient
 
 from htsget_flask.app import create_app
 from htsget_flask.commands.check.findings import Findings
-from htsget_flask.commands.check.references import check_references
 from htsget_flask.commands.index import quiet_htslib
 from htsget_flask.config import Config, LocalStorageConfig
 from htsget_flask.datasets.example_regions import example_regions
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.datasets.source import DataFile, Source
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
+from htsget_flask.sequences.fasta_files import abbreviate
 from htsget_flask.sequences.library import Library
 from htsget_flask.services import EXTENSION, Services, create_services
 from htsget_flask.storage import Storage, VersionError
@@ -51,12 +52,11 @@ def check_files(
     """
     app = create_app(_with_storages(config, local={"sendfile": None, "url": None, "secret": None}, s3={"proxy": True}))
     services: Services = app.extensions[EXTENSION]
-    # The first id of each file.
-    ids: dict[Hashable, str] = {}
+    first_ids: dict[Hashable, str] = {}
     signing = create_services(_with_storages(config, local={}, s3={"proxy": False})).storages if deep else {}
     for source in services.catalog.sources(on_fault=on_fault):
         report = FileReport(source)
-        first_id = ids.setdefault(_identity(source), source.id)
+        first_id = first_ids.setdefault(_identity(source), source.id)
         if config.auth is not None and first_id != source.id:
             report.warning(
                 f"is the dataset {first_id!r} too: a rule for either id opens it; "
@@ -68,7 +68,7 @@ def check_files(
             with OpenFile(DataFile(source, stat), services.cache, services.sidecars) as file:
                 _check_file(file, report)
                 if not file.source.format.is_bgzf and report.can_be_served:
-                    report.references = check_references(file, library, report)
+                    report.references = _check_references(file, library, report)
                 if deep and report.can_be_served:
                     with _original(file, signing[source.storage_name]) as original:
                         _compare(app.test_client(), file, original, report)
@@ -106,13 +106,13 @@ def _with_storages(config: Config, *, local: dict[str, Any], s3: dict[str, Any])
 
 
 def _check_file(file: OpenFile, report: FileReport) -> None:
-    header = file.header
+    sort_order = file.header.sort_order
     if file.tail == file.stat.size:
         report.warning(
             "has no EOF marker; tickets add one, but the file may be truncated: compare it with its original"
         )
-    is_unsorted = header.sort_order in ("unsorted", "queryname")
-    if file.source.format.endpoint == "reads" and header.sort_order is None:
+    is_unsorted = sort_order in ("unsorted", "queryname")
+    if file.source.format.endpoint == "reads" and sort_order is None:
         report.warning("its header states no sort order (@HD SO)")
     try:
         index_file = file.index_file
@@ -122,15 +122,40 @@ def _check_file(file: OpenFile, report: FileReport) -> None:
         list(example_regions(file, file.any_index))
     except FileFaultError as error:
         if is_unsorted:
-            report.error(f"is sorted as {header.sort_order}; sort it by coordinate, then {_RUN_INDEX}")
+            report.error(f"is sorted as {sort_order}; sort it by coordinate, then {_RUN_INDEX}")
         else:
             report.error(f"{error.reason}; {_remedy(error, file.source)}")
         return
     if is_unsorted:
         report.warning(
-            f"its header states the sort order {header.sort_order}, yet its index fits: it is served; "
+            f"its header states the sort order {sort_order}, yet its index fits: it is served; "
             "correct @HD SO with `samtools reheader`, or other programs may refuse it"
         )
+
+
+def _check_references(file: OpenFile, library: Library, findings: Findings) -> str:
+    """Where readers of a CRAM file get the references of its records from; missing ones become a warning."""
+    index, references = file.crai, file.references_with_md5s
+    embedded, missing, available = 0, list[str](), 0
+    for reference_id in np.unique(index.references[index.references >= 0]).tolist():
+        reference = references.with_id(reference_id)
+        md5 = reference and reference.md5
+        if md5 is not None and library.has(md5):
+            available += 1
+            continue
+        indices = index.container_indices[index.references == reference_id]
+        if file.needs_reference(int(index.containers[indices[0]])):
+            name = reference.name if reference else "?"
+            missing.append(name if md5 else f"{name} (no M5 in the header)")
+        else:
+            embedded += 1
+    if missing:
+        findings.warning(
+            f"references that are neither embedded nor available at /sequence: {abbreviate(missing)};"
+            " clients need them from elsewhere"
+        )
+    counts = {"at /sequence": available, "embedded or not needed": embedded, "not available": len(missing)}
+    return ", ".join(f"{count} {where}" for where, count in counts.items() if count)
 
 
 def _remedy(error: FileFaultError, source: Source) -> str:
@@ -143,20 +168,13 @@ def _remedy(error: FileFaultError, source: Source) -> str:
     return f"remove {error.location}, then {_RUN_INDEX}"
 
 
-class _Original(NamedTuple):
-    """Where pysam finds a file and its index: two paths, or a URL and a path."""
-
-    data: str
-    index_path: str
-
-
 @contextmanager
-def _original(file: OpenFile, signing: Storage) -> Iterator[_Original]:
-    """The file for pysam; in a bucket a URL that the storage signs, with a copy of the index."""
+def _original(file: OpenFile, signing: Storage) -> Iterator[tuple[str, str]]:
+    """Where pysam finds a file and its index: two paths, or a URL that the storage signs and a copy of the index."""
     source, index_file = file.source, file.index_file
-    path, index_path = source.storage.local_path(source.key), source.storage.local_path(index_file.key)
+    path = source.storage.local_path(source.key)
     if path is not None:
-        yield _Original(str(path), str(index_path))
+        yield str(path), str(source.storage.local_path(index_file.key))
         return
     signed = signing.signed_url(source.key, file.stat, pinned=False)
     with (
@@ -166,10 +184,10 @@ def _original(file: OpenFile, signing: Storage) -> Iterator[_Original]:
         # Without a copy htslib would derive its URL from that of the data, and leave a copy in the working directory.
         copy = Path(folder, index_file.key.rpartition("/")[2])
         copy.write_bytes(content.read())
-        yield _Original("" if signed is None else signed.url, str(copy))
+        yield "" if signed is None else signed.url, str(copy)
 
 
-def _compare(client: FlaskClient, file: OpenFile, original: _Original, report: FileReport) -> None:
+def _compare(client: FlaskClient, file: OpenFile, original: tuple[str, str], report: FileReport) -> None:
     """Follow tickets as a client does: they have to deliver every record that pysam fetches, once and in order."""
     source = file.source
     opener: Callable[..., Any] = pysam.AlignmentFile if source.format.endpoint == "reads" else pysam.VariantFile
@@ -179,41 +197,38 @@ def _compare(client: FlaskClient, file: OpenFile, original: _Original, report: F
             query = f"&referenceName={quote(name, safe='')}&start={start}&end={end}"
             download.write_bytes(_download(client, source, query))
             try:
-                with opener(original.data, index_filename=original.index_path) as data:
+                with opener(original[0], index_filename=original[1]) as data:
                     expected = list(map(str, data.fetch(name, start, end)))
                 with opener(str(download)) as answer:
                     records = answer.fetch(until_eof=True) if source.format.endpoint == "reads" else answer
                     delivered = list(map(str, records))
             except (OSError, ValueError) as error:
                 # A signed URL must not be printed.
-                reason = str(error).replace(original.data, source.location)
+                reason = str(error).replace(original[0], source.location)
                 report.error(f"{name}:{start}-{end}: records cannot be read: {reason}")
                 continue
             report.compared += len(expected)
-            if not _contains(delivered, expected):
+            # The expected records are among the delivered ones, in order.
+            remaining = iter(delivered)
+            if not all(record in remaining for record in expected):
                 report.error(
                     f"{name}:{start}-{end}: tickets do not deliver the {len(expected)} records that pysam fetches"
                 )
 
 
-def _contains(delivered: Iterable[str], expected: Iterable[str]) -> bool:
-    """Whether the expected records are among the delivered ones, in order."""
-    remaining = iter(delivered)
-    return all(record in remaining for record in expected)
-
-
-def _download(client: FlaskClient, source: Source, query: str) -> bytes:
+def _download(client: FlaskClient, source: Source, query: str) -> bytearray:
     ticket = client.get(f"/{source.format.endpoint}/{quote(source.id)}?format={source.format.name}{query}")
     content: dict[str, Any] = ticket.get_json(force=True)["htsget"]
     if ticket.status_code != 200:
         raise FileFaultError(f"no ticket: {content['message']}", location=source.location)
-    return b"".join(_fetch_block(client, entry["url"], source) for entry in content["urls"])
-
-
-def _fetch_block(client: FlaskClient, url: str, source: Source) -> bytes:
-    if url.startswith("data:"):
-        return base64.b64decode(url.partition(",")[2])
-    with client.get(urlsplit(url).path) as answer:
-        if answer.status_code != 200:
-            raise FileFaultError(f"a data block is answered with {answer.status}", location=source.location)
-        return answer.get_data()
+    download = bytearray()
+    for entry in content["urls"]:
+        head, _, inline = entry["url"].partition(",")
+        if head.startswith("data:"):
+            download += base64.b64decode(inline)
+            continue
+        with client.get(urlsplit(entry["url"]).path) as answer:
+            if answer.status_code != 200:
+                raise FileFaultError(f"a data block is answered with {answer.status}", location=source.location)
+            download += answer.get_data()
+    return download

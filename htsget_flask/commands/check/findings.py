@@ -1,11 +1,10 @@
-"""What a check found, in words for the operator of the service."""
+"""The findings of a check, in words for the operator of the service."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """Something that the operator should know; an error means that requests fail."""
 
     severity: Literal["error", "warning"]
@@ -20,7 +19,6 @@ class Findings:
 
     @property
     def can_be_served(self) -> bool:
-        """Whether there is no error."""
         return all(finding.severity != "error" for finding in self.findings)
 
     def error(self, message: str) -> None:

@@ -3,48 +3,53 @@
 from collections.abc import Callable, Sequence
 
 from htsget_flask.commands.check.files import check_files
-from htsget_flask.commands.check.findings import Findings
-from htsget_flask.commands.check.references import check_sources
+from htsget_flask.commands.check.findings import Finding, Findings
 from htsget_flask.commands.check.unserved import unserved_files
 from htsget_flask.commands.index import unindexed_fastas
-from htsget_flask.config import Config, S3StorageConfig
+from htsget_flask.config import Config, S3StorageConfig, describe_risks
 from htsget_flask.errors import StorageError
+from htsget_flask.sequences.library import Library
+from htsget_flask.sequences.sources import SourceReport
 from htsget_flask.services import Services, create_services
 
 
 def report_files(config: Config, *, deep: bool, echo: Callable[[str], None]) -> bool:
-    """Echo what was found about each bucket, FASTA file and data file; True if all of them can be served."""
+    """Echo the findings about each bucket, FASTA file and data file; True if all of them can be served."""
     return _Report(config, echo).run(deep=deep)
+
+
+def check_sources(library: Library) -> list[SourceReport]:
+    """The state of each FASTA file, and of the store with all its files; `library` knows their sequences then."""
+    reports = library.scan()
+    store = library.sources.check_store()
+    return reports if store is None else [*reports, store]
 
 
 class _Report:
     """The lines of a check, and the counts of its verdict; `_failed_sources` are buckets, prefixes and stores."""
 
     def __init__(self, config: Config, echo: Callable[[str], None]) -> None:
-        self._config = config
-        self._echo = echo
+        self._config, self._echo = config, echo
         self._files = self._failed_files = self._failed_sources = 0
 
     def run(self, *, deep: bool) -> bool:
         config, faults = self._config, list[OSError | StorageError]()
-        for remark in config.remarks:
+        for remark in describe_risks(config):
             self._echo(f"warning: {remark}")
         self._report_buckets()
         services = create_services(config)
         has_sequences = self._report_sequences(services)
         for report in check_files(config, services.sequences, deep=deep, on_fault=faults.append):
             facts = ["?" if report.size is None else _format_size(report.size), f"index {report.index_key or 'none'}"]
-            if report.references:
-                facts.append(f"references: {report.references}")
-            if report.compared:
-                facts.append(f"{report.compared:,} records compared")
+            facts += [f"references: {report.references}"] if report.references else []
+            facts += [f"{report.compared:,} records compared"] if report.compared else []
             source = report.source
             title = f"/{source.format.endpoint}/{source.id} {source.format.name}"
             self._count_file(is_failed=not report.can_be_served)
             self._report(report, title, facts, source.location)
-        for file in unserved_files(config, services.catalog):
+        for location, reason in unserved_files(config, services.catalog):
             self._count_file(is_failed=True)
-            self._echo(f"FAILED {file.location}\n       error: {file.reason}")
+            self._echo(f"FAILED {location}\n       error: {reason}")
         for fault in faults:
             self._echo(f"FAILED {fault}: its files were not checked")
         self._echo(f"{self._files} files, {self._failed_files} of them cannot be served")
@@ -72,9 +77,9 @@ class _Report:
                 self._count_file(is_failed=is_failed)
             else:
                 self._failed_sources += is_failed
-            findings = Findings()
-            for fault in source.faults:
-                (findings.error if is_failed else findings.warning)(fault)
+            findings = Findings(
+                findings=[Finding("error" if is_failed else "warning", fault) for fault in source.faults]
+            )
             self._report(findings, f"sequences of {source.location}", [f"{source.sequences or 0:,}"], source.location)
         for fasta in unindexed_fastas(services):
             remedy = "run `htsget-flask index`" if fasta.is_local else "run `samtools faidx`, and upload it"
@@ -94,12 +99,5 @@ class _Report:
 
 
 def _format_size(size: int) -> str:
-    """A size in bytes for people."""
-    if size < 1024:
-        return f"{size} B"
-    value = float(size)
-    for unit in ("KiB", "MiB", "GiB"):
-        value /= 1024
-        if value < 1024:
-            return f"{value:.3g} {unit}"
-    return f"{value / 1024:.4g} TiB"
+    exponent = min(max(size.bit_length() - 1, 0) // 10, 4)
+    return f"{size / 1024**exponent:.4g} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[exponent]}"

@@ -3,53 +3,42 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from htsget_flask.config import Config, LocalStorageConfig, PrefixConfig
 from htsget_flask.datasets.catalog import Catalog
-from htsget_flask.formats.table import ENDPOINTS, FORMATS
+from htsget_flask.formats.table import FORMATS
 
 _BGZIP = "is not compressed: compress it with bgzip, then index it"
 _CONVERT = "is SAM, which is not served: convert it to BAM (`samtools sort -o x.bam x.sam`), then index it"
 _GRANT_ACCESS = "give the server's user the rights to list and to enter it"
 # By suffix: the endpoint of such data, and the remedy.
 _REMEDIES = {".vcf": ("variants", _BGZIP), ".sam": ("reads", _CONVERT)}
-_DATA_SUFFIXES = {
-    endpoint: tuple(
-        suffix for format_ in FORMATS.values() if format_.endpoint == endpoint for suffix in format_.suffixes
-    )
-    for endpoint in ENDPOINTS
-}
-_SUFFIXES = (
-    *_REMEDIES,
-    *(suffix for format_ in FORMATS.values() for suffix in (*format_.suffixes, *format_.index_suffixes)),
-)
+# Of data, with their endpoints.
+_DATA_SUFFIXES = {suffix: format_.endpoint for format_ in FORMATS.values() for suffix in format_.suffixes}
+_INDEX_SUFFIXES = {suffix for format_ in FORMATS.values() for suffix in format_.index_suffixes}
+_SUFFIXES = (*_REMEDIES, *_DATA_SUFFIXES, *_INDEX_SUFFIXES)
 
 
-class UnservedFile(NamedTuple):
-    """A file, link or folder that no request reaches."""
+def unserved_files(config: Config, catalog: Catalog) -> Iterator[tuple[str, str]]:
+    """The files of datasets that no request reaches, then what else in the folders of datasets is not served.
 
-    location: str
-    reason: str
-
-
-def unserved_files(config: Config, catalog: Catalog) -> Iterator[UnservedFile]:
-    """The files of datasets that no request reaches, then what else in the folders of datasets is not served."""
+    Each file, link or folder with the reason.
+    """
     # check_files reports the storages that cannot be listed.
     for source, reason in catalog.unreachable(on_fault=lambda _: None):
-        yield UnservedFile(source.location, reason)
+        yield source.location, reason
     prefix_storages = {entry.storage for entry in config.datasets if isinstance(entry, PrefixConfig)}
     for name, storage in config.storages.items():
         if name in prefix_storages and isinstance(storage, LocalStorageConfig):
             yield from _find_unserved(os.path.realpath(storage.root))
 
 
-def _find_unserved(root: str) -> Iterator[UnservedFile]:
+def _find_unserved(root: str) -> Iterator[tuple[str, str]]:
     """What is not served in a folder, except hidden files."""
     faults: list[OSError] = []
     for folder, folders, names in os.walk(root, onerror=faults.append):
         if not os.access(folder, os.X_OK):
-            yield UnservedFile(folder, f"cannot be entered, so nothing in it is served: {_GRANT_ACCESS}")
+            yield folder, f"cannot be entered, so nothing in it is served: {_GRANT_ACCESS}"
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if name[0] != ".")
@@ -58,14 +47,11 @@ def _find_unserved(root: str) -> Iterator[UnservedFile]:
         for name in (*folders, *candidates):
             path = os.path.join(folder, name)
             reason = _link_fault(path, root) if os.path.islink(path) else None
-            if reason is None and name in existing:
-                reason = _name_fault(name, existing)
-            if reason is not None:
-                yield UnservedFile(path, reason)
+            if reason := reason or (_name_fault(name, existing) if name in existing else None):
+                yield path, reason
     for fault in faults:
         remedy = f"; {_GRANT_ACCESS}" if isinstance(fault, PermissionError) else ""
-        reason = f"cannot be listed, so nothing in it is served: {fault.strerror}{remedy}"
-        yield UnservedFile(str(fault.filename), reason)
+        yield str(fault.filename), f"cannot be listed, so nothing in it is served: {fault.strerror}{remedy}"
 
 
 def _link_fault(path: str, root: str) -> str | None:
@@ -81,10 +67,9 @@ def _name_fault(name: str, existing: set[str]) -> str | None:
     stem, suffix = os.path.splitext(name)
     if suffix in _REMEDIES:
         endpoint, remedy = _REMEDIES[suffix]
-        return remedy if existing.isdisjoint(stem + data_suffix for data_suffix in _DATA_SUFFIXES[endpoint]) else None
-    lower = next(
-        (suffix for suffixes in _DATA_SUFFIXES.values() for suffix in suffixes if name.lower().endswith(suffix)), ""
-    )
+        is_served = any(stem + other in existing for other in _DATA_SUFFIXES if _DATA_SUFFIXES[other] == endpoint)
+        return None if is_served else remedy
+    lower = next((suffix for suffix in _DATA_SUFFIXES if name.lower().endswith(suffix)), "")
     if lower and not name.endswith(lower):
         return f"its suffix is not in lower case: rename it to {name[: -len(lower)]}{lower}"
     return None

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from htsget_flask.commands.demo import genome
+from htsget_flask.commands.demo.genome import SAMPLES
 from htsget_flask.commands.demo.reads import RUN, draw_sam_lines, write_reads
-from htsget_flask.commands.demo.reference import CONTIGS, draw_reference, write_reference
-from htsget_flask.commands.demo.variants import SAMPLES, draw_sites, format_variants, write_variants
 
 _SEED = 20240101
 _FILES = ("demo.fa", f"{RUN}.bam", f"{RUN}.cram", "cohort.vcf.gz", "cohort.bcf")
@@ -48,9 +48,9 @@ def write_demo(folder: Path) -> None:
 def _write_files(folder: Path) -> None:
     fasta, bam, cram, vcf, bcf = (folder / name for name in _FILES)
     rng = np.random.default_rng(_SEED)
-    references = [draw_reference(rng, *contig) for contig in CONTIGS]
-    sites = [draw_sites(rng, reference) for reference in references]
-    write_reference(fasta, references)
-    write_variants(vcf, bcf, format_variants(rng, references, sites))
+    references = [genome.draw_reference(rng, *contig) for contig in genome.CONTIGS]
+    sites = [genome.draw_sites(rng, reference) for reference in references]
+    genome.write_reference(fasta, references)
+    genome.write_variants(vcf, bcf, genome.format_variants(rng, references, sites))
     write_reads(bam, cram, references, draw_sam_lines(rng, references, sites))
     (folder / _README_NAME).write_text(_README, encoding="utf-8")

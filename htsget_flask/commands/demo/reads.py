@@ -10,8 +10,7 @@ import numpy as np
 import pysam
 from numpy.typing import NDArray
 
-from htsget_flask.commands.demo.reference import Bytes, Reference, decode_bases
-from htsget_flask.commands.demo.variants import MEAN_DEPTH, SAMPLES, SEQUENCED, Site
+from htsget_flask.commands.demo.genome import MEAN_DEPTH, SAMPLES, SEQUENCED, Bytes, Reference, Site, decode_bases
 
 RUN = SAMPLES[SEQUENCED]
 _READ_LENGTH = 150  # bases
@@ -20,11 +19,6 @@ _MIN_ANCHOR = 8  # bases; an aligner clips a read's end rather than open a gap f
 
 _Bools = NDArray[np.bool_]
 _Positions = NDArray[np.int32]
-
-
-class _Haplotype(NamedTuple):
-    codes: Bytes
-    positions: _Positions  # on the reference; -1 for an inserted base
 
 
 class _Block(NamedTuple):
@@ -41,14 +35,9 @@ class _Alignment(NamedTuple):
     nm: int
 
 
-class _Reads(NamedTuple):
-    """Read pairs as columns: the left mates, then in the same order their right mates."""
-
-    flags: list[int]
-    mapping_qualities: list[int]
-    alignments: list[_Alignment]
-    sequences: list[str]
-    qualities: list[str]
+# Read pairs as columns, the left mates, then in the same order their right mates: flags, mapping qualities,
+# alignments, sequences and base qualities.
+_Reads = tuple[list[int], list[int], list[_Alignment], list[str], list[str]]
 
 
 def draw_sam_lines(
@@ -59,14 +48,17 @@ def draw_sam_lines(
     for reference, contig_sites in zip(references, sites, strict=True):
         placed: list[tuple[int, str]] = []
         for copy in (0, 1):
-            reads = _draw_placed_reads(rng, reference, _build_haplotype(reference, contig_sites, copy))
+            reads = _draw_placed_reads(rng, reference, *_build_haplotype(reference, contig_sites, copy))
             placed += _format_reads(reads, reference.name, f"{reference.name}:{copy + 1}")
         lines += [line for _, line in sorted(placed, key=itemgetter(0))]
     return lines + _draw_unplaced_lines(rng)
 
 
-def _build_haplotype(reference: Reference, sites: Sequence[Site], copy: int) -> _Haplotype:
-    """Put the sequenced sample's alleles of one chromosome copy (0 or 1) into the reference."""
+def _build_haplotype(reference: Reference, sites: Sequence[Site], copy: int) -> tuple[Bytes, _Positions]:
+    """The bases of one chromosome copy (0 or 1) of the sequenced sample, and their positions on the reference.
+
+    An inserted base has the position -1.
+    """
     text, positions, done = "", [], 0
     for site in sites:
         allele = site.alleles[site.genotypes[SEQUENCED, copy]]
@@ -79,13 +71,15 @@ def _build_haplotype(reference: Reference, sites: Sequence[Site], copy: int) -> 
     positions.append(np.arange(done, len(reference.text), dtype=np.int32))
     letters = np.frombuffer((text + reference.text[done:]).encode("ascii"), dtype=np.uint8)
     codes = np.searchsorted(np.frombuffer(b"ACGT", dtype=np.uint8), letters).astype(np.uint8)
-    return _Haplotype(codes, np.concatenate(positions))
+    return codes, np.concatenate(positions)
 
 
-def _draw_placed_reads(rng: np.random.Generator, reference: Reference, haplotype: _Haplotype) -> _Reads:
+def _draw_placed_reads(
+    rng: np.random.Generator, reference: Reference, haplotype: Bytes, positions: _Positions
+) -> _Reads:
     count = MEAN_DEPTH * len(reference.text) // (4 * _READ_LENGTH)
     lengths = np.clip(rng.normal(400, 60, count), 200, 700).astype(np.int64)
-    starts = rng.integers(0, len(haplotype.codes) - lengths)
+    starts = rng.integers(0, len(haplotype) - lengths)
     is_read1 = rng.random(count) < 0.5
     # Fragments come in random order, so any slice of them is a random sample: let the last repeat the first.
     duplicates = count // 100
@@ -97,15 +91,15 @@ def _draw_placed_reads(rng: np.random.Generator, reference: Reference, haplotype
     is_unmapped[orphans + count * (orphans % 2)] = True  # the left and the right mate by turns
 
     bases = np.concatenate([starts, starts + lengths - _READ_LENGTH])[:, None] + np.arange(_READ_LENGTH)
-    codes, qualities = haplotype.codes[bases], _draw_qualities(rng, 2 * count)
+    codes, qualities = haplotype[bases], _draw_qualities(rng, 2 * count)
     qualities[count:] = qualities[count:, ::-1]  # right mates are sequenced from their right end
     qualities[is_unmapped] = 2  # so low that its errors leave nothing to align
     _add_errors(rng, codes, qualities)
     mapping_qualities = np.where(rng.random(2 * count) < 0.04, rng.integers(0, 60, 2 * count), 60)
-    return _Reads(
+    return (
         _combine_flags(np.concatenate([is_read1, ~is_read1]), is_unmapped, is_duplicate),
         np.where(is_unmapped, 0, mapping_qualities).tolist(),
-        _align_reads(reference, codes, haplotype.positions[bases]),
+        _align_reads(reference, codes, positions[bases]),
         _split_reads(decode_bases(codes)),
         _split_reads((qualities + 33).tobytes().decode("ascii")),
     )
@@ -190,10 +184,10 @@ def _describe_alignment(text: str, blocks: Sequence[_Block], mismatches: Sequenc
 
 def _format_reads(reads: _Reads, reference_name: str, name_prefix: str) -> list[tuple[int, str]]:
     """Format reads as (reference position, SAM line), in the order given."""
-    count = len(reads.flags) // 2
-    lines = []
+    alignments, lines = reads[2], []
+    count = len(alignments) // 2
     for row, (flag, mapping_quality, own, sequence, quality) in enumerate(zip(*reads, strict=True)):
-        mate = reads.alignments[(row + count) % (2 * count)]
+        mate = alignments[(row + count) % (2 * count)]
         # An unmapped read is placed where its mate is.
         start = mate.start if flag & pysam.FUNMAP else own.start
         mate_start = own.start if flag & pysam.FMUNMAP else mate.start
@@ -209,10 +203,9 @@ def _format_reads(reads: _Reads, reference_name: str, name_prefix: str) -> list[
 
 def _draw_unplaced_lines(rng: np.random.Generator) -> list[str]:
     """Draw SAM lines of read pairs that come from no part of the reference."""
-    qualities = _draw_qualities(rng, 2 * _UNPLACED_PAIRS)
+    qualities, lines = _draw_qualities(rng, 2 * _UNPLACED_PAIRS), []
     sequences = _split_reads(decode_bases(rng.integers(0, 4, qualities.shape, dtype=np.uint8)))
     quality_texts = _split_reads((qualities + 33).tobytes().decode("ascii"))
-    lines = []
     for row, (sequence, quality) in enumerate(zip(sequences, quality_texts, strict=True)):
         flag = pysam.FPAIRED | pysam.FUNMAP | pysam.FMUNMAP | (pysam.FREAD2 if row % 2 else pysam.FREAD1)
         lines.append(f"unplaced:{row // 2}\t{flag}\t*\t0\t0\t*\t*\t0\t0\t{sequence}\t{quality}\tRG:Z:{RUN}")

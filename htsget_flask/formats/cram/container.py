@@ -9,14 +9,21 @@ from typing import BinaryIO
 import deflate as libdeflate
 
 from htsget_flask.errors import FormatError
-from htsget_flask.formats.cram.encoding import UNREADABLE, ShortError, decompress, read_block, read_itf8, skip_ltf8
-from htsget_flask.formats.header_lines import number_of, sam_tags
-from htsget_flask.formats.headers import MAX_HEADER_DATA, Header, read_sort_order
+from htsget_flask.formats.cram.encoding import (
+    UNREADABLE,
+    ShortError,
+    decompress,
+    read_block,
+    read_itf8,
+    skip_itf8,
+    skip_ltf8,
+)
+from htsget_flask.formats.headers import MAX_HEADER_DATA, Header, decode_md5, number_of, read_sort_order, sam_tags
 from htsget_flask.formats.references import Reference, collect_references
 
 FILE_DEFINITION_SIZE = 26
 MAX_READ_GROUPS = 1_000_000
-"""A `Header` holds one more at most, by which a header with too many is recognised."""
+"""A `Header` holds at most one more, which shows that there are too many."""
 
 _EOF = {
     2: bytes.fromhex("0b000000ffffffff0fe0454f460000000001000001000606010001000100"),
@@ -78,7 +85,7 @@ def read_container(file: BinaryIO, start: int, major: int) -> Container:
             size *= 8
 
 
-def read_cram_header(file: BinaryIO) -> Header:
+def read_cram_header(file: BinaryIO, *, with_md5s: bool = False) -> Header:
     """The header of a CRAM file: file definition and header container; references are numbered as the @SQ lines.
 
     Raises:
@@ -96,10 +103,10 @@ def read_cram_header(file: BinaryIO) -> Header:
         text = _header_text(data[container.body :])
         # htslib writes CRAM 2.1 header containers whose length falls short of their blocks.
         end = max(container.end, _skip_blocks(data, container, major))
-    except ShortError:
-        raise FormatError("the CRAM header is damaged") from None
-    references = collect_references(_references(text), "the header")
-    read_groups = (name for (name,) in sam_tags(text, "RG", "ID") if name is not None)
+    except UNREADABLE as error:
+        raise FormatError("the CRAM header is damaged") from error
+    references = collect_references(_references(text, with_md5s=with_md5s), "the header")
+    read_groups = (name.decode("utf-8", "replace") for (name,) in sam_tags(text, "RG", "ID") if name is not None)
     return Header(
         references,
         data[:end],
@@ -110,20 +117,19 @@ def read_cram_header(file: BinaryIO) -> Header:
     )
 
 
-def _references(text: bytes) -> Iterator[Reference]:
+def _references(text: bytes, *, with_md5s: bool) -> Iterator[Reference]:
     """The references of a SAM header, numbered as the @SQ lines."""
-    for reference_id, (name, length, md5) in enumerate(sam_tags(text, "SQ", "SN", "LN", "M5")):
+    lines = sam_tags(text, "SQ", "SN", "LN", *(("M5",) if with_md5s else ()))
+    for reference_id, (name, length, *md5s) in enumerate(lines):
         if name is not None:
-            yield Reference(name, reference_id, number_of(length), None if md5 is None else md5.lower())
+            md5 = decode_md5(md5s[0]) if md5s else None
+            yield Reference(name.decode("utf-8", "replace"), reference_id, number_of(length), md5)
 
 
 def _header_text(block: bytes) -> bytes:
     """The SAM text in the header container's first block (section 8.1 and 7)."""
     method, size, start, end = read_block(block, 0)
-    try:
-        text = decompress(method, block[start:end], size)
-    except UNREADABLE as error:
-        raise FormatError("the CRAM header is damaged") from error
+    text = decompress(method, block[start:end], size)
     if len(text) < 4:
         raise ShortError
     length = int.from_bytes(text[:4], "little")
@@ -158,17 +164,14 @@ def _container(data: bytes, start: int, major: int) -> Container:
     if len(data) < 4:
         raise ShortError
     length = struct.unpack_from("<i", data)[0]
-    position = 4
-    for _ in range(4):  # reference, start, span, number of records
-        _, position = read_itf8(data, position)
-    position = skip_ltf8(data, position) if major >= 3 else read_itf8(data, position)[1]  # record counter
+    position = skip_itf8(data, 4, 4)  # reference, start, span, number of records
+    position = skip_ltf8(data, position) if major >= 3 else skip_itf8(data, position, 1)  # record counter
     position = skip_ltf8(data, position)  # bases
     blocks, position = read_itf8(data, position)
     landmarks, position = read_itf8(data, position)
     if length < 0 or not 0 <= landmarks <= _MAX_CONTAINER_HEADER:
         raise FormatError("no CRAM container where one should start")
-    for _ in range(landmarks):
-        _, position = read_itf8(data, position)
+    position = skip_itf8(data, position, landmarks)
     if major >= 3:
         checksum = data[position : position + 4]
         if len(checksum) < 4:

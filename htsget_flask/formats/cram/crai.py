@@ -1,11 +1,12 @@
 """CRAI, the index of CRAM (CRAMv3 section 12): which containers hold records of which positions."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from htsget_flask.array_file import ArrayFields
 from htsget_flask.errors import FormatError
 from htsget_flask.formats.unpacking import unpack
 from htsget_flask.ranges import ByteRange, coalesce
@@ -18,7 +19,7 @@ _MAX_TEXT = 32 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Crai:
+class Crai(ArrayFields):
     """A CRAI: one entry for each slice, or for each reference in a slice of several; sorted by reference.
 
     `references`: int64, -1 for unplaced records. `starts`, `ends`: int64, 0-based, half-open.
@@ -31,15 +32,6 @@ class Crai:
     ends: npt.NDArray[np.int64]
     container_indices: npt.NDArray[np.int64]
     containers: npt.NDArray[np.int64]
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> "Crai":
-        """The index whose fields are these arrays."""
-        return cls(**{field.name: arrays[field.name] for field in fields(cls)})  # type: ignore[arg-type]
-
-    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
-        """The fields by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def overlapping(self, reference_id: int, start: int, end: int | None) -> list[int]:
         """The containers with records that overlap positions `start` to `end` (0-based, half-open), as indices."""

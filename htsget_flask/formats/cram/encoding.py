@@ -11,10 +11,10 @@ from htsget_flask.formats.headers import MAX_HEADER_DATA
 _MAX_LZMA_MEMORY = 128 << 20
 
 UNREADABLE = (zlib.error, EOFError, OSError, lzma.LZMAError)
-"""What `decompress` raises for damaged data."""
+"""What the functions here raise for damaged data."""
 
 
-class ShortError(Exception):
+class ShortError(EOFError):
     """The available bytes end within the structure."""
 
 
@@ -56,6 +56,13 @@ def read_itf8(data: bytes, position: int) -> tuple[int, int]:
     rest = int.from_bytes(data[position + 1 : position + 4], "big")
     value = (first & 0x0F) << 28 | rest << 4 | data[position + 4] & 0x0F
     return value - (1 << 32) if value >> 31 else value, following
+
+
+def skip_itf8(data: bytes, position: int, count: int) -> int:
+    """The position after `count` ITF-8 integers."""
+    for _ in range(count):
+        _, position = read_itf8(data, position)
+    return position
 
 
 def skip_ltf8(data: bytes, position: int) -> int:

@@ -1,7 +1,7 @@
 """The process that decodes CRAM for a worker: htslib is written in C, and the files are not trusted.
 
-It is a new program, not a fork of the worker: no secret is in its memory, its environment or its descriptors. It is
-given one batch of containers at a time, within limits.
+It is a new program, not a fork of the worker: no secret is in its memory, its environment or its descriptors. It gets
+one batch of containers at a time, and runs within limits.
 """
 
 import logging
@@ -40,7 +40,7 @@ class Limits(NamedTuple):
     """The resources of decoding.
 
     `memory`: bytes of address space. `processor` and `seconds`: for one batch, in seconds of CPU time and by the clock.
-    `wait`: the seconds after which a request is refused that still waits for its first batch.
+    `wait`: the seconds after which a request that still waits for its first batch is refused.
     """
 
     memory: int = 2 << 30
@@ -72,7 +72,7 @@ class Recoder:
             OSError: without `may_refuse`, when the process does not start.
         """
         if not self._process_lock.acquire(timeout=self._limits.wait if may_refuse else -1):
-            raise ServiceUnavailable("too many records of CRAM files are being decoded; ask again")
+            raise ServiceUnavailable("too many records of CRAM files are being decoded; retry later")
         try:
             process, self._process = self._process, None
             if process is None or not process.is_usable():
@@ -96,7 +96,7 @@ class Recoder:
             if not may_refuse:
                 raise
             log.error("CRAM cannot be decoded: %s", error)
-            raise ServiceUnavailable("CRAM cannot be decoded now; ask again") from None
+            raise ServiceUnavailable("CRAM cannot be decoded at the moment; retry later") from None
 
 
 class _Process:
@@ -109,10 +109,11 @@ class _Process:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._socket, theirs = socket.socketpair()
+        paths = [path for path in sys.path if os.path.isabs(path)]
         with theirs:
             try:
                 self._process = subprocess.Popen(  # noqa: S603 - our own program
-                    _command(limits),
+                    [sys.executable, "-I", "-c", _PROGRAM, str(limits.memory), str(limits.processor), *paths],
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
@@ -168,11 +169,6 @@ class _Process:
                 return b""
             line += data
         return line[:-1]
-
-
-def _command(limits: Limits) -> list[str]:
-    paths = [path for path in sys.path if os.path.isabs(path)]
-    return [sys.executable, "-I", "-c", _PROGRAM, str(limits.memory), str(limits.processor), *paths]
 
 
 def _environment() -> dict[str, str]:

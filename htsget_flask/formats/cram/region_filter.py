@@ -1,8 +1,8 @@
 """Records of CRAM files that overlap a region: decoded with their reference, and encoded without one.
 
-The file is read here, container by container; `recoder` has the process that decodes. The header that it is given has
-neither M5 nor UR, or htslib would fetch references itself, from other servers too. Instead it is given a sparse FASTA
-file with the bases that these slices need.
+This module reads the file, container by container; the process of `recoder` decodes. That process gets a header without
+M5 and UR, or htslib would fetch references itself, from other servers too; and a sparse FASTA file with the bases that
+these slices need.
 """
 
 import json
@@ -11,8 +11,9 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from htsget_flask.errors import FormatError
 from htsget_flask.formats.cram.container import MAX_READ_GROUPS, read_container
@@ -45,7 +46,7 @@ class CramSource(NamedTuple):
 class _Batch:
     """Containers that are decoded together; `parts` are the intervals of the reference that they need.
 
-    `is_mixed`: they hold records of several references, whose bounds are in the index alone.
+    `is_mixed`: they hold records of several references, whose bounds only the index states.
     """
 
     is_mixed: bool
@@ -82,17 +83,9 @@ def select_recoded(
             length = os.fstat(target.fileno()).st_size - eof - begin
             if length < 0:
                 raise FormatError("its records cannot be decoded")
+            target.truncate(begin + length)
             target.seek(begin)
-            yield from _buffers(target, length)
-
-
-def _buffers(target: BinaryIO, length: int) -> Iterator[bytes]:
-    while length > 0:
-        data = target.read(min(_BUFFER_SIZE, length))
-        if not data:
-            raise FormatError("its records cannot be decoded")
-        length -= len(data)
-        yield data
+            yield from iter(partial(target.read, _BUFFER_SIZE), b"")
 
 
 def _batches(
@@ -131,7 +124,7 @@ def _parts(slices: Sequence[Slice], bounds: tuple[int, int], length: int) -> Ite
 
 
 class _Selection:
-    """What the decoder is given for each batch of a request; `length` is that of the requested reference."""
+    """The input of the decoder for the batches of a request; `length` is that of the requested reference."""
 
     def __init__(self, source: CramSource, record_filter: RecordFilter, letters: Letters) -> None:
         self._source = source
@@ -161,24 +154,22 @@ class _Selection:
         ):
             reference = self._reference(Path(folder), merge_intervals(batch.parts)) if batch.parts else None
             containers.writelines((*batch.containers, eof))
-            job.write(json.dumps(self._job(batch, reference, len(eof))).encode())
+            fields = {
+                "version": list(self._source.header.raw[4:6]),
+                "header": self._header,
+                "name": self._source.name,
+                "filter": self._filter,
+                "length": self.length,
+                "is_mixed": batch.is_mixed,
+                "parts": batch.parts,
+                "records": batch.records,
+                "reference": reference,
+                "eof": len(eof),
+            }
+            job.write(json.dumps(fields).encode())
             job.flush()
             containers.flush()
             yield [file.fileno() for file in (job, containers, scratch)]
-
-    def _job(self, batch: _Batch, reference: str | None, eof: int) -> dict[str, Any]:
-        return {
-            "version": list(self._source.header.raw[4:6]),
-            "header": self._header,
-            "name": self._source.name,
-            "filter": self._filter,
-            "length": self.length,
-            "is_mixed": batch.is_mixed,
-            "parts": batch.parts,
-            "records": batch.records,
-            "reference": reference,
-            "eof": eof,
-        }
 
     def _reference(self, folder: Path, parts: Sequence[tuple[int, int]]) -> str:
         """A sparse FASTA file and its index: the requested reference at `offset`, all others over the same zeros."""

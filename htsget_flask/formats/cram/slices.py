@@ -4,7 +4,7 @@ from typing import BinaryIO, NamedTuple
 
 from htsget_flask.errors import FormatError
 from htsget_flask.formats.cram.container import Container, read_container
-from htsget_flask.formats.cram.encoding import UNREADABLE, ShortError, decompress, read_block, read_itf8, skip_ltf8
+from htsget_flask.formats.cram.encoding import UNREADABLE, decompress, read_block, read_itf8, skip_itf8, skip_ltf8
 
 MULTIPLE_REFERENCES = -2
 
@@ -71,7 +71,7 @@ def read_slices(data: bytes, container: Container, major: int) -> list[Slice]:
             for _ in range(blocks):
                 *_, end = read_block(data, end + checksum)
             left -= 1 + blocks
-    except (ShortError, IndexError, *UNREADABLE) as error:
+    except (IndexError, *UNREADABLE) as error:
         raise FormatError("a CRAM container is damaged") from error
     return slices
 
@@ -100,14 +100,12 @@ def _read_slice(header: bytes, major: int) -> tuple[Slice, int]:
     start, position = read_itf8(header, position)
     span, position = read_itf8(header, position)
     records, position = read_itf8(header, position)
-    position = skip_ltf8(header, position) if major >= 3 else read_itf8(header, position)[1]  # record counter
+    position = skip_ltf8(header, position) if major >= 3 else skip_itf8(header, position, 1)  # record counter
     blocks, position = read_itf8(header, position)
     count, position = read_itf8(header, position)
-    for _ in range(count):
-        _, position = read_itf8(header, position)
     # The content id of the block that is the reference, -1 where there is none.
-    embedded, _ = read_itf8(header, position)
+    embedded, _ = read_itf8(header, skip_itf8(header, position, count))
     if blocks < 0:
-        raise ShortError
+        raise FormatError("a CRAM container is damaged")
     needs_reference = embedded < 0 and reference_id != -1
     return Slice(reference_id, max(0, start - 1), max(0, start - 1 + span), records, needs_reference), blocks

@@ -1,4 +1,4 @@
-"""The program that decodes CRAM, and encodes the matching records; `recoder` starts it and gives it files.
+"""The program that decodes CRAM and encodes the matching records; `recoder` starts it and passes it files.
 
 Its standard input is a socket. Each byte is a batch, with four descriptors: the job (JSON), the containers with the EOF
 container after them, an empty scratch file, and an empty file for its output. It answers with a line: where in the

@@ -12,7 +12,7 @@ from botocore import exceptions as faults
 from htsget_flask.errors import NotFound, StorageError
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import VersionError
-from htsget_flask.storage.s3.failures import EXPIRED, code_of, explained, is_of_s3, may_pass, status_of
+from htsget_flask.storage.s3.failures import EXPIRED, code_of, is_s3_failure, is_transient, status_of, storage_error
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -62,7 +62,7 @@ class NotAllowedError(Exception):
 class Bucket:
     """Objects of a bucket by their full keys; safe for threads, as is the client.
 
-    A request whose failure may pass is tried `max_attempts` times, with random waits, before it raises StorageError.
+    A request with a transient failure is tried `max_attempts` times, with random waits, before it raises StorageError.
     Only an absent object raises NotFound. `storage` is the name in messages.
     """
 
@@ -117,7 +117,7 @@ class Bucket:
         try:
             response = self._retry(request)
         except _NoBodyError as error:
-            raise explained(error, self.storage, code="NoSuchBucket") from error.__cause__
+            raise storage_error(error, self.storage, code="NoSuchBucket") from error.__cause__
         except StorageError as error:
             cause = error.__cause__
             if isinstance(cause, faults.ClientError) and code_of(cause) in ("AccessDenied", "403"):
@@ -193,7 +193,7 @@ class Bucket:
         try:
             self._retry(lambda: self._client.head_bucket(Bucket=self.name))
         except _NoBodyError as error:
-            raise explained(error, self.storage, code="NoSuchBucket") from error.__cause__
+            raise storage_error(error, self.storage, code="NoSuchBucket") from error.__cause__
         except StorageError as error:
             # A HEAD of a bucket that exists may be forbidden.
             if error.is_passing:
@@ -211,18 +211,18 @@ class Bucket:
 
     def _wait_or_raise(self, error: Exception, failures: int) -> None:
         """Wait for the next attempt where one may help; else raise the error that the failure means."""
-        if not is_of_s3(error):
+        if not is_s3_failure(error):
             raise error
         code = code_of(error)
         if code == "404":
             raise _NoBodyError from error
         if code in _OTHER_VERSION:
             raise VersionError(code) from None
-        if failures < self._max_attempts and (may_pass(error) or code in EXPIRED):
+        if failures < self._max_attempts and (is_transient(error) or code in EXPIRED):
             # Jitter, so that not all clients of a busy storage retry at the same moment.
             time.sleep(random.uniform(0, min(_MAX_WAIT, _FIRST_WAIT * 2 ** (failures - 1))))  # noqa: S311
             return
-        raise explained(error, self.storage) from error
+        raise storage_error(error, self.storage) from error
 
 
 class _NoBodyError(Exception):

@@ -1,4 +1,4 @@
-"""Failures of S3: which may pass, and how clients and the log are informed."""
+"""Failures of S3: which are transient, and what clients and the log are informed of."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from botocore.parsers import ResponseParserError
 
 from htsget_flask.errors import StorageError
 
-_PASSING = (
+_TRANSIENT = (
     faults.ConnectionError,
     faults.HTTPClientError,
     faults.ResponseStreamingError,
@@ -21,7 +21,7 @@ _PASSING = (
     urllib3.exceptions.HTTPError,
     OSError,
 )
-_PASSING_CODES = frozenset(
+_TRANSIENT_CODES = frozenset(
     {
         "SlowDown",
         "Throttling",
@@ -59,29 +59,29 @@ _REASONS = {
 }
 
 
-def is_of_s3(error: BaseException) -> bool:
+def is_s3_failure(error: BaseException) -> bool:
     """Whether the failure is that of a request to S3, and not of this program."""
     # botocore raises a bare RuntimeError where the renewed credentials have expired already.
-    return isinstance(error, (*_PASSING, faults.ClientError, faults.BotoCoreError)) or type(error) is RuntimeError
+    return isinstance(error, (*_TRANSIENT, faults.ClientError, faults.BotoCoreError)) or type(error) is RuntimeError
 
 
-def may_pass(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed later."""
     if isinstance(error, faults.ClientError):
-        return code_of(error) in _PASSING_CODES or status_of(error) >= 500 or status_of(error) == 429
-    return isinstance(error, _PASSING) and not isinstance(error, faults.SSLError)
+        return code_of(error) in _TRANSIENT_CODES or status_of(error) >= 500 or status_of(error) == 429
+    return isinstance(error, _TRANSIENT) and not isinstance(error, faults.SSLError)
 
 
-def explained(error: BaseException, storage: str, *, code: str | None = None) -> StorageError:
+def storage_error(error: BaseException, storage: str, *, code: str | None = None) -> StorageError:
     """The failure for clients and the log; `code` replaces that of the error where a better one is known."""
-    is_passing = code is None and may_pass(error)
+    is_passing = code is None and is_transient(error)
     code = code or code_of(error)
     default = "the storage {} is unavailable" if is_passing else "the storage {} cannot be read"
     reason = _REASONS.get(code, default).format(repr(storage))
     return StorageError(reason, is_passing=is_passing, detail=_detail(code, error))
 
 
-def archived(storage: str) -> StorageError:
+def archived_error(storage: str) -> StorageError:
     """The failure to read an archived object, where that is known without an attempt."""
     return StorageError(_REASONS[ARCHIVED].format(repr(storage)), is_passing=False, detail="not restored")
 

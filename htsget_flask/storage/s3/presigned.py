@@ -1,4 +1,4 @@
-"""Presigned URLs of S3 objects: each good for one version, for a limited time."""
+"""Presigned URLs of S3 objects: each valid for one version, for a limited time."""
 
 import time
 from bisect import bisect_left
@@ -25,7 +25,7 @@ _FAULTS = (BotoCoreError, ClientError, RuntimeError)
 
 
 class Presigner:
-    """Signs URLs of a bucket's objects, good for `expires` seconds, or until the credentials expire if that is sooner.
+    """Signs URLs of a bucket's objects, valid for `expires` seconds, or until the credentials expire if that is sooner.
 
     `storage` is the name in messages; credentials are None where the bucket is open to all.
     """
@@ -75,7 +75,7 @@ class Presigner:
             raise self._fault(error) from error
 
     def lifetime(self) -> int:
-        """Seconds for which a URL signed now is good."""
+        """Seconds for which a URL signed now is valid."""
         credentials = self._credentials
         if not isinstance(credentials, RefreshableCredentials):
             return self._expires
@@ -91,8 +91,8 @@ class Presigner:
         is_passing = False
         if isinstance(error, RuntimeError):
             reason = EXPIRED_CREDENTIALS
-        elif isinstance(error, (NoCredentialsError, PartialCredentialsError)):
+        elif isinstance(error, NoCredentialsError | PartialCredentialsError):
             reason = NO_CREDENTIALS
         else:
-            reason, is_passing = "this server's credentials for the storage {} cannot be renewed now", True
+            reason, is_passing = "this server's credentials for the storage {} cannot be renewed", True
         return StorageError(reason.format(repr(self._storage)), is_passing=is_passing, detail=type(error).__name__)

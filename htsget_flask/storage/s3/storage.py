@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import NamedTuple, cast
 
 from htsget_flask.errors import NotFound, StorageError
@@ -22,7 +23,7 @@ from htsget_flask.storage import (
 )
 from htsget_flask.storage.remote_file import RemoteFile
 from htsget_flask.storage.s3.bucket import Batch, Bucket, NotAllowedError, Object
-from htsget_flask.storage.s3.failures import archived
+from htsget_flask.storage.s3.failures import archived_error
 from htsget_flask.storage.s3.presigned import Presigner
 
 # Seconds for which an absence is remembered: users look for a file that they have just written.
@@ -107,7 +108,7 @@ class S3Storage:
         if current.is_archived is None or (pinned and current.version_id is None):
             current = self._fresh_version(key, version.etag)
         if current.is_archived:
-            raise archived(self._bucket.storage)
+            raise archived_error(self._bucket.storage)
         return self._presigner.sign(self._prefix + key, current, pinned=pinned)
 
     def entries(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
@@ -205,11 +206,10 @@ class S3Storage:
 
     def _head(self, key: str) -> _Lookup:
         self._make_room()
-        try:
-            lookup = _Lookup(time.monotonic(), self._bucket.head(self._prefix + key))
-        except NotFound:
-            lookup = _Lookup(time.monotonic(), None)
-        self._lookups[key] = lookup
+        current = None
+        with suppress(NotFound):
+            current = self._bucket.head(self._prefix + key)
+        lookup = self._lookups[key] = _Lookup(time.monotonic(), current)
         return lookup
 
     def _list_siblings(self, prefix: str) -> tuple[_SiblingListing, Mapping[str, Object]]:
@@ -217,25 +217,24 @@ class S3Storage:
         batch = self._bucket.batch(self._prefix + prefix, limit=_MAX_SIBLINGS)
         now = time.monotonic()
         objects = {}
-        for full_key, listed in batch.objects.items():
+        for full_key, current in batch.objects.items():
             key = full_key[len(self._prefix) :]
             lookup = self._lookups.get(key)
-            known = None if lookup is None else lookup.object
+            previous = None if lookup is None else lookup.object
             # Lists report no ids of versions: that of the same version stays. An archived object may be restored since.
-            if known is not None and known[:3] == listed[:3]:
-                is_archived = listed.is_archived if known.is_archived is False else None
-                listed = listed._replace(version_id=known.version_id, is_archived=is_archived)  # noqa: PLW2901
-            objects[key] = listed
-            self._lookups[key] = _Lookup(now, listed)
+            if previous is not None and previous[:3] == current[:3]:
+                is_archived = current.is_archived if previous.is_archived is False else None
+                current = current._replace(version_id=previous.version_id, is_archived=is_archived)  # noqa: PLW2901
+            objects[key] = current
+            self._lookups[key] = _Lookup(now, current)
         listing = _SiblingListing(now, None if batch.is_complete else max(objects, default=None), not objects)
         self._listings[prefix] = listing
         return listing, objects
 
     def _make_room(self) -> None:
-        if len(self._lookups) >= _MAX_REMEMBERED:
-            self._lookups.clear()
-        if len(self._listings) >= _MAX_REMEMBERED:
-            self._listings.clear()
+        for remembered in (self._lookups, self._listings):
+            if len(remembered) >= _MAX_REMEMBERED:
+                remembered.clear()
 
 
 def _require(lookup: _Lookup) -> Object:

@@ -1,4 +1,4 @@
-"""What attackers send: ids in odd spellings, forged tokens, signed URLs with changes, odd header fields."""
+"""What attackers send: ids in odd encodings, forged tokens, modified signed URLs, odd header fields."""
 
 import hashlib
 import hmac
@@ -12,8 +12,8 @@ import jwt
 
 from tests.support.issuer import Issuer, Key, unsigned
 
-# Each takes a folder's name, and spells the id of the file x in it, as it stands in the path of a URL.
-SPELLINGS: tuple[Callable[[str], str], ...] = (
+# Each encodes the id of the file x in a folder, given the folder's name, as part of a URL's path.
+ENCODINGS: tuple[Callable[[str], str], ...] = (
     lambda name: f"{name}/x",
     lambda name: f"{name}%2Fx",
     lambda name: f"{name}%2fx",
@@ -72,27 +72,27 @@ SPELLINGS: tuple[Callable[[str], str], ...] = (
     lambda name: f"file:%2f%2f/{name}/x",
 )
 
-# The parts of a path before and after the spelling; `{}` is the spelling.
+# Paths; `{}` stands for the encoded id.
 ENDPOINTS = ("/reads/{}", "/variants/{}", "/blocks/0-0/header/reads/BAM/{}", "/files/data/{}", "/sequence/{}")
 PAGE = "/page/dataset?id={}"
 
 
 def forged_tokens(issuer: Issuer) -> Iterator[str]:
-    """Tokens that this issuer did not sign, or not for this service, or not for now."""
+    """Tokens that this issuer did not sign, that are for another service, or that are not valid now."""
     good, claims = issuer.token(), issuer.claims()
     stranger = Issuer(url=issuer.url, keys=[Key(key.key_id, key.algorithm) for key in issuer.keys])
-    absent: tuple[object, ...] = ("none", "None", "NONE", "nOnE", "", " none", "none ", None, 0, [], {})
-    for algorithm in absent:
+    unsigned_algorithms: tuple[object, ...] = ("none", "None", "NONE", "nOnE", "", " none", "none ", None, 0, [], {})
+    for algorithm in unsigned_algorithms:
         yield unsigned(claims, {"alg": algorithm, "typ": "JWT"})
     for key in issuer.keys:
         secrets = (key.public_pem, key.public_pem.strip(), json.dumps(key.jwk).encode(), key.key_id.encode(), b"", b"0")
         for secret in secrets:
             for size in ("256", "384", "512"):
                 header = {"alg": f"HS{size}", "kid": key.key_id}
-                signed = unsigned(claims, header).rpartition(".")[0]
-                yield unsigned(claims, header, hmac.digest(secret, signed.encode(), hashlib.new(f"sha{size}").name))
+                content = unsigned(claims, header).rpartition(".")[0]
+                yield unsigned(claims, header, hmac.digest(secret, content.encode(), hashlib.new(f"sha{size}").name))
     for key in stranger.keys:
-        own: tuple[dict[str, object], ...] = (
+        headers: tuple[dict[str, object], ...] = (
             {},
             {"jwk": key.jwk},
             {"jku": "http://127.0.0.1:1/jwks"},
@@ -104,9 +104,9 @@ def forged_tokens(issuer: Issuer) -> Iterator[str]:
             {"kid": "../../dev/null"},
             {"kid": "' or 1=1 --"},
         )
-        for fields in own:
+        for fields in headers:
             yield jwt.encode(claims, key.private, key.algorithm, headers={"kid": key.key_id, **fields})
-    odd: tuple[dict[str, object], ...] = (
+    bad_claims: tuple[dict[str, object], ...] = (
         {"exp": 1_000_000_000},
         {"exp": None},
         {"exp": "tomorrow"},
@@ -122,11 +122,11 @@ def forged_tokens(issuer: Issuer) -> Iterator[str]:
         {"iss": None},
         {"sub": None},
     )
-    for changed in odd:
-        # PyJWT refuses to write some of these: their signature is made here.
-        yield _signed(issuer, issuer.claims(**changed))
+    for changes in bad_claims:
+        # PyJWT refuses to encode some of these, so they are signed here.
+        yield _sign(issuer, issuer.claims(**changes))
     for kind in ("logout+jwt", "secevent+jwt", "dpop+jwt", "vnd.ga4gh.visa+jwt", "vnd.ga4gh.passport+jwt"):
-        yield _signed(issuer, claims, typ=kind)
+        yield _sign(issuer, claims, typ=kind)
     head, body, signature = good.split(".")
     yield from (
         f"{head}.{body}",
@@ -139,28 +139,28 @@ def forged_tokens(issuer: Issuer) -> Iterator[str]:
     yield from (f"{good}{good}", good[::-1], f"{head}.{head}.{signature}", good.replace(".", ".."), "e30.e30.e30")
     rng = random.Random(7)
     for _ in range(150):
-        place = rng.randrange(len(good) - 2)
-        if good[place] != ".":
-            other = rng.choice((string.ascii_letters + string.digits).replace(good[place], ""))
-            yield good[:place] + other + good[place + 1 :]
+        index = rng.randrange(len(good) - 2)
+        if good[index] != ".":
+            other = rng.choice((string.ascii_letters + string.digits).replace(good[index], ""))
+            yield good[:index] + other + good[index + 1 :]
 
 
-def _signed(issuer: Issuer, claims: dict[str, object], **header: object) -> str:
+def _sign(issuer: Issuer, claims: dict[str, object], **fields: object) -> str:
     key = next(key for key in issuer.keys if key.algorithm == "EdDSA")
-    named = {"alg": "EdDSA", "kid": key.key_id, **header}
-    content = unsigned(claims, named).rpartition(".")[0]
+    header = {"alg": "EdDSA", "kid": key.key_id, **fields}
+    content = unsigned(claims, header).rpartition(".")[0]
     signature: bytes = key.private.sign(content.encode())
-    return unsigned(claims, named, signature)
+    return unsigned(claims, header, signature)
 
 
-def changed_urls(url: str, other: str, rng: random.Random) -> Iterator[str]:
-    """The path and query of a signed URL with one change each; `other` is a signed URL of another thing."""
+def modified_urls(url: str, other: str, rng: random.Random) -> Iterator[str]:
+    """The path and query of a signed URL with one change each; `other` is the signed URL of another resource."""
     target = "{0.path}?{0.query}".format(urlsplit(url))
     letters = string.ascii_letters + string.digits + "-_./%=&"
-    for place in range(1, len(target)):
-        for letter in rng.sample(letters.replace(target[place], ""), 2):
-            yield target[:place] + letter + target[place + 1 :]
-        yield target[:place] + target[place + 1 :]
+    for index in range(1, len(target)):
+        for letter in rng.sample(letters.replace(target[index], ""), 2):
+            yield target[:index] + letter + target[index + 1 :]
+        yield target[:index] + target[index + 1 :]
     path, _, query = target.partition("?")
     foreign = urlsplit(other).query
     expires, signature = query.split("&")

@@ -1,4 +1,4 @@
-"""A real browser, and what igv.js in it has drawn."""
+"""A real browser, what igv.js has drawn in it, and pysam's counts of what igv.js should draw."""
 
 import contextlib
 import http.server
@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import pysam
+
 from htsget_flask.browser.content_security import igv_js
 from htsget_flask.config import folder_config
 from tests.support.live.tools import ROOT, missing, tool
@@ -29,9 +31,9 @@ LAPTOP = (1366, 850)
 PHONE = (390, 844)
 SCREENSHOTS = ROOT / "build" / "screenshots"
 
-# The person's own, with a proxy and a registry where there are such: tests have other ones.
+# The variables before the tests change them: npm may need a proxy and a registry.
 _ENVIRONMENT = dict(os.environ)
-# Nothing is asked that a test did not ask for; root may not run a browser in its sandbox.
+# The browser sends no requests on its own account; root may not run it in its sandbox.
 _ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -41,7 +43,7 @@ _ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-_ELSEWHERE = """<!doctype html><meta charset="utf-8"><title>Another site</title><link rel="icon" href="data:,">
+_OTHER_SITE = """<!doctype html><meta charset="utf-8"><title>Another site</title><link rel="icon" href="data:,">
 <div id="igv"></div>
 <script type="module">
   import igv from "./igv.esm.min.js";
@@ -50,7 +52,7 @@ _ELSEWHERE = """<!doctype html><meta charset="utf-8"><title>Another site</title>
 </script>
 """
 
-_PATIENCE = 20_000  # ms
+_TIMEOUT = 20_000  # ms
 
 _IS_STILL = """() => {
   const views = globalThis.igvBrowser?.trackViews ?? [];
@@ -69,9 +71,9 @@ _TRACKS = """() => igvBrowser.trackViews.map((view) => {
   let ink = 0;
   if (canvas && canvas.width && canvas.height) {
     const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-    for (let place = 0; place < pixels.length; place += 4) {
-      const isWhite = pixels[place] + pixels[place + 1] + pixels[place + 2] === 765;
-      if (pixels[place + 3] && !isWhite) ink += 1;
+    for (let offset = 0; offset < pixels.length; offset += 4) {
+      const isWhite = pixels[offset] + pixels[offset + 1] + pixels[offset + 2] === 765;
+      if (pixels[offset + 3] && !isWhite) ink += 1;
     }
   }
   return {
@@ -105,18 +107,18 @@ def chromium() -> Iterator["Browser"]:
 
 
 def igv_js_file() -> Path:
-    """igv.js of the version that the page loads, from npm; kept below build/."""
+    """igv.js in the version that the page loads, from npm; cached in build/."""
     url = igv_js(folder_config(ROOT)).url
-    found = re.search(r"/igv@([0-9.]+)/(dist/.+)$", url)
-    assert found, url
-    return npm_file("igv", found[1], found[2])
+    match = re.search(r"/igv@([0-9.]+)/(dist/.+)$", url)
+    assert match, url
+    return npm_file("igv", match[1], match[2])
 
 
 def npm_file(package: str, version: str, name: str) -> Path:
-    """A file of a version of an npm package; kept below build/."""
-    kept = ROOT / "build" / f"{package.rpartition('/')[2]}-{version}" / Path(name).name
-    if kept.is_file():
-        return kept
+    """A file of a version of an npm package; cached in build/."""
+    cached = ROOT / "build" / f"{package.rpartition('/')[2]}-{version}" / Path(name).name
+    if cached.is_file():
+        return cached
     npm = tool("npm")
     home = {"HOME": pwd.getpwuid(os.getuid()).pw_dir}
     with tempfile.TemporaryDirectory() as folder:
@@ -136,58 +138,57 @@ def npm_file(package: str, version: str, name: str) -> Path:
             member = archive.extractfile(f"package/{name}")
             assert member is not None
             content = member.read()
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = kept.with_suffix(f".{os.getpid()}")
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = cached.with_suffix(f".{os.getpid()}")
     unfinished.write_bytes(content)
-    unfinished.replace(kept)
-    return kept
+    unfinished.replace(cached)
+    return cached
 
 
 class Visit:
-    """A page in the browser, and all that went wrong in it."""
+    """A page in the browser, its errors and its requests."""
 
     def __init__(self, context: "BrowserContext", page: "Page") -> None:
         self.context = context
         self.page = page
         self.errors: list[str] = []
         self.requests: list[str] = []
-        page.set_default_timeout(_PATIENCE)
+        page.set_default_timeout(_TIMEOUT)
         page.on("console", lambda message: self._note(message.type, message.text))
         page.on("pageerror", lambda error: self._note("error", str(error)))
         page.on("request", lambda request: self.requests.append(request.url))
 
     def _note(self, kind: str, text: str) -> None:
-        # Violations of the page's policy are among them.
+        # Violations of the page's Content-Security-Policy are errors too.
         if kind == "error":
             self.errors.append(text)
 
     def tracks(self, *types: str) -> dict[str, dict[str, Any]]:
-        """What igv.js holds and has drawn, once it rests: by the tracks' names, or their types where they have none.
+        """The tracks of igv.js once it is idle, by name, or by type where a track has no name.
 
-        `types` are those of the tracks to wait for, until something is drawn of them.
+        `types`: the method waits until each of these types has a track that is drawn.
         """
-        wanted = "(types) => types.every((type) => igvBrowser.trackViews.some((view) => view.track.type === type"
+        are_drawn = "(types) => types.every((type) => igvBrowser.trackViews.some((view) => view.track.type === type"
         self.page.wait_for_function(_IS_STILL)
-        self.page.wait_for_function(f"{wanted} && view.viewports[0].canvas))", arg=list(types))
-        found = self.page.evaluate(_TRACKS)
-        return {track["name"] or track["type"]: track for track in found}
+        self.page.wait_for_function(f"{are_drawn} && view.viewports[0].canvas))", arg=list(types))
+        return {track["name"] or track["type"]: track for track in self.page.evaluate(_TRACKS)}
 
     def alerts(self) -> list[str]:
-        """What igv.js complains of in dialogs."""
-        found: list[str] = self.page.evaluate(_ALERTS)
-        return found
+        """The texts of igv.js' alert dialogs."""
+        texts: list[str] = self.page.evaluate(_ALERTS)
+        return texts
 
     def message(self) -> str:
-        """What the page itself has to say, once it says something."""
+        """The page's own message, once there is one."""
         self.page.locator("#message:not([hidden])").wait_for()
         return str(self.page.locator("#message").inner_text())
 
     def hosts(self) -> set[str]:
-        """Whom it asked: hosts with their ports."""
+        """The hosts, with their ports, that it sent requests to."""
         return {urlsplit(url).netloc for url in self.requests if not url.startswith(("data:", "blob:"))}
 
     def screenshot(self, name: str) -> None:
-        """Keep what is seen, for people who look at it."""
+        """Save an image of the window for people."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
@@ -202,7 +203,10 @@ def visit(
     dark: bool = False,
     ignore_https_errors: bool = False,
 ) -> Iterator[Visit]:
-    """Open a URL in a window of its own, without memories; `answers` are given for URLs elsewhere, None: it is down."""
+    """Open a URL in a new window with an empty profile.
+
+    `answers` replaces what other URLs answer; None refuses the connection.
+    """
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]},
         color_scheme="dark" if dark else "light",
@@ -210,11 +214,11 @@ def visit(
     )
     with contextlib.closing(context):
         page = context.new_page()
-        for elsewhere, content in (answers or {}).items():
-            page.route(elsewhere, partial(_answer, content))
-        present = Visit(context, page)
+        for other_url, content in (answers or {}).items():
+            page.route(other_url, partial(_answer, content))
+        tab = Visit(context, page)
         page.goto(url)
-        yield present
+        yield tab
 
 
 def _answer(content: bytes | None, route: "Route") -> None:
@@ -227,11 +231,11 @@ def _answer(content: bytes | None, route: "Route") -> None:
 
 @contextmanager
 def static_site(folder: Path) -> Iterator[str]:
-    """The URL of a web server for the files of a folder, on a port of its own."""
+    """The URL of a web server for the files of a folder, on a free port."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
-            """Keep still."""
+            """Log nothing."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as server:
         server.daemon_threads = True
@@ -245,9 +249,26 @@ def static_site(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def elsewhere(browser: "Browser", folder: Path, settings: dict[str, Any]) -> Iterator[Visit]:
-    """igv.js with these settings, in a page that another server delivers."""
+def other_site(browser: "Browser", folder: Path, settings: dict[str, Any]) -> Iterator[Visit]:
+    """igv.js with these settings in a page of another server, which serves `folder`."""
     shutil.copy(igv_js_file(), folder)
-    (folder / "index.html").write_text(_ELSEWHERE % json.dumps(settings), encoding="utf-8")
-    with static_site(folder) as url, visit(browser, f"{url}/") as present:
-        yield present
+    (folder / "index.html").write_text(_OTHER_SITE % json.dumps(settings), encoding="utf-8")
+    with static_site(folder) as url, visit(browser, f"{url}/") as tab:
+        yield tab
+
+
+def count_reads(path: Path, name: str, start: int, end: int) -> int:
+    """The number of reads that igv.js shows and that start in a region: no duplicates, no reads that failed QC."""
+    with pysam.AlignmentFile(str(path)) as file:
+        reads = (
+            read
+            for read in file.fetch(name, start, end)
+            if not (read.is_unmapped or read.is_duplicate or read.is_qcfail)
+        )
+        return sum(start <= read.reference_start for read in reads)
+
+
+def count_variants(path: Path, name: str, start: int, end: int) -> int:
+    """The number of variants that start in a region."""
+    with pysam.VariantFile(str(path)) as file:
+        return sum(start <= record.start for record in file.fetch(name, start, end))

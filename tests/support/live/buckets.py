@@ -1,4 +1,4 @@
-"""Applications whose files are in a bucket: in this process, or as servers, with boto3's own ways to credentials."""
+"""Applications whose files are in a bucket, in this process or as servers; boto3 finds their credentials itself."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -21,10 +21,10 @@ STORAGE = "cohort"
 
 
 def settings(endpoint: str, bucket: str, storage: Mapping[str, object] | None = None, **more: object) -> dict[str, Any]:
-    """A configuration that serves a whole bucket, with settings of its storage, and others beside it."""
-    where = {"type": "s3", "bucket": bucket, "endpoint_url": endpoint, "addressing_style": "path"}
+    """A configuration that serves a whole bucket; `storage` are more settings of the storage, `more` other sections."""
+    location = {"type": "s3", "bucket": bucket, "endpoint_url": endpoint, "addressing_style": "path"}
     return {
-        "storages": {STORAGE: {**where, **(storage or {})}},
+        "storages": {STORAGE: {**location, **(storage or {})}},
         "datasets": [{"prefix": "", "storage": STORAGE}],
         "files": {"storages": [STORAGE], "listing": True},
         **more,
@@ -32,7 +32,7 @@ def settings(endpoint: str, bucket: str, storage: Mapping[str, object] | None = 
 
 
 class BucketHttp(FlaskHttp):
-    """Requests to an application in this process; what its tickets name elsewhere comes over the network."""
+    """Requests to an application in this process; requests to other hosts go over the network."""
 
     def __init__(self, app: Flask) -> None:
         self.app = app
@@ -47,7 +47,7 @@ class BucketHttp(FlaskHttp):
         return super().get(url, headers)
 
     def again(self) -> "BucketHttp":
-        """The same application, for another thread."""
+        """Another client of the same application, for another thread."""
         return BucketHttp(self.app)
 
 
@@ -61,9 +61,9 @@ def application(
     credentials: Credentials | None = OWNER,
     **more: object,
 ) -> BucketHttp:
-    """An application in this process, with a memory of its own; `endpoint` is a proxy's, None: the server's.
+    """An application in this process with empty caches; `endpoint` may be a proxy's, the server's by default.
 
-    `environment` is for boto3, added to the variables with the credentials.
+    `environment` are variables for boto3 besides those with the credentials.
     """
     config = Config.model_validate(settings(endpoint or server.endpoint, bucket, storage, **more))
     with pytest.MonkeyPatch.context() as patch:
@@ -83,21 +83,21 @@ def serving_bucket(
     environment: Mapping[str, str] | None = None,
     **more: object,
 ) -> Iterator[Server]:
-    """Run `htsget-flask serve` on a bucket until the end of the context; `folder` takes all that it writes."""
+    """Run `htsget-flask serve` on a bucket until the end of the context; its files are written to `folder`."""
     path = folder / "config.yaml"
     path.write_text(json.dumps(settings(endpoint or server.endpoint, bucket, storage, **more)), encoding="utf-8")
     variables = {**server.environment(), **(environment or {})}
-    with serving("--config", path, folder=folder, environment=variables) as started:
-        yield started
+    with serving("--config", path, folder=folder, environment=variables) as running_server:
+        yield running_server
 
 
 def is_elsewhere(url: str) -> bool:
-    """Whether a URL of a ticket does not point at the application."""
+    """Whether a URL of a ticket points at another host than the application."""
     return url.startswith("http") and urlsplit(url).netloc != "localhost"
 
 
 def presigned(ticket: Ticket) -> list[tuple[str, dict[str, str]]]:
-    """The URLs of a ticket that carry a signature of S3, each with its headers."""
+    """The presigned S3 URLs of a ticket, each with its headers."""
     entries = ticket["htsget"]["urls"]
     return [(entry["url"], entry["headers"]) for entry in entries if "X-Amz-Signature=" in entry["url"]]
 
@@ -108,8 +108,8 @@ def parameter(url: str, name: str) -> str:
     return value
 
 
-def kind(request: Request) -> str:
-    """What a request to a bucket in a path asks for: LIST, or a method and the name of an object without its folder."""
+def request_kind(request: Request) -> str:
+    """The kind of a path-style request to a bucket: LIST, or a method and an object's name without its folder."""
     parts = urlsplit(request.target)
     _, _, key = parts.path.removeprefix("/").partition("/")
     if not key:

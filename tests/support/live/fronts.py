@@ -1,4 +1,4 @@
-"""nginx and Apache in front of gunicorn, with the files of `config/` as they are shipped but for paths and ports."""
+"""nginx and Apache in front of gunicorn, with the files of `config/`: only paths and ports are changed."""
 
 import os
 import ssl
@@ -10,17 +10,22 @@ from http.client import HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
+
 from tests.support.client import Response
 from tests.support.live.server import Server, begin, end, free_port, running, wait_until
 from tests.support.live.tools import ROOT, run, tool
 
 _STARTED_WITHIN = 15.0
-_NEEDED = ("mpm_event", "authz_core", "env", "ssl", "socache_shmcb", "headers", "deflate", "filter", "mime")
+_APACHE_MODULES = (
+    *("mpm_event", "authz_core", "env", "ssl", "socache_shmcb", "headers", "deflate", "filter", "mime"),
+    *("proxy", "proxy_http", "unique_id", "xsendfile"),
+)
 
 
 @dataclass(frozen=True)
 class Front:
-    """A web server with TLS and its backend, gunicorn, which also answers directly; both write to `folder`."""
+    """A web server with TLS and its backend, gunicorn, which clients can also reach; both write to `folder`."""
 
     url: str
     plain_port: int
@@ -29,10 +34,10 @@ class Front:
     folder: Path
     has_direct_urls: bool
 
-    def environment(self) -> dict[str, str]:
-        """The variables that make clients trust the certificate."""
-        names = ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
-        return dict.fromkeys(names, str(self.certificate))
+    def trust(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Set the environment variables that make clients trust the certificate."""
+        for name in ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+            monkeypatch.setenv(name, str(self.certificate))
 
     def connect(self) -> HTTPSConnection:
         """A connection to the web server."""
@@ -40,7 +45,7 @@ class Front:
         return HTTPSConnection(urlsplit(self.url).netloc, timeout=30, context=context)
 
     def ask(self, method: str, target: str, **headers: str) -> Response:
-        """Send a request to the web server over a new connection; `_` in the headers' names stands for `-`."""
+        """Send a request to the web server over a new connection; `_` in header names stands for `-`."""
         return self._send(method, target, None, {name.replace("_", "-"): value for name, value in headers.items()})
 
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -60,13 +65,13 @@ class Front:
             connection.close()
 
     def was_sent_by_front(self, path: str) -> bool:
-        """Whether the web server sent the body of gunicorn's last answer for a path."""
+        """Whether the web server sent the body of the last answer to this path, in place of gunicorn."""
         lines = (self.folder / "access").read_text(encoding="utf-8").splitlines()
         return [line for line in lines if line.startswith(f"{path} ")][-1] != f"{path} - -"
 
 
 def _read(response: HTTPResponse) -> Response:
-    """The answer, in which no header but Vary may occur twice."""
+    """The answer; no header but Vary may occur twice."""
     fields = [(name.lower(), value) for name, value in response.getheaders()]
     names = [name for name, _ in fields if name != "vary"]
     assert len(names) == len(set(names)), fields
@@ -75,18 +80,18 @@ def _read(response: HTTPResponse) -> Response:
 
 @contextmanager
 def gunicorn(folder: Path, socket: Path, config: Path) -> Iterator[Server]:
-    """gunicorn with the settings of `config/` on a socket, and on a port."""
+    """gunicorn with the settings of `config/`, on a Unix socket and on a port."""
     port = free_port()
     command = [tool("gunicorn"), "-c", ROOT / "config" / "gunicorn.conf.py", "--chdir", ROOT, "wsgi:app"]
     binds = ["--bind", f"unix:{socket}", "--bind", f"127.0.0.1:{port}", "--workers", "1"]
-    log = [
+    access_log = [
         "--access-logfile",
         folder / "access",
         "--access-logformat",
         "%(U)s %({x-accel-redirect}o)s %({x-sendfile}o)s",
     ]
     environment = {"HTSGET_FLASK_CONFIG": str(config), "XDG_CACHE_HOME": str(folder / "cache")}
-    with running([*command, *binds, *log], folder=folder, port=port, environment=environment) as server:
+    with running([*command, *binds, *access_log], folder=folder, port=port, environment=environment) as server:
         yield server
 
 
@@ -100,9 +105,10 @@ def nginx(
     secret: str | None = None,
     level: str = "emerg",
 ) -> Iterator[Front]:
-    """nginx with `config/nginx.conf` in front of gunicorn with a configuration; `roots` are the storages' folders.
+    """nginx with `config/nginx.conf` in front of gunicorn.
 
-    `level` is the least level of logged errors for requests that may be signed.
+    `roots` are the folders of the storages by name. `level` is the minimum level of logged errors for requests that
+    may be signed.
     """
     tool("nginx")
     certificate, key = make_certificate(folder)
@@ -111,7 +117,7 @@ def nginx(
         (folder / "secret.conf").write_text(f'default "{secret}";', encoding="utf-8")
     with open_folder() as sockets:
         socket = sockets / "htsget"
-        site = _fitted(
+        site = _adapt(
             "nginx.conf",
             {
                 "unix:/run/htsget/htsget.sock": f"unix:{socket}",
@@ -127,15 +133,13 @@ def nginx(
             },
         )
         (folder / "site.conf").write_text(site, encoding="utf-8")
-        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        temporary = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
         user = f"user {_user()};" if _user() else ""
         (folder / "main.conf").write_text(
             f"{user} worker_processes 2; daemon off; pid {folder}/pid; error_log {folder}/errors;\n"
             # Debian's own settings.
             "events { worker_connections 768; }\n"
             "http { sendfile on; tcp_nopush on; gzip on; default_type application/octet-stream; access_log off;\n"
-            f"include /etc/nginx/mime.types; {temporary} include {folder}/site.conf; }}\n",
+            f"include /etc/nginx/mime.types; {_temp_paths(folder)} include {folder}/site.conf; }}\n",
             encoding="utf-8",
         )
         command = [tool("nginx"), "-p", folder, "-c", folder / "main.conf", "-e", folder / "errors"]
@@ -147,18 +151,17 @@ def nginx(
 
 @contextmanager
 def apache(folder: Path, config: Path, roots: Mapping[str, Path]) -> Iterator[Front]:
-    """Apache as in `config/apache.conf` in front of gunicorn; `roots` are the folders of its storages."""
+    """Apache with `config/apache.conf` in front of gunicorn; `roots` are the folders of the storages by name."""
     tool("apache2")
     certificate, key = make_certificate(folder)
     port = free_port()
     modules = Path("/usr/lib/apache2/modules")
-    needed = (*_NEEDED, "proxy", "proxy_http", "unique_id", "xsendfile")
-    for name in needed:
+    for name in _APACHE_MODULES:
         if not (modules / f"mod_{name}.so").exists():
             tool(f"Apache's mod_{name}")
     with open_folder() as sockets:
         socket = sockets / "htsget"
-        site = _fitted(
+        site = _adapt(
             "apache.conf",
             {
                 "unix:/run/htsget/htsget.sock": f"unix:{socket}",
@@ -170,7 +173,7 @@ def apache(folder: Path, config: Path, roots: Mapping[str, Path]) -> Iterator[Fr
             },
         )
         user = f"User {_user()}\nGroup {_user()}\n" if _user() else ""
-        loaded = "".join(f"LoadModule {name}_module {modules}/mod_{name}.so\n" for name in needed)
+        loaded = "".join(f"LoadModule {name}_module {modules}/mod_{name}.so\n" for name in _APACHE_MODULES)
         (folder / "main.conf").write_text(
             f"{loaded}{user}ServerRoot {folder}\nServerName 127.0.0.1\nListen 127.0.0.1:{port} https\n"
             f"PidFile {folder}/pid\nErrorLog {folder}/errors\nDefaultRuntimeDir {folder}\nMutex file:{folder}\n"
@@ -185,20 +188,55 @@ def apache(folder: Path, config: Path, roots: Mapping[str, Path]) -> Iterator[Fr
 
 
 @contextmanager
+def plain_nginx(folder: Path, locations: str, *, settings: str = "") -> Iterator[Server]:
+    """nginx without TLS, with one worker and one server that has these `locations`; `settings` are those of http."""
+    port = free_port()
+    (folder / "nginx.conf").write_text(
+        f"""
+{"user root;" if os.geteuid() == 0 else ""}
+worker_processes 1;
+daemon off;
+pid {folder}/pid;
+error_log stderr warn;
+events {{}}
+http {{
+    {_temp_paths(folder)}
+    access_log off;
+    {settings}
+    server {{
+        listen 127.0.0.1:{port};
+        {locations}
+    }}
+}}
+""",
+        encoding="utf-8",
+    )
+    command = [tool("nginx"), "-p", folder, "-c", folder / "nginx.conf", "-e", "stderr"]
+    with running(command, folder=folder, port=port) as server:
+        yield server
+
+
+def _temp_paths(folder: Path) -> str:
+    """nginx's settings for temporary files in a folder."""
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    return " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
+
+
+@contextmanager
 def open_folder() -> Iterator[Path]:
-    """A folder that all users may read; its path is short enough for sockets."""
+    """A folder that all users may read; its path is short enough for a Unix socket."""
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o755)
         yield Path(name)
 
 
 def _user() -> str:
-    """The user of workers that root starts: that of Debian's web servers."""
+    """The user of the workers that root starts: Debian's web servers use the same one."""
     return "www-data" if os.geteuid() == 0 else ""
 
 
-def _fitted(name: str, replacements: Mapping[str, str]) -> str:
-    """A file of `config/` with its paths and ports replaced; each has to be there."""
+def _adapt(name: str, replacements: Mapping[str, str]) -> str:
+    """A file of `config/` with its paths and ports replaced; it must contain each of them."""
     text = (ROOT / "config" / name).read_text(encoding="utf-8")
     for old, new in replacements.items():
         assert old in text, (name, old)

@@ -1,4 +1,4 @@
-"""Where records lie, read off their lines of SAM or VCF, and regions to ask for."""
+"""The spans of records, parsed from lines of SAM or VCF, and regions to request."""
 
 import random
 import re
@@ -14,7 +14,7 @@ _END = re.compile(r"(?:^|;)END=([0-9]+)")
 
 
 class Region(NamedTuple):
-    """A part of a reference: 0-based, half-open; None: as far as there is anything."""
+    """An interval of a reference: 0-based, half-open; None is an open bound."""
 
     reference_name: str
     start: int | None = None
@@ -22,11 +22,11 @@ class Region(NamedTuple):
 
     @property
     def parameters(self) -> dict[str, object]:
-        """The parameters that ask for it."""
-        asked = {"referenceName": self.reference_name, "start": self.start, "end": self.end}
-        return {name: value for name, value in asked.items() if value is not None}
+        """The query parameters that request it."""
+        parameters = {"referenceName": self.reference_name, "start": self.start, "end": self.end}
+        return {name: value for name, value in parameters.items() if value is not None}
 
-    def holds(self, record: "Region") -> bool:
+    def overlaps(self, record: "Region") -> bool:
         """Whether a record overlaps it."""
         assert record.start is not None and record.end is not None
         return (
@@ -36,9 +36,14 @@ class Region(NamedTuple):
         )
 
 
+def endpoint_of(format_: str) -> str:
+    """The endpoint that serves a format: `reads` or `variants`."""
+    return "reads" if format_ in ("BAM", "CRAM") else "variants"
+
+
 @lru_cache(maxsize=1 << 17)
-def place(line: str, endpoint: str) -> Region:
-    """Where the record of a line lies; one without a length takes one base."""
+def record_span(line: str, endpoint: str) -> Region:
+    """The span of the record in a line; a record without a length spans one base."""
     if endpoint == "reads":
         _, flag, name, position, _, cigar, _ = line.split("\t", 6)
         start = int(position) - 1
@@ -52,16 +57,16 @@ def place(line: str, endpoint: str) -> Region:
 
 def overlapping(region: Region, lines: Sequence[str], endpoint: str) -> list[str]:
     """The lines whose records overlap a region."""
-    return [line for line in lines if region.holds(place(line, endpoint))]
+    return [line for line in lines if region.overlaps(record_span(line, endpoint))]
 
 
 def some_regions(lines: Sequence[str], endpoint: str, seed: str) -> list[Region]:
-    """Regions of all kinds, with and without bounds, chosen by the records of a file."""
+    """Regions of all kinds, with and without bounds, chosen from the records of a file."""
     rng = random.Random(seed)
-    placed = [found for found in (place(line, endpoint) for line in lines) if found.reference_name != "*"]
-    if not placed:
+    spans = [span for span in (record_span(line, endpoint) for line in lines) if span.reference_name != "*"]
+    if not spans:
         return []
-    first, last, any_, long = placed[0], placed[-1], rng.choice(placed), max(placed, key=_length)
+    first, last, any_, long = spans[0], spans[-1], rng.choice(spans), max(spans, key=_length)
     return [
         Region(first.reference_name),
         Region(last.reference_name, last.start, None),
@@ -75,6 +80,6 @@ def _length(region: Region) -> int:
 
 
 def query(**parameters: object) -> str:
-    """Parameters as the query of a URL, those that are None left out."""
-    given = {name: value for name, value in parameters.items() if value is not None}
-    return f"?{urlencode(given)}" if given else ""
+    """The query of a URL with these parameters, without those that are None."""
+    present = {name: value for name, value in parameters.items() if value is not None}
+    return f"?{urlencode(present)}" if present else ""

@@ -26,7 +26,7 @@ _ANSWERED_WITHIN = 30.0
 
 @dataclass(frozen=True)
 class Server:
-    """A running server and what it wrote."""
+    """A running server and its output."""
 
     url: str
     host: str
@@ -37,7 +37,7 @@ class Server:
     tls: ssl.SSLContext | None = None
 
     def connect(self, *, receive_buffer: int | None = None) -> socket.socket:
-        """A connection, with TLS where the server has it; the system's buffer for what comes may be bounded."""
+        """A connection, with TLS if the server has it; `receive_buffer` bounds the receive buffer, in bytes."""
         connection = socket.socket()
         connection.settimeout(_ANSWERED_WITHIN)
         if receive_buffer is not None:
@@ -59,16 +59,16 @@ class Server:
         return self.out.read_text(encoding="utf-8").splitlines()
 
     def log(self) -> str:
-        """What it wrote to its standard error."""
+        """The text of its standard error."""
         return self.err.read_text(encoding="utf-8", errors="replace")
 
     def workers(self) -> list[int]:
-        """The ids of its worker processes."""
+        """The process ids of its workers."""
         pid = self.process.pid
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
 
     def open_files(self) -> dict[str, int]:
-        """How often its workers have each file and each kind of descriptor open."""
+        """The number of its workers' open descriptors for each file and each kind of descriptor."""
         counts: dict[str, int] = {}
         for worker in self.workers():
             for descriptor in Path(f"/proc/{worker}/fd").iterdir():
@@ -80,7 +80,7 @@ class Server:
         return counts
 
     def is_complete(self, workers: int) -> bool:
-        """Whether this many gunicorn workers wait for requests; a signal that comes earlier may be lost on them."""
+        """Whether N gunicorn workers wait for requests; a worker may miss a signal that arrives earlier."""
         return len(self.workers()) == workers and all(map(_waits_for_events, self.workers()))
 
     def is_healthy(self) -> bool:
@@ -96,7 +96,7 @@ class Server:
 
 
 def answers(base: str) -> bool:
-    """Whether a server with this URL answers."""
+    """Whether a server at this URL answers."""
     try:
         return LiveHttp(base).get("/health").status == 200
     except (OSError, HTTPException):
@@ -104,7 +104,7 @@ def answers(base: str) -> bool:
 
 
 def _waits_for_events(pid: int) -> bool:
-    """Whether a process watches any descriptor by epoll."""
+    """Whether a process watches any descriptor with epoll."""
     try:
         return any("tfd:" in info.read_text(encoding="ascii") for info in Path(f"/proc/{pid}/fdinfo").iterdir())
     except FileNotFoundError:
@@ -112,7 +112,7 @@ def _waits_for_events(pid: int) -> bool:
 
 
 def free_port() -> int:
-    """A port of the loopback interface on which nothing listens now."""
+    """A port of the loopback interface that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -120,7 +120,7 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float = 10.0) -> bool:
-    """Whether a condition came true in time."""
+    """Whether a condition became true in time."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -137,7 +137,7 @@ def begin(
     stderr: IO[bytes],
     environment: Mapping[str, str] | None = None,
 ) -> "subprocess.Popen[bytes]":
-    """Start a process in a session of its own, to be ended by `end`; it ends too when the tests are killed."""
+    """Start a process in a new session, for `end` to terminate; it also ends when the tests are killed."""
     return subprocess.Popen(
         [tool("setpriv"), "--pdeathsig", "TERM", "--", *map(str, command)],
         cwd=cwd,
@@ -150,7 +150,7 @@ def begin(
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:
-    """End a process and, if it does not heed that, all of its session."""
+    """Terminate a process and, if it does not exit, kill its whole session."""
     process.terminate()
     try:
         process.wait(_ENDED_WITHIN)
@@ -170,12 +170,12 @@ def running(
     environment: Mapping[str, str] | None = None,
     certificate: tuple[Path, Path] | None = None,
 ) -> Iterator[Server]:
-    """Run a server until the end of the context; `folder` takes what it writes.
+    """Run a server until the end of the context; its output is written to `folder`.
 
-    `certificate`, with its key, is that of a server that speaks TLS.
+    `certificate`: the certificate and the key of a server with TLS.
 
     Raises:
-        AssertionError: when it does not answer in time, or when it left a traceback in its log.
+        AssertionError: it does not answer in time, or there is a traceback in its log.
 
     """
     netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -206,7 +206,7 @@ def serving(
     bind: str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
-    """Run `htsget-flask serve` with these arguments; `bind` is the address to listen on, if not the host's."""
+    """Run `htsget-flask serve` with these arguments; it listens on `bind`, or else on `host`."""
     port = free_port()
     command = [tool("htsget-flask"), "serve", *arguments, "--host", bind or host, "--port", port, "--workers", WORKERS]
     with running(command, folder=folder, port=port, host=host, environment=environment) as server:
@@ -218,10 +218,10 @@ def serving(
 def configured(
     text: str, config: Path, *, folder: Path, certificate: tuple[Path, Path] | None = None
 ) -> Iterator[Server]:
-    """Run gunicorn with one worker and the service's settings, to which Python `text` adds what the test needs.
+    """Run gunicorn with one worker and the service's settings, which the Python code `text` may change.
 
-    `text` may use `settings`, a dictionary, and the classes `Worker` and `Limits`; with a certificate and its key the
-    server speaks TLS.
+    `text` may use the dictionary `settings` and the classes `Worker` and `Limits`. With a certificate and its key the
+    server uses TLS.
     """
     port = free_port()
     path = folder / "settings.py"

@@ -14,42 +14,42 @@ DATA = ROOT.parent / "shared" / "data"
 
 
 def tool(name: str) -> str:
-    """The path of a program: of this environment's own, or installed.
+    """The path of a program of this environment or of the system.
 
-    Where there is none the test is skipped, but on continuous integration, where it would never be missed, it fails.
+    Without the program the test is skipped; on continuous integration, where nobody would notice that, it fails.
     """
-    # Debian puts servers where only root looks.
-    places = [os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"]
-    path = shutil.which(name, path=os.pathsep.join(places))
+    # Debian installs servers into folders that only root has in PATH.
+    folders = [os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"]
+    path = shutil.which(name, path=os.pathsep.join(folders))
     if path is None:
         missing(f"{name} is not installed")
     return path
 
 
 def missing(reason: str) -> NoReturn:
-    """Skip the test for the lack of something, or fail on continuous integration."""
+    """Skip the test because something is missing, or fail on continuous integration."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
 
 
 def run(name: str, *arguments: object, cwd: Path) -> str:
-    """What a program prints, which has to succeed within a minute, in a folder where it may leave files."""
+    """The output of a program, which has to succeed within a minute; it may leave files in the folder `cwd`."""
     command = [tool(name), *map(str, arguments)]
-    ended = subprocess.run(command, cwd=cwd, capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=False)
-    assert ended.returncode == 0, (command, ended.stderr.decode(errors="replace")[-2000:])
-    return ended.stdout.decode()
+    process = subprocess.run(command, cwd=cwd, capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=False)
+    assert process.returncode == 0, (command, process.stderr.decode(errors="replace")[-2000:])
+    return process.stdout.decode()
 
 
 def lines(name: str, *arguments: object, cwd: Path) -> list[str]:
     """The lines that a program prints."""
-    printed = run(name, *arguments, cwd=cwd)
-    # Not splitlines: SAM and VCF may hold other characters that it takes for the ends of lines.
-    return printed.removesuffix("\n").split("\n") if printed else []
+    output = run(name, *arguments, cwd=cwd)
+    # Not splitlines: it splits at other characters too, which SAM and VCF may contain.
+    return output.removesuffix("\n").split("\n") if output else []
 
 
 def view(source: object, *, cwd: Path) -> list[str]:
-    """The records of a file, or behind the URL of a ticket, as lines of SAM or VCF."""
+    """The records of a file, or of a ticket's URL, as lines of SAM or VCF."""
     if "/variants/" in str(source) or str(source).endswith((".vcf.gz", ".bcf")):
         return lines("bcftools", "view", "--no-version", "-H", source, cwd=cwd)
     return lines("samtools", "view", source, cwd=cwd)
@@ -58,19 +58,19 @@ def view(source: object, *, cwd: Path) -> list[str]:
 def real_data(kind: str) -> Path:
     """The folder with files of a kind that other software wrote.
 
-    They are no part of the project: where none lie beside the checkout the test is skipped, and .ci/run says so. Where
-    others do, the lack of these is one as of a program.
+    They are not part of the project. Without the folder `shared/data` next to the checkout the test is skipped, and
+    .ci/run reports it; a kind that is missing there counts as a missing program.
     """
     folder = DATA / kind
     if not DATA.is_dir():
-        pytest.skip("there is no folder shared/data beside the checkout")
+        pytest.skip("there is no folder shared/data next to the checkout")
     if not folder.is_dir():
-        missing(f"there is no folder shared/data/{kind} beside the checkout")
+        missing(f"there is no folder shared/data/{kind} next to the checkout")
     return folder
 
 
 def write_config(path: Path, root: Path, *settings: str) -> Path:
-    """Write a configuration that serves all files below a folder, with more settings if given."""
+    """Write a configuration that serves all files of a folder and its subfolders, with optional other settings."""
     common = (
         f"storages: {{here: {{type: local, root: '{root}'}}}}",
         "datasets: [{prefix: '', storage: here}]",

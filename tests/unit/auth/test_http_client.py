@@ -35,7 +35,7 @@ class TestAnAnswerEndsInTime:
     @pytest.mark.parametrize("name", sorted(HOSTILE))
     def test_whatever_a_service_does(self, name: str) -> None:
         with hostile_server(HOSTILE[name]) as url, pytest.raises(UpstreamError) as caught:
-            within(20, lambda: JsonClient(0.3).get(f"{url}?secret"))
+            within(20, lambda: JsonClient(0.3).fetch(f"{url}?secret"))
         assert "secret" not in str(caught.value) and url in str(caught.value)
 
     def test_the_next_request_has_its_own_time(self) -> None:
@@ -43,20 +43,20 @@ class TestAnAnswerEndsInTime:
         with hostile_server(HOSTILE["a slow body"]) as url:
             for _ in range(2):
                 with pytest.raises(UpstreamError):
-                    within(20, lambda: client.get(url))
+                    within(20, lambda: client.fetch(url))
         with hostile_server(send(OK + b"Content-Length: 2\r\n\r\n{}")) as url:
-            assert within(20, lambda: client.get(url)) == {}
+            assert within(20, lambda: client.fetch(url)) == {}
 
     def test_a_refusal_with_an_endless_body(self) -> None:
         with hostile_server(HOSTILE["a refusal without an end"]) as url, pytest.raises(RefusedError):
-            within(20, lambda: JsonClient(0.3).get(url))
+            within(20, lambda: JsonClient(0.3).fetch(url))
 
     def test_without_much_memory(self) -> None:
         with hostile_server(flood(OK + b"\r\n", b" " * 65_536)) as url:
             tracemalloc.start()
             try:
                 with pytest.raises(UpstreamError, match="more than 4194304 bytes"):
-                    within(20, lambda: JsonClient(5).get(url))
+                    within(20, lambda: JsonClient(5).fetch(url))
                 assert tracemalloc.get_traced_memory()[1] < 16 << 20
             finally:
                 tracemalloc.stop()
@@ -78,5 +78,5 @@ class TestConnectionsAreReused:
         client = JsonClient(5)
         with hostile_server(behave) as url:
             for _ in range(3):
-                assert within(20, lambda: client.get(url)) == {}
+                assert within(20, lambda: client.fetch(url)) == {}
         assert connections == 1

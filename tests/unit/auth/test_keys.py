@@ -12,18 +12,17 @@ from htsget_flask.auth.caller import Caller
 from htsget_flask.auth.http_client import JsonClient, UpstreamError
 from htsget_flask.auth.keys import Keys
 from htsget_flask.auth.tokens import Authenticator
-from htsget_flask.auth.tokens import Issuer as Trusted
-from htsget_flask.auth.visas import Passports, VisaIssuer
+from htsget_flask.auth.visas import Passports
 from htsget_flask.errors import InvalidAuthentication, ServiceUnavailable
-from tests.support.issuer import ALGORITHMS, AUDIENCE, Issuer, Key
-from tests.support.tokens import VISA_VALUE, Clock, keys_of
+from tests.support.issuer import ALGORITHMS, Issuer, Key
+from tests.support.tokens import VISA_VALUE, Clock, keys_of, token_issuer, visa_issuer
 
 TEN_YEARS = 10 * 365 * 86_400
 
 
 def trusting(issuer: Issuer, clock: Callable[[], float], *visa_issuers: Issuer) -> Authenticator:
-    trusted = Trusted(issuer.url, [AUDIENCE], keys_of(issuer, clock), 0, None)
-    visas = {one.url: VisaIssuer(one.url, keys_of(one, clock), one.jwks_url, 0) for one in visa_issuers}
+    trusted = token_issuer(issuer, keys_of(issuer, clock))
+    visas = {one.url: visa_issuer(one, keys_of(one, clock)) for one in visa_issuers}
     return Authenticator({issuer.url: trusted}, passports=Passports(visas) if visas else None, client=JsonClient(1))
 
 
@@ -159,9 +158,7 @@ class TestARemovedKeyEndsItsSignatures:
     def test_a_key_that_is_now_for_encryption(self, issuer: Issuer, clock: Clock) -> None:
         content = issuer.jwks
         keys = Keys(lambda: content, ALGORITHMS, issuer=issuer.url, interval=60, clock=clock)
-        authenticator = Authenticator(
-            {issuer.url: Trusted(issuer.url, [AUDIENCE], keys, 0, None)}, client=JsonClient(1)
-        )
+        authenticator = Authenticator({issuer.url: token_issuer(issuer, keys)}, client=JsonClient(1))
         header = f"Bearer {issuer.token('ES256')}"
         authenticator.authenticate(header)
         content["keys"][0]["key_ops"] = ["encrypt"]
@@ -193,9 +190,7 @@ class TestARemovedKeyEndsItsSignatures:
                 raise UpstreamError("down") from None
 
         keys = Keys(fetch, ALGORITHMS, issuer=issuer.url, interval=60, clock=clock)
-        authenticator = Authenticator(
-            {issuer.url: Trusted(issuer.url, [AUDIENCE], keys, 0, None)}, client=JsonClient(1)
-        )
+        authenticator = Authenticator({issuer.url: token_issuer(issuer, keys)}, client=JsonClient(1))
         header = f"Bearer {issuer.token('ES256')}"
         for _ in range(60):
             assert authenticator.authenticate(header).subject == "ada"

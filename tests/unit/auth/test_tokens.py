@@ -9,17 +9,18 @@ import pytest
 
 from htsget_flask.auth.http_client import JsonClient
 from htsget_flask.auth.keys import Keys
-from htsget_flask.auth.tokens import Authenticator, Introspection
-from htsget_flask.auth.tokens import Issuer as Trusted
-from htsget_flask.auth.visas import Passports, VisaIssuer
+from htsget_flask.auth.tokens import Authenticator
+from htsget_flask.auth.visas import Passports
+from htsget_flask.config import IntrospectionConfig
+from htsget_flask.config.types import SecretText
 from htsget_flask.errors import InvalidAuthentication, ServiceUnavailable
 from tests.support.issuer import ALGORITHMS, AUDIENCE, CLIENT, Issuer, Key, unsigned
-from tests.support.tokens import VISA_VALUE, Clock, keys_of, refusal
+from tests.support.tokens import VISA_VALUE, Clock, keys_of, refusal, token_issuer, visa_issuer
 
 
 def trusting(issuer: Issuer, *, algorithms: tuple[str, ...] = ALGORITHMS, leeway: float = 0) -> Authenticator:
     keys = Keys(lambda: issuer.jwks, algorithms, issuer=issuer.url, interval=60)
-    return Authenticator({issuer.url: Trusted(issuer.url, [AUDIENCE], keys, leeway, None)}, client=JsonClient(1))
+    return Authenticator({issuer.url: token_issuer(issuer, keys, leeway=leeway)}, client=JsonClient(1))
 
 
 class TestAGoodTokenIdentifiesTheCaller:
@@ -197,7 +198,7 @@ class TestAForgedTokenIsRefused:
 
     def test_one_of_another_issuer_that_is_trusted_too(self, issuer: Issuer) -> None:
         other = Issuer(url="https://other.example.org")
-        issuers = {one.url: Trusted(one.url, [AUDIENCE], keys_of(one), 0, None) for one in (issuer, other)}
+        issuers = {one.url: token_issuer(one, keys_of(one)) for one in (issuer, other)}
         both = Authenticator(issuers, client=JsonClient(1))
         assert both.authenticate(f"Bearer {other.token()}").issuer == other.url
         refusal(both, other.token(iss=issuer.url))
@@ -220,8 +221,8 @@ class TestAForgedTokenIsRefused:
 class TestOverHttp:
     def test_a_thousand_unknown_keys_cause_one_fetch(self, served: Issuer) -> None:
         client = JsonClient(5)
-        keys = Keys(lambda: client.get(served.jwks_url), ALGORITHMS, issuer=served.url, interval=60)
-        authenticator = Authenticator({served.url: Trusted(served.url, [AUDIENCE], keys, 0, None)}, client=client)
+        keys = Keys(lambda: client.fetch(served.jwks_url), ALGORITHMS, issuer=served.url, interval=60)
+        authenticator = Authenticator({served.url: token_issuer(served, keys)}, client=client)
         served.requested_paths.clear()
         tokens = [served.token(headers={"kid": f"no key {number}"}) for number in range(1000)]
 
@@ -241,8 +242,8 @@ class TestOverHttp:
     def test_an_unavailable_key_set_is_503(self, served: Issuer) -> None:
         client = JsonClient(1)
         for url in (f"{served.url}/nothing", "http://127.0.0.1:1/jwks"):
-            keys = Keys(lambda url=url: client.get(url), ALGORITHMS, issuer=served.url, interval=60)  # type: ignore[misc]
-            authenticator = Authenticator({served.url: Trusted(served.url, [AUDIENCE], keys, 0, None)}, client=client)
+            keys = Keys(lambda url=url: client.fetch(url), ALGORITHMS, issuer=served.url, interval=60)  # type: ignore[misc]
+            authenticator = Authenticator({served.url: token_issuer(served, keys)}, client=client)
             with pytest.raises(ServiceUnavailable):
                 authenticator.authenticate(f"Bearer {served.token()}")
 
@@ -261,7 +262,7 @@ class TestVerifiedTokensAreCached:
             def trusts(self, fingerprint: bytes) -> bool:
                 return keys.trusts(fingerprint)
 
-        trusted = Trusted(issuer.url, [AUDIENCE], Counting(), 0, None)  # type: ignore[arg-type]
+        trusted = token_issuer(issuer, Counting())  # type: ignore[arg-type]
         authenticator = Authenticator({issuer.url: trusted}, client=JsonClient(1), clock=clock)
         header = f"Bearer {issuer.token()}"
         assert len({id(authenticator.authenticate(header)) for _ in range(5)}) == 1
@@ -281,7 +282,9 @@ class TestVerifiedTokensAreCached:
 @pytest.mark.slow
 class TestOpaqueTokensAreIntrospected:
     def authenticator(self, served: Issuer, clock: Clock, *, secret: str = CLIENT[1]) -> Authenticator:
-        service = Introspection(f"{served.url}/introspect", CLIENT[0], secret, [AUDIENCE], 60)
+        service = IntrospectionConfig(
+            url=f"{served.url}/introspect", client_id=CLIENT[0], client_secret=SecretText(secret), audience=[AUDIENCE]
+        )
         return Authenticator({}, introspection=service, client=JsonClient(2), clock=clock)
 
     def test_and_cached_for_a_while(self, served: Issuer) -> None:
@@ -357,9 +360,9 @@ class TestOpaqueTokensAreIntrospected:
 class TestPassportsComeFromTheTokenOrTheBroker:
     def authenticator(self, served: Issuer) -> Authenticator:
         client = JsonClient(2)
-        keys = Keys(lambda: client.get(served.jwks_url), ALGORITHMS, issuer=served.url, interval=60)
-        trusted = Trusted(served.url, [AUDIENCE], keys, 0, f"{served.url}/userinfo")
-        passports = Passports({served.url: VisaIssuer(served.url, keys, served.jwks_url, 0)})
+        keys = Keys(lambda: client.fetch(served.jwks_url), ALGORITHMS, issuer=served.url, interval=60)
+        trusted = token_issuer(served, keys, userinfo=f"{served.url}/userinfo")
+        passports = Passports({served.url: visa_issuer(served, keys)})
         return Authenticator({served.url: trusted}, passports=passports, client=client)
 
     def test_of_the_token(self, served: Issuer) -> None:

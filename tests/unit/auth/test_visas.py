@@ -6,15 +6,15 @@ import pytest
 
 from htsget_flask.auth.http_client import UpstreamError
 from htsget_flask.auth.keys import Keys
-from htsget_flask.auth.visas import Passports, VisaIssuer
+from htsget_flask.auth.visas import Passports
 from htsget_flask.errors import ServiceUnavailable
 from tests.support.issuer import ALGORITHMS, AUDIENCE, Issuer, unsigned
-from tests.support.tokens import VISA_VALUE, keys_of
+from tests.support.tokens import VISA_VALUE, keys_of, visa_issuer
 
 
 class TestVisas:
     def read(self, issuer: Issuer, *visas: object) -> list[str]:
-        trusted = VisaIssuer(issuer.url, keys_of(issuer), issuer.jwks_url, 0)
+        trusted = visa_issuer(issuer, keys_of(issuer))
         return [visa.value for visa in Passports({issuer.url: trusted}).read(list(visas))]
 
     def test_grant_their_values(self, issuer: Issuer) -> None:
@@ -81,7 +81,7 @@ class TestVisas:
         assert self.read(issuer, issuer.visa(VISA_VALUE, headers={"typ": type_})) == [VISA_VALUE]
 
     def test_name_their_issuer_and_source(self, issuer: Issuer) -> None:
-        trusted = VisaIssuer(issuer.url, keys_of(issuer), issuer.jwks_url, 0)
+        trusted = visa_issuer(issuer, keys_of(issuer))
         (visa,) = Passports({issuer.url: trusted}).read([issuer.visa(VISA_VALUE)])
         assert (visa.issuer, visa.source) == (issuer.url, "https://dac.example.org")
 
@@ -99,4 +99,4 @@ class TestVisas:
 
         keys = Keys(fail, ALGORITHMS, issuer="x", interval=60)
         with pytest.raises(ServiceUnavailable):
-            Passports({issuer.url: VisaIssuer(issuer.url, keys, issuer.jwks_url, 0)}).read([issuer.visa(VISA_VALUE)])
+            Passports({issuer.url: visa_issuer(issuer, keys)}).read([issuer.visa(VISA_VALUE)])

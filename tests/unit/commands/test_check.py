@@ -9,10 +9,10 @@ from click.testing import Result
 
 from htsget_flask.app import create_app
 from htsget_flask.config import folder_config
-from tests.support import files
 from tests.support.cli import run
 from tests.support.files import GOOD, NOT_BGZF
-from tests.support.files import truncated as truncate
+from tests.support.files.bam import bam_no_eof
+from tests.support.files.broken import truncated as truncate
 from tests.support.sequences import expected, fasta, run_ingest
 
 pytestmark = pytest.mark.slow
@@ -57,7 +57,7 @@ class TestCheck:
         assert "6 files, 4 of them cannot be served" in output
 
     def test_a_missing_end_marker_and_an_unstated_order_are_warnings(self, tmp_path: Path) -> None:
-        files.bam_no_eof(tmp_path)
+        bam_no_eof(tmp_path)
         result = run("check", tmp_path)
         assert result.exit_code == 0, result.output
         assert "warning: has no EOF marker" in result.output

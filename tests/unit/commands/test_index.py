@@ -4,9 +4,9 @@ from pathlib import Path
 import pysam
 import pytest
 
-from tests.support import files
 from tests.support.cli import run
 from tests.support.files import GOOD, NOT_BGZF, WITHOUT_INDEX
+from tests.support.files.indexes import index_of
 from tests.support.sequences import fasta, write_compressed
 
 pytestmark = pytest.mark.slow
@@ -19,7 +19,7 @@ class TestIndex:
         assert run("check", tmp_path).exit_code == 1
         result = run("index", tmp_path)
         assert result.exit_code == 0, result.output
-        assert files.index_of(path) is not None
+        assert index_of(path) is not None
         assert run("check", "--deep", tmp_path).exit_code == 0
         assert "0 indexes built" in run("index", tmp_path).output
         assert not list(tmp_path.glob(".*"))
@@ -46,11 +46,11 @@ class TestIndex:
     @pytest.mark.parametrize("name", ["bam_long_contig", "vcf_long_contig", "bcf_long_contig", "bcf_sparse_idx"])
     def test_long_references_get_a_csi(self, name: str, tmp_path: Path) -> None:
         path = GOOD[name](tmp_path)
-        index = files.index_of(path)
+        index = index_of(path)
         assert index is not None
         index.unlink()
         assert run("index", tmp_path).exit_code == 0
-        built = files.index_of(path)
+        built = index_of(path)
         assert built is not None
         assert built.suffix == ".csi"
         assert run("check", "--deep", tmp_path).exit_code == 0

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from htsget_flask.config import Config, ConfigError, S3StorageConfig, folder_config, read_config
+from htsget_flask.config import Config, ConfigError, S3StorageConfig, describe_risks, folder_config, read_config
 from tests.support.config import local
 
 ROOT = Path(__file__).parents[3]
@@ -41,12 +41,12 @@ class TestTheExamplesAreValid:
     def test_reference(self, tmp_path: Path) -> None:
         config = self.example(tmp_path, reference())
         assert local(config, "lab").root == tmp_path / "config" / "data" / "lab"
-        assert not config.remarks
+        assert not list(describe_risks(config))
 
     def test_reference_with_a_policy_service(self, tmp_path: Path) -> None:
         config = self.example(tmp_path, reference_with_policy())
         assert config.auth is not None and config.auth.policy is not None and not config.auth.rules
-        assert not config.remarks
+        assert not list(describe_risks(config))
 
     def test_the_reference_says_that_it_is_one(self) -> None:
         assert reference().startswith("# The reference of all settings")
@@ -61,11 +61,11 @@ class TestTheExamplesAreValid:
     def test_folder(self, tmp_path: Path) -> None:
         config = self.example(tmp_path, (ROOT / "config" / "folder.yaml").read_text())
         assert config == folder_config(tmp_path / "config" / ".." / "build" / "demo")
-        assert not config.remarks
+        assert not list(describe_risks(config))
 
     @pytest.mark.parametrize("name", ["lab.yaml", "hospital.yaml"])
     def test_purposes(self, tmp_path: Path, name: str) -> None:
-        assert not self.example(tmp_path, (ROOT / "config" / name).read_text()).remarks
+        assert not list(describe_risks(self.example(tmp_path, (ROOT / "config" / name).read_text())))
 
     @pytest.mark.parametrize("name", ["lab.yaml", "hospital.yaml"])
     def test_settings_in_comments_are_valid(self, tmp_path: Path, name: str) -> None:

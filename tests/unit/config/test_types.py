@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from htsget_flask.config import read_config
+from htsget_flask.config import describe_risks, read_config
 from tests.support.config import faults, local
 
 
@@ -140,6 +140,17 @@ class TestWeakSecrets:
         (line,) = faults(tmp_path, self.text(tmp_path, "s3cret-0123456789abc").replace("rules", introspection))
         assert line.startswith("auth.introspection.client_secret: is the placeholder")
 
+    @pytest.mark.parametrize(
+        ("file", "reason"),
+        [("none", "the file cannot be read"), (".", "the file cannot be read"), ("bad", "does not hold a secret")],
+    )
+    def test_a_file_without_a_client_secret(self, tmp_path: Path, file: str, reason: str) -> None:
+        (tmp_path / "bad").write_bytes(b"s3cret-\xff")
+        introspection = f"introspection: {{url: 'https://a/', client_id: b, client_secret: 'file:{file}'}}, rules"
+        (line,) = faults(tmp_path, self.text(tmp_path, "s3cret-0123456789abc").replace("rules", introspection))
+        assert line.startswith("auth.introspection.client_secret: ") and reason in line
+        assert "s3cret" not in line and "0xff" not in line
+
     @pytest.mark.parametrize("length", [16, 32])
     def test_random_secrets_are_accepted(self, tmp_path: Path, length: int) -> None:
         path = tmp_path / "config.yaml"
@@ -166,7 +177,7 @@ class TestWeakSecrets:
             assert line.startswith("auth.secrets[0]: ") and fault in line
             return
         path.write_text(self.text(tmp_path, "file:key"))
-        remarks = read_config(path).remarks
+        remarks = list(describe_risks(read_config(path)))
         assert len(remarks) == bool(remark)
         assert all(one.startswith("auth.secrets[0]: ") and remark in one for one in remarks)
 

@@ -23,7 +23,7 @@ from htsget_flask.formats.binning import Chunk
 from htsget_flask.formats.table import FORMATS
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage.local import LocalStorage
-from tests.support.files import bgzf_block
+from tests.support.files.bgzf import bgzf_block
 
 HEADER = b"##fileformat=VCFv4.3\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 LINES = [b"chr1\t%d\t.\tA\t.\t.\t.\t%s\n" % (number, b"x" * (number % 40)) for number in range(1, 200)]

@@ -16,11 +16,15 @@ from htsget_flask.formats.index_reader import read_index
 from htsget_flask.formats.references import Reference, collect_references
 from htsget_flask.formats.table import FORMATS
 from tests.support import files
+from tests.support.files.bam import bam_normal, bam_straddling, bam_tiny_blocks
+from tests.support.files.bcf import bcf_normal
+from tests.support.files.indexes import index_of
+from tests.support.files.vcf import vcf_normal
 
 
 def indexed(folder: Path, maker: Callable[[Path], Path], format_name: str) -> tuple[IndexedData, bytes]:
     path = maker(folder)
-    index_path = files.index_of(path)
+    index_path = index_of(path)
     assert index_path is not None
     content = path.read_bytes()
     format_ = FORMATS[format_name]
@@ -44,11 +48,11 @@ class TestOfBlocks:
     @pytest.mark.parametrize(
         ("maker", "format_name"),
         [
-            (files.bam_normal, "BAM"),
-            (files.bam_straddling, "BAM"),
-            (files.bam_tiny_blocks, "BAM"),
-            (files.vcf_normal, "VCF"),
-            (files.bcf_normal, "BCF"),
+            (bam_normal, "BAM"),
+            (bam_straddling, "BAM"),
+            (bam_tiny_blocks, "BAM"),
+            (vcf_normal, "VCF"),
+            (bcf_normal, "BCF"),
         ],
     )
     def test_its_own_data(self, maker: Callable[[Path], Path], format_name: str, tmp_path: Path) -> None:
@@ -57,7 +61,7 @@ class TestOfBlocks:
 
     @pytest.fixture
     def bam(self, tmp_path: Path) -> tuple[IndexedData, Index]:
-        data, index = indexed(tmp_path, files.bam_normal, "BAM")
+        data, index = indexed(tmp_path, bam_normal, "BAM")
         return data, read_index(index)
 
     def test_another_format(self, bam: tuple[IndexedData, Index]) -> None:

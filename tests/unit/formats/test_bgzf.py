@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from htsget_flask.errors import FormatError
 from htsget_flask.formats import bgzf
-from tests.support.files import BGZF_EOF, bam_tiny_blocks, bgzf_block, bgzf_data
+from tests.support.files.bam import bam_tiny_blocks
+from tests.support.files.bgzf import BGZF_EOF, bgzf_block, bgzf_data
 
 
 def blocks_of(data: bytes) -> list[bytes]:

@@ -24,8 +24,8 @@ from htsget_flask.formats.binning import (
 )
 from htsget_flask.formats.index import Index
 from htsget_flask.formats.index_reader import read_index
-from tests.support import files
 from tests.support.files import GOOD_BGZF
+from tests.support.files.indexes import index_of
 from tests.support.htslib import HtslibIndex
 
 LIMIT = max_position(BAI_MIN_SHIFT, BAI_DEPTH)
@@ -167,7 +167,7 @@ class TestARegionsChunks:
     @pytest.mark.parametrize("name", sorted(GOOD_BGZF))
     def test_are_those_of_htslib_for_real_files(self, name: str, tmp_path: Path) -> None:
         path = GOOD_BGZF[name](tmp_path)
-        index_path = files.index_of(path)
+        index_path = index_of(path)
         assert index_path is not None
         index = read_index(index_path.read_bytes())
         rng = random.Random(name)
@@ -208,7 +208,7 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     folder = tmp_path_factory.mktemp("indexes")
     contents_ = []
     for name in ("bam_normal", "vcf_normal", "vcf_csi", "bcf_normal", "bam_csi"):
-        index = files.index_of(GOOD_BGZF[name](folder))
+        index = index_of(GOOD_BGZF[name](folder))
         assert index is not None
         data = index.read_bytes()
         contents_.append(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
@@ -243,7 +243,7 @@ class TestADamagedIndexIsRefused:
                 index.chunks(0, 1000, 5000)
 
     def test_a_compressed_one_that_is_cut_short(self, tmp_path: Path) -> None:
-        index = files.index_of(GOOD_BGZF["vcf_normal"](tmp_path))
+        index = index_of(GOOD_BGZF["vcf_normal"](tmp_path))
         assert index is not None
         data = index.read_bytes()
         for length in range(2, len(data) - 30, 7):

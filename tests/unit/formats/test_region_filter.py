@@ -13,8 +13,10 @@ from htsget_flask.formats.binning import Chunk
 from htsget_flask.formats.index_reader import read_index
 from htsget_flask.formats.records import BAM_RECORDS, VCF_RECORDS
 from htsget_flask.formats.region_filter import RecordFilter, filter_records
-from tests.support import files
 from tests.support.bounded import outcome
+from tests.support.files.bam import MATCH, Read, Reference, bam_header, bam_record
+from tests.support.files.bgzf import MAX_BLOCK_DATA, bgzf_block, cut, write_bgzf
+from tests.support.files.indexes import make_index
 
 ALL = RecordFilter(0, 0, None, 0)
 
@@ -22,12 +24,12 @@ ALL = RecordFilter(0, 0, None, 0)
 def write(folder: Path, count: int) -> tuple[Path, list[Chunk]]:
     """A BAM file with this many reads on its one reference, and the chunk of all of them."""
     rng = random.Random(1)
-    reference = files.Reference("chr1", 200_000_000)
-    reads = (files.Read(f"r{number}", 0, 0, number * 300, ((files.MATCH, 150),), 150) for number in range(count))
-    data = b"".join(files.bam_record(read, rng) for read in reads)
+    reference = Reference("chr1", 200_000_000)
+    reads = (Read(f"r{number}", 0, 0, number * 300, ((MATCH, 150),), 150) for number in range(count))
+    data = b"".join(bam_record(read, rng) for read in reads)
     path = folder / "some.bam"
-    files.write_bgzf(path, [files.bam_header([reference]), *files.cut(data, files.MAX_BLOCK_DATA)], level=1)
-    return path, read_index(files.make_index(path).read_bytes()).chunks(0, 0, None)
+    write_bgzf(path, [bam_header([reference]), *cut(data, MAX_BLOCK_DATA)], level=1)
+    return path, read_index(make_index(path).read_bytes()).chunks(0, 0, None)
 
 
 class TestRecordsAreReadAsTheyAreSent:
@@ -188,7 +190,7 @@ class TestALongRecord:
     def test_of_many_parts_takes_memory_of_its_size(self, name: str, tmp_path: Path) -> None:
         path = tmp_path / "long.vcf.gz"
         record = b"chr1\t%d\t.\tA\t%s\n" % (99 if name == "alleles" else 1, LONG_RECORDS[name])
-        files.write_bgzf(path, files.cut(record, files.MAX_BLOCK_DATA), level=1)
+        write_bgzf(path, cut(record, MAX_BLOCK_DATA), level=1)
         result = outcome(length_of_record, path)
         expected = "a record has more than 10,000 keys in FORMAT" if name == "keys" else str(len(record))
         assert (result.text, result.mib < 85) == (expected, True), result
@@ -196,7 +198,7 @@ class TestALongRecord:
     @pytest.mark.parametrize("position", [b"9" * 5000, b"", b"-1", "²".encode()])
     def test_whose_position_is_no_number(self, position: bytes, tmp_path: Path) -> None:
         path = tmp_path / "damaged.vcf.gz"
-        path.write_bytes(files.bgzf_block(b"chr1\t%s\t.\tA\tC\t.\t.\t.\n" % position))
+        path.write_bytes(bgzf_block(b"chr1\t%s\t.\tA\tC\t.\t.\t.\n" % position))
         with pytest.raises(FormatError, match="damaged"):
             length_of_record(path)
 
@@ -205,10 +207,10 @@ class TestALongRecord:
     def test_takes_linear_time(self, mib: int, expected: str, tmp_path: Path) -> None:
         path = tmp_path / "long.vcf.gz"
         head = b"##fileformat=VCFv4.3\n##contig=<ID=chr1>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
-        block = files.bgzf_block(b"x" * (1 << 15))
-        line = [files.bgzf_block(b"chr1\t10\t.\tA\tC\t.\t.\tX="), *[block] * (mib * 32), files.bgzf_block(b"\n")]
-        last = files.bgzf_block(b"chr1\t1000\t.\tA\tC\t.\t.\t.\n")
-        path.write_bytes(b"".join([files.bgzf_block(head), *line, last, EOF_BLOCK]))
+        block = bgzf_block(b"x" * (1 << 15))
+        line = [bgzf_block(b"chr1\t10\t.\tA\tC\t.\t.\tX="), *[block] * (mib * 32), bgzf_block(b"\n")]
+        last = bgzf_block(b"chr1\t1000\t.\tA\tC\t.\t.\t.\n")
+        path.write_bytes(b"".join([bgzf_block(head), *line, last, EOF_BLOCK]))
         pysam.tabix_index(str(path), preset="vcf", force=True)
         result = outcome(count_of_records, path, seconds=4)
         assert (result.text.startswith(expected), result.mib < 400) == (True, True), result

@@ -59,8 +59,8 @@ def bam() -> Any:
 
 def cram() -> Any:
     entries = np.array([[0, 0, 500, 0], [0, 500, 900, 1], [1, 0, 100, 2], [1, 0, 700, 3]], np.int64)
-    references, starts, ends, offsets = entries.T
-    crai = Crai(references, starts, ends, offsets, np.array([1000, 3000, 6000, 9000], np.int64))
+    references, starts, ends, indices = entries.T
+    crai = Crai(references, starts, ends, indices, np.array([1000, 3000, 6000, 9000], np.int64))
     return opened("CRAM", {"chr1": 0, "chr2": 1}, crai=crai)
 
 

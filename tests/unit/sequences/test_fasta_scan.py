@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from htsget_flask.sequences.fasta_index import FastaIndex
 from htsget_flask.sequences.fasta_scan import scan_fasta
-from htsget_flask.sequences.fasta_text import BlockOffsets, PlainText
-from htsget_flask.sequences.subsequence import read_letters
+from htsget_flask.sequences.fasta_text import PlainText, read_letters
 from tests.support.sequences import expected, fasta, some_letters
 
 CHUNKS = st.sampled_from([1, 7, 64, 1000, 1 << 20])
@@ -18,7 +17,7 @@ CHUNKS = st.sampled_from([1, 7, 64, 1000, 1 << 20])
 
 def index_text(text: bytes, chunk: int = 1 << 20) -> FastaIndex:
     buffers = (text[start : start + chunk] for start in range(0, len(text), chunk))
-    return scan_fasta(buffers, BlockOffsets(array("q"), array("q")))
+    return scan_fasta(buffers, array("q"))
 
 
 @st.composite

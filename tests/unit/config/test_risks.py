@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 
 from htsget_flask.app import load_config
-from htsget_flask.config import read_config
+from htsget_flask.config import describe_risks, read_config
 
 
 class TestRemarks:
-    def remarks(self, tmp_path: Path, auth: str) -> list[str]:
+    def risks(self, tmp_path: Path, auth: str) -> list[str]:
         path = tmp_path / "config.yaml"
         path.write_text(
             f"storages: {{lab: {{type: local, root: '{tmp_path}'}}}}\ndatasets: [{{prefix: '', storage: lab}}]\n"
             f"auth: {{secrets: [s3cret-0123456789abc], {auth}}}\n"
         )
-        return list(read_config(path).remarks)
+        return list(describe_risks(read_config(path)))
 
     @pytest.mark.parametrize(
         ("host", "is_exposed"),
@@ -36,17 +36,17 @@ class TestRemarks:
             " introspection: {url: 'http://HOST/i', client_id: b, client_secret: c},"
             " passports: {visa_issuers: [{issuer: a, jwks: 'http://HOST/v'}]}, policy: {url: 'http://HOST/p?t=SECRET'}"
         )
-        lines = self.remarks(tmp_path, auth.replace("HOST", host))
+        lines = self.risks(tmp_path, auth.replace("HOST", host))
         paths = ["issuers[0].jwks", "issuers[0].userinfo", "introspection.url", "passports.visa_issuers[0].jwks"]
         expected = [f"auth.{path}" for path in [*paths, "policy.url"]] if is_exposed else []
         assert [line.partition(": ")[0] for line in lines] == expected
         assert "SECRET" not in "".join(lines)
-        assert not self.remarks(tmp_path, auth.replace("HOST", host).replace("http:", "https:"))
+        assert not self.risks(tmp_path, auth.replace("HOST", host).replace("http:", "https:"))
 
     def test_remarks_are_logged_when_a_web_server_creates_the_application(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        self.remarks(tmp_path, "policy: {url: 'http://policy.example.org/p'}")
+        self.risks(tmp_path, "policy: {url: 'http://policy.example.org/p'}")
         monkeypatch.setenv("HTSGET_FLASK_CONFIG", str(tmp_path / "config.yaml"))
         load_config()
         (record,) = caplog.records
@@ -57,6 +57,6 @@ class TestRemarks:
             "passports: {visa_issuers: [{issuer: a, jwks: 'https://a/'}, {issuer: b, jwks: 'https://b/'}]},"
             " rules: [{ids: [x], visas: [{value: v, issuer: a}, w]}]"
         )
-        (line,) = self.remarks(tmp_path, auth)
+        (line,) = self.risks(tmp_path, auth)
         assert line.startswith("auth.rules[0].visas[1]: any of the 2 visa issuers can grant this")
-        assert not self.remarks(tmp_path, auth.replace(", {issuer: b, jwks: 'https://b/'}", ""))
+        assert not self.risks(tmp_path, auth.replace(", {issuer: b, jwks: 'https://b/'}", ""))
