@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, Response, jsonify
 
 from htsget_flask.config import Config, folder_config
-from htsget_flask.server import Server, settings
+from htsget_flask.server.arbiter import Server, settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flask import Flask, Response, request
 
@@ -23,18 +22,16 @@ from htsget_flask.config import (
 )
 from htsget_flask.files.views import blueprint as files
 from htsget_flask.guard import guard
+from htsget_flask.htsget.service_info import blueprint as service_info
 from htsget_flask.htsget.views import blueprint as htsget
 from htsget_flask.refget.views import blueprint as refget
 from htsget_flask.services import EXTENSION, create_services
-from htsget_flask.web.answer import common_fields
+from htsget_flask.web.answer import Environ, StartResponse, common_fields
 from htsget_flask.web.cors import Cors
 from htsget_flask.web.errors import render_error
 from htsget_flask.web.hosts import HostCheck, forwarded_headers
 from htsget_flask.web.shortcut import Shortcut
 from htsget_flask.web.views import health, to_response
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 log = logging.getLogger(__name__)
 
@@ -44,17 +41,18 @@ CONFIG_VARIABLE = "HTSGET_FLASK_CONFIG"
 def create_app(config: Config) -> Flask:
     """The WSGI application that serves the configuration's datasets."""
     app = Flask(__name__, static_folder=None)
-    gate = None if config.auth is None else make_gate(config.auth)
-    _warn_of_cache_folder(config)
-    services = replace(create_services(config), gate=gate)
+    cache_folder = config.cache.folder or default_cache_folder()
+    if (reason := distrust(cache_folder)) is not None:
+        log.warning("indexes and digests are kept in memory alone: the cache folder %s %s", cache_folder, reason)
+    services = replace(create_services(config), gate=None if config.auth is None else make_gate(config.auth))
     app.extensions[EXTENSION] = services
     # No path with an empty segment is served; werkzeug would redirect it.
     app.url_map.merge_slashes = False
-    app.register_error_handler(Exception, _respond_to_error)
+    app.register_error_handler(Exception, lambda error: to_response(render_error(error, request)))
     app.after_request(_add_common_fields)
     app.add_url_rule("/health", "health", health)
-    app.register_blueprint(htsget)
-    app.register_blueprint(files)
+    for blueprint in (service_info, htsget, files):
+        app.register_blueprint(blueprint)
     if config.refget.fastas or config.refget.store:
         app.register_blueprint(refget)
     if config.browser.enabled:
@@ -83,8 +81,7 @@ class DeferredApp:
         """The application of this process."""
         return create_app(self._config)
 
-    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        """Answer a request."""
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         return self.app(environ, start_response)
 
 
@@ -94,25 +91,13 @@ def load_config() -> Config:
     Raises:
         ConfigError: if it is unset, or the configuration is not valid.
     """
-    value = os.environ.get(CONFIG_VARIABLE)
-    if not value:
+    if not (value := os.environ.get(CONFIG_VARIABLE)):
         raise ConfigError(f"the environment variable {CONFIG_VARIABLE} names no file and no folder")
     path = Path(value)
     config = folder_config(path) if path.is_dir() else read_config(path)
     for remark in describe_risks(config):
         log.warning("%s: %s", path, remark)
     return config
-
-
-def _warn_of_cache_folder(config: Config) -> None:
-    folder = config.cache.folder or default_cache_folder()
-    reason = distrust(folder)
-    if reason is not None:
-        log.warning("indexes and digests are kept in memory alone: the cache folder %s %s", folder, reason)
-
-
-def _respond_to_error(error: Exception) -> Response:
-    return to_response(render_error(error, request))
 
 
 def _add_common_fields(response: Response) -> Response:

@@ -20,71 +20,54 @@ def printable(text: str) -> str:
 class ServiceError(Exception):
     """An answer other than success; the class name is the error type on the wire, `status` its HTTP status."""
 
-    status = 500
+    status: int
+
+    def __init_subclass__(cls, *, status: int) -> None:
+        cls.status = status
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
 
 
-class InvalidAuthentication(ServiceError):
+class InvalidAuthentication(ServiceError, status=401):
     """The authorization provided is invalid."""
 
-    status = 401
 
-
-class PermissionDenied(ServiceError):
+class PermissionDenied(ServiceError, status=403):
     """Authorization is required to access the resource."""
 
-    status = 403
 
-
-class NotFound(ServiceError):
+class NotFound(ServiceError, status=404):
     """The resource requested does not exist."""
 
-    status = 404
 
-
-class PayloadTooLarge(ServiceError):
+class PayloadTooLarge(ServiceError, status=413):
     """The POST request is larger than this server accepts."""
 
-    status = 413
 
-
-class UnsupportedFormat(ServiceError):
+class UnsupportedFormat(ServiceError, status=400):
     """The dataset does not exist in the format requested."""
 
-    status = 400
 
-
-class InvalidInput(ServiceError):
+class InvalidInput(ServiceError, status=400):
     """The request parameters do not adhere to the specification."""
 
-    status = 400
 
-
-class InvalidRange(ServiceError):
+class InvalidRange(ServiceError, status=400):
     """The requested range cannot be satisfied."""
 
-    status = 400
 
-
-class Gone(ServiceError):
+class Gone(ServiceError, status=410):
     """The version of the file that a block URL was made for does not exist any more."""
 
-    status = 410
 
-
-class ServiceUnavailable(ServiceError):
+class ServiceUnavailable(ServiceError, status=503):
     """The server cannot answer now; the same request may succeed later."""
 
-    status = 503
 
-
-class InternalServerError(ServiceError):
+class InternalServerError(ServiceError, status=500):
     """The server failed; the message reveals no internals."""
-
-    status = 500
 
 
 class FormatError(Exception):

@@ -12,7 +12,7 @@ from flask import Flask
 from werkzeug.wrappers import Request
 
 from htsget_flask.auth.access import ACCESS, Access, Gate
-from htsget_flask.auth.audit import Origin, origin_of
+from htsget_flask.auth.audit import origin_of
 from htsget_flask.auth.signed_urls import Parts, block_parts, file_parts, has_signature, sizes_parts
 from htsget_flask.errors import InternalServerError
 from htsget_flask.formats.table import ENDPOINTS
@@ -26,14 +26,10 @@ Check = Callable[[Services, Gate, Request, Arguments], Access]
 _EVERYTHING = Access()
 
 
-def _anybody(services: Services, gate: Gate, request: Request, arguments: Arguments) -> Access:
-    """The view reveals nothing of any dataset."""
-    return _EVERYTHING
-
-
 def _bearer(services: Services, gate: Gate, request: Request, arguments: Arguments) -> Access:
     """A token; the view has to decide, by the request, what it opens."""
-    return gate.admit(request.environ.get("HTTP_AUTHORIZATION"), _origin(services, request))
+    origin = origin_of(request.environ, services.config.trusted_proxies)
+    return gate.admit(request.environ.get("HTTP_AUTHORIZATION"), origin)
 
 
 def _block(services: Services, gate: Gate, request: Request, arguments: Arguments) -> Access:
@@ -80,34 +76,27 @@ def _sequence(services: Services, gate: Gate, request: Request, arguments: Argum
 def _check_signature(
     services: Services, gate: Gate, request: Request, endpoint: str, resource_id: str, candidates: Sequence[Parts]
 ) -> Access:
-    query = request.environ.get("QUERY_STRING", "")
-    gate.check_signed_url(query, _origin(services, request), endpoint, resource_id, candidates)
+    origin = origin_of(request.environ, services.config.trusted_proxies)
+    gate.check_signed_url(request.environ.get("QUERY_STRING", ""), origin, endpoint, resource_id, candidates)
     return _EVERYTHING
 
 
-def _origin(services: Services, request: Request) -> Origin:
-    return origin_of(request.environ, services.config.trusted_proxies)
-
-
-GUARDS: Mapping[str, Check] = {
-    "health": _anybody,
-    "htsget.registry_info": _anybody,
-    "htsget.registry": _anybody,
-    "htsget.registry_types": _anybody,
-    "htsget.registry_entry": _anybody,
-    **{f"htsget.service_info_{endpoint}": _anybody for endpoint in ENDPOINTS},
-    **{f"htsget.get_ticket_{endpoint}": _bearer for endpoint in ENDPOINTS},
-    **{f"htsget.post_ticket_{endpoint}": _bearer for endpoint in ENDPOINTS},
+# None: the view reveals nothing of any dataset.
+GUARDS: Mapping[str, Check | None] = {
+    "health": None,
+    **{f"service_info.{endpoint}": None for endpoint in ENDPOINTS},
+    **{f"service_info.get_{name}": None for name in ("registry", "services", "types", "service")},
+    **{f"htsget.{method}_ticket_{endpoint}": _bearer for method in ("get", "post") for endpoint in ENDPOINTS},
     **{f"htsget.get_block_{endpoint}": _block for endpoint in ENDPOINTS},
     "files.get_file": _file,
     "files.get_listing": _bearer,
-    "refget.service_info": _anybody,
+    "refget.service_info": None,
     "refget.get_metadata": _sequence,
     "refget.get_sequence": _sequence,
     # The page itself, which is empty.
-    "page.get_page": _anybody,
-    "page.static": _anybody,
-    "page.get_igv_js": _anybody,
+    "page.get_page": None,
+    "page.static": None,
+    "page.get_igv_js": None,
     "page.get_datasets": _bearer,
     "page.get_dataset": _bearer,
     "page.get_sizes": _sizes,
@@ -119,13 +108,14 @@ def guard(app: Flask, services: Services) -> None:
     for name, view in app.view_functions.items():
         if name not in GUARDS or not isinstance(view, View):
             raise LookupError(f"the route {name} needs a View and an entry in GUARDS")
-        app.view_functions[name] = view.replace(_guarded(view.answer, GUARDS[name], services.gate))
+        answer = _guarded(view.answer, GUARDS[name], services.gate)
+        app.view_functions[name] = View(answer, needs_public_url=view.needs_public_url, fields=view.fields)
 
 
-def _guarded(view: ViewFunction, check: Check, gate: Gate | None) -> ViewFunction:
+def _guarded(view: ViewFunction, check: Check | None, gate: Gate | None) -> ViewFunction:
     @wraps(view)
     def guarded(services: Services, request: Request, **arguments: Any) -> Answer:
-        access = _EVERYTHING if gate is None else check(services, gate, request, arguments)
+        access = _EVERYTHING if gate is None or check is None else check(services, gate, request, arguments)
         request.environ[ACCESS] = access
         answer = view(services, request, **arguments)
         if not access.was_decided:

@@ -4,9 +4,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
-
-from flask import current_app
 
 from htsget_flask.array_file import distrust
 from htsget_flask.auth.access import Gate
@@ -44,11 +41,6 @@ class Services:
     gate: Gate | None = None
 
 
-def current_services() -> Services:
-    """The services of the application that handles the current request."""
-    return cast(Services, current_app.extensions[EXTENSION])
-
-
 def create_services(config: Config) -> Services:
     """The services that the configuration describes, without a gate."""
     auth = config.auth
@@ -74,24 +66,18 @@ def create_services(config: Config) -> Services:
 
 def cap_url_lifetime(config: StorageConfig, limit: int | None) -> StorageConfig:
     """The settings with signed URLs that are valid for at most `limit` seconds."""
-    if limit is None or config.expires <= limit:
-        return config
-    return config.model_copy(update={"expires": limit})
+    return config if limit is None or config.expires <= limit else config.model_copy(update={"expires": limit})
 
 
 def _storage(name: str, config: StorageConfig) -> Storage:
     if isinstance(config, LocalStorageConfig):
-        return _local(name, config)
+        root = os.path.realpath(config.root)
+        methods = {"x-accel": x_accel(name, root), "x-sendfile": x_sendfile, None: None}
+        signer = None
+        if config.url is not None and config.secret is not None:
+            signer = SecureLinkSigner(config.url, secret=config.secret.get_secret_value(), lifetime=config.expires)
+        return LocalStorage(config.root, sendfile_method=methods[config.sendfile], signer=signer)
     # Importing boto3 takes long, and much memory.
     from htsget_flask.storage.s3.client import S3Settings, connect  # noqa: PLC0415
 
     return connect(name, S3Settings(**config.model_dump(exclude={"type"})))
-
-
-def _local(name: str, config: LocalStorageConfig) -> LocalStorage:
-    root = os.path.realpath(config.root)
-    methods = {"x-accel": x_accel(name, root), "x-sendfile": x_sendfile, None: None}
-    signer = None
-    if config.url is not None and config.secret is not None:
-        signer = SecureLinkSigner(config.url, secret=config.secret.get_secret_value(), lifetime=config.expires)
-    return LocalStorage(config.root, sendfile_method=methods[config.sendfile], signer=signer)

@@ -5,14 +5,11 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
-from htsget_flask.config import Config, DatasetConfig, GenomeConfig, PrefixConfig, is_url
+from htsget_flask.config import Config, GenomeConfig, is_url
 from htsget_flask.storage import Storage
 
 _CDN = "https://cdn.jsdelivr.net/npm/igv@3.8.10/dist/igv.esm.min.js"
 _INTEGRITY = "sha384-lqA549GhtA7chGwVsX0JtBzYKXKrqa7GrV2jfhqtarMvl7VPMCKBvJFvKuu3Lygv"
-# The path, relative to the page, of the file that the configuration names.
-LOCAL = "page/igv.js"
-
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+")
 
 
@@ -28,7 +25,7 @@ def igv_js(config: Config) -> IgvJs:
     configured = config.browser.igv_js
     if configured is None:
         return IgvJs(_CDN, _INTEGRITY)
-    return IgvJs(configured if is_url(configured) else LOCAL, None)
+    return IgvJs(configured if is_url(configured) else "page/igv.js", None)
 
 
 def content_security_policy(config: Config, base: str, storages: Iterable[Storage]) -> str:
@@ -37,14 +34,15 @@ def content_security_policy(config: Config, base: str, storages: Iterable[Storag
     `base` is the URL of this service. igv.js creates style elements; it reads data from this service and from the
     origins of the configuration's storages, genomes and tracks.
     """
-    source = igv_js(config).url
+    script = urlsplit(igv_js(config).url)
+    scripts = [f"{script.scheme}://{script.netloc}{quote(script.path, safe='/@%')}"] if script.netloc else []
     readable = {origin for url in (base, *_external_urls(config, storages)) for origin in _ORIGIN.findall(url)[:1]}
     # For a genome of igv.js's own list, that list decides about the origin.
     anywhere = ["https:"] if any(isinstance(entry.genome, str) for entry in config.datasets) else []
     policy = {
         "default-src": ["'none'"],
         # igv.js decodes CRAM in WebAssembly.
-        "script-src": ["'self'", "'wasm-unsafe-eval'", *([_without_query(source)] if is_url(source) else [])],
+        "script-src": ["'self'", "'wasm-unsafe-eval'", *scripts],
         "style-src": ["'self'", "'unsafe-inline'"],
         # igv.js's cursors, and the image that users save.
         "img-src": ["data:", "blob:"],
@@ -56,23 +54,13 @@ def content_security_policy(config: Config, base: str, storages: Iterable[Storag
     return "; ".join(f"{directive} {' '.join(sources)}" for directive, sources in policy.items())
 
 
-def _without_query(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}{quote(parts.path, safe='/@%')}"
-
-
 def _external_urls(config: Config, storages: Iterable[Storage]) -> Iterator[str]:
     """The URLs of the configuration's genomes and tracks, and the origins that deliver the storages' bytes."""
     yield from filter(None, (storage.origin for storage in storages))
     for entry in config.datasets:
-        yield from filter(is_url, _texts(entry))
-
-
-def _texts(entry: DatasetConfig | PrefixConfig) -> Iterator[str]:
-    if isinstance(entry.genome, GenomeConfig) and entry.genome.storage is None:
-        yield from filter(None, (entry.genome.fasta, entry.genome.index))
-    for track in entry.tracks:
-        yield from _texts_in(track.model_dump())
+        if isinstance(entry.genome, GenomeConfig) and entry.genome.storage is None:
+            yield from filter(is_url, (entry.genome.fasta, entry.genome.index or ""))
+        yield from filter(is_url, _texts_in([track.model_dump() for track in entry.tracks]))
 
 
 def _texts_in(value: object) -> Iterator[str]:

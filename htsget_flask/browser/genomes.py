@@ -1,12 +1,13 @@
 """The reference genome of a dataset, as an igv.js reference object."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from htsget_flask.auth.access import Access
-from htsget_flask.auth.signed_urls import file_parts
+from htsget_flask.auth.signed_urls import file_parts, sizes_parts
 from htsget_flask.config import GenomeConfig
+from htsget_flask.datasets.source import Source
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, ServiceUnavailable
 from htsget_flask.formats.fasta import COMPRESSED, read_lengths
 from htsget_flask.services import Services
@@ -15,8 +16,7 @@ from htsget_flask.web.errors import log_fault
 
 _NAME_COST = 150
 
-Reference = dict[str, Any]
-"""An igv.js reference object."""
+Reference = dict[str, Any]  # of igv.js
 
 
 def file_url(base: str, storage_name: str, key: str, access: Access) -> str:
@@ -26,52 +26,46 @@ def file_url(base: str, storage_name: str, key: str, access: Access) -> str:
 
 def configured_reference(genome: GenomeConfig, base: str, access: Access) -> Reference:
     """The reference that the configuration names."""
-    index = genome.index or genome.fasta + ".fai"
     fasta, storage = genome.fasta, genome.storage
-    name = genome.name or fasta.rpartition("/")[2]
-    if storage is None:
-        return _reference(name, fasta, index, fasta + ".gzi")
-    return _reference(name, *(file_url(base, storage, key, access) for key in (fasta, index, fasta + ".gzi")))
+    keys = (fasta, genome.index or fasta + ".fai", fasta + ".gzi")
+    urls = keys if storage is None else [file_url(base, storage, key, access) for key in keys]
+    return _reference(genome.name or fasta.rpartition("/")[2], *urls)
 
 
-def sizes_reference(name: str, url: str) -> Reference:
-    """A reference with lengths and no sequence; `url` is that of a table of names and lengths."""
-    return {"id": name, "name": name, "format": "chromsizes", "fastaURL": url, "wholeGenomeView": False}
+def sizes_reference(base: str, dataset_id: str, endpoints: Sequence[str], access: Access) -> Reference:
+    """A reference without a sequence: the lengths in the headers of the dataset's files at these endpoints."""
+    # The signature extends a query.
+    signature = access.signature_query(*sizes_parts(dataset_id, endpoints)).replace("?", "&", 1)
+    url = f"{base}page/sizes?{urlencode({'id': dataset_id, 'endpoint': endpoints}, doseq=True)}{signature}"
+    return {"id": dataset_id, "name": dataset_id, "format": "chromsizes", "fastaURL": url, "wholeGenomeView": False}
 
 
 def find_reference(
-    services: Services,
-    base: str,
-    storage_name: str,
-    key: str,
-    lengths: Mapping[str, int | None],
-    access: Access,
+    services: Services, base: str, sources: Iterable[Source], lengths: Mapping[str, int | None], access: Access
 ) -> Reference | None:
-    """The FASTA in a data file's folder, or in one above it, that contains all references of the file's header.
+    """The FASTA in the folder of a data file, or in one above it, that contains all references of the files' headers.
 
     `lengths`: of these references, in bases; the FASTA's must be equal. The nearest folder wins, then the first name.
-    None if no FASTA fits that the caller may see, or if the storage's files are not served.
+    None if no FASTA fits that the caller may see, or if the storages' files are not served.
     """
-    if storage_name not in services.config.files.storages or not lengths:
-        return None
-    for candidate in _nearest_first(services.inventory.fastas(storage_name), key):
-        known = _fasta_lengths(services, storage_name, candidate + ".fai")
-        is_fit = all(name in known and length in (None, known[name]) for name, length in lengths.items())
-        # The URL is signed: a grant for the dataset must not open a FASTA that no rule opens.
-        if is_fit and access.allows_whole("files", f"{storage_name}/{candidate}"):
-            urls = (file_url(base, storage_name, candidate + suffix, access) for suffix in ("", ".fai", ".gzi"))
-            return _reference(candidate.rpartition("/")[2], *urls)
+    for storage_name, key in ((source.storage_name, source.key) for source in sources):
+        if storage_name not in services.config.files.storages or not lengths:
+            continue
+        fastas = services.inventory.fastas(storage_name)
+        above = [fasta for fasta in fastas if key.startswith(fasta[: fasta.rfind("/") + 1])]
+        for fasta in sorted(above, key=lambda fasta: (-fasta.count("/"), fasta)):
+            known = _fasta_lengths(services, storage_name, fasta + ".fai")
+            is_fit = all(name in known and length in (None, known[name]) for name, length in lengths.items())
+            # The URL is signed: a grant for the dataset must not open a FASTA that no rule opens.
+            if is_fit and access.allows_whole("files", f"{storage_name}/{fasta}"):
+                urls = (file_url(base, storage_name, fasta + suffix, access) for suffix in ("", ".fai", ".gzi"))
+                return _reference(fasta.rpartition("/")[2], *urls)
     return None
 
 
 def _reference(name: str, fasta: str, index: str, gzi: str) -> Reference:
     compressed = {"compressedIndexURL": gzi} if fasta.partition("?")[0].endswith(COMPRESSED) else {}
     return {"id": name, "name": name, "fastaURL": fasta, "indexURL": index, **compressed, "wholeGenomeView": False}
-
-
-def _nearest_first(fastas: Sequence[str], key: str) -> list[str]:
-    above = [fasta for fasta in fastas if key.startswith(fasta[: fasta.rfind("/") + 1])]
-    return sorted(above, key=lambda fasta: (-fasta.count("/"), fasta))
 
 
 def _fasta_lengths(services: Services, storage_name: str, key: str) -> dict[str, int]:
@@ -88,9 +82,8 @@ def _fasta_lengths(services: Services, storage_name: str, key: str) -> dict[str,
 
     try:
         stat = storage.stat(key)
-        return services.cache.fetch(
-            ("fai", storage_name, key, stat.etag), read, lambda lengths: _NAME_COST * (1 + len(lengths))
-        )
+        cache_key = ("fai", storage_name, key, stat.etag)
+        return services.cache.fetch(cache_key, read, lambda lengths: _NAME_COST * (1 + len(lengths)))
     except NotFound:
         return {}
     except OSError as error:

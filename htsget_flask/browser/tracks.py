@@ -3,13 +3,11 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from htsget_flask.auth.access import Access
-from htsget_flask.auth.signed_urls import sizes_parts
-from htsget_flask.browser.genomes import Reference, configured_reference, file_url, find_reference, sizes_reference
-from htsget_flask.browser.grants import TOO_MANY, access_tracks
-from htsget_flask.config import DatasetConfig, TrackConfig
+from htsget_flask.browser.genomes import configured_reference, file_url, find_reference, sizes_reference
+from htsget_flask.config import DatasetConfig, GenomeConfig, TrackConfig
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.datasets.source import DataFile, Source
 from htsget_flask.errors import FileFaultError, NotFound
@@ -28,10 +26,17 @@ _NO_SEQUENCE = (
     "This dataset has no reference sequence here, so mismatches are not shown. To add one, configure a genome or put "
     "an indexed FASTA file that you may read into the data's folder."
 )
-_CUT_CRAM = "This token opens regions only, and igv.js reads CRAM only as a whole file."
 # In bases, of the example in a region without an end.
 _EXAMPLE_WIDTH = 10_000
 _NO_LENGTHS = "igv.js needs a reference, and the files' headers contain no lengths: configure a genome."
+_TOO_MANY_REGIONS = "The regions that this token opens are too many to be marked."
+# More make the page slow.
+_MAX_FEATURES = 20_000
+# The largest position in igv.js's own indexes, for a reference of unknown length.
+_FAR = (1 << 31) - 1
+_GRANTED = {"name": "granted", "color": "#2e7d32"}
+_NOT_GRANTED = {"name": "not granted", "color": "#757575"}
+_TRACK = {"type": "annotation", "displayMode": "EXPANDED", "height": 45, "visibilityWindow": -1, "searchable": False}
 
 
 @dataclass(slots=True)
@@ -46,7 +51,6 @@ class _File:
     index_key: str | None = None
     is_cut: bool = False
     is_readable: bool = False
-    is_indexed: bool = False
 
 
 def describe(services: Services, base: str, dataset_id: str, access: Access) -> dict[str, Any]:
@@ -59,31 +63,33 @@ def describe(services: Services, base: str, dataset_id: str, access: Access) -> 
     granted = access.require_dataset(ENDPOINTS, dataset_id)
     entry = services.catalog.entry_of(dataset_id)
     files = [
-        _inspect(services, source, stat, granted=granted[source.format.endpoint])
+        _inspect(services, source, stat, granted[source.format.endpoint])
         for source, stat in services.catalog.files(dataset_id)
         if source.format.endpoint in granted
     ]
-    if not files:
+    if not files or entry is None:
         raise NotFound(f"there is no dataset {dataset_id[:200]!r}")
-    genome = entry.genome if entry is not None else None
-    reference = genome if isinstance(genome, str) else configured_reference(genome, base, access) if genome else None
-    reference = reference or _find_reference(services, base, dataset_id, files, access)
+    lengths = _all_lengths(files)
+    served = list(dict.fromkeys(file.source.format.endpoint for file in files))
+    genome, sources = entry.genome, [file.source for file in files]
+    reference = configured_reference(genome, base, access) if isinstance(genome, GenomeConfig) else genome
+    reference = reference or find_reference(services, base, sources, lengths, access)
+    if reference is None and any(lengths.values()):
+        reference = sizes_reference(base, dataset_id, served, access)
     is_sequence = isinstance(reference, str) or (reference is not None and "indexURL" in reference)
-    region = next((file.region for file in files if file.region is not None), None)
+    locus = next((_locus(*file.region, lengths) for file in files if file.region is not None), None)
     name = entry.name if isinstance(entry, DatasetConfig) else None
-    served = {file.source.format.endpoint for file in files}
-    served_grants = {endpoint: regions for endpoint, regions in granted.items() if endpoint in served}
-    grant_tracks = access_tracks(served_grants, _all_lengths(files))
+    grant_tracks = _access_tracks({endpoint: granted[endpoint] for endpoint in served}, lengths)
     notes = [] if is_sequence else [_NO_SEQUENCE if reference else _NO_LENGTHS]
     if grant_tracks is None:
-        notes.append(TOO_MANY)
+        notes.append(_TOO_MANY_REGIONS)
     return {
         "id": dataset_id,
         "name": name,
-        "description": entry.description if entry is not None else None,
+        "description": entry.description,
         "reference": reference,
         "note": " ".join(notes) or None,
-        "locus": None if region is None else _locus(region, files),
+        "locus": locus,
         "files": [
             _describe_file(services, base, file, access, name=name or dataset_id, has_sequence=is_sequence)
             for file in files
@@ -91,7 +97,7 @@ def describe(services: Services, base: str, dataset_id: str, access: Access) -> 
         "access": grant_tracks or [],
         "tracks": [
             _configured_track(track, base, access)
-            for track in (entry.tracks if entry is not None else [])
+            for track in entry.tracks
             # Its URL is signed: a caller without a grant for this file does not get it by a grant for the dataset.
             if track.storage is None or access.allows_whole("files", f"{track.storage}/{track.key}")
         ],
@@ -105,7 +111,7 @@ def sizes(services: Services, dataset_id: str, endpoints: Collection[str]) -> st
         NotFound: if there is no such dataset.
     """
     files = [
-        _inspect(services, source, stat, with_index=False)
+        _inspect(services, source, stat, None, with_index=False)
         for source, stat in services.catalog.files(dataset_id)
         if source.format.endpoint in endpoints
     ]
@@ -113,12 +119,7 @@ def sizes(services: Services, dataset_id: str, endpoints: Collection[str]) -> st
 
 
 def _inspect(
-    services: Services,
-    source: Source,
-    stat: Stat | FileFaultError,
-    *,
-    with_index: bool = True,
-    granted: RegionSet | None = None,
+    services: Services, source: Source, stat: Stat | FileFaultError, granted: RegionSet | None, with_index: bool = True
 ) -> _File:
     """Read a file's header and index; `granted`: the regions that the caller may see, None for all."""
     if isinstance(stat, FileFaultError):
@@ -133,10 +134,9 @@ def _inspect(
             opened.tail  # noqa: B018 - fails for a truncated file
             file.is_readable = True
             opened.any_index  # noqa: B018 - fails where there is none that fits
-            file.index_key = opened.index_file.key
             examples = opened.example_regions() if granted is None else _examples(granted, opened.references)
             file.region = next(examples, None)
-            file.is_indexed = True
+            file.index_key = opened.index_file.key
     except FileFaultError as fault:
         log_fault(fault)
         file.problem = f"It cannot be shown: {fault.reason}."
@@ -152,24 +152,6 @@ def _examples(granted: RegionSet, names: Iterable[str]) -> Iterator[tuple[str, i
             yield name, start, start + _EXAMPLE_WIDTH if end is None else end
 
 
-def _find_reference(
-    services: Services, base: str, dataset_id: str, files: list[_File], access: Access
-) -> Reference | None:
-    """The FASTA that fits all files, or else the lengths in their headers."""
-    lengths = _all_lengths(files)
-    for file in files:
-        reference = find_reference(services, base, file.source.storage_name, file.source.key, lengths, access)
-        if reference is not None:
-            return reference
-    if not any(lengths.values()):
-        return None
-    # The signature extends a query.
-    endpoints = list(dict.fromkeys(file.source.format.endpoint for file in files))
-    signature = access.signature_query(*sizes_parts(dataset_id, endpoints)).replace("?", "&", 1)
-    query = urlencode({"id": dataset_id, "endpoint": endpoints}, doseq=True)
-    return sizes_reference(dataset_id, f"{base}page/sizes?{query}{signature}")
-
-
 def _all_lengths(files: list[_File]) -> dict[str, int | None]:
     """The references of all files; a length that one file lacks comes from another."""
     merged: dict[str, int | None] = {}
@@ -179,10 +161,9 @@ def _all_lengths(files: list[_File]) -> dict[str, int | None]:
     return merged
 
 
-def _locus(region: tuple[str, int, int], files: list[_File]) -> str:
+def _locus(name: str, start: int, end: int, lengths: Mapping[str, int | None]) -> str:
     """A region, 0-based and half-open, as igv.js formats it: 1-based, with its end."""
-    name, start, end = region
-    length = _all_lengths(files).get(name)
+    length = lengths.get(name)
     return f"{name}:{start + 1}-{end if length is None else min(end, length)}"
 
 
@@ -191,11 +172,7 @@ def _describe_file(
 ) -> dict[str, Any]:
     source = file.source
     format_ = source.format
-    problem = file.problem
-    if problem is None and format_.name == "BCF":
-        problem = "igv.js cannot read BCF."
-    if problem is None and format_.name == "CRAM":
-        problem = _CUT_CRAM if file.is_cut else _cram_problem(services, source, has_sequence=has_sequence)
+    problem = file.problem or _igv_problem(services, file, has_sequence=has_sequence)
     ticket = f"{base}{format_.endpoint}/{quote(source.id)}"
     return {
         "format": format_.name,
@@ -205,7 +182,7 @@ def _describe_file(
         "tool": _TOOLS[format_.endpoint],
         "problem": problem,
         "isReadable": file.is_readable,
-        "isIndexed": file.is_indexed,
+        "isIndexed": file.index_key is not None,
         # Records filtered for a grant are encoded without a reference.
         "needsReference": format_.name == "CRAM" and not file.is_cut,
         "track": None if problem else {"name": f"{name} {format_.name}", **_track(base, file, ticket, access)},
@@ -225,7 +202,14 @@ def _track(base: str, file: _File, ticket: str, access: Access) -> dict[str, Any
     return {"type": "variant", **track, "visibilityWindow": _VARIANT_WINDOW, "height": _VARIANT_HEIGHT}
 
 
-def _cram_problem(services: Services, source: Source, *, has_sequence: bool) -> str | None:
+def _igv_problem(services: Services, file: _File, *, has_sequence: bool) -> str | None:
+    source = file.source
+    if source.format.name == "BCF":
+        return "igv.js cannot read BCF."
+    if source.format.name != "CRAM":
+        return None
+    if file.is_cut:
+        return "This token opens regions only, and igv.js reads CRAM only as a whole file."
     if source.storage_name not in services.config.files.storages or is_hidden(source.key):
         return "igv.js reads CRAM as a plain file only, and this server does not serve it under /files."
     return None if has_sequence else "igv.js decodes CRAM with its reference sequence: configure a genome."
@@ -233,12 +217,41 @@ def _cram_problem(services: Services, source: Source, *, has_sequence: bool) -> 
 
 def _configured_track(track: TrackConfig, base: str, access: Access) -> dict[str, Any]:
     """A configured track for igv.js: a storage and keys become URLs."""
-    content: dict[str, Any] = dict(track.model_extra or {})
-    if track.storage is not None and track.key is not None:
-        content["url"] = file_url(base, track.storage, track.key, access)
-        index = None if track.index is None else file_url(base, track.storage, track.index, access)
-    else:
-        index = track.index
-        if track.url is not None:
-            content["url"] = track.url
-    return content if index is None else {**content, "indexURL": index}
+    locations = {"url": track.url or track.key, "indexURL": track.index}
+    urls = {
+        name: location if track.storage is None else file_url(base, track.storage, location, access)
+        for name, location in locations.items()
+        if location is not None
+    }
+    return {**(track.model_extra or {}), **urls}
+
+
+def _access_tracks(
+    granted: Mapping[str, RegionSet | None], lengths: Mapping[str, int | None]
+) -> list[dict[str, Any]] | None:
+    """A track for each endpoint with a limited grant, or one for all if they are equal; None for too many regions.
+
+    `lengths`: of the references of the dataset's files, in bases.
+    """
+    limited = {endpoint: regions for endpoint, regions in granted.items() if regions is not None}
+    if any(2 * len(regions) + len(lengths) > _MAX_FEATURES for regions in limited.values()):
+        return None
+    features = {f"Access to {endpoint}": list(_features(regions, lengths)) for endpoint, regions in limited.items()}
+    distinct = [*features.values()]
+    if distinct and distinct == [distinct[0]] * len(granted):
+        features = {"Access": distinct[0]}
+    return [{**_TRACK, "name": name, "features": regions} for name, regions in features.items()]
+
+
+def _features(regions: RegionSet, lengths: Mapping[str, int | None]) -> Iterator[dict[str, Any]]:
+    """Each reference, divided into granted and other parts."""
+    for name, length in (lengths or dict.fromkeys(region.reference_name for region in regions)).items():
+        end = _FAR if length is None else length
+        position = 0
+        for part in regions.restrict([Region(name, 0, end)]):
+            if position < part.start:
+                yield {"chr": name, "start": position, "end": part.start, **_NOT_GRANTED}
+            position = end if part.end is None else part.end
+            yield {"chr": name, "start": part.start, "end": position, **_GRANTED}
+        if position < end:
+            yield {"chr": name, "start": position, "end": end, **_NOT_GRANTED}

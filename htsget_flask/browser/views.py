@@ -1,9 +1,9 @@
 """The page's views: the page itself, its parts, and the JSON that it requests."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import orjson
 from flask import Blueprint
@@ -87,7 +87,15 @@ def get_datasets(services: Services, request: Request) -> Answer:
             "isComplete": result.is_complete,
             # Sealed: a position among all datasets would reveal how many the caller may not see.
             "cursor": None if is_last else access.seal(str(end)),
-            "datasets": [_summary(dataset) for dataset in page],
+            "datasets": [
+                {
+                    "id": dataset.id,
+                    "name": dataset.name,
+                    "description": dataset.description,
+                    "files": [{"format": source.format.name, "size": _size(source)} for source in dataset.sources],
+                }
+                for dataset in page
+            ],
         }
     )
 
@@ -140,20 +148,10 @@ def _visible_part(dataset: DatasetSummary, access: Access) -> DatasetSummary | N
     return dataset._replace(sources=sources) if sources else None
 
 
-def _summary(dataset: DatasetSummary) -> dict[str, Any]:
-    return {
-        "id": dataset.id,
-        "name": dataset.name,
-        "description": dataset.description,
-        "files": [{"format": source.format.name, "size": _size(source)} for source in dataset.sources],
-    }
-
-
 def _size(source: Source) -> int | None:
-    try:
+    with suppress(NotFound, OSError):
         return source.storage.stat(source.key).size
-    except (NotFound, OSError):
-        return None
+    return None
 
 
 def _json(content: object) -> Answer:

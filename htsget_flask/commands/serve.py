@@ -19,7 +19,7 @@ from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.datasets.source import DataFile, Source
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.formats.table import ENDPOINTS
-from htsget_flask.server import Server, settings, tls_settings
+from htsget_flask.server.arbiter import Server, settings
 from htsget_flask.services import Services, create_services
 
 # Seconds; a file that takes longer to open ends the search for examples.
@@ -91,7 +91,7 @@ def run_server(
 
     options = settings(bind=_join(host, port), workers=workers, threads=threads)
     if certificate is not None:
-        options |= tls_settings(*certificate)
+        options |= zip(("certfile", "keyfile"), map(str, certificate), strict=True)
     Server(config, {**options, "loglevel": "warning", "when_ready": announce_base}).run()
 
 

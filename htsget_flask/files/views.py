@@ -1,40 +1,29 @@
 """The endpoint of plain files."""
 
 import time
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from flask import Blueprint
-from flask.blueprints import BlueprintSetupState
 from werkzeug.http import http_date
 from werkzeug.routing import PathConverter
 from werkzeug.wrappers import Request
 
 from htsget_flask.auth.access import Access, access_of
-from htsget_flask.errors import FileFaultError, NotFound, ServiceUnavailable, StorageError
-from htsget_flask.files.listing import (
-    FolderPage,
-    folder_rows,
-    list_files,
-    list_folder,
-    page_json,
-    parse_cursor,
-    parse_listing,
-)
+from htsget_flask.errors import FileFaultError, InvalidInput, NotFound, ServiceUnavailable, StorageError
+from htsget_flask.files import listing
 from htsget_flask.ranges import ByteRange
 from htsget_flask.services import Services
 from htsget_flask.storage import Stat, Storage, VersionError, is_hidden
-from htsget_flask.web.answer import Answer, answer_with
+from htsget_flask.web.answer import Answer, Environ, answer_with
 from htsget_flask.web.delivery import OCTETS, send_range
 from htsget_flask.web.views import View, base_url, load_template
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
 
 blueprint = Blueprint("files", __name__, url_prefix="/files")
 
 _FOLDER_PAGE = load_template(__package__, "folder.html")
+_MAX_LIMIT = 1000
 _JSON_PARAMETERS = frozenset({"prefix", "limit", "cursor"})
 _LISTING_FIELDS = {"Cache-Control": "no-store", "Vary": "Accept"}
 # The page of a folder loads nothing, runs nothing and is shown in no other page.
@@ -47,7 +36,6 @@ _HTML_FIELDS = {
 # Small files that people read too. Everything else, FASTA and VCF included, is data: proxies compress text, and
 # browsers display it, whatever its length.
 _TEXT_SUFFIXES = (".fai", ".dict", ".txt", ".md5")
-_TEXT = "text/plain; charset=utf-8"
 # For redirects to the storage itself, which evaluates ranges and conditions.
 _REDIRECT_FIELDS = {"Content-Length": "0", "Cache-Control": "no-store", "Vary": "Origin"}
 # In seconds. A date validates bytes only if no other version can have the same one: its second must be over, and file
@@ -62,9 +50,7 @@ class _FolderConverter(PathConverter):
     weight = PathConverter.weight - 1
 
 
-@blueprint.record_once
-def _add_converter(state: BlueprintSetupState) -> None:
-    state.app.url_map.converters["folder"] = _FolderConverter
+blueprint.record_once(lambda state: state.app.url_map.converters.update(folder=_FolderConverter))
 
 
 @blueprint.get("/<storage_name>/<path:key>")
@@ -109,58 +95,47 @@ def get_listing(services: Services, request: Request, storage_name: str, folder:
         raise NotFound("files are not listed here")
     access = access_of(request.environ)
     access.require_sign_in_if_nothing_is_public("files")
-    as_json = _wants_json(request)
-    if not as_json and not request.path.endswith("/"):
-        access.record_listing("files", 0)
-        return _redirect_to_folder(storage_name, request.environ)
     try:
-        if as_json:
+        # Browsers, and clients that accept anything, get HTML.
+        best = request.accept_mimetypes.best_match(["text/html", "application/json"])
+        if best == "application/json" or not _JSON_PARAMETERS.isdisjoint(request.args):
             base = f"{base_url(services.config, request)}files/{quote(storage_name)}/"
             return _file_list(storage, storage_name, folder, access, request, base)
-        return _folder_page(storage, storage_name, folder, access, request)
+        if request.path.endswith("/"):
+            return _folder_page(storage, storage_name, folder, access, request)
     except OSError as error:
         raise FileFaultError(f"it cannot be listed: {error.strerror}", location=storage.location(folder)) from error
+    access.record_listing("files", 0)
+    return _redirect_to_folder(storage_name, request.environ)
 
 
 def _file_list(storage: Storage, storage_name: str, folder: str, access: Access, request: Request, base: str) -> Answer:
-    listing = parse_listing(folder, request.args, access.unseal)
-    page = list_files(
-        storage,
-        listing,
-        lambda key: access.allows_whole("files", f"{storage_name}/{key}"),
-        access.seal,
-        access.listing_limit,
-    )
-    _record(access, len(page.entries), is_first=not listing.after)
-    return answer_with(page_json(page, base), {"Content-Type": "application/json", **_LISTING_FIELDS})
+    limit = request.args.get("limit", str(_MAX_LIMIT))
+    if not (limit.isascii() and limit.isdecimal() and len(limit) < 9 and 1 <= int(limit) <= _MAX_LIMIT):
+        raise InvalidInput(f"limit must be a whole number from 1 to {_MAX_LIMIT}, not {limit[:50]!r}")
+    after = listing.parse_cursor(request.args.get("cursor"), access)
+    prefix = folder + request.args.get("prefix", "")
+    entries, cursor = listing.list_files(storage, storage_name, prefix, after, int(limit), access)
+    _record(access, len(entries), is_first=not after)
+    content = listing.page_json(entries, cursor, base)
+    return answer_with(content, {"Content-Type": "application/json", **_LISTING_FIELDS})
 
 
 def _folder_page(storage: Storage, storage_name: str, folder: str, access: Access, request: Request) -> Answer:
-    after = parse_cursor(request.args.get("after"), access.unseal)
+    after = listing.parse_cursor(request.args.get("after"), access)
     try:
-        page = list_folder(storage, storage_name, folder, after, access)
+        children, cursor = listing.list_folder(storage, storage_name, folder, after, access)
     except NotFound:
         if not access.is_limited:
             raise
-        page = FolderPage((), None)
-    _record(access, len(page.children), is_first=not after)
+        children, cursor = [], None
+    _record(access, len(children), is_first=not after)
     # A folder without files for the caller must be indistinguishable from an absent one.
-    if access.is_limited and folder and not (page.children or page.cursor or after):
+    if access.is_limited and folder and not (children or cursor or after):
         raise NotFound("no such folder")
-    html = _FOLDER_PAGE.render(
-        name=f"{storage_name}/{folder}",
-        has_parent=bool(folder),
-        rows=folder_rows(page, folder),
-        next=page.cursor,
-    )
+    rows, name = listing.folder_rows(children, folder), f"{storage_name}/{folder}"
+    html = _FOLDER_PAGE.render(name=name, has_parent=bool(folder), rows=rows, next=cursor)
     return answer_with(html.encode(), _HTML_FIELDS)
-
-
-def _wants_json(request: Request) -> bool:
-    """Whether a listing is requested as JSON: browsers, and clients that accept anything, get HTML."""
-    if not _JSON_PARAMETERS.isdisjoint(request.args):
-        return True
-    return request.accept_mimetypes.best_match(["text/html", "application/json"]) == "application/json"
 
 
 def _record(access: Access, row_count: int, *, is_first: bool) -> None:
@@ -169,7 +144,7 @@ def _record(access: Access, row_count: int, *, is_first: bool) -> None:
     access.record_listing("files", row_count)
 
 
-def _redirect_to_folder(path: str, environ: "WSGIEnvironment") -> Answer:
+def _redirect_to_folder(path: str, environ: Environ) -> Answer:
     """The redirect to a folder that was requested without the slash at its end."""
     query = environ.get("QUERY_STRING")
     location = quote(path.rpartition("/")[2], safe="") + (f"/?{query}" if query else "/")
@@ -177,12 +152,11 @@ def _redirect_to_folder(path: str, environ: "WSGIEnvironment") -> Answer:
 
 
 def _is_folder(storage: Storage, key: str) -> bool:
-    try:
+    # The file is absent, whatever the storage's state.
+    with suppress(NotFound, StorageError, OSError):
         next(storage.children(f"{key}/"), None)
-    except (NotFound, StorageError, OSError):
-        # The file is absent, whatever the storage's state.
-        return False
-    return True
+        return True
+    return False
 
 
 def _served_storage(services: Services, name: str) -> Storage:
@@ -194,7 +168,7 @@ def _served_storage(services: Services, name: str) -> Storage:
 
 def _fields(key: str, stat: Stat) -> dict[str, str]:
     fields = {
-        "Content-Type": _TEXT if key.endswith(_TEXT_SUFFIXES) else OCTETS,
+        "Content-Type": "text/plain; charset=utf-8" if key.endswith(_TEXT_SUFFIXES) else OCTETS,
         "Cache-Control": "no-cache",
         "Vary": "Origin",
     }

@@ -1,78 +1,74 @@
-"""GA4GH service-info and service-registry of the htsget endpoints."""
+"""What GA4GH service-info and service-registry report of the htsget endpoints."""
 
 import json
 
 from flask import Blueprint
 from werkzeug.wrappers import Request
 
+from htsget_flask.config import Config
 from htsget_flask.errors import NotFound
 from htsget_flask.formats.table import ENDPOINTS, FORMATS
 from htsget_flask.services import Services
 from htsget_flask.web.answer import Answer, answer_with
 from htsget_flask.web.views import View, base_url, describe_service
 
-HTSGET_VERSION = "1.3.0"
-
-
-def add_service_info(blueprint: Blueprint) -> None:
-    """Add the views of this module to a blueprint."""
-    for endpoint in ENDPOINTS:
-        name, defaults = f"service_info_{endpoint}", {"endpoint": endpoint}
-        blueprint.add_url_rule(f"/{endpoint}/service-info", name, service_info, defaults=defaults)
-    blueprint.add_url_rule("/service-info", "registry_info", registry_info)
-    blueprint.add_url_rule("/services", "registry", registry)
-    blueprint.add_url_rule("/services/types", "registry_types", registry_types)
-    blueprint.add_url_rule("/services/<service_id>", "registry_entry", registry_entry)
+blueprint = Blueprint("service_info", __name__)
 
 
 @View
-def service_info(services: Services, request: Request, endpoint: str) -> Answer:
-    """The service-info of an endpoint, with htsget's extension."""
+def get_endpoint(services: Services, request: Request, endpoint: str) -> Answer:
+    """The service-info of an endpoint, with the extension of htsget."""
     extension = {
         "datatype": endpoint,
         "formats": [format_.name for format_ in FORMATS.values() if format_.endpoint == endpoint],
         "fieldsParameterEffective": False,
         "tagsParametersEffective": False,
     }
-    return _json({**_service(services, endpoint), "htsget": extension})
+    return _json({**_describe(services.config, endpoint), "htsget": extension})
 
 
+for _endpoint in ENDPOINTS:
+    blueprint.add_url_rule(f"/{_endpoint}/service-info", _endpoint, get_endpoint, defaults={"endpoint": _endpoint})
+
+
+@blueprint.get("/service-info")
 @View
-def registry_info(services: Services, request: Request) -> Answer:
+def get_registry(services: Services, request: Request) -> Answer:
     """The service-info of the registry that lists the endpoints."""
-    registry = {"group": "org.ga4gh", "artifact": "service-registry", "version": "1.0.0"}
-    return _json({**describe_service(services.config, "registry"), "type": registry})
+    return _json(describe_service(services.config, "registry", "service-registry", "1.0.0"))
 
 
+@blueprint.get("/services")
 @View
-def registry(services: Services, request: Request) -> Answer:
-    """The endpoints."""
-    return _json([_registered(services, request, endpoint) for endpoint in ENDPOINTS])
+def get_services(services: Services, request: Request) -> Answer:
+    """The registry's entries: one for each endpoint."""
+    return _json(_entries(services.config, request))
 
 
+@blueprint.get("/services/types")
 @View
-def registry_types(services: Services, request: Request) -> Answer:
+def get_types(services: Services, request: Request) -> Answer:
     """The types of the endpoints."""
-    return _json([_service(services, ENDPOINTS[0])["type"]])
+    return _json([_describe(services.config, ENDPOINTS[0])["type"]])
 
 
+@blueprint.get("/services/<service_id>")
 @View
-def registry_entry(services: Services, request: Request, service_id: str) -> Answer:
-    """One of the endpoints."""
-    for endpoint in ENDPOINTS:
-        service = _registered(services, request, endpoint)
-        if service["id"] == service_id:
-            return _json(service)
+def get_service(services: Services, request: Request, service_id: str) -> Answer:
+    """The registry's entry with an id."""
+    for entry in _entries(services.config, request):
+        if entry["id"] == service_id:
+            return _json(entry)
     raise NotFound(f"there is no service {service_id[:200]!r}")
 
 
-def _service(services: Services, endpoint: str) -> dict[str, object]:
-    service_type = {"group": "org.ga4gh", "artifact": "htsget", "version": HTSGET_VERSION}
-    return {**describe_service(services.config, endpoint), "type": service_type}
+def _entries(config: Config, request: Request) -> list[dict[str, object]]:
+    base = base_url(config, request)
+    return [{**_describe(config, endpoint), "url": f"{base}{endpoint}"} for endpoint in ENDPOINTS]
 
 
-def _registered(services: Services, request: Request, endpoint: str) -> dict[str, object]:
-    return {**_service(services, endpoint), "url": f"{base_url(services.config, request)}{endpoint}"}
+def _describe(config: Config, endpoint: str) -> dict[str, object]:
+    return describe_service(config, endpoint, "htsget", "1.3.0")
 
 
 def _json(content: object) -> Answer:

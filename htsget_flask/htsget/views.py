@@ -1,8 +1,7 @@
-"""The endpoints that make tickets, send data blocks and describe themselves."""
+"""The endpoints that make tickets and send data blocks."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from flask import Blueprint
@@ -30,23 +29,18 @@ from htsget_flask.htsget.plan import plan, windows_of
 from htsget_flask.htsget.query import Query, parse_get, parse_post, refuse_arguments
 from htsget_flask.htsget.reference_names import resolve
 from htsget_flask.htsget.region_grants import plan_records, record_blocks, require_references
-from htsget_flask.htsget.service_info import add_service_info
 from htsget_flask.htsget.ticket import BlockUrl, Limits, TicketKey, render
 from htsget_flask.ranges import ByteRange
 from htsget_flask.regions import RegionSet
 from htsget_flask.services import Services
 from htsget_flask.storage import SignedUrl, VersionError
-from htsget_flask.web.answer import Answer, answer_with
+from htsget_flask.web.answer import Answer, Environ, answer_with
 from htsget_flask.web.delivery import send_bytes, send_range, send_stream
 from htsget_flask.web.errors import media_type
 from htsget_flask.web.request_body import read_body
 from htsget_flask.web.views import View, base_url
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
-
 blueprint = Blueprint("htsget", __name__)
-add_service_info(blueprint)
 
 # The URL of a data block names all that decides over its bytes: browsers may keep them for as long as a session lasts.
 _BLOCK_HEADERS = {"Cache-Control": "private, max-age=3600, immutable", "Vary": "Origin"}
@@ -183,7 +177,7 @@ def _block_url(
     return f"{base}blocks/{file.stat.etag}/{segment}{path}{access.signature_query(*parts)}", {}
 
 
-def _send_block(services: Services, environ: "WSGIEnvironment", file: DataFile, block: DataBlock) -> Answer:
+def _send_block(services: Services, environ: Environ, file: DataFile, block: DataBlock) -> Answer:
     etag = file.stat.etag
     if least_file_size(block) > file.stat.size:
         raise NotFound("there is no such data block")
@@ -195,9 +189,7 @@ def _send_block(services: Services, environ: "WSGIEnvironment", file: DataFile, 
             case Chunk():
                 before, middle, after = chunk_parts(opened, block)
                 content = opened.detach_file()
-                return send_range(
-                    environ, content, middle, etag=etag, headers=_BLOCK_HEADERS, before=before, after=after
-                )
+                return send_range(environ, content, middle, etag, _BLOCK_HEADERS, (before, after))
             case Records():
                 records = record_blocks(opened, block, services.bases, services.recoder)
                 return send_stream(environ, records, headers=_BLOCK_HEADERS)

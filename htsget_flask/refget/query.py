@@ -38,38 +38,25 @@ def choose_type(accept: str | None, offered: Sequence[str]) -> str:
     """
     if accept is None or accept == "*/*" or not accept.strip():
         return offered[0]
-    accepted = [_parse_media_range(text) for text in accept.lower().split(",")]
-    best: tuple[float, int, int, int] = (0.0, 0, 0, 0)
-    chosen = None
-    for index, media_type in enumerate(offered):
+    accepted: dict[str, tuple[float, int]] = {}
+    for number, text in enumerate(accept.lower().split(",")):
+        name, *parameters = (part.strip() for part in text.split(";"))
+        qualities = [float(match[1]) for parameter in parameters if (match := _QUALITY.fullmatch(parameter))]
+        accepted.setdefault(name, (qualities[0] if qualities else 1.0, number))
+
+    def rank(media_type: str) -> tuple[float, int, int]:
+        """Its quality, and how exactly and how early the header names it."""
         # The most exact range applies to a type (RFC 9110: text/plain;q=0 excludes it from text/*).
-        matching = [
-            (exactness, -number, quality)
-            for number, (name, quality) in enumerate(accepted)
-            if (exactness := _match_exactness(name, media_type))
-        ]
-        if matching:
-            exactness, number, quality = max(matching)
-            rank = (quality, exactness, number, -index)
-            if quality > 0 and (chosen is None or rank > best):
-                chosen, best = media_type, rank
-    if chosen is None:
+        for exactness, name in ((3, media_type), (2, media_type.partition("/")[0] + "/*"), (1, "*/*")):
+            if name in accepted:
+                quality, number = accepted[name]
+                return quality, exactness, -number
+        return 0.0, 0, 0
+
+    chosen = max(offered, key=rank)
+    if not rank(chosen)[0]:
         raise NotAcceptable(f"the available media types are {', '.join(offered)}")
     return chosen
-
-
-def _parse_media_range(text: str) -> tuple[str, float]:
-    name, *parameters = (part.strip() for part in text.split(";"))
-    qualities = [float(match[1]) for parameter in parameters if (match := _QUALITY.fullmatch(parameter))]
-    return name, qualities[0] if qualities else 1.0
-
-
-def _match_exactness(media_range: str, media_type: str) -> int:
-    if media_range == media_type:
-        return 3
-    if media_range == media_type.partition("/")[0] + "/*":
-        return 2
-    return int(media_range == "*/*")
 
 
 def parse_bounds(query: str) -> tuple[int | None, int | None]:
@@ -78,14 +65,13 @@ def parse_bounds(query: str) -> tuple[int | None, int | None]:
     Raises:
         BadRequest: when one is not a 32-bit number, or occurs twice.
     """
-    values: list[int | None] = []
-    arguments = parse_qsl(query, keep_blank_values=True)
-    for name in ("start", "end"):
-        texts = [value for key, value in arguments if key == name]
-        if len(texts) > 1:
-            raise BadRequest(f"{name} occurs {len(texts)} times")
-        values.append(_parse_position(texts[0], name) if texts else None)
-    return values[0], values[1]
+    bounds: dict[str, int] = {}
+    for name, text in parse_qsl(query, keep_blank_values=True):
+        if name in bounds:
+            raise BadRequest(f"{name} occurs more than once")
+        if name in ("start", "end"):
+            bounds[name] = _parse_position(text, name)
+    return bounds.get("start"), bounds.get("end")
 
 
 def bounded_part(start: int | None, end: int | None, length: int, is_circular: bool, circular_supported: bool) -> Part:
@@ -125,17 +111,6 @@ def ranged_part(text: str, length: int) -> Part:
     if part.start >= part.end:
         raise RequestedRangeNotSatisfiable(length, description=f"the sequence of {length} letters has no such range")
     return part
-
-
-def check_limit(part: Part, length: int, limit: int | None) -> None:
-    """Refuse a part longer than `limit`.
-
-    Raises:
-        RequestedRangeNotSatisfiable: when it is.
-    """
-    size = part.end - part.start + (length if part.start > part.end else 0)
-    if limit is not None and size > limit:
-        raise RequestedRangeNotSatisfiable(description=f"sub-sequences of more than {limit} letters are not served")
 
 
 def _parse_position(text: str, name: str) -> int:

@@ -2,42 +2,28 @@
 
 import json
 from functools import partial
-from itertools import chain
-from typing import TYPE_CHECKING, Literal, cast
+from typing import Literal
 
 from flask import Blueprint
-from werkzeug.exceptions import BadRequest, PreconditionFailed
+from werkzeug.exceptions import BadRequest, PreconditionFailed, RequestedRangeNotSatisfiable
 from werkzeug.wrappers import Request
 
 from htsget_flask.auth.access import access_of
 from htsget_flask.config import RefgetConfig
 from htsget_flask.errors import ServiceUnavailable
 from htsget_flask.ranges import ByteRange
-from htsget_flask.refget.query import (
-    JSON_TYPES,
-    TEXT_TYPES,
-    VERSIONS,
-    Part,
-    bounded_part,
-    check_limit,
-    choose_type,
-    parse_bounds,
-    ranged_part,
-)
+from htsget_flask.refget import query
+from htsget_flask.refget.query import Part
 from htsget_flask.sequences.digests import format_digests
 from htsget_flask.sequences.lookup import SequenceMatch, SequenceStore
 from htsget_flask.sequences.open_sequence import open_sequence, read_sequence, stat_stored_sequence
 from htsget_flask.services import Services
 from htsget_flask.storage import VersionError
-from htsget_flask.web.answer import Answer, answer_with
+from htsget_flask.web.answer import Answer, Environ, answer_with
 from htsget_flask.web.delivery import Streamed, attach
 from htsget_flask.web.errors import REFGET_PATH
 from htsget_flask.web.preconditions import failed_precondition, if_range_holds
 from htsget_flask.web.views import View, describe_service
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
-
 
 blueprint = Blueprint("refget", __name__, url_prefix=REFGET_PATH.rstrip("/"))
 
@@ -47,9 +33,6 @@ _IMMUTABLE = "public, max-age=31536000, immutable"
 _PRIVATE = "private, max-age=3600"
 _REVALIDATE = "no-cache"
 _MAX_IN_MEMORY = 64 << 10
-_ALGORITHMS = ("md5", "trunc512", "ga4gh")
-# A file may be replaced again while its new version is looked up.
-_ATTEMPTS = 3
 _REDIRECT_FIELDS = {"Content-Length": "0", "Cache-Control": "no-store", "Vary": "Accept, Origin"}
 
 Selection = Literal["whole", "range", "bounds"]
@@ -60,21 +43,20 @@ Selection = Literal["whole", "range", "bounds"]
 @partial(View, needs_public_url=False)
 def service_info(services: Services, request: Request) -> Answer:
     """GA4GH service-info: the member `refget` is of refget 2, `service` of refget 1."""
-    media_type = choose_type(request.environ.get("HTTP_ACCEPT"), JSON_TYPES)
+    media_type = query.choose_type(request.environ.get("HTTP_ACCEPT"), query.JSON_TYPES)
     config = services.config.refget
     common = {
         "circular_supported": config.circular_supported,
         "subsequence_limit": config.subsequence_limit,
-        "algorithms": _ALGORITHMS,
+        "algorithms": ("md5", "trunc512", "ga4gh"),
     }
-    curies = [alias for fasta in config.fastas for names in fasta.aliases.values() for alias in names]
-    configured = [fasta.namespace for fasta in config.fastas if fasta.namespace is not None]
-    namespaces = sorted({*configured, *(curie.partition(":")[0] for curie in curies)})
+    namespaces = {fasta.namespace for fasta in config.fastas if fasta.namespace is not None}
+    for fasta in config.fastas:
+        namespaces.update(curie.partition(":")[0] for names in fasta.aliases.values() for curie in names)
     content = {
-        **describe_service(services.config, "refget"),
-        "type": {"group": "org.ga4gh", "artifact": "refget", "version": VERSIONS[0]},
-        "refget": {**common, "identifier_types": namespaces},
-        "service": {**common, "supported_api_versions": sorted(VERSIONS)},
+        **describe_service(services.config, "refget", "refget", query.VERSIONS[0]),
+        "refget": {**common, "identifier_types": sorted(namespaces)},
+        "service": {**common, "supported_api_versions": sorted(query.VERSIONS)},
     }
     return _json(content, media_type)
 
@@ -84,7 +66,7 @@ def service_info(services: Services, request: Request) -> Answer:
 def get_metadata(services: Services, request: Request, sequence_id: str) -> Answer:
     """The metadata of a sequence."""
     match = services.sequences.find(sequence_id)
-    media_type = choose_type(request.environ.get("HTTP_ACCEPT"), JSON_TYPES)
+    media_type = query.choose_type(request.environ.get("HTTP_ACCEPT"), query.JSON_TYPES)
     parts = [alias.partition(":") for alias in match.aliases]
     metadata = {
         "id": match.md5,
@@ -100,23 +82,23 @@ def get_metadata(services: Services, request: Request, sequence_id: str) -> Answ
 def get_sequence(services: Services, request: Request, sequence_id: str) -> Answer:
     """The letters of a sequence, all or a part of them."""
     sequences = services.sequences
-    for attempt in range(_ATTEMPTS):
+    # A file may be replaced again while its new version is looked up.
+    for attempt in range(3):
         match = sequences.find(sequence_id)
         try:
             return _sequence(services.config.refget, request.environ, sequence_id, match, is_fresh=attempt > 0)
         except VersionError:
             if isinstance(match.source, SequenceStore):
                 continue
-            scan = sequences.start_scan(immediately=True)
-            if scan is not None:
+            if (scan := sequences.start_scan(immediately=True)) is not None:
                 scan.join(1)
     raise ServiceUnavailable("the file of the sequence is being replaced; try again")
 
 
 def _sequence(
-    config: RefgetConfig, environ: "WSGIEnvironment", sequence_id: str, match: SequenceMatch, *, is_fresh: bool
+    config: RefgetConfig, environ: Environ, sequence_id: str, match: SequenceMatch, *, is_fresh: bool
 ) -> Answer:
-    media_type = choose_type(environ.get("HTTP_ACCEPT"), TEXT_TYPES)
+    media_type = query.choose_type(environ.get("HTTP_ACCEPT"), query.TEXT_TYPES)
     # The configuration may give a CURIE to another sequence tomorrow.
     is_digest = sequence_id not in match.aliases
     part, selection = _select(config, environ, match, is_digest=is_digest)
@@ -140,87 +122,67 @@ def _sequence(
         fields["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{match.length}"
     answer = Answer(206 if selection == "range" else 200, fields)
     if environ["REQUEST_METHOD"] != "HEAD":
-        return _add_body(environ, answer, match, parts, selection=selection, is_fresh=is_fresh)
+        return _add_body(environ, answer, match, parts, selection, is_fresh)
     if isinstance(match.source, SequenceStore):
         stat_stored_sequence(match.source, match, max_age=match.source.storage.max_age)
     return answer
 
 
-def _select(
-    config: RefgetConfig, environ: "WSGIEnvironment", match: SequenceMatch, *, is_digest: bool
-) -> tuple[Part, Selection]:
+def _select(config: RefgetConfig, environ: Environ, match: SequenceMatch, *, is_digest: bool) -> tuple[Part, Selection]:
     """The part of the sequence that a request selects, and how."""
-    start, end = parse_bounds(environ["QUERY_STRING"]) if environ.get("QUERY_STRING") else (None, None)
+    start, end = query.parse_bounds(environ["QUERY_STRING"]) if environ.get("QUERY_STRING") else (None, None)
     span = environ.get("HTTP_RANGE") if environ["REQUEST_METHOD"] == "GET" else None
-    if span is not None and "HTTP_IF_RANGE" in environ:
-        holds = is_digest and if_range_holds(environ, etag=match.md5, last_modified=None)
-        span = span if holds else None
-    if start is None and end is None:
-        if span is None:
-            return Part(0, match.length), "whole"
-        part, selection = ranged_part(span, match.length), "range"
-    elif span is not None:
-        raise BadRequest("start and end cannot be combined with Range")
+    # A CURIE has no ETag that If-Range could match.
+    if "HTTP_IF_RANGE" in environ and not (is_digest and if_range_holds(environ, etag=match.md5, last_modified=None)):
+        span = None
+    if span is not None:
+        if start is not None or end is not None:
+            raise BadRequest("start and end cannot be combined with Range")
+        part = query.ranged_part(span, match.length)
+    elif start is None and end is None:
+        return Part(0, match.length), "whole"
     else:
-        part, selection = bounded_part(start, end, match.length, match.is_circular, config.circular_supported), "bounds"
-    check_limit(part, match.length, config.subsequence_limit)
-    return part, cast(Selection, selection)
+        part = query.bounded_part(start, end, match.length, match.is_circular, config.circular_supported)
+    size = part.end - part.start + (match.length if part.start > part.end else 0)
+    limit = config.subsequence_limit
+    if limit is not None and size > limit:
+        raise RequestedRangeNotSatisfiable(description=f"sub-sequences of more than {limit} letters are not served")
+    return part, "bounds" if span is None else "range"
 
 
 def _add_body(
-    environ: "WSGIEnvironment",
-    answer: Answer,
-    match: SequenceMatch,
-    parts: list[Part],
-    *,
-    selection: Selection,
-    is_fresh: bool,
+    environ: Environ, answer: Answer, match: SequenceMatch, parts: list[Part], selection: Selection, is_fresh: bool
 ) -> Answer:
     """The answer with these parts of the sequence as its body, or a redirect to the storage."""
     source = match.source
-    if isinstance(source, SequenceStore) and selection == "whole":
-        url = _direct_url(source, match)
-        if url is not None:
-            return Answer(302, {"Location": url, **_REDIRECT_FIELDS})
+    if isinstance(source, SequenceStore) and selection == "whole" and source.storage.reads_are_requests:
+        stat = stat_stored_sequence(source, match, max_age=source.storage.max_age)
+        signed = source.storage.signed_url(source.key(match.md5), stat, pinned=False)
+        if signed is not None:
+            return Answer(302, {"Location": signed.url, **_REDIRECT_FIELDS})
     file = open_sequence(match, is_fresh=is_fresh)
     try:
         if isinstance(source, SequenceStore) and len(parts) == 1:
-            part = ByteRange(*parts[0])
+            # A Range is relative to the whole sequence: a web server in front can evaluate it.
+            span, part = ByteRange(0, match.length), ByteRange(*parts[0])
             if selection == "bounds":
-                attach(environ, answer, file, part, ByteRange(0, len(part)))
-            else:
-                # A Range is relative to the whole sequence: a web server in front can evaluate it.
-                attach(environ, answer, file, ByteRange(0, match.length), part)
+                span, part = part, ByteRange(0, len(part))
+            attach(environ, answer, file, span, part)
             return answer
         letters = read_sequence(file, match, parts)
         if sum(end - start for start, end in parts) <= _MAX_IN_MEMORY:
             with file:
                 answer.body = (b"".join(letters),)
         else:
-            # Faults of the file are raised before the answer starts.
-            answer.body = Streamed(chain((next(letters, b""),), letters), file.close)
+            answer.body = Streamed(letters, file.close)
     except BaseException:
         file.close()
         raise
     return answer
 
 
-def _direct_url(store: SequenceStore, match: SequenceMatch) -> str | None:
-    """The URL of the whole sequence at the storage, None without one."""
-    storage = store.storage
-    if not storage.reads_are_requests:
-        return None
-    stat = stat_stored_sequence(store, match, max_age=storage.max_age)
-    signed = storage.signed_url(store.key(match.md5), stat, pinned=False)
-    return None if signed is None else signed.url
-
-
 def _json(content: dict[str, object], media_type: str) -> Answer:
-    fields = {
-        "Content-Type": f"{media_type}; charset=us-ascii",
-        "Vary": "Accept, Origin",
-        # It depends on the configuration.
-        "Cache-Control": _REVALIDATE,
-    }
+    # It depends on the configuration.
+    fields = {"Content-Type": f"{media_type}; charset=us-ascii", "Vary": "Accept, Origin", "Cache-Control": _REVALIDATE}
     # ASCII, whatever the names.
     return answer_with(json.dumps(content).encode("ascii"), fields)

@@ -8,7 +8,6 @@ import resource
 import signal
 import ssl
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -19,21 +18,21 @@ from htsget_flask.config import Config
 from htsget_flask.server.connections import TlsContext
 from htsget_flask.server.worker import Worker
 
-DEFAULT_THREADS = 32
-
+_MAX_FILES = 1 << 16
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 
-def settings(*, bind: str, workers: int | None = None, threads: int = DEFAULT_THREADS) -> dict[str, Any]:
+def settings(*, bind: str, workers: int | None = None, threads: int = 32) -> dict[str, Any]:
     """The settings of gunicorn for this service; `workers` defaults to one for each core.
 
     gthread: a thread that streams a block, or waits for a slow client, does not block others; one process per core, as
     planning a ticket is Python. X-Forwarded-Proto is left to `trusted_proxies`: gunicorn would trust any local peer.
     """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "bind": bind,
-        "workers": workers or cores(),
+        "workers": workers or cores or 1,
         "threads": threads,
         "worker_class": Worker,
         "worker_connections": 1000,
@@ -53,23 +52,11 @@ def settings(*, bind: str, workers: int | None = None, threads: int = DEFAULT_TH
     }
 
 
-def tls_settings(certfile: Path, keyfile: Path) -> dict[str, Any]:
-    """The settings of gunicorn for https."""
-    return {"certfile": str(certfile), "keyfile": str(keyfile)}
-
-
 def _tls(_: Any, make: Callable[[], ssl.SSLContext]) -> TlsContext:
     """TLS 1.2 or later, where gunicorn serves https."""
     context = make()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return TlsContext(context)
-
-
-def cores() -> int:
-    """The number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def prepare_worker(worker: Any) -> None:
@@ -78,7 +65,12 @@ def prepare_worker(worker: Any) -> None:
         worker.wsgi = worker.wsgi.app
     # A terminal interrupts all processes, and the arbiter then ends the workers: interrupted twice, they may hang.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _raise_file_limit()
+    # Each cached index and each client takes a file.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     # All objects so far live as long as the process: exempt them from garbage collection, and collect less often.
     gc.collect()
     gc.freeze()
@@ -96,18 +88,7 @@ def prepare_worker(worker: Any) -> None:
 
 def report_reload(arbiter: Any) -> None:
     """Log what SIGHUP does; gunicorn calls this before it replaces the workers."""
-    arbiter.log.warning(
-        "the workers are replaced, with the configuration of the start: restart the service to change it"
-    )
-
-
-def _raise_file_limit() -> None:
-    """Raise the limit of open files to the system's maximum: each cached index and each client takes one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limit = 1 << 16 if hard == resource.RLIM_INFINITY else min(hard, 1 << 16)
-    if soft != resource.RLIM_INFINITY and soft < limit:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    arbiter.log.warning("the workers restart with the configuration of the start: restart the service to change it")
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -121,9 +102,7 @@ class Server(BaseApplication):  # type: ignore[misc]
     def load_config(self) -> None:
         """Apply the settings; gunicorn calls this."""
         for name, value in self._options.items():
-            # Not every version of gunicorn has the control socket.
-            if name in self.cfg.settings:
-                self.cfg.set(name, value)
+            self.cfg.set(name, value)
 
     def load(self) -> Any:
         """The application, which each worker creates; gunicorn calls this."""

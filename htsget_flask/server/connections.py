@@ -1,6 +1,7 @@
 """Client connections: how long the server waits for each, and how many requests it works on at once."""
 
 import errno
+import math
 import os
 import select
 import socket
@@ -74,14 +75,8 @@ class Patience:
             self._slots.release()
 
     def wait(self, client: socket.socket, event: int, timeout: float | None) -> None:
-        """Wait until a socket can be read (POLLIN) or written (POLLOUT), for `timeout` seconds at most.
-
-        Raises:
-            ClientTimeoutError: when that takes longer than a limit, or than `timeout`.
-        """
-        left = self._seconds_left(event)
-        if timeout is not None:
-            left = min(left, timeout)
+        """Wait until a socket can be read or written (POLLIN, POLLOUT); ClientTimeoutError at a limit or `timeout`."""
+        left = min(self._seconds_left(event), math.inf if timeout is None else timeout)
         self.return_slot()
         poll = select.poll()
         poll.register(client, event)
@@ -109,25 +104,20 @@ class _ClientSocket(socket.socket):
     _timeout: float | None = None
 
     def settimeout(self, value: float | None) -> None:
-        """Set a bound in seconds for each wait, besides the limits."""
         self._timeout = value
 
     def gettimeout(self) -> float | None:
-        """The bound in seconds for each wait."""
         return self._timeout
 
     def setblocking(self, flag: bool) -> None:
-        """Remove or set the bound, as with other sockets."""
         self._timeout = None if flag else 0.0
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        """Receive at most `buflen` bytes."""
         data = self._wait_for(select.POLLIN, super().recv, buflen, flags)
         self.patience.received += len(data)
         return data
 
     def send(self, data: Any, flags: int = 0) -> int:
-        """Send a part of the bytes; returns their number."""
         return self._wait_for(select.POLLOUT, super().send, data, flags)
 
     def sendall(self, data: Any, flags: int = 0) -> None:
@@ -172,11 +162,8 @@ class _ClientSocket(socket.socket):
                 self.patience.wait(self, needed, self._timeout)
             except ClientTimeoutError:
                 if needed == select.POLLOUT:
-                    self._give_up()
+                    self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
                 raise
-
-    def _give_up(self) -> None:
-        self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
 
 class PlainSocket(_ClientSocket):
@@ -192,7 +179,6 @@ class TlsSocket(_ClientSocket, ssl.SSLSocket):
     """A client's socket with TLS; TlsContext creates it."""
 
     def do_handshake(self, block: bool = False) -> None:
-        """Agree on keys with the client."""
         self._wait_for(select.POLLIN, super().do_handshake, block)
 
 

@@ -27,8 +27,6 @@ from htsget_flask.web.errors import error_answer, error_name
 _LINGER = 2
 # Threads that may wait for clients, besides those that work.
 _WAITING_THREADS = 256
-
-
 # The status for gunicorn's refusals of requests, first match wins; all other errors are failures of this server.
 _REFUSALS: Sequence[tuple[type[BaseException], int]] = (
     (LimitRequestLine, 414),
@@ -43,8 +41,8 @@ def _refusal(app: Any, status: int, error: BaseException, *, is_tls: bool) -> by
     """An answer as bytes. The request's origin is unknown: pages may read it only if the service allows all origins."""
     message = "the server failed; its log has the reason" if status == 500 else str(error)
     answer = error_answer(error_name(status), message, status)
-    environ = {"wsgi.url_scheme": "https" if is_tls else "http"}
-    fields = {"Connection": "close", **answer.fields, **dict(common_fields(environ))}
+    common = common_fields({"wsgi.url_scheme": "https" if is_tls else "http"})
+    fields = {"Connection": "close", **answer.fields, **dict(common)}
     if isinstance(app, Flask) and "*" in allowed_origins(app.extensions[EXTENSION].config):
         fields["Access-Control-Allow-Origin"] = "*"
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(": ".join(field) for field in fields.items())]
@@ -109,9 +107,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             for conn in self.pending_conns:
                 conn.timeout = min(conn.timeout, latest)
         super().murder_pending()
-        # At the limit gunicorn accepts no connections: idle ones would keep new ones out.
+        # At the limit gunicorn accepts no connections, so idle ones would keep new ones out: close the longest idle.
         while self.nr_conns >= self.worker_connections and (self.pending_conns or self.keepalived_conns):
-            self._close_longest_idle()
+            queues = ((self.pending_conns, self.limits.headers), (self.keepalived_conns, self.cfg.keepalive))
+            since = {queue[0].timeout - limit: queue for queue, limit in queues if queue}
+            conn = since[min(since)].popleft()
+            self.poller.unregister(conn.sock)
+            self.nr_conns -= 1
+            conn.close()
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer, with htsget's errors, a request that never reached the application; gunicorn calls this.
@@ -126,14 +129,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         # The client may be gone.
         with contextlib.suppress(OSError):
             client.sendall(_refusal(self.wsgi, status, exc, is_tls=self.cfg.is_ssl))
-
-    def _close_longest_idle(self) -> None:
-        queues = ((self.pending_conns, self.limits.headers), (self.keepalived_conns, self.cfg.keepalive))
-        since = {queue[0].timeout - limit: queue for queue, limit in queues if queue}
-        conn = since[min(since)].popleft()
-        self.poller.unregister(conn.sock)
-        self.nr_conns -= 1
-        conn.close()
 
     def _may_stay(self, conn: Any) -> bool:
         # gunicorn continues if threads are scarce, or if received bytes are not visible at the socket.

@@ -1,12 +1,13 @@
 """Answers as values: what a view makes of a request, independent of any framework or server."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+WSGIApplication = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 _STATUS_LINES = {int(status): f"{int(status)} {status.phrase.upper()}" for status in HTTPStatus}
 # Browsers must not guess a content type: a data file may contain a script.
@@ -23,13 +24,13 @@ class Answer:
     fields: dict[str, str]
     body: Iterable[bytes] = ()
 
-    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Send the answer through a WSGI server."""
         start_response(_STATUS_LINES[self.status], [*self.fields.items(), *common_fields(environ)])
         return () if environ["REQUEST_METHOD"] == "HEAD" else self.body
 
 
-def common_fields(environ: "WSGIEnvironment") -> Sequence[tuple[str, str]]:
+def common_fields(environ: Environ) -> Sequence[tuple[str, str]]:
     """The header fields of every answer over the request's scheme."""
     return _COMMON_HTTPS_FIELDS if environ["wsgi.url_scheme"] == "https" else _COMMON_FIELDS
 

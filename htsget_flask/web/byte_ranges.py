@@ -1,21 +1,18 @@
-"""Range requests (RFC 9110 section 14): from a Range header to a part of a resource."""
+"""The Range header field (RFC 9110 section 14)."""
 
 import re
-from typing import TYPE_CHECKING
 
 from werkzeug.wrappers import Request
 
 from htsget_flask.ranges import ByteRange
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
+from htsget_flask.web.answer import Environ
 
 # A suffix of length 0 is well-formed, but cannot be satisfied (14.1.2); werkzeug reads it as malformed, or as `0-`.
 _EMPTY_SUFFIX = re.compile(r"\s*bytes\s*=\s*-0+\s*", re.IGNORECASE)
 _FIRST_AND_LAST = re.compile(r"bytes=([0-9]{1,18})-([0-9]{1,18})")
 
 
-def parse_range(environ: "WSGIEnvironment", length: int) -> ByteRange | None:
+def parse_range(environ: Environ, length: int) -> ByteRange | None:
     """The part of a resource of `length` bytes that the request's Range selects; None where Range is to be ignored.
 
     Ranges of another unit, malformed ones and several ones are ignored (14.2). A range that starts at or after the end

@@ -1,12 +1,11 @@
-"""Bodies: the bytes of files and of memory as conditional and partial answers (RFC 9110)."""
+"""Bodies: the bytes of files and of memory as conditional and partial answers (RFC 9110 sections 13 and 14)."""
 
 import errno
 import logging
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from io import UnsupportedOperation
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from werkzeug.http import quote_etag
 from werkzeug.wsgi import wrap_file
@@ -14,14 +13,11 @@ from werkzeug.wsgi import wrap_file
 from htsget_flask.errors import FileFaultError, StorageError
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import StoredFile, VersionError
-from htsget_flask.web.answer import Answer
+from htsget_flask.web.answer import Answer, Environ
 from htsget_flask.web.byte_ranges import parse_range
 from htsget_flask.web.errors import error_answer
 from htsget_flask.web.preconditions import failed_precondition, if_range_holds
 from htsget_flask.web.sendfile import let_front_send
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +28,11 @@ _BUFFER_SIZE = 1 << 20
 # They describe the content, which a 304 does not have.
 _CONTENT_FIELDS = ("Content-Type", "Last-Modified")
 
+Edges = tuple[bytes, bytes]
+_NO_EDGES = (b"", b"")
 
-def send_bytes(
-    environ: "WSGIEnvironment", data: bytes, *, etag: str, headers: Mapping[str, str] | None = None
-) -> Answer:
+
+def send_bytes(environ: Environ, data: bytes, *, etag: str, headers: Mapping[str, str]) -> Answer:
     """Bytes in memory, as a conditional and ranged answer."""
     answer, part = _evaluate(environ, len(data), etag, headers)
     if part is not None:
@@ -44,25 +41,18 @@ def send_bytes(
 
 
 def send_range(
-    environ: "WSGIEnvironment",
-    file: StoredFile,
-    span: ByteRange,
-    *,
-    etag: str,
-    headers: Mapping[str, str] | None = None,
-    before: bytes = b"",
-    after: bytes = b"",
+    environ: Environ, file: StoredFile, span: ByteRange, etag: str, headers: Mapping[str, str], edges: Edges = _NO_EDGES
 ) -> Answer:
     """A range of a file as a resource, in a conditional and ranged answer; closes the file.
 
-    `before` and `after` are bytes of the resource that surround those of the file.
+    `edges`: the bytes of the resource before and after those of the file.
     """
     try:
-        answer, part = _evaluate(environ, len(before) + len(span) + len(after), etag, headers)
+        answer, part = _evaluate(environ, len(edges[0]) + len(span) + len(edges[1]), etag, headers)
         if part is None or environ["REQUEST_METHOD"] == "HEAD":
             file.close()
-            return answer
-        attach(environ, answer, file, span, part, before=before, after=after)
+        else:
+            attach(environ, answer, file, span, part, edges)
     except BaseException:
         file.close()
         raise
@@ -70,20 +60,14 @@ def send_range(
 
 
 def attach(
-    environ: "WSGIEnvironment",
-    answer: Answer,
-    file: StoredFile,
-    span: ByteRange,
-    part: ByteRange,
-    *,
-    before: bytes = b"",
-    after: bytes = b"",
+    environ: Environ, answer: Answer, file: StoredFile, span: ByteRange, part: ByteRange, edges: Edges = _NO_EDGES
 ) -> None:
-    """Give an answer its body, a part of a resource: `before`, a range of the file, and `after`; closes the file.
+    """Give an answer its body, a part of a resource: a range of the file between its `edges`; closes the file.
 
-    The answer's header fields are complete; `part` counts from the first byte of `before`. The web server in front
+    The answer's header fields are complete; `part` counts from the first byte of the resource. The web server in front
     sends the body where it can, then the kernel.
     """
+    before, after = edges
     if len(part) > _SMALL and not (before or after) and let_front_send(environ, answer, file, span):
         file.close()
         return
@@ -101,22 +85,22 @@ def attach(
         answer.body = Streamed(buffers, file.close)
 
 
-def send_stream(
-    environ: "WSGIEnvironment", buffers: Generator[bytes], *, headers: Mapping[str, str] | None = None
-) -> Answer:
+def send_stream(environ: Environ, buffers: Generator[bytes], *, headers: Mapping[str, str]) -> Answer:
     """Bytes that are produced while they are sent: their number is unknown, so that ranges are not available."""
-    fields = {"Content-Type": OCTETS, "Accept-Ranges": "none", **(headers or {})}
+    fields = {"Content-Type": OCTETS, "Accept-Ranges": "none", **headers}
     if environ["REQUEST_METHOD"] == "HEAD":
         return Answer(200, fields)
-    # A fault of the file is raised before the answer has begun.
-    return Answer(200, fields, Streamed(chain((next(buffers, b""),), buffers), buffers.close))
+    return Answer(200, fields, Streamed(buffers, buffers.close))
 
 
 class Streamed:
-    """A body that is read or produced while it is sent: a failure ends the connection, or the client would wait."""
+    """A body that is read or produced while it is sent: a failure ends the connection, or the client would wait.
 
-    def __init__(self, buffers: Iterable[bytes], close: Callable[[], None]) -> None:
-        self._buffers = buffers
+    The first buffer is read at once: a fault of the file is raised before the answer starts.
+    """
+
+    def __init__(self, buffers: Iterator[bytes], close: Callable[[], None]) -> None:
+        self._buffers = chain((next(buffers, b""),), buffers)
         self.close = close
 
     def __iter__(self) -> Iterator[bytes]:
@@ -148,7 +132,7 @@ class _KernelFile:
             raise ConnectionResetError(errno.ECONNRESET, "the file was cut short")
 
 
-def _kernel_can_send(environ: "WSGIEnvironment", file: StoredFile) -> bool:
+def _kernel_can_send(environ: Environ, file: StoredFile) -> bool:
     """Whether the server is gunicorn, which sends Content-Length bytes from the offset, and the file is local."""
     try:
         return bool(environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/")) and file.fileno() >= 0
@@ -156,24 +140,21 @@ def _kernel_can_send(environ: "WSGIEnvironment", file: StoredFile) -> bool:
         return False
 
 
-def _evaluate(
-    environ: "WSGIEnvironment", length: int, etag: str, headers: Mapping[str, str] | None
-) -> tuple[Answer, ByteRange | None]:
+def _evaluate(environ: Environ, length: int, etag: str, headers: Mapping[str, str]) -> tuple[Answer, ByteRange | None]:
     """The answer without its body, and the part of a resource of `length` bytes that the body is; None for no body.
 
     Preconditions are evaluated before Range (RFC 9110 section 13.2.2). Last-Modified, where `headers` has it, is a
     validator too. A range that starts after the end is answered with 416.
     """
-    fields = {"Content-Type": OCTETS, "Accept-Ranges": "bytes", "ETag": quote_etag(etag), **(headers or {})}
+    fields = {"Content-Type": OCTETS, "Accept-Ranges": "bytes", "ETag": quote_etag(etag), **headers}
     last_modified = fields.get("Last-Modified")
     status = failed_precondition(environ, etag=etag, last_modified=last_modified)
     if status == 412:
         return error_answer("InvalidInput", "the precondition failed", 412), None
     if status == 304:
         return Answer(304, {name: value for name, value in fields.items() if name not in _CONTENT_FIELDS}), None
-    part = None
-    if "HTTP_RANGE" in environ and environ["REQUEST_METHOD"] == "GET":
-        part = parse_range(environ, length)
+    is_ranged = "HTTP_RANGE" in environ and environ["REQUEST_METHOD"] == "GET"
+    part = parse_range(environ, length) if is_ranged else None
     if part is None or not if_range_holds(environ, etag=etag, last_modified=last_modified):
         fields["Content-Length"] = str(length)
         return Answer(200, fields), ByteRange(0, length)

@@ -45,7 +45,11 @@ def render_error(error: Exception, request: Request, subject: str = "") -> Answe
     `subject`: the dataset, sequence or file that the request names.
     """
     if isinstance(error, HTTPException):
-        return _render_http_error(error, request)
+        status = error.code or 500
+        answer = _render(request, error_name(status), error.description or error.name, status)
+        # Header fields such as Allow.
+        answer.fields = {**dict(error.get_headers(request.environ)), **answer.fields}
+        return answer
     known = error if isinstance(error, ServiceError) else _to_service_error(error, request, subject)
     answer = _render(request, type(known).__name__, known.message, known.status)
     if known.status == 503:
@@ -71,16 +75,6 @@ def error_answer(name: str, message: str, status: int, *, accept: str = "") -> A
     """An htsget error."""
     body = orjson.dumps({"htsget": {"error": name, "message": message}})
     return answer_with(body, {"Content-Type": media_type(accept)}, status=status)
-
-
-def _render_http_error(error: HTTPException, request: Request) -> Answer:
-    """Render an error of werkzeug; keeps header fields such as Allow."""
-    status = error.code or 500
-    answer = _render(request, error_name(status), error.description or error.name, status)
-    for name, value in error.get_headers(request.environ):
-        if name.lower() not in ("content-type", "content-length"):
-            answer.fields[name] = value
-    return answer
 
 
 def _to_service_error(error: Exception, request: Request, subject: str) -> ServiceError:

@@ -2,22 +2,14 @@
 
 import re
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from werkzeug.http import parse_date
 from werkzeug.wrappers import Request
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
+from htsget_flask.web.answer import Environ
 
 # The header fields of preconditions, as WSGI names them.
-CONDITIONS = (
-    "HTTP_IF_MATCH",
-    "HTTP_IF_NONE_MATCH",
-    "HTTP_IF_MODIFIED_SINCE",
-    "HTTP_IF_UNMODIFIED_SINCE",
-    "HTTP_IF_RANGE",
-)
+CONDITIONS = tuple(f"HTTP_IF_{name}" for name in ["MATCH", "NONE_MATCH", "MODIFIED_SINCE", "UNMODIFIED_SINCE", "RANGE"])
 
 # The three forms of RFC 9110 5.6.7: werkzeug also accepts dates of mail, and raises OverflowError for long years.
 _HTTP_DATE = re.compile(
@@ -27,7 +19,7 @@ _HTTP_DATE = re.compile(
 )
 
 
-def failed_precondition(environ: "WSGIEnvironment", *, etag: str, last_modified: str | None) -> int | None:
+def failed_precondition(environ: Environ, *, etag: str, last_modified: str | None) -> int | None:
     """The status with which the preconditions of a GET or HEAD request end it: 412, 304, or None to go on.
 
     `etag` is strong, without quotes; `last_modified` is the header's value, None where the resource has none:
@@ -38,20 +30,20 @@ def failed_precondition(environ: "WSGIEnvironment", *, etag: str, last_modified:
         if not Request(environ).if_match.contains(etag):
             return 412
     else:
-        unmodified_since = http_date(environ.get("HTTP_IF_UNMODIFIED_SINCE"))
-        if unmodified_since is not None and _is_later(last_modified, unmodified_since):
+        date = http_date(environ.get("HTTP_IF_UNMODIFIED_SINCE"))
+        if date is not None and (modified := http_date(last_modified)) is not None and modified > date:
             return 412
     if "HTTP_IF_NONE_MATCH" in environ:
         if Request(environ).if_none_match.contains_weak(etag):
             return 304
     else:
-        modified_since = http_date(environ.get("HTTP_IF_MODIFIED_SINCE"))
-        if modified_since is not None and _is_later(last_modified, modified_since) is False:
+        date = http_date(environ.get("HTTP_IF_MODIFIED_SINCE"))
+        if date is not None and (modified := http_date(last_modified)) is not None and modified <= date:
             return 304
     return None
 
 
-def if_range_holds(environ: "WSGIEnvironment", *, etag: str, last_modified: str | None) -> bool:
+def if_range_holds(environ: Environ, *, etag: str, last_modified: str | None) -> bool:
     """Whether If-Range is absent or holds: only the identical strong ETag or date does (section 13.1.5).
 
     Compared as text: werkzeug's IfRange drops the weakness of an ETag before its version 3.2, and takes any text for
@@ -66,13 +58,7 @@ def if_range_holds(environ: "WSGIEnvironment", *, etag: str, last_modified: str 
     return date is not None and date == http_date(last_modified)
 
 
-def _is_later(last_modified: str | None, date: datetime) -> bool | None:
-    """Whether the resource was modified after a date; None where that is unknown."""
-    modified = http_date(last_modified)
-    return None if modified is None else modified > date
-
-
-def drop_odd_dates(environ: "WSGIEnvironment") -> None:
+def drop_odd_dates(environ: Environ) -> None:
     """Remove conditions whose date is not an HTTP-date: section 13.1 ignores them, and werkzeug may fail on them.
 
     Range is removed together with its If-Range, which does not hold then (13.1.5).

@@ -1,22 +1,19 @@
 """The bodies of requests: read up to a limit, whatever the client or its connection does."""
 
 import contextlib
-from typing import TYPE_CHECKING
 
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 from werkzeug.wsgi import get_content_length, get_input_stream
 
 from htsget_flask.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
+from htsget_flask.web.answer import Environ
 
 _BUFFER_SIZE = 64 << 10
 _MAX_DISCARDED = 16 << 20
 
 
-def read_body(environ: "WSGIEnvironment", limit: int) -> bytes:
+def read_body(environ: Environ, limit: int) -> bytes:
     """The whole body of a request.
 
     Raises:
@@ -45,7 +42,7 @@ def read_body(environ: "WSGIEnvironment", limit: int) -> bytes:
     return bytes(body)
 
 
-def _too_large(environ: "WSGIEnvironment", limit: int) -> RequestEntityTooLarge:
+def _too_large(environ: Environ, limit: int) -> RequestEntityTooLarge:
     """The error for a body over the limit; discards the rest, as most clients and proxies only then read an answer."""
     stream, left = get_input_stream(environ), _MAX_DISCARDED
     with contextlib.suppress(ParseException, OSError):

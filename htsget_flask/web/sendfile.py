@@ -1,23 +1,16 @@
-"""Answers whose bytes the web server in front sends."""
+"""Bodies that the web server in front sends: X-Accel-Redirect and X-Sendfile."""
 
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import StoredFile
-from htsget_flask.web.answer import Answer
+from htsget_flask.web.answer import Answer, Environ
 from htsget_flask.web.preconditions import CONDITIONS
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
-
-# The web server sets these itself.
-_REMOVED: Mapping[str, str | None] = {"Content-Range": None, "Content-Length": None}
 _PLAIN_RANGE = re.compile(r"bytes=([0-9]{1,18}-[0-9]{0,18}|-[0-9]{1,18})")
 
 
-def let_front_send(environ: "WSGIEnvironment", answer: Answer, file: StoredFile, span: ByteRange) -> bool:
+def let_front_send(environ: Environ, answer: Answer, file: StoredFile, span: ByteRange) -> bool:
     """Turn the answer into an X-Accel-Redirect or X-Sendfile if the server in front can send these bytes; True if so.
 
     Of a whole file it cuts the range itself, from the same request. Conditional requests, and a Range that is ignored
@@ -26,13 +19,12 @@ def let_front_send(environ: "WSGIEnvironment", answer: Answer, file: StoredFile,
     headers = file.sendfile_headers(span)
     if headers is None or environ.get("HTTP_X_SENDFILE_TYPE") != headers.method:
         return False
-    if any(condition in environ for condition in CONDITIONS):
+    if not environ.keys().isdisjoint(CONDITIONS):
         return False
     if "HTTP_RANGE" in environ and not (answer.status == 206 and _PLAIN_RANGE.fullmatch(environ["HTTP_RANGE"])):
         return False
-    names = {**_REMOVED, **headers.renamed}
-    renamed = {names.get(name, name): value for name, value in answer.fields.items()}
-    answer.status = 200
-    fields = {name: value for name, value in renamed.items() if name}
-    answer.fields = {**fields, **headers.fields, "Content-Length": "0"}
+    # The web server sets Content-Range itself.
+    names = {"Content-Range": None, **headers.renamed}
+    fields = {new: value for name, value in answer.fields.items() if (new := names.get(name, name))}
+    answer.status, answer.fields = 200, {**fields, **headers.fields, "Content-Length": "0"}
     return True

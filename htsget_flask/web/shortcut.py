@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flask import Flask
 from werkzeug.exceptions import HTTPException
@@ -10,10 +10,9 @@ from werkzeug.wrappers import Request
 from werkzeug.wsgi import get_path_info
 
 from htsget_flask.services import Services
+from htsget_flask.web.answer import Environ, StartResponse, WSGIApplication
+from htsget_flask.web.hosts import apply_forwarded_scheme
 from htsget_flask.web.views import View
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 # Clients request many parts of a file, and many regions of a dataset.
 _MAX_PATHS = 256
@@ -25,7 +24,7 @@ class _LazyRequest(Request):
     The environ does not refer to it: without that cycle it is freed at once, and not by the garbage collector.
     """
 
-    def __init__(self, environ: "WSGIEnvironment") -> None:
+    def __init__(self, environ: Environ) -> None:
         self.environ = environ
 
     def __getattr__(self, name: str) -> Any:
@@ -41,15 +40,15 @@ class Shortcut:
     and methods without a route.
     """
 
-    def __init__(self, flask: Flask, services: Services, forwarded: "WSGIApplication") -> None:
+    def __init__(self, flask: Flask, services: Services, forwarded: WSGIApplication) -> None:
         self._flask = flask
         self._flask_app = flask.wsgi_app
         self._services = services
+        self._proxies = services.config.trusted_proxies
         self._apply_forwarded_headers = forwarded
         self._cached_match = lru_cache(_MAX_PATHS)(self._match)
 
-    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        """Answer a request."""
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         # One slash at the start, as in Request.path; for others werkzeug's router redirects or finds nothing.
         path = f"/{environ.get('PATH_INFO', '').lstrip('/')}"
         match = self._cached_match(environ["REQUEST_METHOD"], path)
@@ -60,6 +59,8 @@ class Shortcut:
         view, arguments = match
         if view.needs_public_url:
             self._apply_forwarded_headers(environ, start_response)
+        elif self._proxies:
+            apply_forwarded_scheme(environ, self._proxies)
         return view.respond(self._services, _LazyRequest(environ), arguments)(environ, start_response)
 
     def _match(self, method: str, raw_path: str) -> tuple[View, Mapping[str, str]] | None:

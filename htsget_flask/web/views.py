@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import update_wrapper
 from urllib.parse import quote
 
-from flask import Response
+from flask import Response, current_app
 from flask import request as current_request
 from jinja2 import Environment, PackageLoader, Template
 from werkzeug.wrappers import Request
@@ -12,22 +12,19 @@ from werkzeug.wrappers import Request
 from htsget_flask import __version__
 from htsget_flask.config import Config
 from htsget_flask.errors import InvalidInput
-from htsget_flask.services import Services, current_services
+from htsget_flask.services import EXTENSION, Services
 from htsget_flask.web.answer import Answer, answer_with
 from htsget_flask.web.errors import render_error
 
-ViewFunction = Callable[..., Answer]
-"""(services, request, **arguments of the route) -> Answer"""
+ViewFunction = Callable[..., Answer]  # (services, request, **arguments of the route) -> Answer
 
 
 class View:
     """A view: a function of the services, the request and the route's arguments that returns an answer.
 
-    The X-Forwarded-* fields of proxies are applied to its requests unless it does without them (`needs_public_url`).
+    With `needs_public_url` all X-Forwarded-* fields of proxies are applied to its requests, otherwise the scheme alone.
     `fields` are header fields of all its answers, errors included, that lack them.
     """
-
-    __name__: str
 
     def __init__(
         self, answer: ViewFunction, *, needs_public_url: bool = True, fields: Mapping[str, str] | None = None
@@ -36,10 +33,6 @@ class View:
         self.answer = answer
         self.needs_public_url = needs_public_url
         self.fields = fields or {}
-
-    def replace(self, answer: ViewFunction) -> "View":
-        """The same view, answering by another function."""
-        return View(answer, needs_public_url=self.needs_public_url, fields=self.fields)
 
     def respond(self, services: Services, request: Request, arguments: Mapping[str, str]) -> Answer:
         """The answer to a request, an error's included."""
@@ -54,7 +47,7 @@ class View:
 
     def __call__(self, **arguments: str) -> Response:
         """The response to Flask's current request; Flask calls this."""
-        return to_response(self.respond(current_services(), current_request, arguments))
+        return to_response(self.respond(current_app.extensions[EXTENSION], current_request, arguments))
 
 
 def to_response(answer: Answer) -> Response:
@@ -88,21 +81,20 @@ def base_url(config: Config, request: Request) -> str:
     return f"{request.scheme}://{host}{quote(request.root_path)}/"
 
 
-def describe_service(config: Config, suffix: str) -> dict[str, object]:
-    """The fields of GA4GH service-info that all services share: all but the type."""
+def describe_service(config: Config, suffix: str, artifact: str, version: str) -> dict[str, object]:
+    """The fields of GA4GH service-info that all services have; `version` is that of the specification `artifact`."""
     service = config.service
-    optional = {
+    fields = {
+        "id": f"{service.id}.{suffix}",
+        "name": f"{service.name} {suffix}",
+        "version": __version__,
+        "organization": {"name": service.organization.name, "url": service.organization.url},
         "description": service.description,
         "contactUrl": service.contact_url,
         "documentationUrl": service.documentation_url,
         "createdAt": service.created_at,
         "updatedAt": service.updated_at,
         "environment": service.environment,
+        "type": {"group": "org.ga4gh", "artifact": artifact, "version": version},
     }
-    return {
-        "id": f"{service.id}.{suffix}",
-        "name": f"{service.name} {suffix}",
-        "version": __version__,
-        "organization": {"name": service.organization.name, "url": service.organization.url},
-        **{name: value for name, value in optional.items() if value is not None},
-    }
+    return {name: value for name, value in fields.items() if value is not None}

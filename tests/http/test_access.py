@@ -694,7 +694,7 @@ class TestThePage:
 
     def test_hsts_over_https(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, RULES, trusted_proxies=1)
-        for target in ("/", READS, "/nowhere"):
+        for target in ("/", READS, "/nowhere", "/files/data/NA00001.bam", "/blocks/a/0-1/reads/BAM/NA00001"):
             assert "strict-transport-security" not in http.get(target).headers
             answer = http.get(target, {"X-Forwarded-Proto": "https", "X-Forwarded-For": "1.2.3.4"})
             assert answer.headers["strict-transport-security"] == "max-age=31536000"

@@ -12,9 +12,10 @@ from htsget_flask.app import create_app
 from htsget_flask.config import ConfigError, folder_config
 from htsget_flask.storage.local import LocalStorage
 from tests.support.app import http_for
-from tests.support.client import FlaskHttp, Response
+from tests.support.client import FlaskHttp, Response, fetch_ticket
 from tests.support.files.bam import bam_normal
 from tests.support.live.wire import error
+from tests.support.sequences import expected, fasta
 
 TARGETS = (
     "/reads/bam_normal",
@@ -187,3 +188,40 @@ class TestConfiguredHosts:
     def test_are_not_empty(self, folder: Path) -> None:
         with pytest.raises(ConfigError, match="hosts: "):
             http_for(folder, hosts=[])
+
+
+class TestStrictTransportSecurity:
+    @pytest.mark.parametrize(
+        ("proxies", "forwarded", "is_https"),
+        [
+            (0, "https", False),
+            (1, "https", True),
+            (1, "http, https", True),
+            (1, "https, http", False),
+            (1, "", False),
+            (2, "https", False),
+            (2, "https , http", True),
+        ],
+    )
+    def test_is_in_every_answer_over_https(self, tmp_path: Path, proxies: int, forwarded: str, is_https: bool) -> None:
+        (folder := tmp_path / "data").mkdir()
+        bam_normal(folder).rename(folder / "bam_normal.bam")
+        (folder / "a.fa").write_bytes(fasta({"one": b"ACGT"}))
+        http = http_for(
+            folder,
+            trusted_proxies=proxies,
+            files={"storages": ["data"], "listing": True},
+            refget={"fastas": [{"storage": "data", "key": "a.fa"}]},
+            htsget={"never_inline": True},
+        )
+        ticket = fetch_ticket(http, "/reads/bam_normal")
+        blocks = [url["url"].removeprefix("http://localhost") for url in ticket["htsget"]["urls"]]
+        sequence = f"/sequence/{expected(b'ACGT').md5}"
+        answers = [
+            http.get(target, {"X-Forwarded-Proto": forwarded})
+            for target in (*blocks, f"{blocks[0]}0", "/files/data/a.fa", "/files/data/b", "/files/data/", sequence)
+        ]
+        answers += [http.get(target, {"X-Forwarded-Proto": forwarded}) for target in (f"{sequence}0", "/", "/nowhere")]
+        assert {answer.status for answer in answers} == {200, 404}
+        values = {answer.headers.get("strict-transport-security") for answer in answers}
+        assert values == {"max-age=31536000" if is_https else None}

@@ -228,7 +228,7 @@ def configured(
     tls = "" if certificate is None else f"settings |= dict(zip(('certfile', 'keyfile'), {[*map(str, certificate)]}))"
     lines = [
         "from htsget_flask.server.connections import Limits",
-        "from htsget_flask.server import settings as make",
+        "from htsget_flask.server.arbiter import settings as make",
         "from htsget_flask.server.worker import Worker",
         f"settings = make(bind='127.0.0.1:{port}', workers=1) | {{'loglevel': 'warning'}}",
         tls,
