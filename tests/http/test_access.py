@@ -40,6 +40,13 @@ def issuer() -> Issuer:
     return Issuer()
 
 
+@pytest.fixture
+def policy_service() -> Iterator[Issuer]:
+    """A server whose decisions are those of its `decide`."""
+    with serving_issuer() as service:
+        yield service
+
+
 @pytest.fixture(scope="module")
 def demo(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("access") / "data"
@@ -426,25 +433,22 @@ class TestListsRequestABoundedNumberOfDecisions:
             (folder / f"s{number:03}.bam").write_bytes(b"x")
         return folder
 
-    @pytest.fixture
-    def served(self) -> Iterator[Issuer]:
-        with serving_issuer() as served:
-            yield served
-
-    def http(self, many: Path, issuer: Issuer, served: Issuer, shown: Sequence[str]) -> FlaskHttp:
+    def http(self, many: Path, issuer: Issuer, policy_service: Issuer, shown: Sequence[str]) -> FlaskHttp:
         # Ids are `s000` for a dataset, `data/s000.bam` for a file.
-        served.decide = lambda request: {"result": request["id"].removeprefix("data/").removesuffix(".bam") in shown}
-        policy = {"url": f"{served.url}/v1/data/htsget", "cache": 0}
+        policy_service.decide = lambda request: {
+            "result": request["id"].removeprefix("data/").removesuffix(".bam") in shown
+        }
+        policy = {"url": f"{policy_service.url}/v1/data/htsget", "cache": 0}
         return guarded(many, issuer, [], files=FILES, auth={"policy": policy})
 
-    def test_files(self, many: Path, issuer: Issuer, served: Issuer) -> None:
-        caller = Caller(self.http(many, issuer, served, ["s042", "s150", "s151", "s152"]), issuer.token())
+    def test_files(self, many: Path, issuer: Issuer, policy_service: Issuer) -> None:
+        caller = Caller(self.http(many, issuer, policy_service, ["s042", "s150", "s151", "s152"]), issuer.token())
         pages: list[list[str]] = []
         cursor: str | None = ""
         while cursor is not None:
-            served.policy_inputs.clear()
+            policy_service.policy_inputs.clear()
             page = json.loads(caller.get(f"/files/data/?limit=2{cursor and '&cursor=' + cursor}").body)
-            assert len(served.policy_inputs) <= 100
+            assert len(policy_service.policy_inputs) <= 100
             pages.append([file["key"][:4] for file in page["files"]])
             cursor = page["cursor"]
             # It may name a file that the caller must not know.
@@ -454,20 +458,22 @@ class TestListsRequestABoundedNumberOfDecisions:
         forged = base64.urlsafe_b64encode(b"s149.bam").decode()
         assert status(caller.get(f"/files/data/?cursor={forged}")) == (400, "InvalidInput")
 
-    def test_folders(self, tmp_path: Path, issuer: Issuer, served: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_folders(
+        self, tmp_path: Path, issuer: Issuer, policy_service: Issuer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(PolicyAuthorizer, "listing_limit", 10)
         folder = tmp_path / "data"
         for number in range(25):
             (folder / f"t{number // 13}").mkdir(parents=True, exist_ok=True)
             (folder / f"t{number // 13}" / f"s{number:02}.bam").write_bytes(b"x")
         (folder / "z.bam").write_bytes(b"x")
-        caller = Caller(self.http(folder, issuer, served, ["t1/s20", "z"]), issuer.token())
+        caller = Caller(self.http(folder, issuer, policy_service, ["t1/s20", "z"]), issuer.token())
         pages: list[list[str]] = []
         query: str | None = ""
         while query is not None:
-            served.policy_inputs.clear()
+            policy_service.policy_inputs.clear()
             answer = caller.get(f"/files/data/{query}")
-            assert len(served.policy_inputs) <= 10
+            assert len(policy_service.policy_inputs) <= 10
             pages.append(links(answer))
             following = re.search(r'href="(\?after=[^"]+)"', answer.body.decode())
             query = following and following[1]
@@ -475,21 +481,21 @@ class TestListsRequestABoundedNumberOfDecisions:
         forged = base64.urlsafe_b64encode(b"t1/s19.bam").decode()
         assert status(caller.get(f"/files/data/?after={forged}")) == (400, "InvalidInput")
 
-    def test_files_without_a_grant(self, many: Path, issuer: Issuer, served: Issuer) -> None:
-        http = self.http(many, issuer, served, [])
+    def test_files_without_a_grant(self, many: Path, issuer: Issuer, policy_service: Issuer) -> None:
+        http = self.http(many, issuer, policy_service, [])
         assert status(http.get("/files/data/?limit=1")) == (401, "InvalidAuthentication")
-        assert len(served.policy_inputs) == 100
+        assert len(policy_service.policy_inputs) == 100
         assert [line["decision"] for line in audit(many)] == ["denied"]
         assert Caller(http, issuer.token()).get("/files/data/?limit=1").status == 200
 
-    def test_datasets(self, many: Path, issuer: Issuer, served: Issuer) -> None:
-        caller = Caller(self.http(many, issuer, served, ["s042", "s150"]), issuer.token())
+    def test_datasets(self, many: Path, issuer: Issuer, policy_service: Issuer) -> None:
+        caller = Caller(self.http(many, issuer, policy_service, ["s042", "s150"]), issuer.token())
         pages: list[list[str]] = []
         url: str | None = "/page/datasets"
         while url is not None:
-            served.policy_inputs.clear()
+            policy_service.policy_inputs.clear()
             page = json.loads(caller.get(url).body)
-            assert len(served.policy_inputs) <= 100
+            assert len(policy_service.policy_inputs) <= 100
             pages.append([one["id"] for one in page["datasets"]])
             assert page["total"] is None
             cursor = page["cursor"]
@@ -784,23 +790,18 @@ class TestTheAuditLog:
 
 
 class TestOddClaims:
-    @pytest.fixture
-    def served(self) -> Iterator[Issuer]:
-        with serving_issuer() as served:
-            yield served
-
     @pytest.mark.parametrize(
         "claims",
         [{"sub": "a\ud800b"}, {"level": 2**70}, {"level": -(2**70)}, {"name": "\udfff"}, {"deep": "[" * 300}],
         ids=["subject", "number", "negative", "text", "depth"],
     )
     def test_are_sent_to_the_policy_service(
-        self, folder: Path, issuer: Issuer, served: Issuer, claims: dict[str, Any]
+        self, folder: Path, issuer: Issuer, policy_service: Issuer, claims: dict[str, Any]
     ) -> None:
         if "deep" in claims:
             claims = {"deep": json.loads(claims["deep"] + "]" * 300)}
-        served.decide = lambda request: {"result": claims.items() <= request["claims"].items()}
-        policy = {"url": f"{served.url}/v1/data/htsget", "cache": 0}
+        policy_service.decide = lambda request: {"result": claims.items() <= request["claims"].items()}
+        policy = {"url": f"{policy_service.url}/v1/data/htsget", "cache": 0}
         caller = Caller(guarded(folder, issuer, [], auth={"policy": policy}), issuer.token(**claims))
         assert caller.get(READS).status == 200
         (line,) = audit(folder)

@@ -28,7 +28,7 @@ from tests.support.client import (
 from tests.support.files import FORMATS, GOOD
 from tests.support.files.bam import bam_normal
 from tests.support.guarded import Caller, audit, guarded
-from tests.support.issuer import Issuer, Key
+from tests.support.issuer import Issuer
 
 GRANTS = int(os.environ.get("HTSGET_FLASK_TEST_REGIONS", "12"))
 # One of each way in which records lie in blocks, and references in the index.
@@ -59,11 +59,6 @@ MAKERS = (
     "cram_long_contig",
     "cram_no_eof",
 )
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Issuer:
-    return Issuer(keys=[Key("one", "ES256")])
 
 
 class Case:

@@ -18,7 +18,7 @@ from htsget_flask.cli import main
 from tests.support import referenced
 from tests.support.client import Region, cram_containers, fetch, fetch_ticket, file_header, header_text
 from tests.support.guarded import Caller, audit, guarded
-from tests.support.issuer import Issuer, Key
+from tests.support.issuer import Issuer
 from tests.support.referenced import ALONE, OPTIONS
 from tests.support.sequences import expected
 
@@ -54,11 +54,6 @@ def within(lines: Sequence[Line], regions: Sequence[Region]) -> list[str]:
             for name, start, end in regions
         )
     ]
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Issuer:
-    return Issuer(keys=[Key("one", "ES256")])
 
 
 @pytest.fixture(scope="module")

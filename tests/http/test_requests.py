@@ -15,7 +15,7 @@ from tests.support.files.bam import bam_normal, bam_odd_names
 from tests.support.files.indexes import make_index
 from tests.support.files.vcf import vcf_normal
 from tests.support.guarded import Caller, audit, guarded
-from tests.support.issuer import Issuer, Key
+from tests.support.issuer import Issuer
 
 JBROWSE = "referenceName=na&class=header"
 JSON = {"Content-Type": "application/json"}
@@ -53,11 +53,6 @@ def write_bam(path: Path, references: list[dict[str, Any]]) -> None:
 @pytest.fixture(scope="module")
 def http(folder: Path) -> FlaskHttp:
     return http_for(folder)
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Issuer:
-    return Issuer(keys=[Key("one", "ES256")])
 
 
 def error(http: FlaskHttp | Caller, url: str, body: object = None) -> tuple[int, str, str]:
