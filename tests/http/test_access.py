@@ -168,7 +168,7 @@ class TestTicketsNeedPermission:
 class TestEveryRouteHasAGuard:
     OPEN = ("/health", "/service-info", "/services", "/services/types", "/reads/service-info", "/variants/service-info")
 
-    def test_some_are_public(self, folder: Path, issuer: Issuer) -> None:
+    def test_which_is_public_for_some(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, [{"ids": ["none"]}], files=FILES)
         for path in (*self.OPEN, "/", "/page/static/page.js"):
             assert http.get(path).status == 200, path
@@ -233,7 +233,7 @@ class TestDataBlocksAreSigned:
         ticket = fetch_ticket(caller, READS, referenceName="chr1", start=1000, end=9000)
         return [entry["url"] for entry in ticket["htsget"]["urls"]]
 
-    def test_all_of_them(self, caller: Caller) -> None:
+    def test_in_every_ticket(self, caller: Caller) -> None:
         urls = self.urls(caller)
         assert len(urls) >= 3
         for url in urls:
@@ -242,7 +242,7 @@ class TestDataBlocksAreSigned:
             assert status(caller.get(bare)) == (403, "PermissionDenied")
             assert status(caller.get(f"{bare}?expires=9999999999&signature={'A' * 43}")) == (403, "PermissionDenied")
 
-    def test_a_range_stays_within(self, caller: Caller) -> None:
+    def test_a_range_is_part_of_the_block(self, caller: Caller) -> None:
         url = self.urls(caller)[1]
         whole = caller.get(url).body
         answer = caller.get(url, {"Range": "bytes=0-99999999"})
@@ -266,7 +266,7 @@ class TestDataBlocksAreSigned:
 
     @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
     @given(data=st.data())
-    def test_any_changed_byte_is_refused(self, caller: Caller, data: st.DataObject) -> None:
+    def test_a_changed_byte_is_refused(self, caller: Caller, data: st.DataObject) -> None:
         parts = urlsplit(self.urls(caller)[1])
         url = f"{parts.path}?{parts.query}"
         index = data.draw(st.integers(len("/blocks/"), len(url) - 1))
@@ -277,7 +277,7 @@ class TestDataBlocksAreSigned:
         if index > url.index("?"):
             assert answer.status == 403
 
-    def test_an_expired_one(self, folder: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_expired_url_is_refused(self, folder: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
         now = time.time()
         http = guarded(folder, issuer, RULES, htsget={"never_inline": True}, auth={"expires": 60})
         caller = Caller(http, issuer.token(scope="read"))
@@ -286,7 +286,7 @@ class TestDataBlocksAreSigned:
         monkeypatch.setattr(http.client.application.extensions[EXTENSION].gate.url_signer, "_clock", lambda: now + 61)
         assert status(caller.get(url)) == (403, "PermissionDenied")
 
-    def test_secrets_can_be_changed(self, folder: Path, issuer: Issuer) -> None:
+    def test_signatures_with_any_configured_secret_are_valid(self, folder: Path, issuer: Issuer) -> None:
         never = {"never_inline": True}
         old, new = "the-old-secret-0123456789", "the-new-secret-0123456789"
         before = Caller(
@@ -352,14 +352,14 @@ class TestPlainFiles:
             {"ids": ["*"], "endpoints": ["reads", "variants", "sequence"], "public": True},
             {"ids": ["*"], "public": True, "regions": regions},
         ]
-        limited = guarded(folder, issuer, [*others, *RULES], files=FILES)
+        client_of_rules = guarded(folder, issuer, [*others, *RULES], files=FILES)
         some = guarded(folder, issuer, [{"ids": ["data/NA*"], "public": True}], files=FILES)
         assert {file["key"][:2] for file in json.loads(some.get("/files/data/?prefix=").body)["files"]} == {"NA"}
         assert json.loads(some.get("/files/data/?prefix=x").body)["files"] == []
         for method in ("entries", "children"):
             monkeypatch.setattr(LocalStorage, method, lambda *_, **__: pytest.fail("the folder is read"))
         for path in ("/files/data/", "/files/data/?limit=1", "/files/data", "/files/data/folder/"):
-            answer = limited.get(path)
+            answer = client_of_rules.get(path)
             assert status(answer) == (401, "InvalidAuthentication")
             assert answer.headers["www-authenticate"] == "Bearer"
             line = audit(folder)[-1]
@@ -384,12 +384,12 @@ class TestFoldersShowOnlyWhatIsGranted:
         ]
         http = guarded(tree, issuer, rules, files=FILES)
         reader, other = Caller(http, issuer.token(scope="read")), Caller(http, issuer.token())
-        shown = {
+        visible = {
             reader: {"": ["a/", "e.bam", "g/"], "a/": ["c/"], "a/c/": ["y.bam"], "g/": ["h/"], "g/h/": ["i.txt"]},
             other: {"": ["g/"], "g/": ["h/"], "g/h/": ["i.txt"]},
             Caller(http, None): {"": ["g/"], "g/": ["h/"], "g/h/": ["i.txt"]},
         }
-        for caller, folders in shown.items():
+        for caller, folders in visible.items():
             for folder in ("", "a/", "a/b/", "a/c/", "d/", "f/", "g/", "g/h/", "absent/", "a/absent/"):
                 answer = caller.get(f"/files/data/{folder}")
                 line = audit(tree)[-1]
@@ -433,10 +433,10 @@ class TestListsRequestABoundedNumberOfDecisions:
             (folder / f"s{number:03}.bam").write_bytes(b"x")
         return folder
 
-    def http(self, many: Path, issuer: Issuer, policy_service: Issuer, shown: Sequence[str]) -> FlaskHttp:
+    def http(self, many: Path, issuer: Issuer, policy_service: Issuer, visible_ids: Sequence[str]) -> FlaskHttp:
         # Ids are `s000` for a dataset, `data/s000.bam` for a file.
         policy_service.decide = lambda request: {
-            "result": request["id"].removeprefix("data/").removesuffix(".bam") in shown
+            "result": request["id"].removeprefix("data/").removesuffix(".bam") in visible_ids
         }
         policy = {"url": f"{policy_service.url}/v1/data/htsget", "cache": 0}
         return guarded(many, issuer, [], files=FILES, auth={"policy": policy})
@@ -581,8 +581,8 @@ class TestThePage:
 
     def test_a_reference_next_to_the_data_is_a_file_that_needs_a_grant(self, folder: Path, issuer: Issuer) -> None:
         regions = [{"reference": "chr1", "start": 0, "end": 9000}]
-        limited = {"ids": ["*"], "endpoints": ["reads", "files"], "regions": regions}
-        for rule in (limited, {"ids": ["*"], "endpoints": ["reads"]}, {"ids": ["NA00001"]}):
+        region_rule = {"ids": ["*"], "endpoints": ["reads", "files"], "regions": regions}
+        for rule in (region_rule, {"ids": ["*"], "endpoints": ["reads"]}, {"ids": ["NA00001"]}):
             http = guarded(folder, issuer, [rule], files=FILES)
             dataset = self.content(Caller(http, issuer.token()), "/page/dataset?id=NA00001")
             assert "demo.fa" not in json.dumps(dataset)
@@ -590,7 +590,7 @@ class TestThePage:
         # A reference in the configuration is for all callers with access to the dataset.
         reads = {"BAM": {"storage": "data", "key": "NA00001.bam"}}
         entry = {"id": "NA00001", "reads": reads, "genome": {"storage": "data", "fasta": "demo.fa"}}
-        http = guarded(folder, issuer, [limited], files=FILES, datasets=[entry])
+        http = guarded(folder, issuer, [region_rule], files=FILES, datasets=[entry])
         dataset = self.content(Caller(http, issuer.token()), "/page/dataset?id=NA00001")
         assert http.get(dataset["reference"]["fastaURL"]).status == 200
 
@@ -613,9 +613,9 @@ class TestThePage:
             pass
         reads, variants = ({"storage": "data", "key": key} for key in ("other.bam", "cohort.vcf.gz"))
         entry = {"id": "both", "reads": {"BAM": reads}, "variants": {"VCF": variants}}
-        limited = {"ids": ["both"], "endpoints": ["variants"], "claims": {"sub": {"equals": "ada"}}}
+        denial_rule = {"ids": ["both"], "endpoints": ["variants"], "claims": {"sub": {"equals": "ada"}}}
         whole = {"ids": ["both"], "claims": {"sub": {"equals": "bob"}}}
-        http = guarded(data, issuer, [limited, whole], datasets=[entry])
+        http = guarded(data, issuer, [denial_rule, whole], datasets=[entry])
         urls, tables = [], []
         for subject in ("bob", "ada"):
             dataset = self.content(Caller(http, issuer.token(sub=subject)), "/page/dataset?id=both")

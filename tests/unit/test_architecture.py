@@ -38,10 +38,10 @@ def resolves(name: str) -> bool:
         path /= "__init__.py"
     body: list[ast.stmt] = ast.parse(path.read_bytes()).body
     for part in rest:
-        found = [statement for statement in body if part in names_in(statement)]
-        if not found:
+        matches = [statement for statement in body if part in names_in(statement)]
+        if not matches:
             return False
-        body = found[0].body if isinstance(found[0], ast.ClassDef) else []
+        body = matches[0].body if isinstance(matches[0], ast.ClassDef) else []
     return True
 
 

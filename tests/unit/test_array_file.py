@@ -16,7 +16,7 @@ class TestArrayFiles:
     def index(self) -> Index:
         return read_index(bai([[(5, 10), (100, 200_000)], [], [(7, 8)]], with_statistics=True, fillers=3)[0])
 
-    def test_hold_what_was_put_in(self, index: Index, tmp_path: Path) -> None:
+    def test_hold_the_stored_arrays(self, index: Index, tmp_path: Path) -> None:
         array_file.store(tmp_path / "new" / "file", "version 1", index.arrays())
         arrays = array_file.load(tmp_path / "new" / "file", "version 1")
         assert arrays is not None
@@ -32,7 +32,7 @@ class TestArrayFiles:
         assert array_file.load(tmp_path / "none", "version 1") is None
 
     @pytest.mark.slow
-    def test_damaged_anywhere_are_not_read(self, index: Index, tmp_path: Path) -> None:
+    def test_with_any_damage_are_not_read(self, index: Index, tmp_path: Path) -> None:
         path = tmp_path / "file"
         array_file.store(path, "v", index.arrays())
         content = path.read_bytes()

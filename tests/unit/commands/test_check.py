@@ -26,7 +26,7 @@ class TestCheck:
         assert "index NA00001.bam.bai" in result.output
 
     @pytest.mark.parametrize("name", ["bam_straddling", "cram_multi_slice", "vcf_mid_line_blocks", "bcf_sparse_idx"])
-    def test_deep(self, name: str, tmp_path: Path) -> None:
+    def test_deep_compares_records(self, name: str, tmp_path: Path) -> None:
         GOOD[name](tmp_path)
         result = run("check", "--deep", tmp_path)
         assert result.exit_code == 0, result.output

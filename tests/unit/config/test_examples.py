@@ -76,5 +76,7 @@ class TestTheExamplesAreValid:
         exec(compile((ROOT / "config" / "gunicorn.conf.py").read_text(), "gunicorn.conf.py", "exec"), values)
         from gunicorn.config import Config as GunicornConfig
 
-        known = GunicornConfig().settings
-        assert {"bind", "workers", "threads", "worker_class", "secure_scheme_headers"} <= set(values) & set(known)
+        gunicorn_settings = GunicornConfig().settings
+        assert {"bind", "workers", "threads", "worker_class", "secure_scheme_headers"} <= set(values) & set(
+            gunicorn_settings
+        )

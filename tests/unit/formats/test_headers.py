@@ -1,4 +1,4 @@
-"""Headers: their references as pysam reads them, and FormatError for every damaged file."""
+"""Headers: the same references as pysam reads, and FormatError for damaged files."""
 
 import contextlib
 import io
@@ -52,12 +52,16 @@ class TestADamagedHeaderIsRefused:
 
     def test_false_lengths(self) -> None:
         for value in (-1, 1 << 30, (1 << 31) - 1):
-            lying = value.to_bytes(4, "little", signed=True)
-            for content in (b"BAM\1" + lying, b"BAM\1\0\0\0\0" + lying, b"BAM\1\0\0\0\0\1\0\0\0" + lying):
+            false_length = value.to_bytes(4, "little", signed=True)
+            for content in (
+                b"BAM\1" + false_length,
+                b"BAM\1\0\0\0\0" + false_length,
+                b"BAM\1\0\0\0\0\1\0\0\0" + false_length,
+            ):
                 with pytest.raises(FormatError):
                     read_bam_header(io.BytesIO(bgzf_block(content)))
             with pytest.raises(FormatError):
-                read_bcf_header(io.BytesIO(bgzf_block(b"BCF\2\2" + lying)))
+                read_bcf_header(io.BytesIO(bgzf_block(b"BCF\2\2" + false_length)))
 
     def test_an_idx_that_is_not_a_number(self) -> None:
         text = b"##fileformat=VCFv4.3\n##contig=<ID=1,IDX=x>\n#CHROM\n\0"
@@ -79,26 +83,26 @@ class TestAnotherFormat:
                 read_cram_header(io.BytesIO(b"CRAM" + version + bytes(60)))
 
 
-class TestReferencesAreNumbered:
-    def test_as_the_header_says(self, tmp_path: Path) -> None:
+class TestHeadersAreParsed:
+    def test_references_have_the_numbers_of_idx(self, tmp_path: Path) -> None:
         header = read_bcf_header(io.BytesIO(bcf_sparse_idx(tmp_path).read_bytes()))
         assert sorted(one.id for one in header.references.values() if one.id is not None) == sorted(SPARSE_IDX)
         assert header.references.id_limit == max(SPARSE_IDX) + 1
 
-    def test_quoted_attributes_do_not_confuse(self) -> None:
+    def test_whatever_quoted_attributes_hold(self) -> None:
         contigs = b'##contig=<length=5,Description="a,ID=wrong>",ID=right>\n##contig=<ID=plain>\n'
         text = b"##fileformat=VCFv4.3\n" + contigs + b"#CHROM\n"
         header = read_vcf_header(io.BytesIO(bgzf_block(text)))
         assert list(header.references) == ["right", "plain"]
 
-    def test_sort_order(self, tmp_path: Path) -> None:
+    def test_the_sort_order_is_that_of_the_hd_line(self, tmp_path: Path) -> None:
         for order in ("coordinate", "queryname", None):
             line = "@HD\tVN:1.6" + (f"\tSO:{order}" if order else "") + "\n@CO\tSO:wrong\n"
             content = b"BAM\1" + len(line).to_bytes(4, "little") + line.encode() + bytes(4)
             assert read_bam_header(io.BytesIO(bgzf_block(content))).sort_order == order
 
 
-# pysam warns of the others.
+# pysam warns about files without an end marker.
 WITH_EOF = [name for name in sorted(GOOD) if not name.endswith("_no_eof")]
 
 

@@ -1,4 +1,4 @@
-"""CRAM containers."""
+"""The lengths and checksums of CRAM containers."""
 
 import io
 import random
@@ -13,7 +13,7 @@ from tests.support.files.cram import cram_3_0
 
 
 def container_ends(content: bytes, major: int) -> list[int]:
-    """Where the containers end, by the lengths in their headers as the reader finds them."""
+    """The end offset of each container, by the lengths in the headers."""
     ends, position = [], len(read_cram_header(io.BytesIO(content)).raw)
     while position < len(content):
         position = read_container(io.BytesIO(content), position, major).end
