@@ -104,7 +104,7 @@ class TestTicketsNeedPermission:
         hidden, absent = caller.get(READS), caller.get("/reads/none")
         assert status(hidden) == (404, "NotFound")
         assert hidden.body.replace(b"NA00001", b"none") == absent.body
-        # An absent id has the same answer for callers with access.
+        # For callers with access an absent id has the same answer.
         everyone = Caller(guarded(folder, issuer, [{"ids": ["*"]}], auth={"hide": True}), issuer.token())
         assert everyone.get("/reads/none").body == absent.body
         assert b"it is at" not in everyone.get("/variants/NA00001").body

@@ -27,7 +27,7 @@ def names_of_code() -> Iterator[str]:
 def resolves(name: str) -> bool:
     """Whether a dotted name is a module of the package, or a function, class, method or value in one.
 
-    Read from the source: to import the modules would take Flask and boto3.
+    Read from the source, as imports of all modules would import Flask and boto3.
     """
     path, rest = PACKAGE, name.split(".")
     while rest and (path / rest[0]).is_dir():

@@ -82,7 +82,7 @@ class TestSecrets:
         settings = ("url: https://a.example/", "secret: file:key")
         path.write_text(self.storage(data, *settings) + files)
         assert read_config(path)
-        # The configuration itself, and the key, both lie in the folder above.
+        # The folder above contains both the configuration and the key.
         assert len(faults(tmp_path, self.storage(tmp_path, *settings) + files)) == 2
 
     @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ class TestMemoryIsBounded:
     @pytest.mark.parametrize(
         ("count", "unit"),
         [
-            # References with one bin, bins that have no chunk, bins that look like others.
+            # References with one bin, bins without chunks, and bins with equal numbers.
             (1_000_000, struct.pack("<4i", 1, 5, 0, 0)),
             (1, struct.pack("<i", 2_000_000) + bytes(16_000_000) + bytes(4)),
             (1, struct.pack("<i", 1_000_000) + struct.pack("<6I", 5, 1, 7, 0, 9, 0) * 1_000_000 + bytes(4)),

@@ -122,7 +122,7 @@ def expected_lengths(path: Path) -> dict[str, int | None]:
             return dict(zip(reads.references, reads.lengths, strict=True))
     with pysam.VariantFile(str(path)) as variants:
         contigs = [record for record in variants.header.records if record.key == "contig"]
-        # htslib adds the names that only the index has.
+        # htslib adds names from the index to the header.
         return {record["ID"]: int(record["length"]) for record in contigs if "length" in record.keys()}
 
 

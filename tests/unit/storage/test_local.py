@@ -277,7 +277,7 @@ class TestALargeFolderIsListedInSteps:
         tracemalloc.start()
         try:
             assert next(entries).key == "0" * 200
-            # The names of all would be five megabytes.
+            # All names together have five megabytes.
             assert tracemalloc.get_traced_memory()[1] < 2_000_000
         finally:
             tracemalloc.stop()
