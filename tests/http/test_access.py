@@ -40,6 +40,13 @@ def issuer() -> Issuer:
     return Issuer()
 
 
+@pytest.fixture
+def policy_service() -> Iterator[Issuer]:
+    """A server whose decisions are those of its `decide`."""
+    with serving_issuer() as service:
+        yield service
+
+
 @pytest.fixture(scope="module")
 def demo(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("access") / "data"
@@ -97,7 +104,7 @@ class TestTicketsNeedPermission:
         hidden, absent = caller.get(READS), caller.get("/reads/none")
         assert status(hidden) == (404, "NotFound")
         assert hidden.body.replace(b"NA00001", b"none") == absent.body
-        # An absent id has the same answer for callers with access.
+        # For callers with access an absent id has the same answer.
         everyone = Caller(guarded(folder, issuer, [{"ids": ["*"]}], auth={"hide": True}), issuer.token())
         assert everyone.get("/reads/none").body == absent.body
         assert b"it is at" not in everyone.get("/variants/NA00001").body
@@ -161,7 +168,7 @@ class TestTicketsNeedPermission:
 class TestEveryRouteHasAGuard:
     OPEN = ("/health", "/service-info", "/services", "/services/types", "/reads/service-info", "/variants/service-info")
 
-    def test_some_are_public(self, folder: Path, issuer: Issuer) -> None:
+    def test_which_is_public_for_some(self, folder: Path, issuer: Issuer) -> None:
         http = guarded(folder, issuer, [{"ids": ["none"]}], files=FILES)
         for path in (*self.OPEN, "/", "/page/static/page.js"):
             assert http.get(path).status == 200, path
@@ -226,7 +233,7 @@ class TestDataBlocksAreSigned:
         ticket = fetch_ticket(caller, READS, referenceName="chr1", start=1000, end=9000)
         return [entry["url"] for entry in ticket["htsget"]["urls"]]
 
-    def test_all_of_them(self, caller: Caller) -> None:
+    def test_in_every_ticket(self, caller: Caller) -> None:
         urls = self.urls(caller)
         assert len(urls) >= 3
         for url in urls:
@@ -235,7 +242,7 @@ class TestDataBlocksAreSigned:
             assert status(caller.get(bare)) == (403, "PermissionDenied")
             assert status(caller.get(f"{bare}?expires=9999999999&signature={'A' * 43}")) == (403, "PermissionDenied")
 
-    def test_a_range_stays_within(self, caller: Caller) -> None:
+    def test_a_range_is_part_of_the_block(self, caller: Caller) -> None:
         url = self.urls(caller)[1]
         whole = caller.get(url).body
         answer = caller.get(url, {"Range": "bytes=0-99999999"})
@@ -259,7 +266,7 @@ class TestDataBlocksAreSigned:
 
     @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
     @given(data=st.data())
-    def test_any_changed_byte_is_refused(self, caller: Caller, data: st.DataObject) -> None:
+    def test_a_changed_byte_is_refused(self, caller: Caller, data: st.DataObject) -> None:
         parts = urlsplit(self.urls(caller)[1])
         url = f"{parts.path}?{parts.query}"
         index = data.draw(st.integers(len("/blocks/"), len(url) - 1))
@@ -270,7 +277,7 @@ class TestDataBlocksAreSigned:
         if index > url.index("?"):
             assert answer.status == 403
 
-    def test_an_expired_one(self, folder: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_expired_url_is_refused(self, folder: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
         now = time.time()
         http = guarded(folder, issuer, RULES, htsget={"never_inline": True}, auth={"expires": 60})
         caller = Caller(http, issuer.token(scope="read"))
@@ -279,7 +286,7 @@ class TestDataBlocksAreSigned:
         monkeypatch.setattr(http.client.application.extensions[EXTENSION].gate.url_signer, "_clock", lambda: now + 61)
         assert status(caller.get(url)) == (403, "PermissionDenied")
 
-    def test_secrets_can_be_changed(self, folder: Path, issuer: Issuer) -> None:
+    def test_signatures_with_any_configured_secret_are_valid(self, folder: Path, issuer: Issuer) -> None:
         never = {"never_inline": True}
         old, new = "the-old-secret-0123456789", "the-new-secret-0123456789"
         before = Caller(
@@ -345,14 +352,14 @@ class TestPlainFiles:
             {"ids": ["*"], "endpoints": ["reads", "variants", "sequence"], "public": True},
             {"ids": ["*"], "public": True, "regions": regions},
         ]
-        limited = guarded(folder, issuer, [*others, *RULES], files=FILES)
+        client_of_rules = guarded(folder, issuer, [*others, *RULES], files=FILES)
         some = guarded(folder, issuer, [{"ids": ["data/NA*"], "public": True}], files=FILES)
         assert {file["key"][:2] for file in json.loads(some.get("/files/data/?prefix=").body)["files"]} == {"NA"}
         assert json.loads(some.get("/files/data/?prefix=x").body)["files"] == []
         for method in ("entries", "children"):
             monkeypatch.setattr(LocalStorage, method, lambda *_, **__: pytest.fail("the folder is read"))
         for path in ("/files/data/", "/files/data/?limit=1", "/files/data", "/files/data/folder/"):
-            answer = limited.get(path)
+            answer = client_of_rules.get(path)
             assert status(answer) == (401, "InvalidAuthentication")
             assert answer.headers["www-authenticate"] == "Bearer"
             line = audit(folder)[-1]
@@ -377,12 +384,12 @@ class TestFoldersShowOnlyWhatIsGranted:
         ]
         http = guarded(tree, issuer, rules, files=FILES)
         reader, other = Caller(http, issuer.token(scope="read")), Caller(http, issuer.token())
-        shown = {
+        visible = {
             reader: {"": ["a/", "e.bam", "g/"], "a/": ["c/"], "a/c/": ["y.bam"], "g/": ["h/"], "g/h/": ["i.txt"]},
             other: {"": ["g/"], "g/": ["h/"], "g/h/": ["i.txt"]},
             Caller(http, None): {"": ["g/"], "g/": ["h/"], "g/h/": ["i.txt"]},
         }
-        for caller, folders in shown.items():
+        for caller, folders in visible.items():
             for folder in ("", "a/", "a/b/", "a/c/", "d/", "f/", "g/", "g/h/", "absent/", "a/absent/"):
                 answer = caller.get(f"/files/data/{folder}")
                 line = audit(tree)[-1]
@@ -426,25 +433,22 @@ class TestListsRequestABoundedNumberOfDecisions:
             (folder / f"s{number:03}.bam").write_bytes(b"x")
         return folder
 
-    @pytest.fixture
-    def served(self) -> Iterator[Issuer]:
-        with serving_issuer() as served:
-            yield served
-
-    def http(self, many: Path, issuer: Issuer, served: Issuer, shown: Sequence[str]) -> FlaskHttp:
+    def http(self, many: Path, issuer: Issuer, policy_service: Issuer, visible_ids: Sequence[str]) -> FlaskHttp:
         # Ids are `s000` for a dataset, `data/s000.bam` for a file.
-        served.decide = lambda request: {"result": request["id"].removeprefix("data/").removesuffix(".bam") in shown}
-        policy = {"url": f"{served.url}/v1/data/htsget", "cache": 0}
+        policy_service.decide = lambda request: {
+            "result": request["id"].removeprefix("data/").removesuffix(".bam") in visible_ids
+        }
+        policy = {"url": f"{policy_service.url}/v1/data/htsget", "cache": 0}
         return guarded(many, issuer, [], files=FILES, auth={"policy": policy})
 
-    def test_files(self, many: Path, issuer: Issuer, served: Issuer) -> None:
-        caller = Caller(self.http(many, issuer, served, ["s042", "s150", "s151", "s152"]), issuer.token())
+    def test_files(self, many: Path, issuer: Issuer, policy_service: Issuer) -> None:
+        caller = Caller(self.http(many, issuer, policy_service, ["s042", "s150", "s151", "s152"]), issuer.token())
         pages: list[list[str]] = []
         cursor: str | None = ""
         while cursor is not None:
-            served.policy_inputs.clear()
+            policy_service.policy_inputs.clear()
             page = json.loads(caller.get(f"/files/data/?limit=2{cursor and '&cursor=' + cursor}").body)
-            assert len(served.policy_inputs) <= 100
+            assert len(policy_service.policy_inputs) <= 100
             pages.append([file["key"][:4] for file in page["files"]])
             cursor = page["cursor"]
             # It may name a file that the caller must not know.
@@ -454,20 +458,22 @@ class TestListsRequestABoundedNumberOfDecisions:
         forged = base64.urlsafe_b64encode(b"s149.bam").decode()
         assert status(caller.get(f"/files/data/?cursor={forged}")) == (400, "InvalidInput")
 
-    def test_folders(self, tmp_path: Path, issuer: Issuer, served: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_folders(
+        self, tmp_path: Path, issuer: Issuer, policy_service: Issuer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(PolicyAuthorizer, "listing_limit", 10)
         folder = tmp_path / "data"
         for number in range(25):
             (folder / f"t{number // 13}").mkdir(parents=True, exist_ok=True)
             (folder / f"t{number // 13}" / f"s{number:02}.bam").write_bytes(b"x")
         (folder / "z.bam").write_bytes(b"x")
-        caller = Caller(self.http(folder, issuer, served, ["t1/s20", "z"]), issuer.token())
+        caller = Caller(self.http(folder, issuer, policy_service, ["t1/s20", "z"]), issuer.token())
         pages: list[list[str]] = []
         query: str | None = ""
         while query is not None:
-            served.policy_inputs.clear()
+            policy_service.policy_inputs.clear()
             answer = caller.get(f"/files/data/{query}")
-            assert len(served.policy_inputs) <= 10
+            assert len(policy_service.policy_inputs) <= 10
             pages.append(links(answer))
             following = re.search(r'href="(\?after=[^"]+)"', answer.body.decode())
             query = following and following[1]
@@ -475,21 +481,21 @@ class TestListsRequestABoundedNumberOfDecisions:
         forged = base64.urlsafe_b64encode(b"t1/s19.bam").decode()
         assert status(caller.get(f"/files/data/?after={forged}")) == (400, "InvalidInput")
 
-    def test_files_without_a_grant(self, many: Path, issuer: Issuer, served: Issuer) -> None:
-        http = self.http(many, issuer, served, [])
+    def test_files_without_a_grant(self, many: Path, issuer: Issuer, policy_service: Issuer) -> None:
+        http = self.http(many, issuer, policy_service, [])
         assert status(http.get("/files/data/?limit=1")) == (401, "InvalidAuthentication")
-        assert len(served.policy_inputs) == 100
+        assert len(policy_service.policy_inputs) == 100
         assert [line["decision"] for line in audit(many)] == ["denied"]
         assert Caller(http, issuer.token()).get("/files/data/?limit=1").status == 200
 
-    def test_datasets(self, many: Path, issuer: Issuer, served: Issuer) -> None:
-        caller = Caller(self.http(many, issuer, served, ["s042", "s150"]), issuer.token())
+    def test_datasets(self, many: Path, issuer: Issuer, policy_service: Issuer) -> None:
+        caller = Caller(self.http(many, issuer, policy_service, ["s042", "s150"]), issuer.token())
         pages: list[list[str]] = []
         url: str | None = "/page/datasets"
         while url is not None:
-            served.policy_inputs.clear()
+            policy_service.policy_inputs.clear()
             page = json.loads(caller.get(url).body)
-            assert len(served.policy_inputs) <= 100
+            assert len(policy_service.policy_inputs) <= 100
             pages.append([one["id"] for one in page["datasets"]])
             assert page["total"] is None
             cursor = page["cursor"]
@@ -575,8 +581,8 @@ class TestThePage:
 
     def test_a_reference_next_to_the_data_is_a_file_that_needs_a_grant(self, folder: Path, issuer: Issuer) -> None:
         regions = [{"reference": "chr1", "start": 0, "end": 9000}]
-        limited = {"ids": ["*"], "endpoints": ["reads", "files"], "regions": regions}
-        for rule in (limited, {"ids": ["*"], "endpoints": ["reads"]}, {"ids": ["NA00001"]}):
+        region_rule = {"ids": ["*"], "endpoints": ["reads", "files"], "regions": regions}
+        for rule in (region_rule, {"ids": ["*"], "endpoints": ["reads"]}, {"ids": ["NA00001"]}):
             http = guarded(folder, issuer, [rule], files=FILES)
             dataset = self.content(Caller(http, issuer.token()), "/page/dataset?id=NA00001")
             assert "demo.fa" not in json.dumps(dataset)
@@ -584,7 +590,7 @@ class TestThePage:
         # A reference in the configuration is for all callers with access to the dataset.
         reads = {"BAM": {"storage": "data", "key": "NA00001.bam"}}
         entry = {"id": "NA00001", "reads": reads, "genome": {"storage": "data", "fasta": "demo.fa"}}
-        http = guarded(folder, issuer, [limited], files=FILES, datasets=[entry])
+        http = guarded(folder, issuer, [region_rule], files=FILES, datasets=[entry])
         dataset = self.content(Caller(http, issuer.token()), "/page/dataset?id=NA00001")
         assert http.get(dataset["reference"]["fastaURL"]).status == 200
 
@@ -607,9 +613,9 @@ class TestThePage:
             pass
         reads, variants = ({"storage": "data", "key": key} for key in ("other.bam", "cohort.vcf.gz"))
         entry = {"id": "both", "reads": {"BAM": reads}, "variants": {"VCF": variants}}
-        limited = {"ids": ["both"], "endpoints": ["variants"], "claims": {"sub": {"equals": "ada"}}}
+        denial_rule = {"ids": ["both"], "endpoints": ["variants"], "claims": {"sub": {"equals": "ada"}}}
         whole = {"ids": ["both"], "claims": {"sub": {"equals": "bob"}}}
-        http = guarded(data, issuer, [limited, whole], datasets=[entry])
+        http = guarded(data, issuer, [denial_rule, whole], datasets=[entry])
         urls, tables = [], []
         for subject in ("bob", "ada"):
             dataset = self.content(Caller(http, issuer.token(sub=subject)), "/page/dataset?id=both")
@@ -784,23 +790,18 @@ class TestTheAuditLog:
 
 
 class TestOddClaims:
-    @pytest.fixture
-    def served(self) -> Iterator[Issuer]:
-        with serving_issuer() as served:
-            yield served
-
     @pytest.mark.parametrize(
         "claims",
         [{"sub": "a\ud800b"}, {"level": 2**70}, {"level": -(2**70)}, {"name": "\udfff"}, {"deep": "[" * 300}],
         ids=["subject", "number", "negative", "text", "depth"],
     )
     def test_are_sent_to_the_policy_service(
-        self, folder: Path, issuer: Issuer, served: Issuer, claims: dict[str, Any]
+        self, folder: Path, issuer: Issuer, policy_service: Issuer, claims: dict[str, Any]
     ) -> None:
         if "deep" in claims:
             claims = {"deep": json.loads(claims["deep"] + "]" * 300)}
-        served.decide = lambda request: {"result": claims.items() <= request["claims"].items()}
-        policy = {"url": f"{served.url}/v1/data/htsget", "cache": 0}
+        policy_service.decide = lambda request: {"result": claims.items() <= request["claims"].items()}
+        policy = {"url": f"{policy_service.url}/v1/data/htsget", "cache": 0}
         caller = Caller(guarded(folder, issuer, [], auth={"policy": policy}), issuer.token(**claims))
         assert caller.get(READS).status == 200
         (line,) = audit(folder)

@@ -52,7 +52,7 @@ class TestABlockIsExactlyItsBytes:
             assert int(answer.headers["Content-Length"]) == end - start
             assert answer.headers["Accept-Ranges"] == "bytes"
             assert answer.headers["Content-Type"] == "application/octet-stream"
-            # What is in a file is no script of the page's.
+            # A browser must not run the content of a file as a script.
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
             assert "Content-Encoding" not in answer.headers
 
@@ -102,7 +102,7 @@ def chunk(tmp_path_factory: pytest.TempPathFactory) -> tuple[FlaskClient, str, b
     with client.get(url) as answer:
         whole = answer.data
         assert int(answer.headers["Content-Length"]) == len(whole)
-    # Most of it is unchanged bytes of the file.
+    # Most of the chunk is unchanged bytes of the file.
     assert whole[len(whole) // 3 : len(whole) // 2] in path.read_bytes()
     return client, url, whole
 

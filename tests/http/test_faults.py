@@ -1,4 +1,4 @@
-"""Bad data: the answer names the dataset, the log the file; no fault looks like an absent or a complete dataset."""
+"""Bad data: the answer names the dataset and the log the file; no fault looks like an absent or complete dataset."""
 
 import errno
 import gzip
@@ -39,9 +39,9 @@ class Served:
 
     @property
     def index(self) -> Path:
-        found = index_of(self.file)
-        assert found is not None
-        return found
+        path = index_of(self.file)
+        assert path is not None
+        return path
 
     @property
     def http(self) -> FlaskHttp:
@@ -63,9 +63,9 @@ class Served:
 @pytest.fixture(params=sorted(PLAIN))
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Served:
     """A sound file of each format."""
-    made = tmp_path / "made"
-    made.mkdir()
-    source = GOOD[PLAIN[request.param]](made)
+    sources = tmp_path / "made"
+    sources.mkdir()
+    source = GOOD[PLAIN[request.param]](sources)
     index = index_of(source)
     assert index is not None
     served = Served(tmp_path, request.param)
@@ -82,15 +82,15 @@ def first_half(served: Served) -> bytes:
         offsets = sorted({int(entry.split(b"\t")[3]) for entry in entries})
         return content[: offsets[len(offsets) // 2]] + content[-38:]
     blocks = bgzf_blocks(content)
-    *kept, last = blocks[: len(blocks) // 2]
+    *leading, last = blocks[: len(blocks) // 2]
     if served.format == "BCF":
-        # Its records go over the ends of blocks.
-        data = gzip.decompress(b"".join([*kept, last]))
+        # Its records straddle blocks.
+        data = gzip.decompress(b"".join([*leading, last]))
         end = 9 + int.from_bytes(data[5:9], "little")
         while end + 8 <= len(data) and (size := 8 + sum(struct.unpack_from("<2I", data, end))) <= len(data) - end:
             end += size
         last = bgzf_block(gzip.decompress(last)[: end - len(data) or None])
-    return b"".join([*kept, last, blocks[-1]])
+    return b"".join([*leading, last, blocks[-1]])
 
 
 def query(region: dict[str, object]) -> str:
@@ -98,18 +98,18 @@ def query(region: dict[str, object]) -> str:
 
 
 class TestABadIndexIsAFault:
-    def test_missing(self, served: Served, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    def test_a_missing_index(self, served: Served, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
         served.index.unlink()
         assert "has no index" in served.fault(caplog, query(REGION))
         body = fetch(served.http, served.path, format=served.format)
         assert records(body, served.format, tmp_path) == truth(served.file, served.format, None)
 
-    def test_older_than_its_data(self, served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    def test_an_index_older_than_its_data(self, served: Served, caplog: pytest.LogCaptureFixture) -> None:
         modified = served.file.stat().st_mtime
         os.utime(served.index, (modified - 60, modified - 60))
         assert "older than its data" in served.fault(caplog, query(REGION))
 
-    def test_another_index_that_is_recent_is_taken(self, served: Served) -> None:
+    def test_the_other_index_is_used_if_it_is_recent(self, served: Served) -> None:
         expected = fetch(served.http, served.path, format=served.format, **REGION)
         index = served.index
         other = index.with_name("sample" + index.suffix)
@@ -121,7 +121,7 @@ class TestABadIndexIsAFault:
         assert fetch(served.http, served.path, format=served.format, **REGION) == expected
 
     @pytest.mark.parametrize("damage", [truncated_index, empty_index], ids=["truncated", "empty"])
-    def test_damaged(
+    def test_a_damaged_index(
         self, served: Served, caplog: pytest.LogCaptureFixture, tmp_path: Path, damage: Callable[[Path, Path], Path]
     ) -> None:
         copy = tmp_path / "copy" / served.file.name
@@ -130,18 +130,18 @@ class TestABadIndexIsAFault:
         served.index.write_bytes((index_of(copy) or copy).read_bytes())
         assert "index" in served.fault(caplog, query(REGION))
 
-    def test_not_an_index(self, served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    def test_other_content(self, served: Served, caplog: pytest.LogCaptureFixture) -> None:
         served.index.write_bytes(b"not an index\n" * 100)
         assert "index" in served.fault(caplog, query(REGION))
 
     @pytest.mark.parametrize("other", sorted(GOOD))
-    def test_of_another_file(self, other: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_the_index_of_another_file(self, other: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """Never other records with status 200: a fault, or exactly the right records where the indexes are alike."""
         format_name = FORMATS[other]
-        made = tmp_path / "made"
-        made.mkdir()
-        path = GOOD[PLAIN[format_name]](made)
-        foreign = GOOD[other](made)
+        sources = tmp_path / "made"
+        sources.mkdir()
+        path = GOOD[PLAIN[format_name]](sources)
+        foreign = GOOD[other](sources)
         if foreign == path or index_of(foreign) is None:
             return
         served = Served(tmp_path, format_name)
@@ -160,13 +160,15 @@ class TestABadIndexIsAFault:
                     body = join(served.http, ticket)
                 except AssertionError:
                     continue
-                found = records(body, format_name, tmp_path)
+                delivered = records(body, format_name, tmp_path)
                 expected = truth(path, format_name, [(reference.name, 1000, 100_000)])
-                assert same or set(expected) <= set(found)
+                assert same or set(expected) <= set(delivered)
             else:
                 assert answer.status in (500, 404)
 
-    def test_without_the_last_records(self, served: Served, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    def test_an_index_without_the_last_records(
+        self, served: Served, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    ) -> None:
         """As if data had been appended after the file was indexed."""
         copy = tmp_path / served.file.name
         copy.write_bytes(first_half(served))
@@ -221,9 +223,9 @@ class TestBadDataIsAFault:
     @pytest.mark.parametrize("maker", sorted(NOT_BGZF))
     def test_without_bgzf(self, maker: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         served = Served(tmp_path, "VCF")
-        made = NOT_BGZF[maker](served.folder)
-        index = index_of(made)
-        made.rename(served.file)
+        source = NOT_BGZF[maker](served.folder)
+        index = index_of(source)
+        source.rename(served.file)
         if index is not None:
             index.rename(str(served.file) + index.suffix)
         for parameters in ("", "&class=header", query(REGION)):
@@ -243,12 +245,12 @@ class TestBadDataIsAFault:
         os.utime(str(served.file) + ".bai")
         url = fetch_ticket(served.http, served.path, **REGION)["htsget"]["urls"][1]["url"]
         assert "damaged" in served.fault(caplog, url=url)
-        # What is short enough to go inline is cut before there is a ticket.
+        # A block that is short enough for a data: URL is cut before the ticket is complete.
         assert "damaged" in served.fault(caplog, query({**REGION, "start": 540_000, "end": 540_001}))
 
 
-def deny(monkeypatch: pytest.MonkeyPatch, call: str, denied: Path, error: OSError) -> None:
-    """Let a call of the operating system fail for a file."""
+def fail_for(monkeypatch: pytest.MonkeyPatch, call: str, denied: Path, error: OSError) -> None:
+    """Let a call of the operating system fail for one file."""
     original = getattr(os, call)
 
     def fail(path: Any, *arguments: Any, **options: Any) -> Any:
@@ -281,7 +283,7 @@ class TestAFailureIsNotNotFound:
             ]
             if "-" in entry["url"].partition("/blocks/")[2].split("/")[1]
         )
-        deny(monkeypatch, call, denied, OSError(code, os.strerror(code)))
+        fail_for(monkeypatch, call, denied, OSError(code, os.strerror(code)))
         message = served.fault(caplog, query(REGION))
         assert message.endswith(f"cannot be read: {os.strerror(code)}")
         assert ("index" in message) == (what == "index")
@@ -290,7 +292,7 @@ class TestAFailureIsNotNotFound:
             assert "cannot be read" in served.fault(caplog, url=block)
 
     def test_an_unreadable_file_is_not_another_dataset(self, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-        deny(monkeypatch, "lstat", served.file, PermissionError(errno.EACCES, "Permission denied"))
+        fail_for(monkeypatch, "lstat", served.file, PermissionError(errno.EACCES, "Permission denied"))
         other = "variants" if ENDPOINTS[served.format] == "reads" else "reads"
         answer = served.http.get(f"/{other}/sample")
         assert answer.status == 404 and f"it is at /{ENDPOINTS[served.format]}".encode() in answer.body
@@ -342,7 +344,7 @@ class TestACacheFolder:
         cache = tmp_path / "cache"
         assert self.answers(served, cache, expected=expected)
         assert list(cache.iterdir()) != []
-        # An index without data is what somebody else puts there.
+        # The file that another user puts there: an index without chunks.
         for path in cache.iterdir():
             path.unlink()
         cache.chmod(mode)
@@ -355,10 +357,10 @@ class TestACacheFolder:
         expected = fetch(served.http, served.path, format=served.format, **REGION)
         cache = tmp_path / "cache"
         assert self.answers(served, cache, expected=expected)
-        (kept,) = cache.iterdir()
-        os.chown(kept, 65_534, 65_534)
+        (cached_file,) = cache.iterdir()
+        os.chown(cached_file, 65_534, 65_534)
         assert self.answers(served, cache, expected=expected)
-        assert kept.stat().st_uid == os.geteuid()
+        assert cached_file.stat().st_uid == os.geteuid()
 
 
 class TestAReplacedFileIsNeverMixed:
@@ -377,10 +379,10 @@ class TestAReplacedFileIsNeverMixed:
     def test_tickets_follow_the_new_file_within_a_second(self, served: Served, tmp_path: Path) -> None:
         http = served.http
         fetch(http, served.path, format=served.format, **REGION)
-        made = tmp_path / "new"
-        made.mkdir()
+        sources = tmp_path / "new"
+        sources.mkdir()
         other = {"BAM": "bam_straddling", "CRAM": "cram_multi_slice", "VCF": "vcf_tiny_blocks", "BCF": "bcf_straddling"}
-        source = GOOD[other[served.format]](made)
+        source = GOOD[other[served.format]](sources)
         index = index_of(source)
         assert index is not None
         served.index.unlink()
@@ -388,8 +390,8 @@ class TestAReplacedFileIsNeverMixed:
         os.replace(index, str(served.file) + index.suffix)
         name, start, end = "chr1", 1000, 300_000
         time.sleep(1.1)
-        found = records(fetch(http, served.path, format=served.format, **REGION), served.format, tmp_path)
-        assert set(truth(served.file, served.format, [(name, start, end)])) <= set(found)
+        delivered = records(fetch(http, served.path, format=served.format, **REGION), served.format, tmp_path)
+        assert set(truth(served.file, served.format, [(name, start, end)])) <= set(delivered)
 
 
 class TestAnEndMarkerWithinAFile:

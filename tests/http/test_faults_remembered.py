@@ -18,7 +18,7 @@ from tests.support.files.indexes import index_of
 REGION = "referenceName=chr1&start=1000&end=300000"
 
 
-class Opened:
+class StorageLog:
     """The keys that a storage opened; while `broken` it fails."""
 
     def __init__(self) -> None:
@@ -27,8 +27,8 @@ class Opened:
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
-    noted, real = Opened(), LocalStorage.open
+def storage_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[StorageLog]:
+    noted, real = StorageLog(), LocalStorage.open
 
     class Broken(io.RawIOBase):
         def read(self, size: int = -1) -> bytes:
@@ -46,9 +46,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
 
 
 def sample(folder: Path, maker: str) -> Path:
-    made = folder / "made"
-    made.mkdir()
-    source = files.GOOD[maker](made)
+    sources = folder / "made"
+    sources.mkdir()
+    source = files.GOOD[maker](sources)
     index = index_of(source)
     assert index is not None
     data = folder / "data"
@@ -74,7 +74,7 @@ class TestAFaultOfAFileIsFoundOnce:
         ("maker", "endpoint"),
         [("bam_normal", "reads"), ("cram_3_0", "reads"), ("vcf_normal", "variants"), ("bcf_normal", "variants")],
     )
-    def test_in_its_header(self, maker: str, endpoint: str, tmp_path: Path, opened: Opened) -> None:
+    def test_in_its_header(self, maker: str, endpoint: str, tmp_path: Path, storage_log: StorageLog) -> None:
         folder = sample(tmp_path, maker)
         path = next(path for path in folder.iterdir() if path.suffix not in (".bai", ".crai", ".tbi", ".csi"))
         whole = path.read_bytes()
@@ -83,11 +83,11 @@ class TestAFaultOfAFileIsFoundOnce:
         answers = [http.get(f"/{endpoint}/sample?class=header") for _ in range(3)]
         assert [answer.status for answer in answers] == [500] * 3
         assert len({answer.body for answer in answers}) == 1
-        assert opened.keys == [path.name]
+        assert storage_log.keys == [path.name]
         path.write_bytes(whole)
         assert served_soon(http, f"/{endpoint}/sample?class=header")
 
-    def test_in_its_index(self, tmp_path: Path, opened: Opened, caplog: pytest.LogCaptureFixture) -> None:
+    def test_in_its_index(self, tmp_path: Path, storage_log: StorageLog, caplog: pytest.LogCaptureFixture) -> None:
         folder = sample(tmp_path, "vcf_normal")
         path = folder / "sample.vcf.gz.tbi"
         whole = path.read_bytes()
@@ -95,17 +95,17 @@ class TestAFaultOfAFileIsFoundOnce:
         http = http_for(folder)
         answers = [http.get(f"/variants/sample?{REGION}") for _ in range(3)]
         assert [answer.status for answer in answers] == [500] * 3
-        assert opened.keys.count(path.name) == 1
+        assert storage_log.keys.count(path.name) == 1
         assert caplog.text.count(str(path)) == 3
         path.write_bytes(whole)
         assert served_soon(http, f"/variants/sample?{REGION}")
 
 
 class TestATemporaryFailureIsTriedAgain:
-    def test_a_broken_disk(self, tmp_path: Path, opened: Opened) -> None:
+    def test_a_broken_disk(self, tmp_path: Path, storage_log: StorageLog) -> None:
         folder = sample(tmp_path, "vcf_normal")
         http = http_for(folder)
-        opened.broken = True
+        storage_log.broken = True
         assert http.get(f"/variants/sample?{REGION}").status == 500
-        opened.broken = False
+        storage_log.broken = False
         assert http.get(f"/variants/sample?{REGION}").status == 200

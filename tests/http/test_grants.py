@@ -20,6 +20,7 @@ from tests.support.client import (
     fetch_ticket,
     file_header,
     header_text,
+    intersect,
     join,
     records,
     scan,
@@ -28,10 +29,10 @@ from tests.support.client import (
 from tests.support.files import FORMATS, GOOD
 from tests.support.files.bam import bam_normal
 from tests.support.guarded import Caller, audit, guarded
-from tests.support.issuer import Issuer, Key
+from tests.support.issuer import Issuer
 
 GRANTS = int(os.environ.get("HTSGET_FLASK_TEST_REGIONS", "12"))
-# One of each way in which records lie in blocks, and references in the index.
+# One file for each layout of records in blocks and of references in the index.
 MAKERS = (
     "bam_normal",
     "bam_straddling",
@@ -61,11 +62,6 @@ MAKERS = (
 )
 
 
-@pytest.fixture(scope="module")
-def issuer() -> Issuer:
-    return Issuer(keys=[Key("one", "ES256")])
-
-
 class Case:
     """A file, and callers that may see regions of it."""
 
@@ -86,31 +82,19 @@ class Case:
         return Caller(http, self.issuer.token("ES256"))
 
     def regions(self, count: int) -> list[Region]:
-        found: list[Region] = []
+        regions: list[Region] = []
         for _ in range(count):
             record = self.rng.choice(self.records)
             start = max(0, record.start + self.rng.randrange(-300, 300))
             shape = self.rng.random()
             end = None if shape < 0.1 else start + int(10 ** self.rng.uniform(0, 4.5))
-            found.append((record.reference_name, start, end))
-        return found
+            regions.append((record.reference_name, start, end))
+        return regions
 
 
 @pytest.fixture(scope="module", params=MAKERS)
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Case:
     return Case(request.param, tmp_path_factory.mktemp(request.param), issuer)
-
-
-def common(requested: Sequence[Region], grants: Sequence[Region]) -> list[Region]:
-    """The intersections of regions, not merged."""
-    found: list[Region] = []
-    for name, start, end in requested:
-        for other, first, last in grants:
-            begin = max(start or 0, first or 0)
-            ends = [one for one in (end, last) if one is not None]
-            if name == other and (not ends or begin < min(ends)):
-                found.append((name, begin, min(ends) if ends else None))
-    return found
 
 
 class TestOnlyRecordsOfTheGrantAreDelivered:
@@ -129,13 +113,15 @@ class TestOnlyRecordsOfTheGrantAreDelivered:
                 requested: list[Region] = [(name, max(0, (start or 0) - 5000), None if end is None else end + 5000)]
                 ((_, first, last),) = requested
                 body = fetch(caller, case.ticket_path, format=case.format, referenceName=name, start=first, end=last)
-                assert records(body, case.format, tmp_path) == truth(case.path, case.format, common(requested, grants))
-            listed = [{"referenceName": name, "start": start, "end": end} for name, start, end in grants]
-            body = fetch(caller, case.ticket_path, method="POST", json={"format": case.format, "regions": listed})
+                assert records(body, case.format, tmp_path) == truth(
+                    case.path, case.format, intersect(requested, grants)
+                )
+            regions = [{"referenceName": name, "start": start, "end": end} for name, start, end in grants]
+            body = fetch(caller, case.ticket_path, method="POST", json={"format": case.format, "regions": regions})
             assert records(body, case.format, tmp_path) == truth(case.path, case.format, grants)
 
     def test_no_byte_of_other_records(self, case: Case) -> None:
-        """The blocks of the ticket inflate to the header and to whole records: nothing hides between them."""
+        """The blocks of the ticket hold the header and whole records, and nothing between them."""
         record = case.records[len(case.records) // 2]
         grant: Region = (record.reference_name, record.start, record.start + 1)
         caller = case.caller([grant])
@@ -153,7 +139,7 @@ class TestOnlyRecordsOfTheGrantAreDelivered:
 
 class TestRegionsOutsideAreDenied:
     @pytest.fixture
-    def limited(self, tmp_path: Path, issuer: Issuer) -> Caller:
+    def caller(self, tmp_path: Path, issuer: Issuer) -> Caller:
         case = Case("bam_normal", tmp_path, issuer)
         record = case.records[0]
         return case.caller([(record.reference_name, record.start, record.start + 1000)])
@@ -166,8 +152,8 @@ class TestRegionsOutsideAreDenied:
     @pytest.mark.parametrize(
         "query", ["referenceName=chr2", "referenceName=*", "referenceName=none", "referenceName=chr1&start=90000000"]
     )
-    def test_a_region(self, limited: Caller, query: str) -> None:
-        assert self.status(limited, f"/reads/normal?{query}") == (403, "PermissionDenied")
+    def test_a_region(self, caller: Caller, query: str) -> None:
+        assert self.status(caller, f"/reads/normal?{query}") == (403, "PermissionDenied")
 
     def test_except_an_empty_region_inside(self, tmp_path: Path, issuer: Issuer) -> None:
         case = Case("bam_normal", tmp_path, issuer)
@@ -180,9 +166,9 @@ class TestRegionsOutsideAreDenied:
             query = f"referenceName=chr1&start={position}&end={position}"
             assert self.status(caller, f"{case.ticket_path}?{query}") == (403, "PermissionDenied")
 
-    def test_one_of_several(self, limited: Caller) -> None:
+    def test_one_of_several(self, caller: Caller) -> None:
         body = json.dumps({"regions": [{"referenceName": "chr1"}, {"referenceName": "chr2"}]}).encode()
-        answer = limited.post("/reads/normal", body, {"Content-Type": "application/json"})
+        answer = caller.post("/reads/normal", body, {"Content-Type": "application/json"})
         assert answer.status == 403
 
     def test_plain_files(self, tmp_path: Path, issuer: Issuer) -> None:

@@ -1,4 +1,4 @@
-"""Grants that are limited to regions, for CRAM files whose records need a reference: each record as it was."""
+"""Grants that are limited to regions, for CRAM files that need a reference: records are delivered unchanged."""
 
 import gc
 import gzip
@@ -18,7 +18,7 @@ from htsget_flask.cli import main
 from tests.support import referenced
 from tests.support.client import Region, cram_containers, fetch, fetch_ticket, file_header, header_text
 from tests.support.guarded import Caller, audit, guarded
-from tests.support.issuer import Issuer, Key
+from tests.support.issuer import Issuer
 from tests.support.referenced import ALONE, OPTIONS
 from tests.support.sequences import expected
 
@@ -26,7 +26,7 @@ GRANTS = int(os.environ.get("HTSGET_FLASK_TEST_REGIONS", "12"))
 
 
 class Line:
-    """A record as text, and where it lies (0-based, half-open)."""
+    """A record as text, and its span (0-based, half-open)."""
 
     def __init__(self, record: pysam.AlignedSegment) -> None:
         self.text = record.to_string()
@@ -54,11 +54,6 @@ def within(lines: Sequence[Line], regions: Sequence[Region]) -> list[str]:
             for name, start, end in regions
         )
     ]
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Issuer:
-    return Issuer(keys=[Key("one", "ES256")])
 
 
 @pytest.fixture(scope="module")
@@ -98,19 +93,21 @@ class Case:
         return Caller(http, self.issuer.token("ES256"))
 
     def regions(self, count: int) -> list[Region]:
-        found: list[Region] = []
+        regions: list[Region] = []
         placed = [line for line in self.lines if line.name]
         for _ in range(count):
             line = self.rng.choice(placed)
             assert line.name is not None
             start = max(0, line.start + self.rng.randrange(-300, 300))
-            found.append((line.name, start, None if self.rng.random() < 0.1 else start + self.rng.randrange(1, 9_000)))
-        return found
+            regions.append(
+                (line.name, start, None if self.rng.random() < 0.1 else start + self.rng.randrange(1, 9_000))
+            )
+        return regions
 
     def delivered(self, caller: Caller, folder: Path, **query: Any) -> list[Line]:
         path = folder / "delivered.cram"
         path.write_bytes(fetch(caller, "/reads/sample", **query))
-        # Without a reference: the delivered records need none.
+        # No reference is passed: the delivered records need none.
         return read(path)
 
 
@@ -128,20 +125,20 @@ class TestEachRecordIsAsInTheFile:
     def test_and_no_other_is_delivered(self, case: Case, tmp_path: Path) -> None:
         for count in (1, 4, *[2] * (GRANTS // 4)):
             grants = case.regions(count)
-            found = case.delivered(case.caller(grants), tmp_path)
-            assert [line.text for line in found] == within(case.lines, grants) != []
+            delivered = case.delivered(case.caller(grants), tmp_path)
+            assert [line.text for line in delivered] == within(case.lines, grants) != []
 
     def test_where_granted_regions_overlap(self, case: Case, tmp_path: Path) -> None:
         grants: list[Region] = [("chr1", 2_000, 9_000), ("chr1", 5_000, 12_000), ("chr1", 12_050, 12_100)]
         caller = case.caller([*grants, ("c4", 0, None)])
-        found = case.delivered(caller, tmp_path, method="POST", json={"regions": [
+        delivered = case.delivered(caller, tmp_path, method="POST", json={"regions": [
             {"referenceName": name, "start": start, "end": end} for name, start, end in grants
         ]})  # fmt: skip
-        there = within(case.lines, grants)
-        # Where neighbours are not in order the part before comes first all the same.
+        expected_lines = within(case.lines, grants)
+        # If neighbouring records are not in order, those of the earlier region still come first.
         ordered = list if case.is_sorted else sorted
-        assert ordered(line.text for line in found) == ordered(there)
-        assert len(there) > 40
+        assert ordered(line.text for line in delivered) == ordered(expected_lines)
+        assert len(expected_lines) > 40
 
     def test_after_the_unchanged_header(self, case: Case, tmp_path: Path) -> None:
         body = fetch(case.caller([("chr2", 500, 4_000)]), "/reads/sample")
@@ -158,18 +155,20 @@ class TestTheIndex:
         path.write_bytes(gzip.compress("".join("\t".join(row) + "\n" for row in change(rows)).encode()))
 
     @pytest.mark.parametrize("name", ["several_references", "several_in_slices"])
-    def test_need_not_know_where_records_lie(self, name: str, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
+    def test_may_lack_the_positions_of_records(
+        self, name: str, tmp_path: Path, issuer: Issuer, reference: Path
+    ) -> None:
         case = Case(tmp_path, issuer, reference, name)
         self.rewrite(case, lambda rows: [["-2", "0", "0", *row[3:]] for row in rows])
         grants: list[Region] = [("chr2", 10_000, 20_000), ("c3", 0, None)]
-        found = case.delivered(case.caller(grants), tmp_path)
-        assert [line.text for line in found] == within(case.lines, grants) != []
+        delivered = case.delivered(case.caller(grants), tmp_path)
+        assert [line.text for line in delivered] == within(case.lines, grants) != []
 
-    def test_need_not_name_a_container_between_others(self, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
+    def test_may_lack_a_container_between_others(self, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
         case = Case(tmp_path, issuer, reference, "version_3_0")
         self.rewrite(case, lambda rows: [rows[0], *rows[2:]])
-        found = case.delivered(case.caller([("chr1", 0, None)]), tmp_path)
-        assert [line.text for line in found] == within(case.lines, [("chr1", 0, None)])
+        delivered = case.delivered(case.caller([("chr1", 0, None)]), tmp_path)
+        assert [line.text for line in delivered] == within(case.lines, [("chr1", 0, None)])
 
     def test_with_wrong_positions_is_a_fault(self, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
         case = Case(tmp_path, issuer, reference, "several_references")
@@ -230,7 +229,7 @@ class TestAReferenceThatIsNotAvailable:
                 assert ("'chr1' of this CRAM file" in verdict) is not is_available
             assert check("c5")[0] == 1
         assert "'chr1' of this CRAM file" in line["reason"]
-        # Of two formats only this one is denied.
+        # Only this format of the two is denied.
         header = {"HD": {"VN": "1.6", "SO": "coordinate"}, "SQ": [{"SN": "chr1", "LN": 1000}]}
         with pysam.AlignmentFile(str(case.folder / "sample.bam"), "wb", header=header):
             pass
@@ -247,8 +246,8 @@ class TestAReferenceThatIsNotAvailable:
     ) -> None:
         case = Case(tmp_path, issuer, reference, name)
         grants: list[Region] = [("chr1", 1_000, 9_000), ("c5", 0, None)]
-        found = case.delivered(case.caller(grants, is_available=False), tmp_path)
-        assert [line.text for line in found] == within(case.lines, grants) != []
+        delivered = case.delivered(case.caller(grants, is_available=False), tmp_path)
+        assert [line.text for line in delivered] == within(case.lines, grants) != []
 
     def test_does_not_matter_for_other_records(self, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
         case = Case(tmp_path, issuer, reference, "several_references")
@@ -256,11 +255,11 @@ class TestAReferenceThatIsNotAvailable:
         case.reference = tmp_path / "one" / "only.fa"
         case.reference.parent.mkdir()
         case.reference.write_bytes(b">another_name\n" + letters["c4"] + b"\n")
-        found = case.delivered(case.caller([("c4", 0, None)]), tmp_path)
-        assert [line.text for line in found] == within(case.lines, [("c4", 0, None)]) != []
+        delivered = case.delivered(case.caller([("c4", 0, None)]), tmp_path)
+        assert [line.text for line in delivered] == within(case.lines, [("c4", 0, None)]) != []
         assert case.caller([("c3", 0, None)]).get("/reads/sample").status == 403
 
-    def test_is_not_fetched_from_where_header_or_environment_say(
+    def test_is_not_fetched_from_urls_of_the_header_or_the_environment(
         self, tmp_path: Path, issuer: Issuer, reference: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         case = Case(tmp_path, issuer, reference, "version_3_0")
@@ -305,8 +304,8 @@ class TestNothingIsLeftOpen:
     def open_files(self) -> list[str]:
         gc.collect()
         links = [os.path.join("/proc/self/fd", number) for number in os.listdir("/proc/self/fd")]
-        found = [os.readlink(link) for link in links if os.path.islink(link)]
-        return sorted(name for name in found if "temporary" in name or name.endswith(".cram"))
+        paths = [os.readlink(link) for link in links if os.path.islink(link)]
+        return sorted(name for name in paths if "temporary" in name or name.endswith(".cram"))
 
     def test_if_the_client_disconnects(self, tmp_path: Path, issuer: Issuer, reference: Path, temporary: Path) -> None:
         case = Case(tmp_path, issuer, reference, "version_3_0")

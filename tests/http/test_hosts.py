@@ -181,11 +181,11 @@ class TestConfiguredHosts:
         assert http_for(folder).get("/reads/bam_normal", {"Host": "evil.example"}).status == 200
 
     @pytest.mark.parametrize("host", ["a:80", "a/b", "http://a", "a b", "", "::1", "*", "*.example", "u@a"])
-    def test_have_no_port(self, folder: Path, host: str) -> None:
+    def test_other_than_names_and_addresses_are_refused(self, folder: Path, host: str) -> None:
         with pytest.raises(ConfigError, match=r"hosts\[1\]: .* must be a host's name or address without a port"):
             http_for(folder, hosts=["a", host])
 
-    def test_are_not_empty(self, folder: Path) -> None:
+    def test_that_are_empty_are_refused(self, folder: Path) -> None:
         with pytest.raises(ConfigError, match="hosts: "):
             http_for(folder, hosts=[])
 

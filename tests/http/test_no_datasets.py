@@ -64,8 +64,8 @@ class TestWithoutDatasetsTheRestIsServed:
             assert http.get(path).status == 200, path
         for path in ("/reads/a", "/variants/a", "/page/dataset?id=a"):
             assert http.get(path).status == 404, path
-        listed = json.loads(http.get("/page/datasets").body)
-        assert (listed["datasets"], listed["total"]) == ([], 0)
+        page = json.loads(http.get("/page/datasets").body)
+        assert (page["datasets"], page["total"]) == ([], 0)
 
     def test_and_printed_at_the_start(self, config: Path, part: str) -> None:
         printed = list(example_urls(create_services(read_config(config)), ""))

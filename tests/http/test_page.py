@@ -46,7 +46,7 @@ def shown_dataset(http: FlaskHttp, dataset_id: str) -> dict[str, Any]:
     return {**dataset, "files": {file["format"]: file for file in dataset["files"]}}
 
 
-def named(**settings: object) -> dict[str, Any]:
+def reads_entry(**settings: object) -> dict[str, Any]:
     """A dataset of the example's reads, with these settings."""
     return {"id": "one", "reads": {"BAM": {"storage": "data", "key": "NA00001.bam"}}, **settings}
 
@@ -68,7 +68,7 @@ class TestContentSecurityPolicy:
         http = http_for(
             demo_folder,
             public_url="https://data.example/prefix",
-            datasets=[named(tracks=tracks, genome=genome)],
+            datasets=[reads_entry(tracks=tracks, genome=genome)],
             browser={"igv_js": "https://static.example/igv;x.js?v=1"},
             storages={
                 "data": {
@@ -87,7 +87,7 @@ class TestContentSecurityPolicy:
         assert 'data-igv-js-integrity=""' in http.get("/").body.decode()
 
     def test_allows_all_of_https_for_genomes_of_igv_js(self, demo_folder: Path) -> None:
-        http = http_for(demo_folder, datasets=[named(genome="hg38")])
+        http = http_for(demo_folder, datasets=[reads_entry(genome="hg38")])
         assert "https:" in policy(http)["connect-src"]
         assert "https:" not in policy(http_for(demo_folder))["connect-src"]
 
@@ -189,7 +189,7 @@ class TestListOfDatasets:
 
     def test_search_by_name(self, demo_folder: Path) -> None:
         prefix = {"prefix": "all/", "storage": "data", "description": "Everything"}
-        http = http_for(demo_folder, datasets=[named(name="The Sample", description="Of a person"), prefix])
+        http = http_for(demo_folder, datasets=[reads_entry(name="The Sample", description="Of a person"), prefix])
         for search, ids in (("the sample", ["one"]), ("PERSON", ["one"]), ("everything cohort", ["all/cohort"])):
             assert [one["id"] for one in ask(http, "/page/datasets", search=search)["datasets"]] == ids
         (one,) = ask(http, "/page/datasets", search="sample person")["datasets"]
@@ -269,7 +269,8 @@ class TestTracksOfADataset:
             {"storage": "data", "key": "x.gff.gz", "index": "x.gff.gz.tbi"},
             {"url": "https://x.example/a.vcf.gz", "index": "https://x.example/a.vcf.gz.tbi", "name": "A"},
         ]
-        assert shown_dataset(http_for(demo_folder, files=OPEN, datasets=[named(tracks=tracks)]), "one")["tracks"] == [
+        http = http_for(demo_folder, files=OPEN, datasets=[reads_entry(tracks=tracks)])
+        assert shown_dataset(http, "one")["tracks"] == [
             {"type": "wig", "color": "red", "url": "http://localhost/files/data/a%20b.bw"},
             {
                 "url": "http://localhost/files/data/x.gff.gz",
@@ -287,7 +288,7 @@ class TestTracksOfADataset:
                 {"type": "annotation", "url": "https://y.example/b.gff.gz", "indexURL": "https://z.example/b.tbi"},
             ],
         }
-        http = http_for(demo_folder, datasets=[named(tracks=[merged])])
+        http = http_for(demo_folder, datasets=[reads_entry(tracks=[merged])])
         assert shown_dataset(http, "one")["tracks"] == [merged]
         assert {f"https://{host}.example" for host in "xyz"} < set(policy(http)["connect-src"])
 
@@ -304,18 +305,18 @@ def fasta_of(genome: Mapping[str, str]) -> str:
 class TestReferenceOfADataset:
     def test_configured(self, demo_folder: Path) -> None:
         genome = {"storage": "data", "fasta": "ref/a.fa.gz", "name": "Mine"}
-        shown = reference(demo_folder, "one", datasets=[named(genome=genome)])
+        result = reference(demo_folder, "one", datasets=[reads_entry(genome=genome)])
         url = "http://localhost/files/data/ref/a.fa.gz"
-        assert (shown["name"], shown["fastaURL"], shown["indexURL"]) == ("Mine", url, f"{url}.fai")
-        assert shown["compressedIndexURL"] == f"{url}.gzi"
-        shown = reference(
+        assert (result["name"], result["fastaURL"], result["indexURL"]) == ("Mine", url, f"{url}.fai")
+        assert result["compressedIndexURL"] == f"{url}.gzi"
+        result = reference(
             demo_folder,
             "one",
-            datasets=[named(genome={"fasta": "https://x.example/a.fa", "index": "https://x.example/b"})],
+            datasets=[reads_entry(genome={"fasta": "https://x.example/a.fa", "index": "https://x.example/b"})],
         )
-        assert (shown["fastaURL"], shown["indexURL"]) == ("https://x.example/a.fa", "https://x.example/b")
-        assert "compressedIndexURL" not in shown
-        assert reference(demo_folder, "one", datasets=[named(genome="hg38")]) == "hg38"
+        assert (result["fastaURL"], result["indexURL"]) == ("https://x.example/a.fa", "https://x.example/b")
+        assert "compressedIndexURL" not in result
+        assert reference(demo_folder, "one", datasets=[reads_entry(genome="hg38")]) == "hg38"
 
     def test_configured_for_a_prefix(self, demo_folder: Path) -> None:
         entry = {"prefix": "", "storage": "data", "genome": "mm39", "tracks": [{"url": "https://x.example/a.bw"}]}
@@ -351,9 +352,9 @@ class TestReferenceOfADataset:
         assert reference(folder)["format"] == "chromsizes"
         (folder / "demo.fa.gz.fai").unlink()
         pysam.FastaFile(str(folder / "demo.fa.gz")).close()
-        shown = reference(folder)
-        assert fasta_of(shown) == "demo.fa.gz"
-        assert shown["compressedIndexURL"].endswith("/demo.fa.gz.gzi")
+        genome = reference(folder)
+        assert fasta_of(genome) == "demo.fa.gz"
+        assert genome["compressedIndexURL"].endswith("/demo.fa.gz.gzi")
 
     def test_no_fasta_that_is_not_served(self, demo_folder: Path) -> None:
         assert reference(demo_folder, files={"storages": []})["format"] == "chromsizes"
@@ -398,8 +399,8 @@ class TestFaultsAreIsolated:
             datasets=[{"prefix": "gone/", "storage": "gone"}, {"prefix": "", "storage": "data"}],
         )
         gone.rmdir()
-        listed = ask(http, "/page/datasets")
-        assert (listed["total"], listed["isComplete"]) == (2, False)
+        page = ask(http, "/page/datasets")
+        assert (page["total"], page["isComplete"]) == (2, False)
         assert shown_dataset(http, "NA00001")["files"]["BAM"]["problem"] is None
 
     @pytest.mark.parametrize("call", ["open", "lstat"])
@@ -415,25 +416,25 @@ class TestFaultsAreIsolated:
 
         http = http_for(folder, files=OPEN, cache={"folder": str(folder.parent / "cache")})
         monkeypatch.setattr(f"htsget_flask.storage.local.os.{call}", deny)
-        shown = shown_dataset(http, "NA00001")["files"]
-        assert shown["BAM"]["problem"] is None
-        assert "Permission denied" in shown["CRAM"]["problem"]
+        files = shown_dataset(http, "NA00001")["files"]
+        assert files["BAM"]["problem"] is None
+        assert "Permission denied" in files["CRAM"]["problem"]
         answer = http.get("/reads/NA00001?format=CRAM&referenceName=chr1")
         assert answer.status == 500 and b"cannot be read: Permission denied" in answer.body
 
     def test_an_unreadable_reference(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        opened = os.open
+        system_open = os.open
 
         def deny(path: Any, *arguments: Any, **options: Any) -> int:
             if str(path).endswith(".fai"):
                 raise PermissionError(13, "Permission denied")
-            return opened(path, *arguments, **options)
+            return system_open(path, *arguments, **options)
 
         http = http_for(folder, files=OPEN)
         monkeypatch.setattr("htsget_flask.storage.local.os.open", deny)
-        shown = shown_dataset(http, "NA00001")
-        assert shown["files"]["BAM"]["problem"] is None
-        assert shown["reference"]["format"] == "chromsizes"
+        dataset = shown_dataset(http, "NA00001")
+        assert dataset["files"]["BAM"]["problem"] is None
+        assert dataset["reference"]["format"] == "chromsizes"
 
     def test_a_search_that_is_too_long(self, demo_folder: Path) -> None:
         assert http_for(demo_folder).get("/page/datasets?search=" + "s+" * 101).status == 400

@@ -30,7 +30,7 @@ TICKET_TYPE = "application/vnd.ga4gh.htsget.v1.3.0+json; charset=utf-8"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """BAM and CRAM under one id, a VCF and a BCF under another; a BCF alone; ids that need encoding."""
-    made = tmp_path_factory.mktemp("made")
+    sources = tmp_path_factory.mktemp("made")
     root = tmp_path_factory.mktemp("root")
 
     def put(path: Path, name: str) -> None:
@@ -49,10 +49,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (bcf_sparse_idx, "only/bcf"),
         (bam_normal, "a b/c#d%2F?é"),
     ):
-        source = maker(made)
+        source = maker(sources)
         if source.name.count(".") > 1 and source.suffix == ".cram":
-            source = source.rename(made / "renamed.cram")
-            Path(f"{made}/{'version_3.1.cram.crai'}").rename(made / "renamed.cram.crai")
+            source = source.rename(sources / "renamed.cram")
+            Path(f"{sources}/{'version_3.1.cram.crai'}").rename(sources / "renamed.cram.crai")
         put(source, name)
     return root
 
@@ -157,8 +157,8 @@ class TestATicketIsWellFormed:
         ):
             root = tmp_path / maker.__name__
             root.mkdir()
-            made = maker(root)
-            urls = fetch_ticket(http_for(root), path.format(made.name.split(".")[0]), referenceName=name)
+            path_of_file = maker(root)
+            urls = fetch_ticket(http_for(root), path.format(path_of_file.name.split(".")[0]), referenceName=name)
             assert [url["class"] for url in urls["htsget"]["urls"]] == ["header", "body"]
 
 
@@ -560,15 +560,15 @@ class TestTheServiceDescribesItself:
             assert info["environment"] == "test"
             assert "createdAt" not in info
             assert {"id", "name", "version"} <= set(info)
-        listed = json.loads(http.get("/services").body)
-        assert [entry["url"] for entry in listed] == [
+        services = json.loads(http.get("/services").body)
+        assert [entry["url"] for entry in services] == [
             "https://lab.example/genomes/reads",
             "https://lab.example/genomes/variants",
         ]
-        assert len({entry["id"] for entry in listed}) == 2
-        for entry in listed:
+        assert len({entry["id"] for entry in services}) == 2
+        for entry in services:
             assert json.loads(http.get(f"/services/{entry['id']}").body) == entry
-        assert json.loads(http.get("/services/types").body) == [listed[0]["type"]]
+        assert json.loads(http.get("/services/types").body) == [services[0]["type"]]
         assert http.get("/services/none").status == 404
         registry = json.loads(http.get("/service-info").body)
         assert registry["type"]["artifact"] == "service-registry"

@@ -58,8 +58,8 @@ class Case:
         if not post:
             ((name, start, end),) = regions
             return fetch(http, self.ticket_path, format=self.format, referenceName=name, start=start, end=end)
-        listed = [{"referenceName": name, "start": start, "end": end} for name, start, end in regions]
-        return fetch(http, self.ticket_path, method="POST", json={"format": self.format, "regions": listed})
+        body = [{"referenceName": name, "start": start, "end": end} for name, start, end in regions]
+        return fetch(http, self.ticket_path, method="POST", json={"format": self.format, "regions": body})
 
 
 @pytest.fixture(scope="module", params=sorted(GOOD))
@@ -81,17 +81,17 @@ def reference_names(path: Path, format_name: str) -> list[str]:
 def random_regions(case: Case, count: int) -> list[Region]:
     """Regions of all sizes, most of them where records are."""
     rng = random.Random(case.name)
-    found = [record for record in scan(case.path, case.format) if record.reference_name != "*"]
+    placed = [record for record in scan(case.path, case.format) if record.reference_name != "*"]
     names = list(
-        dict.fromkeys([*reference_names(case.path, case.format), *(record.reference_name for record in found)])
+        dict.fromkeys([*reference_names(case.path, case.format), *(record.reference_name for record in placed)])
     )
     regions: list[Region] = []
     if not names:
         return regions
     for _ in range(count):
         length = int(10 ** rng.uniform(0, 4.5 if rng.random() < 0.9 else 6.5))
-        if found and rng.random() < 0.8:
-            record = rng.choice(found)
+        if placed and rng.random() < 0.8:
+            record = rng.choice(placed)
             name, start = record.reference_name, max(0, record.start + rng.randrange(-length, 200))
         else:
             name, start = rng.choice(names), rng.randrange(5_000_000)
@@ -144,19 +144,19 @@ class TestRegionsAreDelivered:
         for number, end in enumerate(range(6, len(regions) + 1, 6)):
             some = regions[end - 6 : end]
             http = case.bare if number % 4 == 0 else case.http
-            found = records(case.fetch(http, some, post=True), case.format, tmp_path)
-            assert is_subsequence(truth(case.path, case.format, some), found), some
-            assert is_subsequence(found, everything), some
+            delivered = records(case.fetch(http, some, post=True), case.format, tmp_path)
+            assert is_subsequence(truth(case.path, case.format, some), delivered), some
+            assert is_subsequence(delivered, everything), some
 
     def test_unplaced_reads(self, case: Case, tmp_path: Path) -> None:
         if case.format not in ("BAM", "CRAM"):
             pytest.skip("variants have none")
         body = case.fetch(case.http, [("*", None, None)], post=False)
-        found = records(body, case.format, tmp_path)
+        delivered = records(body, case.format, tmp_path)
         expected = truth(case.path, case.format, [("*", None, None)])
-        assert is_subsequence(expected, found)
+        assert is_subsequence(expected, delivered)
         if case.format == "BAM":
-            assert found == expected
+            assert delivered == expected
 
 
 class Layout:
@@ -201,9 +201,9 @@ def reference_ids(path: Path, format_name: str) -> dict[str, int]:
 
 
 def index_path(path: Path) -> Path:
-    found = index_of(path)
-    assert found is not None
-    return found
+    index = index_of(path)
+    assert index is not None
+    return index
 
 
 @pytest.fixture(scope="module", params=sorted(GOOD_BGZF))
@@ -244,7 +244,7 @@ class TestNoOtherChunksAreDelivered:
                 http = case.bare if number % 4 == 0 else case.http
                 assert data_of(case.fetch(http, group, post=len(group) > 1)) == expected, group
                 if number % 5 == 0:
-                    # As chunks of many megabytes are delivered: their edges apart from what lies between.
+                    # Chunks of many megabytes are delivered as their edges and the blocks between them.
                     with monkeypatch.context() as patch:
                         patch.setattr("htsget_flask.htsget.ticket._LONGEST_CUT", 1 << 16)
                         assert data_of(case.fetch(apart, group, post=len(group) > 1)) == expected, group

@@ -279,7 +279,7 @@ class TestRangesAndPreconditions:
         assert answer.headers["etag"] == f'"{MD5}"'
         assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
 
-    def test_another_version_is_not_known(self, http: FlaskHttp) -> None:
+    def test_a_validator_of_another_version_does_not_match(self, http: FlaskHttp) -> None:
         assert http.get(f"/sequence/{MD5}", {"If-None-Match": '"x"'}).body == TEXT
         assert http.get(f"/sequence/{MD5}", {"If-Match": '"x"'}).status == 412
 

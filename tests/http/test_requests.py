@@ -15,7 +15,7 @@ from tests.support.files.bam import bam_normal, bam_odd_names
 from tests.support.files.indexes import make_index
 from tests.support.files.vcf import vcf_normal
 from tests.support.guarded import Caller, audit, guarded
-from tests.support.issuer import Issuer, Key
+from tests.support.issuer import Issuer
 
 JBROWSE = "referenceName=na&class=header"
 JSON = {"Content-Type": "application/json"}
@@ -55,11 +55,6 @@ def http(folder: Path) -> FlaskHttp:
     return http_for(folder)
 
 
-@pytest.fixture(scope="module")
-def issuer() -> Issuer:
-    return Issuer(keys=[Key("one", "ES256")])
-
-
 def error(http: FlaskHttp | Caller, url: str, body: object = None) -> tuple[int, str, str]:
     """The status, type and message of the error that answers a request."""
     answer = http.get(url) if body is None else http.post(url, json.dumps(body).encode(), JSON)
@@ -67,7 +62,7 @@ def error(http: FlaskHttp | Caller, url: str, body: object = None) -> tuple[int,
     return answer.status, content["error"], content["message"]
 
 
-def is_refused(http: FlaskHttp, url: str, body: object = None) -> str:
+def refusal(http: FlaskHttp, url: str, body: object = None) -> str:
     """The message of the InvalidInput that answers a request."""
     status, name, message = error(http, url, body)
     assert (status, name) == (400, "InvalidInput"), message
@@ -80,7 +75,7 @@ def data_urls(http: FlaskHttp, path: str, **parameters: Any) -> Iterator[bool]:
     return (url["url"].startswith("data:") for url in ticket["htsget"]["urls"])
 
 
-def decided(folder: Path, dataset_id: str) -> list[object]:
+def decided_regions(folder: Path, dataset_id: str) -> list[object]:
     """The regions of each decision over the reads of a dataset in the audit log."""
     return [line["regions"] for line in audit(folder) if (line["endpoint"], line["id"]) == ("reads", dataset_id)]
 
@@ -94,7 +89,7 @@ class TestTheHeaderRequestOfJBrowse:
         assert bam == fetch(http, "/reads/sample", **{"class": "header"})
 
     def test_all_others_are_refused(self, http: FlaskHttp) -> None:
-        assert "referenceName" in is_refused(http, f"/reads/named?{JBROWSE}")
+        assert "referenceName" in refusal(http, f"/reads/named?{JBROWSE}")
         for query in (
             "referenceName=chr1&class=header",
             "referenceName=NA&class=header",
@@ -105,12 +100,12 @@ class TestTheHeaderRequestOfJBrowse:
             f"{JBROWSE}&referenceMD5={'0' * 32}",
             f"referenceMD5={'0' * 32}&class=header",
         ):
-            assert "class=header excludes" in is_refused(http, f"/reads/sample?{query}")
-        is_refused(http, "/reads/sample", {"class": "header", "regions": [{"referenceName": "na"}]})
+            assert "class=header excludes" in refusal(http, f"/reads/sample?{query}")
+        refusal(http, "/reads/sample", {"class": "header", "regions": [{"referenceName": "na"}]})
 
     def test_strict_refuses_it_and_lenient_takes_all(self, folder: Path) -> None:
         strict = http_for(folder, htsget={"strict_header_class": True})
-        assert "class=header excludes referenceName" in is_refused(strict, f"/reads/sample?{JBROWSE}")
+        assert "class=header excludes referenceName" in refusal(strict, f"/reads/sample?{JBROWSE}")
         lenient = http_for(folder, htsget={"strict_header_class": False})
         header = fetch(lenient, "/reads/named", **{"class": "header"})
         assert fetch(lenient, "/reads/named", referenceName="na", start=1, **{"class": "header"}) == header
@@ -124,12 +119,12 @@ class TestTheHeaderRequestOfJBrowse:
         assert error(caller, f"/reads/named?{JBROWSE}")[0] == 400
         assert error(caller, f"/variants/calls?{JBROWSE}")[0] == 403
         assert error(Caller(http, None), f"/reads/sample?{JBROWSE}")[0] == 401
-        assert decided(folder, "sample") == [None] * 3
+        assert decided_regions(folder, "sample") == [None] * 3
 
 
 class TestMisspelledNames:
     @pytest.mark.parametrize(
-        ("query", "meant"),
+        ("query", "parameter"),
         [
             ("referencename=chr1", "referenceName"),
             ("region=chr1:1-100", "referenceName, start and end"),
@@ -143,13 +138,13 @@ class TestMisspelledNames:
             ("Inline=false", "inline"),
         ],
     )
-    def test_in_a_url(self, http: FlaskHttp, query: str, meant: str) -> None:
+    def test_in_a_url(self, http: FlaskHttp, query: str, parameter: str) -> None:
         for path in ("/reads/sample", "/variants/calls"):
-            assert is_refused(http, f"{path}?{query}").endswith(f"did you mean {meant}?")
-        assert re.search("did you mean|in the body", is_refused(http, f"/reads/sample?{query}", {}))
+            assert refusal(http, f"{path}?{query}").endswith(f"did you mean {parameter}?")
+        assert re.search("did you mean|in the body", refusal(http, f"/reads/sample?{query}", {}))
 
     @pytest.mark.parametrize(
-        ("body", "meant"),
+        ("body", "parameter"),
         [
             ({"region": [{"referenceName": "chr1"}]}, "regions"),
             ({"Regions": [{"referenceName": "chr1"}]}, "regions"),
@@ -165,8 +160,8 @@ class TestMisspelledNames:
             ({"regions": [{"referenceName": "chr1", "stop": 5}]}, "end"),
         ],
     )
-    def test_in_a_body(self, http: FlaskHttp, body: object, meant: str) -> None:
-        assert is_refused(http, "/reads/sample", body).endswith(f"did you mean {meant}?")
+    def test_in_a_body(self, http: FlaskHttp, body: object, parameter: str) -> None:
+        assert refusal(http, "/reads/sample", body).endswith(f"did you mean {parameter}?")
 
     def test_names_unlike_any_parameter_are_ignored(self, http: FlaskHttp) -> None:
         whole = fetch_ticket(http, "/reads/sample")
@@ -188,15 +183,15 @@ class TestMisspelledNames:
         assert answers[0] == answers[1]
 
 
-class TestNothingIsInline:
-    def test_where_the_request_forbids_it(self, http: FlaskHttp) -> None:
+class TestBlocksAreNotInline:
+    def test_if_the_request_forbids_it(self, http: FlaskHttp) -> None:
         for path, region in (
             ("/reads/sample", {"referenceName": "chr1", "start": 0, "end": 9000}),
             ("/variants/calls", {"referenceName": "chr1", "start": 0, "end": 9000}),
             ("/variants/calls", {"class": "header"}),
         ):
             usual = fetch(http, path, **region)
-            # One after the other: what is kept of one ticket is not given to the other.
+            # Each again and in turn: a cached ticket of one kind must not answer the other.
             for _ in range(2):
                 assert any(data_urls(http, path, **region))
                 assert not any(data_urls(http, path, inline="false", **region))
@@ -209,8 +204,8 @@ class TestNothingIsInline:
         for value in (True, None):
             assert any(data_urls(http, "/reads/sample", method="POST", json={**body, "inline": value}))
         for wrong in ("false", 0, [True]):
-            assert "inline" in is_refused(http, "/reads/sample", {**body, "inline": wrong})
-        assert "in the body" in is_refused(http, "/reads/sample?inline=false", body)
+            assert "inline" in refusal(http, "/reads/sample", {**body, "inline": wrong})
+        assert "in the body" in refusal(http, "/reads/sample?inline=false", body)
 
     def test_it_is_not_part_of_block_urls(self, http: FlaskHttp) -> None:
         ticket = fetch_ticket(http, "/reads/sample", inline="false")
@@ -222,7 +217,7 @@ class TestNothingIsInline:
 
     def test_other_values_are_refused(self, http: FlaskHttp) -> None:
         for query in ("inline=", "inline=no", "inline=False", "inline=0", "inline=true&inline=false"):
-            assert "inline" in is_refused(http, f"/reads/sample?{query}")
+            assert "inline" in refusal(http, f"/reads/sample?{query}")
 
 
 class TestNamesOfReferences:
@@ -232,10 +227,10 @@ class TestNamesOfReferences:
         assert expected
         for encoded in ("a+b%26c%3Fd%3Be", "a%2Bb%26c%3Fd%3Be", "a%20b%26c%3Fd%3Be"):
             body = fetch(http, f"/reads/odd_names?referenceName={encoded}")
-            found = records(body, "BAM", tmp_path)
-            assert [one for one in found if one.split("\t")[2] == name] == expected
+            delivered = records(body, "BAM", tmp_path)
+            assert [one for one in delivered if one.split("\t")[2] == name] == expected
 
-    def test_unless_a_reference_has_the_blank(self, http: FlaskHttp, tmp_path: Path) -> None:
+    def test_except_in_a_name_that_has_the_blank(self, http: FlaskHttp, tmp_path: Path) -> None:
         for encoded, name in (("a+b", "a b"), ("a%2Bb", "a+b")):
             urls = fetch_ticket(http, f"/reads/named?referenceName={encoded}")["htsget"]["urls"]
             other = fetch_ticket(http, "/reads/named", method="POST", json={"regions": [{"referenceName": name}]})
@@ -261,7 +256,7 @@ class TestNamesOfReferences:
         )
         body = fetch(open_, encoded)
         assert records(body, "BAM", tmp_path) == truth(folder / "odd_names.bam", "BAM", [(name, None, None)])
-        assert decided(folder, "odd_names") == [None, [f"{name}:0-"]]
+        assert decided_regions(folder, "odd_names") == [None, [f"{name}:0-"]]
         assert error(closed, encoded)[:2] == (403, "PermissionDenied")
 
 
@@ -309,13 +304,13 @@ def write_variants(path: Path) -> None:
 
 class TestReferencesByMd5:
     @pytest.mark.parametrize("format_name", ["BAM", "CRAM", "VCF", "BCF"])
-    def test_are_found_by_the_header(self, stated_http: FlaskHttp, format_name: str) -> None:
+    def test_are_looked_up_in_the_header(self, stated_http: FlaskHttp, format_name: str) -> None:
         path = "/reads/reads" if format_name in ("BAM", "CRAM") else "/variants/calls"
         for name in ("one", "two", "three"):
             expected = fetch_ticket(stated_http, path, format=format_name, referenceName=name, start=50, end=200)
             for md5 in (MD5[name], MD5[name].upper()):
-                found = fetch_ticket(stated_http, path, format=format_name, referenceMD5=md5, start=50, end=200)
-                assert found == expected
+                ticket = fetch_ticket(stated_http, path, format=format_name, referenceMD5=md5, start=50, end=200)
+                assert ticket == expected
             both = fetch_ticket(
                 stated_http, path, format=format_name, referenceMD5=MD5[name], referenceName=name, start=50, end=200
             )
@@ -343,20 +338,22 @@ class TestReferencesByMd5:
         assert refusal(f"referenceMD5={MD5['one']}&start=9&end=8") == (400, "InvalidRange")
 
     def test_a_file_without_checksums(self, stated_http: FlaskHttp) -> None:
-        assert "no checksums" in is_refused(stated_http, f"/reads/bare?referenceMD5={MD5['one']}")
-        assert "no checksums" in is_refused(stated_http, f"/reads/bare?referenceMD5={MD5['one']}&referenceName=one")
+        assert "no checksums" in refusal(stated_http, f"/reads/bare?referenceMD5={MD5['one']}")
+        assert "no checksums" in refusal(stated_http, f"/reads/bare?referenceMD5={MD5['one']}&referenceName=one")
 
-    def test_a_grant_is_for_the_reference_found(self, stated_folder: Path, issuer: Issuer, tmp_path: Path) -> None:
+    def test_a_grant_is_for_the_reference_with_the_md5(
+        self, stated_folder: Path, issuer: Issuer, tmp_path: Path
+    ) -> None:
         rules = [{"ids": ["reads"], "regions": [{"reference": "one", "start": 0, "end": 500}]}]
         http = guarded(stated_folder, issuer, rules)
         caller = Caller(http, issuer.token("ES256"))
         body = fetch(caller, f"/reads/reads?format=BAM&referenceMD5={MD5['one']}")
         assert [one.split("\t")[0] for one in records(body, "BAM", tmp_path)] == ["on-one"]
-        assert decided(stated_folder, "reads") == [None, ["one:0-"]]
+        assert decided_regions(stated_folder, "reads") == [None, ["one:0-"]]
         for query in (f"referenceMD5={MD5['two']}", f"referenceMD5={MD5['one']}&start=600"):
             assert error(caller, f"/reads/reads?format=BAM&{query}")[:2] == (403, "PermissionDenied")
         assert error(caller, f"/variants/calls?referenceMD5={MD5['one']}")[:2] == (403, "PermissionDenied")
-        # Nothing of the header, not even whether there is a file, for a caller without a grant.
+        # A caller without a grant learns nothing of the header, nor whether there is a file.
         for dataset in ("reads", "none"):
             assert error(Caller(http, None), f"/reads/{dataset}?referenceMD5={'0' * 32}")[0] == 401
 

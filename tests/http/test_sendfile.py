@@ -46,10 +46,10 @@ def ask(client: FlaskHttp, name: str, headers: Mapping[str, str]) -> Response:
     return client.get(f"/files/the%20data/{quote(name)}", headers)
 
 
-class TestNginxIsTold:
+class TestAnswersToNginx:
     @pytest.mark.parametrize(("name", "path"), [("a", "a"), ("link", "sub%20folder/b"), (ODD, quote(ODD))])
     @pytest.mark.parametrize("headers", [{}, {"Range": "bytes=1-4000000"}, {"Range": "bytes=-70000"}])
-    def test_the_file_without_links_and_its_version(
+    def test_name_the_file_without_links_and_its_version(
         self, folder: Path, name: str, path: str, headers: dict[str, str]
     ) -> None:
         answer = ask(http(folder, "x-accel"), name, {**NGINX, **headers})
@@ -61,19 +61,19 @@ class TestNginxIsTold:
         assert answer.headers["etag"] == ask(http(folder, None), name, {}).headers["etag"]
 
 
-class TestApacheIsTold:
-    def test_the_path(self, folder: Path) -> None:
+class TestAnswersToApache:
+    def test_name_the_path_without_links(self, folder: Path) -> None:
         for name, path in (("a", "a"), ("link", "sub folder/b")):
             answer = ask(http(folder, "x-sendfile"), name, APACHE)
             assert (answer.status, answer.body) == (200, b"")
             assert answer.headers["x-sendfile"] == str(folder / path)
             assert (answer.headers["cache-control"], answer.headers["accept-ranges"]) == ("no-cache", "bytes")
 
-    def test_but_not_one_that_it_may_read_in_two_ways(self, folder: Path) -> None:
+    def test_hold_the_file_if_apache_may_misread_its_path(self, folder: Path) -> None:
         assert ask(http(folder, "x-sendfile"), ODD, APACHE).body == CONTENT
 
 
-class TestItIsSentHere:
+class TestTheFileItselfIsSent:
     @pytest.mark.parametrize(
         "headers",
         [
@@ -89,7 +89,9 @@ class TestItIsSentHere:
             {**NGINX, "Range": "bytes=1-99999", "If-Range": '"x"'},
         ],
     )
-    def test_where_nobody_asks_or_understands_it_as_we_do(self, folder: Path, headers: dict[str, str]) -> None:
+    def test_if_the_proxy_announces_no_known_method_or_may_answer_otherwise(
+        self, folder: Path, headers: dict[str, str]
+    ) -> None:
         answer = ask(http(folder, "x-accel"), "a", headers)
         assert (answer.status, answer.body) == (200, CONTENT)
         assert not any(name.startswith(("x-accel", "x-sendfile")) for name in answer.headers)
@@ -97,17 +99,17 @@ class TestItIsSentHere:
     @pytest.mark.parametrize(
         "value", ["bytes=0-65535", "bytes=-1", "Bytes= 0-99999", f"bytes=0-{10**20}", f"bytes=-{10**20}"]
     )
-    def test_small_or_odd_ranges(self, folder: Path, value: str) -> None:
+    def test_for_small_or_odd_ranges(self, folder: Path, value: str) -> None:
         answer = ask(http(folder, "x-accel"), "a", {**NGINX, "Range": value})
         assert answer.status == 206 and answer.body and "x-accel-redirect" not in answer.headers
 
     @pytest.mark.parametrize("sendfile", ["x-accel", "x-sendfile"])
-    def test_and_nobody_is_believed_without_a_proxy(self, folder: Path, sendfile: str) -> None:
+    def test_the_setting_needs_trusted_proxies(self, folder: Path, sendfile: str) -> None:
         storage = {"type": "local", "root": str(folder), "sendfile": sendfile}
         for proxies in ({}, {"trusted_proxies": 0}):
             with pytest.raises(ConfigError, match=r"storages\.data\.sendfile: needs trusted_proxies"):
                 http_for(folder, storages={"data": storage}, **proxies)
 
-    def test_where_no_way_is_configured(self, folder: Path) -> None:
+    def test_if_no_method_is_configured(self, folder: Path) -> None:
         for headers in (NGINX, APACHE):
             assert ask(http(folder, None), "a", headers).body == CONTENT

@@ -18,9 +18,8 @@ import pysam
 import pytest
 import yaml
 
-from tests.http.test_grants import common
 from tests.live.conftest import Serve
-from tests.support.client import SUFFIXES, Region, Response, fetch, records, scan, truth
+from tests.support.client import SUFFIXES, Region, Response, fetch, intersect, records, scan, truth
 from tests.support.files import FORMATS, GOOD
 from tests.support.files.indexes import make_index
 from tests.support.guarded import Caller
@@ -335,7 +334,7 @@ def test_grants_of_regions(
 
     def is_granted(case: tuple[int, Region]) -> bool:
         number, (name, start, end) = case
-        inside = common([(name, start, end)], grants[number])
+        inside = intersect([(name, start, end)], grants[number])
         query = f"?format={format_}&referenceName={quote(name, safe='')}&start={start}" + (f"&end={end}" if end else "")
         if not inside or name not in names:
             assert callers[number].get(target + query).status in (403, 404)

@@ -10,6 +10,6 @@ from htsget_flask.cli import main
 def run(*arguments: object) -> Result:
     """Run `htsget-flask` with these arguments."""
     with warnings.catch_warnings():
-        # htslib's messages about the bad files that tests make.
+        # htslib prints messages about the damaged files of tests.
         warnings.simplefilter("ignore")
         return CliRunner().invoke(main, [str(argument) for argument in arguments])

@@ -509,6 +509,18 @@ def file_header(path: Path, format: str) -> str:
             return str(reads.header)
 
 
+def intersect(requested: Sequence[Region], grants: Sequence[Region]) -> list[Region]:
+    """The intersections of regions, not merged."""
+    intersections: list[Region] = []
+    for name, start, end in requested:
+        for other, first, last in grants:
+            begin = max(start or 0, first or 0)
+            ends = [one for one in (end, last) if one is not None]
+            if name == other and (not ends or begin < min(ends)):
+                intersections.append((name, begin, min(ends) if ends else None))
+    return intersections
+
+
 def truth(path: Path, format: str, regions: Sequence[Region] | None) -> list[str]:
     """The records of a file that overlap any of the regions, each once, in the order of the file; None: all records.
 

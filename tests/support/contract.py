@@ -140,7 +140,7 @@ class StorageContract:
         ]
 
     @pytest.mark.parametrize(
-        ("listed", "expected"),
+        ("folder", "expected"),
         [
             ("", ["-", "a b", "a-", "a.bam", "a/", "a0", "b", "é", "é\uffee/", "\U0001f600"]),
             ("a/", ["a/b/", "a/b0", "a/\uffee"]),
@@ -148,31 +148,31 @@ class StorageContract:
         ],
     )
     def test_a_folder_is_listed_in_the_order_of_the_keys_from_anywhere(
-        self, storage: Storage, put: Callable[[str, bytes], None], listed: str, expected: list[str]
+        self, storage: Storage, put: Callable[[str, bytes], None], folder: str, expected: list[str]
     ) -> None:
         for key in ("a0", "b", "a/b0", "\U0001f600", "a-", "é", "-", "a.bam", "a b", "a/\uffee", "é\uffee/x"):
             put(key, b"1")
         for key in ("a/b/\U0010ffff", "a/b/\U0010ffffc/d"):
             put(key, b"1")
-        assert [child.key for child in storage.children(listed)] == expected
+        assert [child.key for child in storage.children(folder)] == expected
         for position, key in enumerate(expected):
-            assert [child.key for child in storage.children(listed, after=key)] == expected[position + 1 :]
+            assert [child.key for child in storage.children(folder, after=key)] == expected[position + 1 :]
         for after in ("\0", "A", "a", "a/a", "a/b", "a/b/zzz", "a/zzz", "b/x", "é\uffee/a", "\U0010ffff"):
-            found = [child.key for child in storage.children(listed, after=after)]
+            children = [child.key for child in storage.children(folder, after=after)]
             # A folder that contains `after` is included, even if nothing follows in it.
-            name, slash, _ = after.removeprefix(listed).partition("/")
-            inside = f"{listed}{name}/" if slash and after.startswith(listed) else None
-            assert [key for key in found if key != inside] == [key for key in expected if key > after]
-            assert inside not in expected or found[0] == inside
+            name, slash, _ = after.removeprefix(folder).partition("/")
+            inside = f"{folder}{name}/" if slash and after.startswith(folder) else None
+            assert [key for key in children if key != inside] == [key for key in expected if key > after]
+            assert inside not in expected or children[0] == inside
 
-    @pytest.mark.parametrize("listed", ["b/", "a.bam/", "/", "../", "a/../", "a//", "\0/", "\ud800/", "x" * 5000 + "/"])
+    @pytest.mark.parametrize("folder", ["b/", "a.bam/", "/", "../", "a/../", "a//", "\0/", "\ud800/", "x" * 5000 + "/"])
     def test_a_folder_that_is_absent_is_not_found(
-        self, storage: Storage, put: Callable[[str, bytes], None], listed: str
+        self, storage: Storage, put: Callable[[str, bytes], None], folder: str
     ) -> None:
         put("a.bam", b"1")
         put("a/b", b"1")
         with pytest.raises(NotFound):
-            list(storage.children(listed))
+            list(storage.children(folder))
 
     def test_hidden_files_are_not_listed(self, storage: Storage, put: Callable[[str, bytes], None]) -> None:
         for key in (".a.bam", ".git/config", "folder/.snapshot/b.bam", "folder/..c", "folder/d."):

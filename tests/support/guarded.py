@@ -53,7 +53,7 @@ class Caller:
 
 
 def guarded(folder: Path, issuer: Issuer, rules: Sequence[Mapping[str, Any]], **settings: Any) -> FlaskHttp:
-    """A client of the application that serves a folder with these rules; `auth` are more settings of that section."""
+    """A client of the application that serves a folder with these rules; `auth` holds more settings of that section."""
     more = settings.pop("auth", {})
     return http_for(folder, auth=auth(folder, issuer, rules, **more), **settings)
 

@@ -80,7 +80,7 @@ CASES = [
         ),
     ),
     *_ranges(416, {"bytes=4294967296-": _ALL, "bytes= -00 ": _ALL}, refget=400),
-    # What is not one range of bytes is ignored (14.2).
+    # Fields other than a single range of bytes are ignored (14.2).
     *_ranges(
         200,
         dict.fromkeys(

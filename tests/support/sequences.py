@@ -75,7 +75,7 @@ def faults_of(sequences: Library) -> list[str]:
 
 
 def run_index(path: Path, cache: Path) -> Path | None:
-    """Save the digests of a FASTA file; the file that they are in."""
+    """Save the digests of a FASTA file; the path of the saved file."""
     return index_fasta(path, cache, Silent)[0]
 
 
@@ -85,7 +85,7 @@ def run_ingest(path: Path, store: Path, cache: Path) -> tuple[int, int]:
 
 
 class Silent:
-    """Progress without output, which checks that it is complete at the end."""
+    """A progress bar without output; it checks that the progress is complete at the end."""
 
     def __init__(self, label: str, length: int) -> None:
         self.count = 0

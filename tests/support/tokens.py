@@ -40,7 +40,7 @@ def token_issuer(
 
 
 def visa_issuer(issuer: Issuer, keys: Keys) -> tuple[SignerConfig, Keys]:
-    """An issuer of visas that passports are trusted of."""
+    """A trusted issuer of the visas in passports."""
     return SignerConfig(issuer=issuer.url, jwks=issuer.jwks_url, leeway=0), keys
 
 

@@ -27,7 +27,7 @@ def names_of_code() -> Iterator[str]:
 def resolves(name: str) -> bool:
     """Whether a dotted name is a module of the package, or a function, class, method or value in one.
 
-    Read from the source: to import the modules would take Flask and boto3.
+    Read from the source, as imports of all modules would import Flask and boto3.
     """
     path, rest = PACKAGE, name.split(".")
     while rest and (path / rest[0]).is_dir():
@@ -38,10 +38,10 @@ def resolves(name: str) -> bool:
         path /= "__init__.py"
     body: list[ast.stmt] = ast.parse(path.read_bytes()).body
     for part in rest:
-        found = [statement for statement in body if part in names_in(statement)]
-        if not found:
+        matches = [statement for statement in body if part in names_in(statement)]
+        if not matches:
             return False
-        body = found[0].body if isinstance(found[0], ast.ClassDef) else []
+        body = matches[0].body if isinstance(matches[0], ast.ClassDef) else []
     return True
 
 

@@ -20,33 +20,33 @@ class TestTheCacheIsBounded:
 
     def test_recently_used_values_stay(self) -> None:
         cache = ByteCache(3 * (1 + bytes_of("a")))
-        made = []
+        calls = []
 
         def fetch(key: str) -> None:
-            cache.fetch(key, lambda: made.append(key), lambda _: 1)
+            cache.fetch(key, lambda: calls.append(key), lambda _: 1)
 
         for key in ("a", "b", "c", "a", "d", "a", "b"):
             fetch(key)
-        assert made == ["a", "b", "c", "d", "b"]
+        assert calls == ["a", "b", "c", "d", "b"]
 
     def test_a_value_in_constant_use_outlives_a_flood(self) -> None:
         cache = ByteCache(10 * (1 + bytes_of("often")))
-        made = []
+        calls = []
         for number in range(1000):
-            cache.fetch("often", lambda: made.append("often"), lambda _: 1)
+            cache.fetch("often", lambda: calls.append("often"), lambda _: 1)
             cache.fetch(number, lambda: None, lambda _: 1)
-        assert made == ["often"]
+        assert calls == ["often"]
 
     def test_none_is_a_value(self) -> None:
         cache = ByteCache(100)
-        made = []
+        calls = []
         for _ in range(2):
-            cache.fetch("key", lambda: made.append(1), lambda _: 1)
-        assert len(made) == 1
+            cache.fetch("key", lambda: calls.append(1), lambda _: 1)
+        assert len(calls) == 1
 
 
 class TestKeysAreCounted:
-    def test_those_that_clients_choose(self) -> None:
+    def test_of_any_type_that_clients_choose(self) -> None:
         cache = ByteCache(1 << 20)
         tracemalloc.start()
         try:
@@ -65,28 +65,28 @@ class TestKeysAreCounted:
         assert ["x" * 8000 in cache, cache.size < 9000] == [True, True]
 
 
-class TestAValueIsMadeOnce:
-    def test_by_many_threads(self) -> None:
+class TestAValueIsComputedOnce:
+    def test_for_many_threads(self) -> None:
         cache = ByteCache(1000)
-        made, got = [], []
+        calls, values = [], []
         barrier = threading.Barrier(16)
 
         def make() -> int:
             time.sleep(0.05)
-            made.append(1)
-            return len(made)
+            calls.append(1)
+            return len(calls)
 
-        def ask() -> None:
+        def fetch_value() -> None:
             barrier.wait()
-            got.append(cache.fetch("key", make, lambda _: 1))
+            values.append(cache.fetch("key", make, lambda _: 1))
 
-        threads = [threading.Thread(target=ask) for _ in range(16)]
+        threads = [threading.Thread(target=fetch_value) for _ in range(16)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert made == [1]
-        assert got == [1] * 16
+        assert calls == [1]
+        assert values == [1] * 16
 
     def test_others_do_not_wait_for_it(self) -> None:
         cache = ByteCache(1000)
@@ -130,7 +130,7 @@ class TestExpiredValuesAreRemoved:
             assert (cache.get(key - 10) is None) == ((key - 10) % 100 != 0 or key < 10)
         assert cache.get(4500) == 4500
 
-    def test_and_no_others(self) -> None:
+    def test_and_no_other_values(self) -> None:
         now = 0.0
         cache: ExpiringCache[int, int] = ExpiringCache(1000, lambda: now)
         for key in range(1000):
@@ -143,7 +143,7 @@ class TestExpiredValuesAreRemoved:
             cache.keep(key, key, 20)
         assert len(cache) == 600
 
-    def test_so_is_what_exceeds_the_bytes(self) -> None:
+    def test_the_oldest_too_if_the_bytes_are_exceeded(self) -> None:
         now = 0.0
         cache: ExpiringCache[int, bytes] = ExpiringCache(1000, lambda: now, max_bytes=100)
         for key in range(10):
@@ -157,7 +157,7 @@ class TestExpiredValuesAreRemoved:
         cache.keep(12, b"", 10, size=100)
         assert (len(cache), cache.get(12)) == (1, b"")
 
-    def test_the_search_for_them_is_cheap(self) -> None:
+    def test_by_a_cheap_search(self) -> None:
         calls = 0
 
         def clock() -> float:

@@ -52,7 +52,7 @@ requests = st.builds(
 )
 
 
-class TestASetOfRegionsIsEachOfThem:
+class TestASetOfRegionsIsTheUnionOfItsRegions:
     """Compared region by region."""
 
     @given(st.lists(requests), st.lists(odd_regions))

@@ -5,9 +5,12 @@ from htsget_flask.config import read_config
 from htsget_flask.services import cap_url_lifetime, create_services
 
 
-def test_signed_urls_of_storages_live_no_longer_than_ones_of_this_server(demo_folder: Path, tmp_path: Path) -> None:
+def test_signed_urls_of_storages_live_no_longer_than_ones_of_this_server(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "sample.bam").touch()
     path = tmp_path / "config.yaml"
-    storage = f"{{type: local, root: '{demo_folder}', url: 'https://a.example/', secret: a-secret-0123456789}}"
+    storage = f"{{type: local, root: '{folder}', url: 'https://a.example/', secret: a-secret-0123456789}}"
     s3 = "{type: s3, bucket: some-bucket, region: eu-west-1, expires: 90000}"
     auth = "{secrets: [a-secret-0123456789], expires: 600, rules: [{ids: ['*'], public: true}]}"
     common = f"storages: {{data: {storage}, far: {s3}}}\ndatasets: [{{prefix: '', storage: data}}]\n"
@@ -22,7 +25,7 @@ def _lifetimes(path: Path) -> tuple[int, int]:
     config = read_config(path)
     storages = create_services(config).storages
     now = time.time()
-    signed = storages["data"].signed_url("NA00001.bam", storages["data"].stat("NA00001.bam"))
+    signed = storages["data"].signed_url("sample.bam", storages["data"].stat("sample.bam"))
     assert signed is not None
     expires = int(signed.url.rpartition("expires=")[2])
     longest = None if config.auth is None else config.auth.expires

@@ -26,14 +26,14 @@ from htsget_flask.regions import Region
 
 ORIGIN = Origin("192.0.2.7", "x" * 64)
 PIPE_BUF = 4096
-# As long as a request or a token can make them, with the characters that take most of JSON.
+# The longest values that a request or a token can have, in the characters that are longest in JSON.
 LONGEST = {
     "caller": Caller({"sub": "\x01" * 8000, "iss": '"' * 8000}, key=b"1"),
     "resource_id": "\x02" * 8000,
     "regions": [Region("\x03" * 8000, 2**32, 2**53)] * 10_000,
     "reason": "\U0001f9ec" * 8000,
 }
-# Other processes, which share a pipe, or have a limit for files.
+# The program of other processes, which share a pipe or limit the size of files.
 AUDIT = """
 import resource, signal, sys
 from pathlib import Path
@@ -182,10 +182,10 @@ class TestTheOriginOfARequest:
         )
 
     def test_without_a_proxy_headers_are_ignored(self) -> None:
-        given = [self.origin(0, REQUEST_ID="mine", FORWARDED_FOR="198.51.100.9") for _ in range(2)]
-        assert [origin.address for origin in given] == ["192.0.2.1"] * 2
-        assert "mine" not in {origin.request_id for origin in given}
-        for one, other in pairwise(given):
+        origins = [self.origin(0, REQUEST_ID="mine", FORWARDED_FOR="198.51.100.9") for _ in range(2)]
+        assert [origin.address for origin in origins] == ["192.0.2.1"] * 2
+        assert "mine" not in {origin.request_id for origin in origins}
+        for one, other in pairwise(origins):
             assert one.request_id != other.request_id
 
     def test_headers_of_proxies(self) -> None:

@@ -12,7 +12,7 @@ from tests.support.hostile import HOSTILE, OK, flood, hostile_server, send
 
 
 def within(seconds: float, call: Callable[[], Any]) -> Any:
-    """The outcome of a call; fails if it takes longer."""
+    """The outcome of a call, which has to end in this time."""
     outcome: list[Any] = []
 
     def run() -> None:

@@ -19,7 +19,7 @@ def decide(*rules: Rule, caller: Caller = ADA, endpoint: str = "reads", resource
 
 
 class TestTheFirstRuleThatMatchesDecides:
-    def test_and_without_one_everything_is_denied(self) -> None:
+    def test_and_without_a_match_everything_is_denied(self) -> None:
         assert not decide().allowed
         assert not decide(Rule(["other"])).allowed
 

@@ -78,7 +78,7 @@ class TestCachedCallers:
 
 
 class TestAForgedTokenIsRefused:
-    def test_none(self, issuer: Issuer) -> None:
+    def test_without_a_signature(self, issuer: Issuer) -> None:
         for name in ("none", "None", "NONE", ""):
             assert "algorithm" in refusal(trusting(issuer), unsigned(issuer.claims(), {"alg": name, "typ": "JWT"}))
 
@@ -96,8 +96,8 @@ class TestAForgedTokenIsRefused:
     def test_a_key_in_the_header(self, issuer: Issuer) -> None:
         own = Key("own", "RS256")
         for headers in ({"jwk": own.jwk}, {"jku": "http://127.0.0.1:1/jwks"}, {"kid": "own"}, {"x5u": "http://x"}):
-            named = {"kid": issuer.keys[0].key_id, **headers}
-            refusal(trusting(issuer), jwt.encode(issuer.claims(), own.private, "RS256", headers=named))
+            all_headers = {"kid": issuer.keys[0].key_id, **headers}
+            refusal(trusting(issuer), jwt.encode(issuer.claims(), own.private, "RS256", headers=all_headers))
 
     def test_an_algorithm_that_is_not_allowed(self, issuer: Issuer) -> None:
         assert "algorithm" in refusal(trusting(issuer, algorithms=("ES256",)), issuer.token("RS256"))
@@ -213,8 +213,8 @@ class TestAForgedTokenIsRefused:
         keys = {
             "keys": [{"kty": "oct", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldA", "kid": "s", "alg": "HS256"}]
         }
-        found = Keys(lambda: keys, (*ALGORITHMS, "HS256"), issuer="x", interval=1)
-        assert found.find("s", "HS256") is None
+        found_keys = Keys(lambda: keys, (*ALGORITHMS, "HS256"), issuer="x", interval=1)
+        assert found_keys.find("s", "HS256") is None
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ class Evidence(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def completed(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def completed_folder(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another folder, with a longer path, that had some files of an interrupted run or of an older version."""
     folder = tmp_path_factory.mktemp("a folder with another and longer name")
     for name in NAMES - {"README.txt", "cohort.bcf.csi"}:
@@ -61,7 +61,7 @@ def reads(demo_folder: Path) -> list[pysam.AlignedSegment]:
 
 @pytest.fixture(scope="module")
 def biallelic_evidence(demo_folder: Path) -> dict[tuple[str, tuple[int, ...]], list[Evidence]]:
-    """What the reads show at some hundred biallelic sites of each contig, by kind of site and genotype called."""
+    """The reads over hundreds of biallelic sites of each contig, by kind of site and called genotype."""
     evidence: dict[tuple[str, tuple[int, ...]], list[Evidence]] = {}
     with (
         pysam.AlignmentFile(str(demo_folder / "NA00001.bam")) as bam,
@@ -72,15 +72,15 @@ def biallelic_evidence(demo_folder: Path) -> dict[tuple[str, tuple[int, ...]], l
             if len(alts) > 1:
                 continue
             kind = "snv" if len(ref) == len(alts[0]) else "indel"
-            found = weigh_reads(bam, site.chrom, site.start, ref, alts[0])
-            if found.total > 0:
-                evidence.setdefault((kind, site.samples[SAMPLE]["GT"]), []).append(found)
+            counts = weigh_reads(bam, site.chrom, site.start, ref, alts[0])
+            if counts.total > 0:
+                evidence.setdefault((kind, site.samples[SAMPLE]["GT"]), []).append(counts)
     return evidence
 
 
 def weigh_reads(bam: pysam.AlignmentFile, reference_name: str, start: int, ref: str, alt: str) -> Evidence:
-    """Count the reads that go on for ten bases either side of a site, so that no clipped end hides an allele."""
-    shown = []
+    """Count the reads with ten more bases on each side of a site, so that no clipped end hides an allele."""
+    alternates = []
     for column in bam.pileup(reference_name, start, start + 1, truncate=True, min_base_quality=20):
         for read in column.pileups:
             position = read.query_position
@@ -89,8 +89,8 @@ def weigh_reads(bam: pysam.AlignmentFile, reference_name: str, start: int, ref: 
             if read.alignment.query_alignment_end - position < 10 + len(alt):
                 continue
             sequence = read.alignment.query_sequence or ""
-            shown.append(read.indel == len(alt) - len(ref) and sequence[position : position + len(alt)] == alt)
-    return Evidence(sum(shown), len(shown))
+            alternates.append(read.indel == len(alt) - len(ref) and sequence[position : position + len(alt)] == alt)
+    return Evidence(sum(alternates), len(alternates))
 
 
 def fail(*_: object, **__: object) -> None:
@@ -102,8 +102,10 @@ def pool(evidence: list[Evidence]) -> Evidence:
 
 
 class TestTheDemoIsDeterministic:
-    def test_two_folders_hold_the_same_bytes(self, demo_folder: Path, completed: Path) -> None:
-        assert [name for name in NAMES if (demo_folder / name).read_bytes() != (completed / name).read_bytes()] == []
+    def test_two_folders_hold_the_same_bytes(self, demo_folder: Path, completed_folder: Path) -> None:
+        assert [
+            name for name in NAMES if (demo_folder / name).read_bytes() != (completed_folder / name).read_bytes()
+        ] == []
 
 
 class TestTheHeadersSayNothingAboutTheMachine:
@@ -149,14 +151,14 @@ class TestTheReadsAgreeWithTheCalls:
     ) -> None:
         assert pool(biallelic_evidence[kind, (0, 0)]).fraction < 0.005
         assert pool(biallelic_evidence[kind, (1, 1)]).fraction > 0.98
-        assert all(found.fraction > 0.5 for found in biallelic_evidence[kind, (1, 1)] if found.total > 3)
+        assert all(counts.fraction > 0.5 for counts in biallelic_evidence[kind, (1, 1)] if counts.total > 3)
 
     @pytest.mark.parametrize("kind", ["snv", "indel"])
     def test_heterozygous_sites(
         self, biallelic_evidence: dict[tuple[str, tuple[int, ...]], list[Evidence]], kind: str
     ) -> None:
         assert 0.45 < pool(biallelic_evidence[kind, (0, 1)]).fraction < 0.55
-        assert all(0 < found.fraction < 1 for found in biallelic_evidence[kind, (0, 1)] if found.total > 12)
+        assert all(0 < counts.fraction < 1 for counts in biallelic_evidence[kind, (0, 1)] if counts.total > 12)
 
     def test_allele_counts_are_those_of_the_genotypes(self, demo_folder: Path) -> None:
         with (
@@ -261,9 +263,9 @@ class TestAFolderIsLeftComplete:
         write_demo(demo_folder)
         assert self.read_times(demo_folder) == before
 
-    def test_an_interrupted_folder_is_completed(self, completed: Path) -> None:
-        assert {path.name for path in completed.iterdir()} == NAMES
-        assert [name for name in NAMES if (completed / name).read_bytes() == UNFINISHED] == []
+    def test_an_interrupted_folder_is_completed(self, completed_folder: Path) -> None:
+        assert {path.name for path in completed_folder.iterdir()} == NAMES
+        assert [name for name in NAMES if (completed_folder / name).read_bytes() == UNFINISHED] == []
 
     @pytest.mark.parametrize("readme", [None, "htsget_flask demo data, version 0\n"])
     def test_a_folder_without_this_versions_readme_is_rewritten(

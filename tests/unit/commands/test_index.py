@@ -112,8 +112,8 @@ class TestIndexOfFastaFiles:
         assert "1 indexes built, 0 failed" in run("index", path.parent).output
         assert {file.name for file in path.parent.iterdir()} == {path.name, *(path.name + end for end in suffixes)}
         assert path.read_bytes() == content
-        with pysam.FastaFile(str(path)) as found:
-            assert found.fetch("a", 5, 9) == "CGTA"
+        with pysam.FastaFile(str(path)) as fasta:
+            assert fasta.fetch("a", 5, 9) == "CGTA"
         assert "0 indexes built, 0 failed" in run("index", path.parent).output
         assert "warning" not in run("check", path.parent).output
 

@@ -9,20 +9,7 @@ import pytest
 import yaml
 
 from htsget_flask.config import Config, ConfigError, S3StorageConfig, describe_risks, folder_config, read_config
-from tests.support.config import local
-
-ROOT = Path(__file__).parents[3]
-
-
-def reference() -> str:
-    """The text of the reference of all settings, with its rules."""
-    return (ROOT / "config" / "reference.yaml").read_text()
-
-
-def reference_with_policy() -> str:
-    """The same with the policy service of its last comments instead of the rules."""
-    text, _, rules = reference().partition("  # The first rule that matches")
-    return text + re.sub(r"(?m)^  # ", "  ", rules[rules.index("  # policy:") :])
+from tests.support.config import ROOT, local, reference, reference_with_policy
 
 
 class TestTheExamplesAreValid:
@@ -89,5 +76,7 @@ class TestTheExamplesAreValid:
         exec(compile((ROOT / "config" / "gunicorn.conf.py").read_text(), "gunicorn.conf.py", "exec"), values)
         from gunicorn.config import Config as GunicornConfig
 
-        known = GunicornConfig().settings
-        assert {"bind", "workers", "threads", "worker_class", "secure_scheme_headers"} <= set(values) & set(known)
+        gunicorn_settings = GunicornConfig().settings
+        assert {"bind", "workers", "threads", "worker_class", "secure_scheme_headers"} <= set(values) & set(
+            gunicorn_settings
+        )

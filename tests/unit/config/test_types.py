@@ -63,8 +63,8 @@ class TestSecrets:
         for secret in ("file:key", f"file:{tmp_path / 'key'}", self.SECRET):
             path.write_text(self.storage(tmp_path, "url: https://a.example/raw", f"secret: '{secret}'"))
             config = read_config(path)
-            stored = local(config, "lab").secret
-            assert stored is not None and stored.get_secret_value() == self.SECRET
+            setting = local(config, "lab").secret
+            assert setting is not None and setting.get_secret_value() == self.SECRET
             assert self.SECRET not in repr(config) + str(config) + config.model_dump_json()
 
     def test_a_secret_in_a_storage_of_plain_files_is_a_fault(self, tmp_path: Path) -> None:
@@ -73,17 +73,17 @@ class TestSecrets:
         (data / "key").write_text(self.SECRET)
         (tmp_path / "key").write_text(self.SECRET)
         settings = ("url: https://a.example/", "secret: 'file:data/key'")
-        opened = "files: {storages: [lab]}\n"
+        files = "files: {storages: [lab]}\n"
         path = tmp_path / "config.yaml"
         path.write_text(self.storage(data, *settings))
         assert read_config(path)
-        (line,) = faults(tmp_path, self.storage(data, *settings) + opened)
+        (line,) = faults(tmp_path, self.storage(data, *settings) + files)
         assert line.startswith("files.storages[0]: ") and str(data / "key") in line
         settings = ("url: https://a.example/", "secret: file:key")
-        path.write_text(self.storage(data, *settings) + opened)
+        path.write_text(self.storage(data, *settings) + files)
         assert read_config(path)
-        # The configuration itself, and the key, both lie in the folder above.
-        assert len(faults(tmp_path, self.storage(tmp_path, *settings) + opened)) == 2
+        # The folder above contains both the configuration and the key.
+        assert len(faults(tmp_path, self.storage(tmp_path, *settings) + files)) == 2
 
     @pytest.mark.parametrize(
         "settings",

@@ -22,7 +22,7 @@ from tests.support.files.indexes import index_of
 from tests.support.files.vcf import vcf_normal
 
 
-def indexed(folder: Path, maker: Callable[[Path], Path], format_name: str) -> tuple[IndexedData, bytes]:
+def indexed_data(folder: Path, maker: Callable[[Path], Path], format_name: str) -> tuple[IndexedData, bytes]:
     path = maker(folder)
     index_path = index_of(path)
     assert index_path is not None
@@ -44,7 +44,7 @@ def refusal(check: Callable[[], None]) -> str:
 
 
 @pytest.mark.slow
-class TestOfBlocks:
+class TestAnIndexOfBlocks:
     @pytest.mark.parametrize(
         ("maker", "format_name"),
         [
@@ -55,56 +55,56 @@ class TestOfBlocks:
             (bcf_normal, "BCF"),
         ],
     )
-    def test_its_own_data(self, maker: Callable[[Path], Path], format_name: str, tmp_path: Path) -> None:
-        data, index = indexed(tmp_path, maker, format_name)
+    def test_of_the_data_is_accepted(self, maker: Callable[[Path], Path], format_name: str, tmp_path: Path) -> None:
+        data, index = indexed_data(tmp_path, maker, format_name)
         check_index(read_index(index), data)
 
     @pytest.fixture
     def bam(self, tmp_path: Path) -> tuple[IndexedData, Index]:
-        data, index = indexed(tmp_path, bam_normal, "BAM")
+        data, index = indexed_data(tmp_path, bam_normal, "BAM")
         return data, read_index(index)
 
-    def test_another_format(self, bam: tuple[IndexedData, Index]) -> None:
+    def test_of_another_format_is_refused(self, bam: tuple[IndexedData, Index]) -> None:
         data, index = bam
         other = data._replace(format=FORMATS["VCF"])
         assert refusal(lambda: check_index(index, other)) == "this is not the index of a VCF file"
 
-    def test_fewer_references(self, bam: tuple[IndexedData, Index]) -> None:
+    def test_with_more_references_than_the_header_is_refused(self, bam: tuple[IndexedData, Index]) -> None:
         data, index = bam
         references = collect_references([Reference("chr1", 0)], "the header")
         fewer = data._replace(header=replace(data.header, references=references))
         assert "more references than the header" in refusal(lambda: check_index(index, fewer))
 
-    def test_truncated_data(self, bam: tuple[IndexedData, Index]) -> None:
+    def test_of_truncated_data_is_refused(self, bam: tuple[IndexedData, Index]) -> None:
         data, index = bam
         shorter = cut_to(data, (index.last_offset() >> 16) - 1)
         assert refusal(lambda: check_index(index, shorter)).endswith("or the data is truncated")
 
-    def test_records_after_the_last_of_the_index(self, bam: tuple[IndexedData, Index]) -> None:
+    def test_without_the_last_records_is_refused(self, bam: tuple[IndexedData, Index]) -> None:
         data, index = bam
         first = index.first_offset()
         assert first is not None
         earlier = replace(index, extent=np.array([first, first], np.uint64))
         assert refusal(lambda: check_index(earlier, data)).endswith("it does not hold its last records")
 
-    def test_an_empty_index_of_a_file_with_records(self, bam: tuple[IndexedData, Index]) -> None:
+    def test_without_records_is_refused(self, bam: tuple[IndexedData, Index]) -> None:
         data, index = bam
         empty = replace(index, chunk_begins=index.chunk_begins[:0])
         assert refusal(lambda: check_index(empty, data)).endswith("it holds none of its records")
 
-    def test_records_within_the_header(self, bam: tuple[IndexedData, Index]) -> None:
+    def test_with_records_within_the_header_is_refused(self, bam: tuple[IndexedData, Index]) -> None:
         data, index = bam
         early = replace(index, extent=np.array([5, index.last_offset()], np.uint64))
         assert refusal(lambda: check_index(early, data)).endswith("it is of another file")
 
 
-class TestOfContainers:
+class TestAnIndexOfContainers:
     @pytest.fixture
     def cram(self, tmp_path: Path) -> tuple[IndexedData, Crai]:
-        data, index = indexed(tmp_path, files.GOOD["cram_3_0"], "CRAM")
+        data, index = indexed_data(tmp_path, files.GOOD["cram_3_0"], "CRAM")
         return data, read_crai(index)
 
-    def test_its_own_data(self, cram: tuple[IndexedData, Crai]) -> None:
+    def test_of_the_data_is_accepted(self, cram: tuple[IndexedData, Crai]) -> None:
         check_index(cram[1], cram[0])
 
     @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ class TestOfContainers:
             (lambda offsets: offsets[:0], "it holds none of its records"),
         ],
     )
-    def test_other_data(
+    def test_of_other_data_is_refused(
         self,
         cram: tuple[IndexedData, Crai],
         change: Callable[[np.ndarray[tuple[int], np.dtype[np.int64]]], np.ndarray[tuple[int], np.dtype[np.int64]]],

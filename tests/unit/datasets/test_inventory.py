@@ -15,7 +15,7 @@ from htsget_flask.storage import Entry
 from htsget_flask.storage.local import LocalStorage
 
 
-class Slow(LocalStorage):
+class SlowStorage(LocalStorage):
     """A storage whose listing takes a while."""
 
     def __init__(self, root: Path) -> None:
@@ -32,28 +32,28 @@ class Slow(LocalStorage):
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Slow:
+def storage(tmp_path: Path) -> SlowStorage:
     for name in ("a.bam", "b.cram", "b.bam", "r.fa", "r.fa.fai", "no.fa", "p.fna.gz", "p.fna.gz.fai", "p.fna.gz.gzi"):
         (tmp_path / name).touch()
-    return Slow(tmp_path)
+    return SlowStorage(tmp_path)
 
 
 @pytest.fixture
-def inventory(storage: Slow) -> Inventory:
-    storages: Mapping[str, Slow] = {"data": storage}
+def inventory(storage: SlowStorage) -> Inventory:
+    storages: Mapping[str, SlowStorage] = {"data": storage}
     return Inventory(Catalog([PrefixConfig(prefix="", storage="data")], storages), storages)
 
 
 class TestAScanIsShared:
-    def test_by_all_threads(self, inventory: Inventory, storage: Slow) -> None:
+    def test_by_all_threads(self, inventory: Inventory, storage: SlowStorage) -> None:
         with ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(lambda _: len(inventory.search("").datasets), range(50)))
-        assert found == [2] * 50
+            counts = list(pool.map(lambda _: len(inventory.search("").datasets), range(50)))
+        assert counts == [2] * 50
         assert storage.walks == 1
 
     @pytest.mark.slow
     def test_and_reports_storages_that_cannot_be_listed(
-        self, inventory: Inventory, storage: Slow, tmp_path: Path, caplog: pytest.LogCaptureFixture
+        self, inventory: Inventory, storage: SlowStorage, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         moved = tmp_path.rename(tmp_path.with_name("moved"))
         assert inventory.search("") == ([], False)
@@ -68,8 +68,8 @@ class TestAScanIsShared:
 
 class TestTheResult:
     def test_has_files_in_the_order_of_formats(self, inventory: Inventory) -> None:
-        (found,) = inventory.search("b").datasets[-1:]
-        assert [source.format.name for source in found.sources] == ["BAM", "CRAM"]
+        (dataset,) = inventory.search("b").datasets[-1:]
+        assert [source.format.name for source in dataset.sources] == ["BAM", "CRAM"]
 
     def test_has_fastas_with_indexes(self, inventory: Inventory) -> None:
         assert inventory.fastas("data") == ["p.fna.gz", "r.fa"]

@@ -34,10 +34,10 @@ class TestVirtualOffsets:
         assert (bgzf.virtual_offset(*one) < bgzf.virtual_offset(*other)) == (one < other)
 
 
-class TestDataIsBlockedAnew:
+class TestDeflate:
     @settings(deadline=None, max_examples=40)
     @given(st.integers(0, 200_000), st.sampled_from(["noise", "zeros", "text"]))
-    def test_it_can_be_read_back(self, length: int, kind: str) -> None:
+    def test_its_blocks_hold_the_data(self, length: int, kind: str) -> None:
         rng = random.Random(length)
         data = {"noise": rng.randbytes(length), "zeros": bytes(length), "text": (b"chr1\t100\tA\n" * length)[:length]}[
             kind
@@ -48,7 +48,7 @@ class TestDataIsBlockedAnew:
         assert bgzf.EOF_BLOCK not in blocks
 
     @pytest.mark.slow
-    def test_any_process_makes_the_same_of_it(self, tmp_path: Path) -> None:
+    def test_it_writes_the_same_bytes_in_any_process(self, tmp_path: Path) -> None:
         data = bgzf_data(bam_tiny_blocks(tmp_path))
         (tmp_path / "data").write_bytes(data)
         program = (
@@ -57,14 +57,14 @@ class TestDataIsBlockedAnew:
             "rng.randrange(5, 300)]) for start in (rng.randrange(len(data)) for _ in range(3000)))).hexdigest())"
         )
 
-        def compressed(dirt: int) -> bytes:
-            """What a process makes of it in whose memory there was something before."""
-            variables = {**os.environ, "MALLOC_PERTURB_": str(dirt)}
+        def compressed(fill: int) -> bytes:
+            """The digest of the blocks from a process whose freshly allocated memory is filled with this value."""
+            variables = {**os.environ, "MALLOC_PERTURB_": str(fill)}
             return subprocess.check_output([sys.executable, "-c", program, tmp_path / "data"], env=variables)
 
-        assert len({compressed(dirt) for dirt in (0, 1, 17, 85, 170, 255)}) == 1
+        assert len({compressed(fill) for fill in (0, 1, 17, 85, 170, 255)}) == 1
 
-    def test_no_data_is_no_block(self) -> None:
+    def test_it_writes_no_block_without_data(self) -> None:
         assert bgzf.deflate(b"") == b""
 
     def test_the_end_marker_is_the_specifications(self) -> None:
@@ -83,7 +83,7 @@ class TestDamageIsFound:
                 block = bgzf.read_block(io.BytesIO(bytes(changed)), 0)
             except FormatError:
                 continue
-            # Time, operating system and extra flags mean nothing to the data.
+            # Time, operating system and extra flags do not affect the data.
             assert block.data == data
             assert offset in range(4, 10)
 
@@ -110,8 +110,8 @@ class TestOtherSubfields:
 
 
 @pytest.fixture(scope="module")
-def noisy(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[int]]:
-    """Blocks whose contents look like the starts of blocks, and where they really start."""
+def decoys(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[int]]:
+    """Blocks whose contents look like starts of blocks, and the offsets where blocks really start."""
     rng = random.Random(5)
     content, starts = b"", []
     while len(content) < 400_000:
@@ -121,20 +121,20 @@ def noisy(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[int]]:
     return content, starts
 
 
-class TestBlocksAreFound:
-    def test_from_anywhere(self, noisy: tuple[bytes, list[int]]) -> None:
-        content, starts = noisy
+class TestFindBlock:
+    def test_finds_the_next_block_from_anywhere(self, decoys: tuple[bytes, list[int]]) -> None:
+        content, starts = decoys
         rng = random.Random(6)
         for target in [0, len(content) - 1, *starts, *(rng.randrange(len(content)) for _ in range(300))]:
             expected = next((start for start in starts if start >= target), len(content))
             assert bgzf.find_block(io.BytesIO(content), target, len(content)) == expected
 
-    def test_or_their_absence(self) -> None:
+    def test_fails_without_a_block(self) -> None:
         with pytest.raises(FormatError):
             bgzf.find_block(io.BytesIO(bytes(1 << 20)), 5, 1 << 20)
 
-    def test_a_whole_last_block(self, noisy: tuple[bytes, list[int]]) -> None:
-        content, starts = noisy
+    def test_the_last_block_is_whole(self, decoys: tuple[bytes, list[int]]) -> None:
+        content, starts = decoys
         assert bgzf.ends_whole(io.BytesIO(content), len(content))
         for length in (len(content) - 1, len(content) - 30, starts[-1] + 5, starts[-2] + 17, 5, 0):
             assert not bgzf.ends_whole(io.BytesIO(content[:length]), length)
@@ -145,7 +145,7 @@ class TestBlocksAreFound:
 class TestThePrefixOfAFile:
     @settings(deadline=None, max_examples=30)
     @given(st.lists(st.integers(0, 300), min_size=1, max_size=20), st.data())
-    def test_knows_where_its_data_stand(self, lengths: list[int], data: st.DataObject) -> None:
+    def test_maps_lengths_to_virtual_offsets(self, lengths: list[int], data: st.DataObject) -> None:
         parts = [os.urandom(length) for length in lengths]
         content = b"".join(map(bgzf_block, parts))
         whole = b"".join(parts)

@@ -24,9 +24,9 @@ rows = st.lists(
 )
 
 
-class TestArraysAnswerAsADictDoes:
+class TestArraysAgreeWithADict:
     @given(rows, st.text(max_size=3))
-    def test_whatever_the_references(self, content: list[Reference], other: str) -> None:
+    def test_for_any_references(self, content: list[Reference], other: str) -> None:
         expected: dict[str, Reference] = {}
         for reference in content:
             expected.setdefault(reference.name, reference)
@@ -51,7 +51,7 @@ class TestArraysAnswerAsADictDoes:
                 assert collected.with_md5(md5) == [one for one in expected.values() if one.md5 == md5]
             assert collected.have_md5s == any(one.md5 for one in expected.values())
 
-    def test_to_names_that_are_no_text(self) -> None:
+    def test_for_names_that_are_not_text(self) -> None:
         numbered = (Reference(str(number), number) for number in range(200_000))
         collected = collect_references(numbered, "the header")
         assert "\ud800" not in collected

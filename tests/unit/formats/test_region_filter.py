@@ -21,8 +21,8 @@ from tests.support.files.indexes import make_index
 ALL = RecordFilter(0, 0, None, 0)
 
 
-def write(folder: Path, count: int) -> tuple[Path, list[Chunk]]:
-    """A BAM file with this many reads on its one reference, and the chunk of all of them."""
+def write_reads(folder: Path, count: int) -> tuple[Path, list[Chunk]]:
+    """A BAM file with N reads on its only reference, and the chunk of all reads."""
     rng = random.Random(1)
     reference = Reference("chr1", 200_000_000)
     reads = (Read(f"r{number}", 0, 0, number * 300, ((MATCH, 150),), 150) for number in range(count))
@@ -32,10 +32,10 @@ def write(folder: Path, count: int) -> tuple[Path, list[Chunk]]:
     return path, read_index(make_index(path).read_bytes()).chunks(0, 0, None)
 
 
-class TestRecordsAreReadAsTheyAreSent:
+class TestRecordsAreReadWhileTheyAreSent:
     @pytest.mark.slow
     def test_in_bounded_memory(self, tmp_path: Path) -> None:
-        path, chunks = write(tmp_path, 40_000)
+        path, chunks = write_reads(tmp_path, 40_000)
         with path.open("rb", buffering=0) as file:
             tracemalloc.start()
             try:
@@ -47,7 +47,7 @@ class TestRecordsAreReadAsTheyAreSent:
         assert peak < 3_000_000
 
     def test_no_further_than_the_region(self, tmp_path: Path) -> None:
-        path, chunks = write(tmp_path, 20_000)
+        path, chunks = write_reads(tmp_path, 20_000)
         with path.open("rb", buffering=0) as file:
             assert b"".join(filter_records(BAM_RECORDS, file, chunks, RecordFilter(0, 300, 301, 0)))
             assert file.tell() < path.stat().st_size // 2
@@ -58,13 +58,13 @@ class TestRecordsAreReadAsTheyAreSent:
 class TestDamageIsAnError:
     @pytest.mark.parametrize("end", [10, 64, 5_000, -40])
     def test_a_file_that_ends_early(self, tmp_path: Path, end: int) -> None:
-        path, chunks = write(tmp_path, 2_000)
+        path, chunks = write_reads(tmp_path, 2_000)
         path.write_bytes(path.read_bytes()[:end])
         with path.open("rb", buffering=0) as file, pytest.raises(FormatError):
             list(filter_records(BAM_RECORDS, file, chunks, ALL))
 
     def test_an_index_of_another_file(self, tmp_path: Path) -> None:
-        path, ((begin, end),) = write(tmp_path, 2_000)
+        path, ((begin, end),) = write_reads(tmp_path, 2_000)
         for wrong in (Chunk(begin + 5, end), Chunk(begin, end - 5), Chunk(begin, virtual_offset((end >> 16) - 1, 0))):
             with path.open("rb", buffering=0) as file, pytest.raises(FormatError):
                 list(filter_records(BAM_RECORDS, file, [wrong], ALL))
@@ -92,7 +92,7 @@ SPANS = [
 
 
 def write_spans(folder: Path) -> Path:
-    """A VCF file with records whose reach is stated in all the ways that there are."""
+    """A VCF file whose records state their ends in every way that VCF has."""
     lines = [
         "##fileformat=VCFv4.5",
         "##contig=<ID=chr1,length=1000000>",
@@ -117,8 +117,8 @@ def write_spans(folder: Path) -> Path:
     return path
 
 
-class TestHowFarAVariantReaches:
-    def test_is_what_htslib_counts(self, tmp_path: Path) -> None:
+class TestTheEndOfAVariant:
+    def test_is_that_of_htslib(self, tmp_path: Path) -> None:
         path = write_spans(tmp_path)
         index = read_index(Path(f"{path}.tbi").read_bytes())
         steps = [-1, 0, 1, 2, 9, 10, 11, 49, 50, 51, 99, 100, 101, *range(195, 205), *range(245, 255)]
@@ -141,16 +141,16 @@ class TestHowFarAVariantReaches:
                     lines = texts(blocks).splitlines()
                     assert [int(line.split("\t")[1]) for line in lines] == expected, (position, start)
 
-    def test_and_what_bcftools_shows(self, tmp_path: Path) -> None:
+    def test_is_that_of_bcftools(self, tmp_path: Path) -> None:
         path = write_spans(tmp_path)
         index = read_index(Path(f"{path}.tbi").read_bytes())
         with path.open("rb", buffering=0) as file:
             for start in (record[0] + step for record in SPANS for step in (99, 198, 249, 298, 348, 398, 499, 598)):
-                shown = pysam.bcftools.view("-H", "-r", f"chr1:{start + 1}-{start + 1}", str(path))
+                expected = pysam.bcftools.view("-H", "-r", f"chr1:{start + 1}-{start + 1}", str(path))
                 blocks = filter_records(
                     VCF_RECORDS, file, index.chunks(0, start, start + 1), RecordFilter(b"chr1", start, start + 1, 0)
                 )
-                assert texts(b"".join(blocks)) == str(shown), start
+                assert texts(b"".join(blocks)) == str(expected), start
 
 
 def texts(blocks: bytes) -> str:
@@ -158,8 +158,8 @@ def texts(blocks: bytes) -> str:
     return b"".join(block.data for block in read_blocks(io.BytesIO(blocks), 0)).decode()
 
 
-def count_of_records(path: Path) -> int:
-    """How many bytes of records a region of chr1 has."""
+def size_of_records(path: Path) -> int:
+    """The size of the records in a region of chr1, in bytes."""
     index = read_index(Path(f"{path}.tbi").read_bytes())
     with path.open("rb", buffering=0) as file:
         return len(
@@ -177,8 +177,8 @@ LONG_RECORDS = {
 }
 
 
-def length_of_record(path: Path) -> int:
-    """How many bytes of records overlap position 99 of chr1, in a file with one record."""
+def size_of_record(path: Path) -> int:
+    """The size of the records that overlap position 99 of chr1 in a file with one record, in bytes."""
     with path.open("rb", buffering=0) as file:
         chunk = Chunk(0, path.stat().st_size << 16)
         return len(texts(b"".join(filter_records(VCF_RECORDS, file, [chunk], RecordFilter(b"chr1", 98, 99, 0)))))
@@ -191,16 +191,16 @@ class TestALongRecord:
         path = tmp_path / "long.vcf.gz"
         record = b"chr1\t%d\t.\tA\t%s\n" % (99 if name == "alleles" else 1, LONG_RECORDS[name])
         write_bgzf(path, cut(record, MAX_BLOCK_DATA), level=1)
-        result = outcome(length_of_record, path)
+        result = outcome(size_of_record, path)
         expected = "a record has more than 10,000 keys in FORMAT" if name == "keys" else str(len(record))
         assert (result.text, result.mib < 85) == (expected, True), result
 
     @pytest.mark.parametrize("position", [b"9" * 5000, b"", b"-1", "²".encode()])
-    def test_whose_position_is_no_number(self, position: bytes, tmp_path: Path) -> None:
+    def test_with_a_position_that_is_not_a_number(self, position: bytes, tmp_path: Path) -> None:
         path = tmp_path / "damaged.vcf.gz"
         path.write_bytes(bgzf_block(b"chr1\t%s\t.\tA\tC\t.\t.\t.\n" % position))
         with pytest.raises(FormatError, match="damaged"):
-            length_of_record(path)
+            size_of_record(path)
 
     @pytest.mark.slow
     @pytest.mark.parametrize(("mib", "expected"), [(32, "33554"), (65, "a record exceeds 64 MiB")])
@@ -212,5 +212,5 @@ class TestALongRecord:
         last = bgzf_block(b"chr1\t1000\t.\tA\tC\t.\t.\t.\n")
         path.write_bytes(b"".join([bgzf_block(head), *line, last, EOF_BLOCK]))
         pysam.tabix_index(str(path), preset="vcf", force=True)
-        result = outcome(count_of_records, path, seconds=4)
+        result = outcome(size_of_records, path, seconds=4)
         assert (result.text.startswith(expected), result.mib < 400) == (True, True), result

@@ -61,7 +61,7 @@ class TestPathSegments:
         assert from_path_segment(text) is None
 
 
-def test_a_file_has_a_block_from_its_least_size_on() -> None:
+def test_the_least_size_of_a_file_with_a_block() -> None:
     assert least_file_size(ByteRange(3, 9)) == 9
     assert least_file_size(Chunk(5 << 16, 9 << 16)) == 9
     assert least_file_size(Chunk(5 << 16, 9 << 16 | 1)) == 10

@@ -1,4 +1,4 @@
-"""Unknown names that are taken for misspelled parameters."""
+"""Unknown names of parameters: misspellings are refused, others ignored."""
 
 import itertools
 import string
@@ -22,18 +22,18 @@ def edits(name: str) -> set[str]:
     return deleted | exchanged | other | more
 
 
-def suggested(name: str) -> str:
+def suggestion(name: str) -> str:
     with pytest.raises(InvalidInput) as caught:
         refuse_misspellings([name], PARAMETERS)
     return caught.value.message.partition("did you mean ")[2].rstrip("?")
 
 
 @pytest.mark.parametrize("parameter", PARAMETERS)
-def test_one_edit_and_other_cases(parameter: str) -> None:
+def test_names_within_one_edit_or_in_another_case_are_refused(parameter: str) -> None:
     for name in edits(parameter) - {parameter}:
-        assert suggested(name) in PARAMETERS
+        assert suggestion(name) in PARAMETERS
     for name in {parameter.upper(), parameter.title(), parameter.lower()} - {parameter}:
-        assert suggested(name) == parameter
+        assert suggestion(name) == parameter
 
 
 def test_the_nearest_is_suggested() -> None:
@@ -56,7 +56,7 @@ def test_the_nearest_is_suggested() -> None:
         ("begin", "start"),
         ("stop", "end"),
     ):
-        assert suggested(name) == parameter
+        assert suggestion(name) == parameter
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_other_names_are_ignored(name: str) -> None:
     refuse_misspellings([name], PARAMETERS)
 
 
-def test_known_names_and_hundreds_of_unknown_ones() -> None:
+def test_many_unknown_names_hide_no_misspelling() -> None:
     refuse_misspellings([*PARAMETERS, *(f"other{number}" for number in range(100_000))], PARAMETERS)
     with pytest.raises(InvalidInput, match="'Format'"):
         refuse_misspellings([*PARAMETERS, "other", "Format", "region"], PARAMETERS)

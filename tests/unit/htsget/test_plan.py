@@ -37,7 +37,7 @@ class Index:
         return 850_000 << 16
 
 
-def opened(format_name: str, references: Mapping[str, int | None], **more: Any) -> Any:
+def open_file(format_name: str, references: Mapping[str, int | None], **more: Any) -> Any:
     def cached(key: object, make: Callable[[], object], size_of: object = None) -> object:
         return make()
 
@@ -54,14 +54,14 @@ def opened(format_name: str, references: Mapping[str, int | None], **more: Any) 
 
 
 def bam() -> Any:
-    return opened("BAM", {"chr1": 0, "chr2": 1, "chrM": None}, index=Index())
+    return open_file("BAM", {"chr1": 0, "chr2": 1, "chrM": None}, index=Index())
 
 
 def cram() -> Any:
     entries = np.array([[0, 0, 500, 0], [0, 500, 900, 1], [1, 0, 100, 2], [1, 0, 700, 3]], np.int64)
     references, starts, ends, indices = entries.T
     crai = Crai(references, starts, ends, indices, np.array([1000, 3000, 6000, 9000], np.int64))
-    return opened("CRAM", {"chr1": 0, "chr2": 1}, crai=crai)
+    return open_file("CRAM", {"chr1": 0, "chr2": 1}, crai=crai)
 
 
 def spans(file: Any, *regions: Region) -> Sequence[Any]:
@@ -70,7 +70,7 @@ def spans(file: Any, *regions: Region) -> Sequence[Any]:
     return planned[:-1]
 
 
-class TestOfBlocks:
+class TestPlansOfBlocks:
     def test_the_header_alone(self) -> None:
         assert plan(Query(None, True, None), bam()) == ()
 
@@ -106,7 +106,7 @@ class TestOfBlocks:
         assert windows_of(Region("chr1", 5), bam()) == ("chr1", 0, None)
 
 
-class TestOfContainers:
+class TestPlansOfContainers:
     def test_the_whole(self) -> None:
         assert spans(cram()) == (ByteRange(1000, TAIL),)
 
@@ -120,7 +120,7 @@ class TestOfContainers:
         assert spans(cram(), Region("chr2", 0, 10), Region("chr1", 400, 600)) == (Containers(1000, 12_000),)
 
 
-class TestForGrants:
+class TestPlansForGrants:
     def test_records_of_the_granted_parts_in_file_order(self) -> None:
         granted = RegionSet([Region("chr2", 0, 50), Region("chr1", 10, 20), Region("chr1", 30, 40)])
         for file in (bam(), cram()):

@@ -56,8 +56,8 @@ class TestAnyLayoutIsReadCorrectly:
             assert index.lengths[row] == len(right.letters)
             start = data.draw(st.integers(0, len(right.letters)))
             end = data.draw(st.integers(start, len(right.letters)))
-            found = read_letters(PlainText(io.BytesIO(content)), index.layout(row), start, end)
-            assert b"".join(found) == right.letters[start:end]
+            buffers = read_letters(PlainText(io.BytesIO(content)), index.layout(row), start, end)
+            assert b"".join(buffers) == right.letters[start:end]
 
     @pytest.mark.slow
     @pytest.mark.parametrize("width", [1, 60, 70_000, 200_000, 1_000_000])

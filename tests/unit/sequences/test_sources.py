@@ -31,7 +31,7 @@ class TestDigestsAreComputedOnce:
         monkeypatch.setattr(sources, "build_index", build_and_note)
         return scanned
 
-    def test_and_shared(self, folder: Path, scans: list[str]) -> None:
+    def test_and_shared_by_workers(self, folder: Path, scans: list[str]) -> None:
         (folder / "a.fa").write_bytes(fasta({"a": b"ACGT"}))
         md5 = expected(b"ACGT").md5
         for _ in range(2):
@@ -42,14 +42,14 @@ class TestDigestsAreComputedOnce:
         assert scans == ["a.fa"]
 
     @pytest.mark.parametrize("suffix", [".fa", ".fa.gz"])
-    def test_by_the_command_next_to_the_file(self, folder: Path, scans: list[str], suffix: str) -> None:
+    def test_and_saved_next_to_the_file_by_the_command(self, folder: Path, scans: list[str], suffix: str) -> None:
         path = folder / f"a{suffix}"
         write_compressed(path, fasta({"a": b"ACGT"})) if suffix == ".fa.gz" else path.write_bytes(fasta({"a": b"ACGT"}))
         assert run_index(path, folder.parent / "other") == Path(f"{path}{SUFFIX}")
         library_of(folder).scan()
         assert scans == []
 
-    def test_in_the_cache_folder_where_the_file_is_read_only(
+    def test_and_saved_in_the_cache_folder_if_the_file_is_read_only(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, scans: list[str]
     ) -> None:
         (folder / "a.fa").write_bytes(fasta({"a": b"ACGT"}))
@@ -67,7 +67,7 @@ class TestDigestsAreComputedOnce:
         assert scans == []
 
     @pytest.fixture
-    def claimed(self, folder: Path) -> Path:
+    def false_digests(self, folder: Path) -> Path:
         """Digests next to a FASTA file that claim another file's sequence."""
         path = folder / "a.fa"
         path.write_bytes(fasta({"a": b"TTTT"}))
@@ -88,30 +88,30 @@ class TestDigestsAreComputedOnce:
         assert isinstance(source, FastaFile)
         return source.key
 
-    def is_honest(self, folder: Path) -> bool:
+    def names_the_right_files(self, folder: Path) -> bool:
         """Whether each sequence is found in its own file."""
         return [self.source(folder, letters) for letters in (b"TTTT", b"ACGT")] == ["a.fa", "b.fa"]
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to another user, as only root may")
-    def test_but_not_by_another_user(self, folder: Path, claimed: Path, scans: list[str]) -> None:
-        os.chown(claimed, 65_534, 65_534)
-        assert self.is_honest(folder)
+    def test_saved_ones_of_another_user_are_not_used(self, folder: Path, false_digests: Path, scans: list[str]) -> None:
+        os.chown(false_digests, 65_534, 65_534)
+        assert self.names_the_right_files(folder)
         assert scans == ["a.fa", "b.fa"]
         fault = f"its {SUFFIX} is not used: another user may have written it"
         assert faults_of(library_of(folder)) == [fault]
 
     @pytest.mark.parametrize("mode", [0o620, 0o602])
-    def test_but_not_where_others_may_write(self, folder: Path, claimed: Path, mode: int) -> None:
+    def test_saved_ones_that_others_may_write_are_not_used(self, folder: Path, false_digests: Path, mode: int) -> None:
         assert self.source(folder, b"ACGT") == "a.fa"
-        claimed.chmod(mode)
-        assert self.is_honest(folder)
+        false_digests.chmod(mode)
+        assert self.names_the_right_files(folder)
 
-    def test_but_not_through_a_link(self, folder: Path, claimed: Path) -> None:
-        claimed.symlink_to(claimed.rename(folder.parent / "elsewhere"))
-        assert self.is_honest(folder)
+    def test_saved_ones_that_a_link_leads_to_are_not_used(self, folder: Path, false_digests: Path) -> None:
+        false_digests.symlink_to(false_digests.rename(folder.parent / "elsewhere"))
+        assert self.names_the_right_files(folder)
 
     @pytest.mark.parametrize("mode", [0o644, 0o640, 0o600])
-    def test_for_all_users_that_may_read_the_file(self, folder: Path, mode: int) -> None:
+    def test_saved_ones_have_the_mode_of_the_file(self, folder: Path, mode: int) -> None:
         path = folder / "a.fa"
         path.write_bytes(fasta({"a": b"ACGT"}))
         path.chmod(mode)
@@ -119,23 +119,23 @@ class TestDigestsAreComputedOnce:
         assert saved is not None
         assert stat.S_IMODE(saved.stat().st_mode) == mode
 
-    def test_links_instead_of_them_are_not_followed(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_link_instead_of_saved_ones_is_not_followed(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (folder / "a.fa").write_bytes(fasta({"a": b"ACGT"}))
         secret = folder.parent / "secret"
         secret.touch(mode=0o600)
         replace = Path.replace
 
         def replace_and_link(path: Path, target: Path) -> Path:
-            placed = replace(path, target)
-            placed.unlink()
-            placed.symlink_to(secret)
-            return placed
+            path_of_link = replace(path, target)
+            path_of_link.unlink()
+            path_of_link.symlink_to(secret)
+            return path_of_link
 
         monkeypatch.setattr(Path, "replace", replace_and_link)
         run_index(folder / "a.fa", folder.parent / "cache")
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600
 
-    def test_in_memory_where_there_is_no_cache_folder(self, folder: Path, scans: list[str]) -> None:
+    def test_and_kept_in_memory_without_a_cache_folder(self, folder: Path, scans: list[str]) -> None:
         (folder / "a.fa").write_bytes(fasta({"a": b"ACGT"}))
         config = RefgetConfig.model_validate({"fastas": [{"storage": "data", "prefix": ""}]})
         sequences = Library(config, {"data": LocalStorage(folder)}, None)
@@ -143,12 +143,12 @@ class TestDigestsAreComputedOnce:
         sequences.scan()
         assert scans == ["a.fa"]
 
-    def test_without_any_folder_to_write_to(self, folder: Path) -> None:
+    def test_and_kept_in_memory_if_the_cache_folder_is_not_a_folder(self, folder: Path) -> None:
         (folder / "a.fa").write_bytes(fasta({"a": b"ACGT"}))
         (folder.parent / "cache").write_bytes(b"no folder")
         assert library_of(folder).find(expected(b"ACGT").md5).length == 4
 
-    def test_again_when_the_file_or_what_is_kept_changes(self, folder: Path, scans: list[str]) -> None:
+    def test_again_if_the_file_or_the_saved_ones_change(self, folder: Path, scans: list[str]) -> None:
         path = folder / "a.fa"
         path.write_bytes(fasta({"a": b"ACGT"}))
         run_index(path, folder.parent / "cache")
@@ -172,7 +172,7 @@ class TestFaultsAreReported:
         pysam.faidx(str(path))
         return path
 
-    def test_none(self, path: Path, folder: Path) -> None:
+    def test_a_sound_file_has_none(self, path: Path, folder: Path) -> None:
         assert faults_of(library_of(folder)) == []
 
     @pytest.mark.parametrize(

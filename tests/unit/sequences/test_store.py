@@ -27,25 +27,27 @@ class TestAStore:
         store = tmp_path / "store"
         assert self.ingest(path, store) == (3, 4)
         content = {file.relative_to(store).as_posix(): file.read_bytes() for file in store.rglob("*") if file.is_file()}
-        listed = content.pop("refget.tsv").decode()
+        list_of_sequences = content.pop("refget.tsv").decode()
         right = {expected(text) for text in (some_letters("a", 100_000), b"ACGT", b"")}
         assert content == {f"{one.md5[:2]}/{one.md5[2:4]}/{one.md5[4:]}": one.letters for one in right}
-        assert sorted(listed.splitlines()) == sorted(f"{one.md5}\t{one.trunc512}\t{len(one.letters)}" for one in right)
+        assert sorted(list_of_sequences.splitlines()) == sorted(
+            f"{one.md5}\t{one.trunc512}\t{len(one.letters)}" for one in right
+        )
         assert self.ingest(path, store) == (0, 4)
-        assert (store / "refget.tsv").read_text() == listed
+        assert (store / "refget.tsv").read_text() == list_of_sequences
 
     def test_an_interrupted_run_is_resumed(self, path: Path, tmp_path: Path) -> None:
         store = tmp_path / "store"
         self.ingest(path, store)
-        listed = (store / "refget.tsv").read_bytes()
+        list_of_sequences = (store / "refget.tsv").read_bytes()
         md5 = expected(b"ACGT").md5
         file = store / md5[:2] / md5[2:4] / md5[4:]
         file.write_bytes(b"AC")
-        (store / "refget.tsv").write_bytes(listed[:70])
+        (store / "refget.tsv").write_bytes(list_of_sequences[:70])
         assert self.ingest(path, store) == (1, 4)
         assert file.read_bytes() == b"ACGT"
-        stored = parse_store(LocalStorage(store), "", (store / "refget.tsv").read_bytes())
-        assert sorted(row.tobytes().hex() for row in stored.md5) == sorted(
+        parsed_store = parse_store(LocalStorage(store), "", (store / "refget.tsv").read_bytes())
+        assert sorted(row.tobytes().hex() for row in parsed_store.md5) == sorted(
             expected(text).md5 for text in (some_letters("a", 100_000), b"ACGT", b"")
         )
 
@@ -80,6 +82,6 @@ class TestAStore:
         assert match.aliases == ("lab:b", "lab:twice")
         assert match.digests.md5 == hashlib.md5(b"ACGT", usedforsecurity=False).digest()
 
-    def test_one_that_is_not_filled_yet_is_not_a_miss(self, folder: Path) -> None:
+    def test_without_its_list_is_not_a_miss(self, folder: Path) -> None:
         with pytest.raises(ServiceUnavailable):
             library_of(folder, fastas=[], store={"storage": "data"}).find(expected(b"A").md5)

@@ -132,15 +132,15 @@ while os.getppid() == int(os.environ["PARENT"]):
 
     def outcomes(self, act: Callable[[], object]) -> set[object]:
         """The results of many tries, None for an absent file; of more tries until both have occurred."""
-        found: set[object] = set()
+        results: set[object] = set()
         for tries in range(100 * self.TRIES):
-            if tries >= self.TRIES and len(found) > 1:
+            if tries >= self.TRIES and len(results) > 1:
                 break
             try:
-                found.add(act())
+                results.add(act())
             except NotFound:
-                found.add(None)
-        return found
+                results.add(None)
+        return results
 
 
 class TestAFolderThatBecomesALinkWhileItIsListed:
@@ -157,11 +157,11 @@ class TestAFolderThatBecomesALinkWhileItIsListed:
             os.rename(folder, aside)
             folder.symlink_to(outside)
             with scan(path) as entries:
-                found = list(entries)
+                results = list(entries)
             folder.unlink()
             os.rename(aside, folder)
             (folder / "secret").touch()
-            return contextlib.nullcontext(found)
+            return contextlib.nullcontext(results)
 
         storage = LocalStorage(root)
         monkeypatch.setattr("os.scandir", exchange)
@@ -277,7 +277,7 @@ class TestALargeFolderIsListedInSteps:
         tracemalloc.start()
         try:
             assert next(entries).key == "0" * 200
-            # The names of all would be five megabytes.
+            # All names together have five megabytes.
             assert tracemalloc.get_traced_memory()[1] < 2_000_000
         finally:
             tracemalloc.stop()

@@ -20,11 +20,11 @@ def text(rows: list[tuple[int, int, int, int]]) -> bytes:
     return "".join(lines).encode()
 
 
-class TestContainersAreFound:
+class TestContainersOfARegion:
     @pytest.mark.slow
     @settings(deadline=None)
     @given(entries, st.integers(0, 4), st.integers(0, 600), st.one_of(st.none(), st.integers(0, 900)), st.booleans())
-    def test_as_by_reading_every_line(
+    def test_are_those_of_the_lines_that_overlap_it(
         self, rows: list[tuple[int, int, int, int]], reference: int, start: int, end: int | None, compressed: bool
     ) -> None:
         index = read_crai(gzip.compress(text(rows)) if compressed else text(rows))
@@ -38,8 +38,8 @@ class TestContainersAreFound:
         indices = index.overlapping(reference, start, end)
         assert {int(index.containers[position]) for position in indices} == expected
         for container in {row[3] for row in rows}:
-            there = [row for row in rows if row[0] == reference and row[3] == container]
-            bounds = (min(row[1] - 1 for row in there), max(row[1] - 1 + row[2] for row in there)) if there else None
+            same = [row for row in rows if row[0] == reference and row[3] == container]
+            bounds = (min(row[1] - 1 for row in same), max(row[1] - 1 + row[2] for row in same)) if same else None
             assert index.bounds(reference, container * 1000) == bounds
         assert index.bounds(reference, 500) is None
         unplaced = {container * 1000 for number, _, _, container in rows if number == -1}
@@ -50,7 +50,7 @@ class TestContainersAreFound:
             assert (container in covered) == (container in expected)
             assert (following - 500 in covered) == (container in expected)
 
-    def test_where_the_extent_is_unknown(self) -> None:
+    def test_include_those_of_unknown_extent(self) -> None:
         index = read_crai(b"0\t0\t0\t100\t5\t5\n0\t5000\t10\t200\t5\t5\n-2\t0\t0\t300\t5\t5\n")
         assert [int(index.containers[position]) for position in index.overlapping(0, 70, 80)] == [100, 300]
         assert [int(index.containers[position]) for position in index.overlapping(3, 70, 80)] == [300]
@@ -73,11 +73,11 @@ class TestADamagedIndexIsRefused:
             b"\x1f\x8b\x08\x00noise",
         ],
     )
-    def test_short(self, content: bytes) -> None:
+    def test_that_is_short(self, content: bytes) -> None:
         with pytest.raises(FormatError):
             read_crai(content)
 
-    def test_long(self) -> None:
+    def test_that_is_long(self) -> None:
         rng = random.Random(4)
         rows = [(rng.randrange(5), rng.randrange(1, 10**6), 100, position) for position in range(5000)]
         content = text(rows)

@@ -1,4 +1,4 @@
-"""The process that decodes CRAM: what it can see, what ends it, and that the next one goes on."""
+"""The process that decodes CRAM: what it can read, what ends it, and what its successor does."""
 
 import fcntl
 import gc
@@ -49,7 +49,7 @@ class Cram:
     letters: bytes
 
     def select(self, recoder: Recoder, content: bytes | None = None) -> list[bytes]:
-        """All that is on chr1, by the process, of this content or of another in its place."""
+        """The containers of all records on chr1 that the recoder makes, from the file or from other content."""
         eof = len(eof_container(self.content[4]))
         return list(
             select_recoded(
@@ -62,15 +62,15 @@ class Cram:
             )
         )
 
-    def is_answered(self, recoder: Recoder, folder: Path) -> bool:
-        """Whether the process picks all of the records, each as it was."""
+    def recodes_all(self, recoder: Recoder, folder: Path) -> bool:
+        """Whether the recoder selects all records on chr1, unchanged."""
         path = folder / "answer.cram"
         path.write_bytes(self.header.raw + b"".join(self.select(recoder)) + eof_container(self.content[4]))
         return texts(path) == self.records
 
 
-def stretched(cram: Cram, folder: Path, length: int) -> Cram:
-    """The file under a header that says chr1 has this length."""
+def with_length(cram: Cram, folder: Path, length: int) -> Cram:
+    """The file with a header in which chr1 has this length."""
     path = folder / "header.cram"
     lengths = {**referenced.LENGTHS, "chr1": length}
     lines = [f"@SQ\tSN:{name}\tLN:{size}\tM5:{'0' * 32}\n" for name, size in lengths.items()]
@@ -93,12 +93,12 @@ def crams(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Cram]:
     folder = tmp_path_factory.mktemp("crams")
     reference = referenced.write_reference(folder / "reference.fa")
     letters = expected(referenced.sequences()["chr1"]).letters
-    made = {}
+    crams_by_name = {}
     for name in (*VERSIONS, "several_in_slices"):
         path = referenced.write_cram(name, folder / f"{name}.cram", reference)
         with path.open("rb") as file:
-            made[name] = Cram(path.read_bytes(), read_cram_header(file), texts(path, reference), letters)
-    return made
+            crams_by_name[name] = Cram(path.read_bytes(), read_cram_header(file), texts(path, reference), letters)
+    return crams_by_name
 
 
 @pytest.fixture
@@ -119,8 +119,8 @@ def process_of(recoder: Recoder, cram: Cram) -> int:
     return process
 
 
-class Selecting(threading.Thread):
-    """A selection in a thread: in `outcome` what it came to."""
+class Selection(threading.Thread):
+    """A selection in a thread; `outcome` is its result or its error."""
 
     outcome: list[bytes] | Exception
 
@@ -130,7 +130,7 @@ class Selecting(threading.Thread):
         self.start()
 
     def has_sent(self) -> bool:
-        """Whether there is something in the process's socket that it has not read."""
+        """Whether the process has not read all that its socket holds."""
         assert self.process is not None
         return fcntl.ioctl(self.process._socket, termios.TIOCOUTQ, bytes(4)) != bytes(4)
 
@@ -145,7 +145,7 @@ class TestTheProcess:
     def test_starts_with_the_first_batch_and_stays(self, cram: Cram, recoder: Recoder, tmp_path: Path) -> None:
         process = process_of(recoder, cram)
         before = children()
-        assert cram.is_answered(recoder, tmp_path)
+        assert cram.recodes_all(recoder, tmp_path)
         assert process in children() <= before
 
     def test_ends_with_the_recoder(self, cram: Cram) -> None:
@@ -168,8 +168,10 @@ class TestTheProcess:
         assert done.returncode == -signal.SIGKILL
         assert wait_until(lambda: has_ended(int(done.stdout)))
 
-    @pytest.mark.skipif(os.geteuid() != 0, reason="reads the memory of a process that only root may look at")
-    def test_sees_nothing_of_the_worker(self, cram: Cram, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    @pytest.mark.skipif(os.geteuid() != 0, reason="reads the memory of a process that only root may read")
+    def test_has_no_memory_file_or_variable_of_the_worker(
+        self, cram: Cram, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
         secret = random.Random("secret").randbytes(24).hex()
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
         (tmp_path / "secret").write_text(secret)
@@ -200,29 +202,29 @@ class TestTheProcess:
         assert status(process)["NoNewPrivs"] == "1"
 
 
-class TestAProcessThat:
-    def test_crashes_in_a_batch_is_a_fault_and_the_next_one_goes_on(
+class TestTheProcessFails:
+    def test_by_a_crash_in_a_batch_which_the_next_process_survives(
         self, cram: Cram, recoder: Recoder, tmp_path: Path
     ) -> None:
         process = process_of(recoder, cram)
         os.kill(process, signal.SIGSTOP)
         assert wait_until(lambda: is_stopped(process))
-        selecting = Selecting(cram, recoder)
-        assert wait_until(selecting.has_sent)
+        selection = Selection(cram, recoder)
+        assert wait_until(selection.has_sent)
         os.kill(process, signal.SIGSEGV)
         os.kill(process, signal.SIGCONT)
-        selecting.join(60)
-        assert isinstance(selecting.outcome, FormatError)
-        assert "SIGSEGV" in str(selecting.outcome)
-        assert cram.is_answered(recoder, tmp_path)
+        selection.join(60)
+        assert isinstance(selection.outcome, FormatError)
+        assert "SIGSEGV" in str(selection.outcome)
+        assert cram.recodes_all(recoder, tmp_path)
 
-    def test_died_between_batches_is_no_matter(self, cram: Cram, recoder: Recoder, tmp_path: Path) -> None:
+    def test_between_batches_without_effect(self, cram: Cram, recoder: Recoder, tmp_path: Path) -> None:
         process = process_of(recoder, cram)
         os.kill(process, signal.SIGKILL)
         assert wait_until(lambda: has_ended(process))
-        assert cram.is_answered(recoder, tmp_path)
+        assert cram.recodes_all(recoder, tmp_path)
 
-    def test_takes_too_long_is_ended(self, cram: Cram, tmp_path: Path) -> None:
+    def test_by_taking_too_long(self, cram: Cram, tmp_path: Path) -> None:
         recoder = Recoder(Limits(seconds=0.5))
         process = process_of(recoder, cram)
         os.kill(process, signal.SIGSTOP)
@@ -231,32 +233,32 @@ class TestAProcessThat:
             cram.select(recoder)
         assert process not in children()
 
-    def test_takes_too_much_of_the_processor_is_ended(self, cram: Cram) -> None:
+    def test_by_using_too_much_processor_time(self, cram: Cram) -> None:
         recoder = Recoder()
         process = process_of(recoder, cram)
         os.kill(process, signal.SIGSTOP)
         assert wait_until(lambda: is_stopped(process))
-        selecting = Selecting(cram, recoder)
-        assert wait_until(selecting.has_sent)
+        selection = Selection(cram, recoder)
+        assert wait_until(selection.has_sent)
         os.kill(process, signal.SIGXCPU)
         os.kill(process, signal.SIGCONT)
-        selecting.join(60)
-        assert isinstance(selecting.outcome, FormatError)
-        assert "takes too long" in str(selecting.outcome)
+        selection.join(60)
+        assert isinstance(selection.outcome, FormatError)
+        assert "takes too long" in str(selection.outcome)
 
-    def test_needs_too_much_memory_is_a_fault(self, crams: dict[str, Cram], tmp_path: Path) -> None:
-        """Slices of several references make htslib read all of each."""
+    def test_by_needing_too_much_memory(self, crams: dict[str, Cram], tmp_path: Path) -> None:
+        """For slices with several references htslib reads every reference completely."""
         cram = crams["several_in_slices"]
         process = process_of(ample := Recoder(), cram)
         before = int(status(process)["VmSize"].split()[0]) << 10
         del ample
-        large = stretched(cram, tmp_path, 250_000_000)
+        large = with_length(cram, tmp_path, 250_000_000)
         assert large.select(Recoder())
         with pytest.raises(FormatError, match="cannot be decoded"):
             large.select(Recoder(Limits(memory=before + (100 << 20))))
-        assert cram.is_answered(Recoder(Limits(memory=before + (100 << 20))), tmp_path)
+        assert cram.recodes_all(Recoder(Limits(memory=before + (100 << 20))), tmp_path)
 
-    def test_does_not_start_is_a_passing_failure(
+    def test_to_start_which_is_temporary(
         self, cram: Cram, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         monkeypatch.setattr(sys, "path", [])
@@ -271,19 +273,19 @@ class TestBatchesOfSeveralRequests:
     def test_wait_for_each_other(self, cram: Cram, recoder: Recoder) -> None:
         process = process_of(recoder, cram)
         before = children()
-        selecting = [Selecting(cram, recoder) for _ in range(8)]
-        for thread in selecting:
+        selections = [Selection(cram, recoder) for _ in range(8)]
+        for thread in selections:
             thread.join(60)
         assert process in children() <= before
-        assert len({b"".join(thread.outcome) for thread in selecting if isinstance(thread.outcome, list)}) == 1
-        assert all(isinstance(thread.outcome, list) for thread in selecting)
+        assert len({b"".join(thread.outcome) for thread in selections if isinstance(thread.outcome, list)}) == 1
+        assert all(isinstance(thread.outcome, list) for thread in selections)
 
     def test_are_refused_after_a_while(self, cram: Cram) -> None:
         recoder = Recoder(Limits(wait=0.2))
         process = process_of(recoder, cram)
         os.kill(process, signal.SIGSTOP)
         assert wait_until(lambda: is_stopped(process))
-        first = Selecting(cram, recoder)
+        first = Selection(cram, recoder)
         assert wait_until(first.has_sent)
         with pytest.raises(ServiceUnavailable):
             cram.select(recoder)
@@ -293,7 +295,7 @@ class TestBatchesOfSeveralRequests:
 
 
 def blocks(content: bytes, container: Container) -> Iterator[tuple[int, int]]:
-    """Where the blocks of a container lie in the file, with their headers and without their checksums."""
+    """The start and end in the file of each block of a container, with its header and without its checksum."""
     position = container.body
     for _ in range(container.blocks):
         end = read_block(content, position)[3]
@@ -301,16 +303,16 @@ def blocks(content: bytes, container: Container) -> Iterator[tuple[int, int]]:
         position = end + (4 if content[4] >= 3 else 0)
 
 
-def mutated(cram: Cram, rng: random.Random) -> bytes:
-    """The file with some bytes changed in a block of records, under a checksum that is right."""
-    content, found = bytearray(cram.content), []
+def with_damaged_block(cram: Cram, rng: random.Random) -> bytes:
+    """The file with changed bytes in one block, whose checksum is right nevertheless."""
+    content, spans = bytearray(cram.content), []
     offset, end = cram.header.end, len(cram.content) - len(eof_container(cram.content[4]))
     while offset < end:
         container = read_container(io.BytesIO(cram.content), offset, cram.content[4])
-        found += list(blocks(cram.content, container))
+        spans += list(blocks(cram.content, container))
         offset = container.end
-    start, end = rng.choice(found)
-    # The header of a block is checked before htslib reads it, its content is not.
+    start, end = rng.choice(spans)
+    # Before htslib reads a block, its header is checked, but not its content.
     for _ in range(rng.choice([1, 1, 2, 8])):
         index = rng.randrange(start + 1 if rng.random() < 0.2 else min(start + 5, end - 1), end)
         content[index] = rng.choice([rng.randrange(256), content[index] ^ 1 << rng.randrange(8), 0, 0x7F, 0xFF])
@@ -319,18 +321,18 @@ def mutated(cram: Cram, rng: random.Random) -> bytes:
     return bytes(content)
 
 
-class TestFilesThatAreDamaged:
+class TestDamagedFiles:
     @pytest.mark.parametrize("name", [*VERSIONS, "several_in_slices"])
-    def test_are_an_answer_or_a_fault_and_nothing_else(
+    def test_lead_to_records_or_a_fault_and_nothing_else(
         self, crams: dict[str, Cram], name: str, recoder: Recoder, tmp_path: Path
     ) -> None:
         cram, rng = crams[name], random.Random(name)
         outcomes = set()
         for _ in range(MUTATIONS):
             try:
-                cram.select(recoder, mutated(cram, rng))
+                cram.select(recoder, with_damaged_block(cram, rng))
                 outcomes.add("answer")
             except FormatError as error:
                 outcomes.add(str(error))
         assert len(outcomes) > 1
-        assert cram.is_answered(recoder, tmp_path)
+        assert cram.recodes_all(recoder, tmp_path)

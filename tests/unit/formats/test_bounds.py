@@ -1,4 +1,4 @@
-"""The cost of reading any file: work linear in its size, memory within bounds."""
+"""The cost of reading any header or index: time linear in its size, and bounded memory."""
 
 import gzip
 import io
@@ -29,8 +29,8 @@ COLUMNS = b"#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 LETTERS = b"a" * 1_000_000
 
 
-def write(path: Path, chunks: Iterable[bytes]) -> Path:
-    """A BGZF file; equal chunks, which have to fit a block, are compressed once."""
+def write_bgzf_file(path: Path, chunks: Iterable[bytes]) -> Path:
+    """Write a BGZF file of these chunks; equal ones are compressed once."""
     blocks: dict[bytes, bytes] = {}
     with path.open("wb") as file:
         for chunk in chunks:
@@ -67,20 +67,20 @@ class TestALineOfAHeaderTakesLinearTime:
         ]
         text = b"##fileformat=VCFv4.3\n" + b"\n".join(lines) + b"\n" + COLUMNS
         names = str([str(number) for number in range(1, 11)])
-        path = write(tmp_path / "x.vcf.gz", [text])
+        path = write_bgzf_file(tmp_path / "x.vcf.gz", [text])
         assert outcome(vcf_references, path, seconds=10).text == names
-        path = write(tmp_path / "x.bcf", [b"BCF\2\2" + struct.pack("<i", len(text) + 1) + text + b"\0"])
+        path = write_bgzf_file(tmp_path / "x.bcf", [b"BCF\2\2" + struct.pack("<i", len(text) + 1) + text + b"\0"])
         assert outcome(bcf_references, path, seconds=10).text == names
 
     def test_of_many_small_blocks_too(self, tmp_path: Path) -> None:
         columns = b"#CHROM" + b"\tsample" * 100
-        path = write(tmp_path / "x.vcf.gz", [b"##fileformat=VCFv4.3\n", columns, *[b"\ts"] * 50_000, b"\n"])
+        path = write_bgzf_file(tmp_path / "x.vcf.gz", [b"##fileformat=VCFv4.3\n", columns, *[b"\ts"] * 50_000, b"\n"])
         assert outcome(vcf_references, path, seconds=10).text == "[]"
 
 
 def vcf_bomb(path: Path) -> Path:
-    """A header of 150 MB that has no end."""
-    return write(path, [b"##fileformat=VCFv4.3\n", *[b"##" + b"x" * 60_000 + b"\n"] * 2_500])
+    """A VCF file with an unfinished header of 150 MB."""
+    return write_bgzf_file(path, [b"##fileformat=VCFv4.3\n", *[b"##" + b"x" * 60_000 + b"\n"] * 2_500])
 
 
 def gzip_bomb(path: Path, start: bytes) -> Path:
@@ -117,29 +117,29 @@ def fai_lengths(path: Path) -> int:
 
 class TestMemoryIsBounded:
     def test_for_a_header_without_an_end(self, tmp_path: Path) -> None:
-        found = outcome(vcf_references, vcf_bomb(tmp_path / "x.vcf.gz"))
-        assert (found.text, found.mib < 250) == ("the header exceeds 128 MiB", True), found
+        result = outcome(vcf_references, vcf_bomb(tmp_path / "x.vcf.gz"))
+        assert (result.text, result.mib < 250) == ("the header exceeds 128 MiB", True), result
 
     def test_for_a_header_that_states_too_much(self, tmp_path: Path) -> None:
         start = b"BAM\1" + bytes(4) + struct.pack("<i", 10_000_001)
-        found = outcome(bam_references, write(tmp_path / "x.bam", [start]))
-        assert (found.text, found.mib < 20) == ("the header has more than 10,000,000 references", True), found
+        result = outcome(bam_references, write_bgzf_file(tmp_path / "x.bam", [start]))
+        assert (result.text, result.mib < 20) == ("the header has more than 10,000,000 references", True), result
         text = struct.pack("<i", (128 * MIB) + 1)
-        assert "out of bounds" in outcome(bam_references, write(tmp_path / "y.bam", [b"BAM\1" + text])).text
+        assert "out of bounds" in outcome(bam_references, write_bgzf_file(tmp_path / "y.bam", [b"BAM\1" + text])).text
 
     @pytest.mark.parametrize("start", [b"BAI\1" + bytes(4), b""])
     def test_for_a_compressed_index(self, start: bytes, tmp_path: Path) -> None:
-        found = outcome(index, gzip_bomb(tmp_path / "x.csi", start))
-        assert (found.text, found.mib < 350) == ("the index, uncompressed, exceeds 256 MiB", True), found
+        result = outcome(index, gzip_bomb(tmp_path / "x.csi", start))
+        assert (result.text, result.mib < 350) == ("the index, uncompressed, exceeds 256 MiB", True), result
 
     def test_for_a_compressed_index_of_cram(self, tmp_path: Path) -> None:
-        found = outcome(crai, gzip_bomb(tmp_path / "x.crai", b"0\t1\t1\t26\t0\t1\n"))
-        assert (found.text, found.mib < 100) == ("the index, uncompressed, exceeds 32 MiB", True), found
+        result = outcome(crai, gzip_bomb(tmp_path / "x.crai", b"0\t1\t1\t26\t0\t1\n"))
+        assert (result.text, result.mib < 100) == ("the index, uncompressed, exceeds 32 MiB", True), result
 
     @pytest.mark.parametrize(
         ("count", "unit"),
         [
-            # References with one bin, bins that have no chunk, bins that look like others.
+            # References with one bin, bins without chunks, and bins with equal numbers.
             (1_000_000, struct.pack("<4i", 1, 5, 0, 0)),
             (1, struct.pack("<i", 2_000_000) + bytes(16_000_000) + bytes(4)),
             (1, struct.pack("<i", 1_000_000) + struct.pack("<6I", 5, 1, 7, 0, 9, 0) * 1_000_000 + bytes(4)),
@@ -148,18 +148,18 @@ class TestMemoryIsBounded:
     def test_for_an_index_of_odd_content(self, count: int, unit: bytes, tmp_path: Path) -> None:
         path = tmp_path / "x.bai"
         path.write_bytes(b"BAI\1" + struct.pack("<i", count) + unit * count)
-        found = outcome(index, path)
-        assert (found.text.endswith("Index'>"), found.mib < 250) == (True, True), found
+        result = outcome(index, path)
+        assert (result.text.endswith("Index'>"), result.mib < 250) == (True, True), result
 
     def test_for_a_fai(self, tmp_path: Path) -> None:
         path = tmp_path / "x.fa.fai"
         with path.open("wb") as file:
             file.truncate(1200 * MIB)
-        found = outcome(fai_lengths, path)
-        assert (found.text, found.mib < 20) == ("the .fai exceeds 64 MiB", True), found
+        result = outcome(fai_lengths, path)
+        assert (result.text, result.mib < 20) == ("the .fai exceeds 64 MiB", True), result
         path.write_bytes(b"".join(b"%d\t1\t1\t1\t2\n" % number for number in range(1_000_001)))
-        found = outcome(fai_lengths, path)
-        assert (found.text, found.mib < 300) == ("the .fai names more than 1,000,000 sequences", True), found
+        result = outcome(fai_lengths, path)
+        assert (result.text, result.mib < 300) == ("the .fai names more than 1,000,000 sequences", True), result
 
     def test_for_files_that_grow_while_they_are_read(self) -> None:
         line = b"one\t5\t1\t1\t2\n"
@@ -177,10 +177,10 @@ class TestMemoryIsBounded:
         fai.write_bytes(b"one\t%s\t1\t1\t2\ntwo\t5\t1\t1\t2\n" % digits)
         assert fai_lengths(fai) == 1
         vcf = b"##fileformat=VCFv4.3\n##contig=<ID=one,length=%s>\n%s" % (digits, COLUMNS)
-        paths = {"VCF": write(tmp_path / "x.vcf.gz", [vcf]), "CRAM": tmp_path / "x.cram"}
+        paths = {"VCF": write_bgzf_file(tmp_path / "x.vcf.gz", [vcf]), "CRAM": tmp_path / "x.cram"}
         paths["CRAM"].write_bytes(cram_header(b"@SQ\tSN:one\tLN:%s\n" % digits))
-        for form, read in (("VCF", read_vcf_header), ("CRAM", read_cram_header)):
-            with paths[form].open("rb") as file:
+        for format_name, read in (("VCF", read_vcf_header), ("CRAM", read_cram_header)):
+            with paths[format_name].open("rb") as file:
                 assert read(file).reference_lengths() == {"one": None}
 
     def test_for_a_header_of_cram(self, tmp_path: Path) -> None:
@@ -189,8 +189,8 @@ class TestMemoryIsBounded:
         )
         path = tmp_path / "x.cram"
         path.write_bytes(cram_header(text))
-        found = outcome(cram_references, path)
-        assert (found.text, found.mib < 300) == ("1", True), found
+        result = outcome(cram_references, path)
+        assert (result.text, result.mib < 300) == ("1", True), result
 
 
 def cram_header(text: bytes) -> bytes:

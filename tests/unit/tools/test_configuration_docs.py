@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel
 
 from htsget_flask.config import Config
-from tests.unit.config.test_examples import ROOT, reference, reference_with_policy
+from tests.support.config import ROOT, reference, reference_with_policy
 from tools import configuration_docs
 
 

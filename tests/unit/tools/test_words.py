@@ -62,7 +62,7 @@ class TestOtherTextIsNotReported:
             "renewed",
         ],
     )
-    def test_however_near(self, text: str) -> None:
+    def test_however_similar(self, text: str) -> None:
         assert words(text) == []
 
 
@@ -72,7 +72,7 @@ class TestRules:
         assert [suggestion for _, suggestion in rules] == ["another -> or none"]
 
     @pytest.mark.parametrize("line", ["a word", "a word ->", "-- "])
-    def test_that_are_none_are_refused(self, line: str) -> None:
+    def test_without_a_suggestion_are_refused(self, line: str) -> None:
         with pytest.raises(ValueError, match="line 2"):
             read_rules(f"one -> two\n{line}\n")
 
