@@ -80,7 +80,7 @@ def verify(
     """Verify that this issuer signed the token, that it is for one of the `audience`, if any, and is valid now.
 
     `types` are the accepted media types of the header's `typ`, in lower case and without `application/` (RFC 7515
-    section 4.1.9); a token without `typ` is accepted.
+    section 4.1.9); a token without `typ` is accepted, one with an extension (`crit`, 4.1.11) is not.
 
     Raises:
         InvalidTokenError: when the token is not valid.
@@ -88,7 +88,6 @@ def verify(
     """
     header = header_of(token)
     algorithm, key_id = header.get("alg"), header.get("kid")
-    # No extension is supported (RFC 7515 4.1.11).
     if not isinstance(algorithm, str) or not isinstance(key_id, str | None) or "crit" in header:
         raise InvalidTokenError("the token's header is not supported")
     if "typ" in header and str(header["typ"]).lower().removeprefix("application/") not in types:

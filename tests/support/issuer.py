@@ -115,72 +115,78 @@ def unsigned(claims: Mapping[str, Any], header: Mapping[str, Any], signature: by
     return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
 
 
+class _Handler(BaseHTTPRequestHandler):
+    server: "_Server"
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+    def do_GET(self) -> None:
+        self.server.issuer.requested_paths.append(self.path)
+        if self.server.issuer.is_broken:
+            self.answer(500, {})
+        elif self.path == "/jwks":
+            self.answer(200, self.server.issuer.jwks)
+        elif self.path == "/userinfo":
+            self.userinfo()
+        else:
+            self.answer(404, {})
+
+    def do_POST(self) -> None:
+        self.server.issuer.requested_paths.append(self.path)
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        time.sleep(self.server.issuer.delay)
+        if self.server.issuer.is_broken:
+            self.answer(500, {})
+        elif self.path == "/introspect":
+            self.introspect(parse_qs(body.decode())["token"][0])
+        else:
+            policy_input = json.loads(body)["input"]
+            self.server.issuer.policy_inputs.append(policy_input)
+            self.answer(200, self.server.issuer.decide(policy_input))
+
+    def userinfo(self) -> None:
+        token = str(self.headers["Authorization"]).removeprefix("Bearer ")
+        subject = jwt.decode(token, options={"verify_signature": False})["sub"]
+        if subject == "nobody":
+            self.answer(401, {})
+            return
+        reported = "another subject" if subject == "mallory" else subject
+        self.answer(200, {"sub": reported, "ga4gh_passport_v1": self.server.issuer.passports.get(subject, [])})
+
+    def introspect(self, token: str) -> None:
+        expected = base64.b64encode(b"htsget-server:a+secret%3A+with+%C3%A4").decode()
+        if self.headers["Authorization"] != f"Basic {expected}":
+            self.answer(401, {})
+            return
+        self.answer(200, self.server.issuer.opaque.get(token, {"active": False}))
+
+    def answer(self, status: int, content: Any) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, issuer: Issuer) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.issuer = issuer
+
+    def handle_error(self, *_: object) -> None:
+        """Ignore clients that close the connection early."""
+
+
 @contextmanager
 def serving_issuer() -> Iterator[Issuer]:
     """An issuer with its server."""
     issuer = Issuer()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_: object) -> None:
-            """Log nothing."""
-
-        def do_GET(self) -> None:
-            issuer.requested_paths.append(self.path)
-            if issuer.is_broken:
-                self.answer(500, {})
-            elif self.path == "/jwks":
-                self.answer(200, issuer.jwks)
-            elif self.path == "/userinfo":
-                self.userinfo()
-            else:
-                self.answer(404, {})
-
-        def do_POST(self) -> None:
-            issuer.requested_paths.append(self.path)
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            time.sleep(issuer.delay)
-            if issuer.is_broken:
-                self.answer(500, {})
-            elif self.path == "/introspect":
-                self.introspect(parse_qs(body.decode())["token"][0])
-            else:
-                policy_input = json.loads(body)["input"]
-                issuer.policy_inputs.append(policy_input)
-                self.answer(200, issuer.decide(policy_input))
-
-        def userinfo(self) -> None:
-            token = str(self.headers["Authorization"]).removeprefix("Bearer ")
-            subject = jwt.decode(token, options={"verify_signature": False})["sub"]
-            if subject == "nobody":
-                self.answer(401, {})
-                return
-            reported = "another subject" if subject == "mallory" else subject
-            self.answer(200, {"sub": reported, "ga4gh_passport_v1": issuer.passports.get(subject, [])})
-
-        def introspect(self, token: str) -> None:
-            expected = base64.b64encode(b"htsget-server:a+secret%3A+with+%C3%A4").decode()
-            if self.headers["Authorization"] != f"Basic {expected}":
-                self.answer(401, {})
-                return
-            self.answer(200, issuer.opaque.get(token, {"active": False}))
-
-        def answer(self, status: int, content: Any) -> None:
-            body = json.dumps(content).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: object) -> None:
-            """Ignore clients that close the connection early."""
-
-    with Server(("127.0.0.1", 0), Handler) as server:
+    with _Server(issuer) as server:
         issuer.url = f"http://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
