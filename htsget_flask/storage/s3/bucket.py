@@ -191,7 +191,7 @@ class Bucket:
         """The version's ETag; gateways may have none for files that were not written through them."""
         if not response.get("ETag"):
             reason = f"the storage {self.storage!r} has no ETag for the file, so that its versions look alike"
-            raise StorageError(reason, is_passing=False, detail="write the file through the storage")
+            raise StorageError(reason, is_passing=False, detail="upload it through S3")
         return _quoted(response["ETag"])
 
     def _require_bucket(self) -> None:
