@@ -54,7 +54,8 @@ class Keys:
     than `interval` seconds is fetched again before it is used, by one thread. While that thread fetches, the others use
     the earlier set for up to ten seconds more; without a set they wait for at most one second. If the fetch fails, the
     earlier set is used until it is an hour old, and the next try is `interval` seconds later, or a minute if that is
-    less.
+    less. Age alone triggers a fetch, an unknown key does not: `interval` bounds how long a new key is unknown, how long
+    a removed one is trusted, and how many fetches forged tokens cause.
     """
 
     def __init__(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
+# Other parameters may surround these: igv.js adds one.
 _QUERY = re.compile(r"(?:.*&)?expires=([0-9]{1,12})&signature=([A-Za-z0-9_-]{43})(?:&.*)?", re.ASCII)
 # The share of its lifetime in which a URL is reused, so that cached tickets and browsers' caches stay valid.
 _REUSE_SHARE = 0.25

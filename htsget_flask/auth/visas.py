@@ -78,4 +78,5 @@ class Passports:
             raise InvalidTokenError("it has no value or no source")
         if not is_number(asserted) or asserted > self._clock() + issuer.leeway:
             raise InvalidTokenError("it was not asserted yet")
+        # Uses of a visa check its key again: when the issuer removes the key, the visa ends and the token stays valid.
         return Visa(value, float(claims["exp"]), issuer.issuer, source, verified.signature)

@@ -26,7 +26,7 @@ _BAI_LIMIT = 1 << 29
 
 
 class IndexJob(NamedTuple):
-    """A file to index: its size in bytes, and the function that does; `is_dataset`: else it is a FASTA file."""
+    """A file to index: its size in bytes, the function that indexes it, and whether it is a dataset's, not a FASTA."""
 
     size: int
     build: Callable[[], object]

@@ -1,5 +1,6 @@
 """Types of settings: each validates one value, and resolves the path of a file against the configuration's folder."""
 
+import os
 import re
 import stat
 from collections.abc import Callable, Collection, Mapping
@@ -40,8 +41,8 @@ _MIN_SIMILARITY = 0.65
 
 # Separates a misspelt name from the suggested setting in the locations of pydantic's errors.
 SUGGESTION = "\0"
-# Tags of settings that are a text or something else, which pydantic adds to the locations of errors.
-TEXT_TAGS = ("text", "no text")
+# Tags of settings that are a text or something else, which pydantic adds to the locations of errors; not names in YAML.
+TEXT_TAGS = ("\0text", "\0no text")
 TEXT_OR_OTHER = Discriminator(lambda value: TEXT_TAGS[not isinstance(value, str)])
 
 
@@ -182,8 +183,8 @@ def _url_or_file(value: str, info: ValidationInfo) -> str:
     if is_url(value):
         return value
     path = _resolve(value, info)
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
+    if not os.path.isfile(path):
+        raise ValueError(f"there is no file {path}, or it cannot be reached")
     return str(path)
 
 
@@ -198,7 +199,7 @@ def _audit_log(value: str, info: ValidationInfo) -> str:
 
 
 ResolvedPath = Annotated[Path, AfterValidator(_resolve)]
-ExistingFolder = Annotated[ResolvedPath, constraint(Path.is_dir, "there is no folder {}")]
+ExistingFolder = Annotated[ResolvedPath, constraint(os.path.isdir, "there is no folder {}, or it cannot be reached")]
 UrlOrFile = Annotated[str, AfterValidator(_url_or_file)]
 KeySet = Annotated[UrlOrFile, AfterValidator(_check_key_set)]
 AuditLog = Annotated[str, Field(min_length=1), AfterValidator(_audit_log)]
@@ -240,8 +241,8 @@ def _check_signing_secret(value: SecretText) -> SecretText:
 # Any text, as the issuer of tokens chose it.
 ClientSecret = Annotated[
     SecretText,
-    Field(min_length=1),
     AfterValidator(_read_secret),
+    constraint(SecretText.get_secret_value, "must not be empty"),
     constraint(
         lambda secret: not secret.get_secret_value().lower().startswith(_PLACEHOLDER),
         f"is the placeholder of an example: {_REMEDY}",

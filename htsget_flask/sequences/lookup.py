@@ -107,7 +107,7 @@ class _DigestIndex:
 class Sequences:
     """All sequences of a store, then of plain FASTA files, then of compressed ones, numbered in this order.
 
-    A sequence of several sources is taken from the first. They are kept as sorted numbers, not as objects: a folder of
+    A sequence of several sources is taken from the first. Sorted arrays hold the digests, not objects: a folder of
     assemblies may have millions.
     """
 

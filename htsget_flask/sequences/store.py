@@ -14,7 +14,7 @@ from htsget_flask.sequences.lookup import FastaFile, SequenceStore
 from htsget_flask.storage import Storage, is_hidden
 
 LIST_NAME = "refget.tsv"
-"""The list of a store's sequences: MD5, TRUNC512 and length, a line for each; samtools ignores it."""
+"""The list of a store's sequences: a line for each, with MD5, TRUNC512 (which no file name shows) and length."""
 
 
 def parse_store(storage: Storage, prefix: str, content: bytes) -> SequenceStore:

@@ -52,7 +52,7 @@ class LocalStorage:
     fetch them from one.
     """
 
-    # The system call is cheap, but it releases the interpreter to another thread.
+    # lstat is cheap, but it releases the interpreter lock, and to get it back took half of a warm ticket's time.
     max_age = 1.0
     mtime_is_meaningful = True
     reads_are_requests = False
@@ -110,6 +110,7 @@ class LocalStorage:
     def children(self, folder: str = "", *, after: str = "") -> Iterator[Child]:
         if folder and not (is_key(folder[:-1]) and not is_hidden(folder) and self._is_folder(folder)):
             raise NotFound("no such folder")
+        # An empty folder is not an absent one: rclone and wget fail where it is answered with 404.
         for child in self._sorted_children(folder, folder, after):
             if not child.endswith("/"):
                 with contextlib.suppress(NotFound, PermissionError):

@@ -24,6 +24,7 @@ class SecureLinkSigner:
 
     def sign(self, path: bytes, *, etag: str) -> SignedUrl:
         """The URL of the file at a path below the base; `etag` is the web server's ETag for this version."""
+        # secure_link signs no header fields: the URL is that of the whole file, and clients send range and version.
         expires = int(time.time()) + self._lifetime
         signed = b"%d%b%b %b" % (expires, self._path, path, self._secret)
         # secure_link supports MD5 only; the secret and the fixed layout protect the URL.

@@ -22,7 +22,7 @@ def x_accel(name: str, root: str) -> SendfileMethod:
             "X-Accel-Redirect": prefix + quote(os.fsencode(path[start:])),
             "X-Accel-Version": static_etag(status.st_mtime_ns, status.st_size),
         }
-        # nginx would keep Cache-Control where it then cannot send the file, and adds its own Accept-Ranges.
+        # nginx would keep Cache-Control in the answer that replaces an unreadable file, and adds its own Accept-Ranges.
         return SendfileHeaders("X-Accel-Redirect", fields, {"Cache-Control": "X-Accel-Cache", "Accept-Ranges": None})
 
     return headers

@@ -91,7 +91,7 @@ class _Check:
             if not self._storage.proxy:
                 self._check_urls(key, obj)
         except StorageError as error:
-            self._report.error(f"{error}; {_advice(error.__cause__)}")
+            self._report.error(f"{error}; {_advice(error.__cause__)}" if error.__cause__ else str(error))
         self._check_clock()
         return self._report
 

@@ -13,7 +13,7 @@ _CONVERT = "is SAM, which is not served: convert it to BAM (`samtools sort -o x.
 _GRANT_ACCESS = "give the server's user the rights to list and to enter it"
 # By suffix: the endpoint of such data, and the remedy.
 _REMEDIES = {".vcf": ("variants", _BGZIP), ".sam": ("reads", _CONVERT)}
-# Of data, with their endpoints.
+# The suffixes of data files, with their endpoints.
 _DATA_SUFFIXES = {suffix: format_.endpoint for format_ in FORMATS.values() for suffix in format_.suffixes}
 _INDEX_SUFFIXES = {suffix for format_ in FORMATS.values() for suffix in format_.index_suffixes}
 _SUFFIXES = (*_REMEDIES, *_DATA_SUFFIXES, *_INDEX_SUFFIXES)

@@ -95,7 +95,7 @@ class Bucket:
         return Object(
             response["ContentLength"],
             _seconds(response["LastModified"]),
-            _quoted(response["ETag"]),
+            self._etag(response),
             _version_id(response),
             _is_archived(response),
         )
@@ -128,7 +128,7 @@ class Bucket:
             entry["Key"]: Object(
                 entry["Size"],
                 _seconds(entry["LastModified"]),
-                _quoted(entry["ETag"]),
+                _quoted(entry.get("ETag", "")),
                 None,
                 # Lists do not report whether it was restored.
                 None if entry.get("StorageClass") in _ARCHIVES else False,
@@ -175,17 +175,24 @@ class Bucket:
         # Some servers ignore these fields.
         expected = f"bytes {span.start}-{span.end - 1}/{version.size}"
         is_whole = len(span) == version.size == response.get("ContentLength")
-        if _quoted(response["ETag"]) != version.etag:
+        try:
+            if self._etag(response) != version.etag:
+                raise VersionError(key)
+            if not is_whole and response.get("ContentRange") != expected:
+                reason = f"the storage {self.storage!r} does not send the requested range"
+                detail = f"{response.get('ContentRange')} instead of {expected}"
+                raise StorageError(reason, is_passing=False, detail=detail)
+        except BaseException:
             response["Body"].close()
-            raise VersionError(key)
-        if not is_whole and response.get("ContentRange") != expected:
-            response["Body"].close()
-            raise StorageError(
-                f"the storage {self.storage!r} does not send the requested range",
-                is_passing=False,
-                detail=f"{response.get('ContentRange')} instead of {expected}",
-            )
+            raise
         return response
+
+    def _etag(self, response: Mapping[str, Any]) -> str:
+        """The version's ETag; gateways may have none for files that were not written through them."""
+        if not response.get("ETag"):
+            reason = f"the storage {self.storage!r} has no ETag for the file, so that its versions look alike"
+            raise StorageError(reason, is_passing=False, detail="upload it through S3")
+        return _quoted(response["ETag"])
 
     def _require_bucket(self) -> None:
         if time.monotonic() - self._bucket_seen < self._revalidate:

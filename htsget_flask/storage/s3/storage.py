@@ -190,6 +190,7 @@ class S3Storage:
         # Where the data exists an index that was not written need not be looked up again and again.
         if now - listing.time > (min(max_age, self._absence_age) if listing.is_empty else max_age):
             return None
+        # A listing is complete up to its last key: a key that it lacks is absent.
         return _Lookup(listing.time, None)
 
     def _look_up(self, key: str, sibling_prefix: str | None) -> _Lookup:

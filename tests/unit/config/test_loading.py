@@ -143,6 +143,7 @@ class TestAFaultIsOneLine:
             ),
             ("datsets: [{prefix: '', storage: a}]", "datsets: there is no such setting; did you mean datasets?"),
             ("datasets: [{prefix: '', storage: a, colour: red}]", "datasets[0].colour: there is no such setting"),
+            ("datasets: [{prefix: '', storage: a, text: red}]", "datasets[0].text: there is no such setting"),
             ("datasets: [a]", "datasets[0]: must be settings, each with its name"),
             ("datasets: [{id: b, reads: [b.bam]}]", "datasets[0].reads: must be settings, each with its name"),
             ("datasets: [{prefix: '', storage: a}]\ncors: {origins: 5}", "cors.origins: Input should be a valid list"),
@@ -153,6 +154,13 @@ class TestAFaultIsOneLine:
         assert [line.replace("there is no such setting; did you mean", "...") for line in lines] == [
             line.replace("there is no such setting; did you mean", "...") for line in expected.split("|")
         ]
+
+    def test_of_paths_that_cannot_be_checked(self, tmp_path: Path) -> None:
+        name = "x" * 300
+        text = f"storages: {{text: {{type: local, root: {name}}}}}\nbrowser: {{igv_js: {name}}}\n"
+        storage, script = faults(tmp_path, text)
+        assert storage.startswith("storages.text.root: there is no folder ")
+        assert script.startswith("browser.igv_js: there is no file ")
 
     def test_of_a_storages_type(self, tmp_path: Path) -> None:
         text = "datasets: [{prefix: '', storage: a}]\nstorages: {a: {tpye: s3, bucket: bucket}}\n"

@@ -142,10 +142,16 @@ class TestWeakSecrets:
 
     @pytest.mark.parametrize(
         ("file", "reason"),
-        [("none", "the file cannot be read"), (".", "the file cannot be read"), ("bad", "does not hold a secret")],
+        [
+            ("none", "the file cannot be read"),
+            (".", "the file cannot be read"),
+            ("bad", "does not hold a secret"),
+            ("empty", "must not be empty"),
+        ],
     )
     def test_a_file_without_a_client_secret(self, tmp_path: Path, file: str, reason: str) -> None:
         (tmp_path / "bad").write_bytes(b"s3cret-\xff")
+        (tmp_path / "empty").write_text("\n")
         introspection = f"introspection: {{url: 'https://a/', client_id: b, client_secret: 'file:{file}'}}, rules"
         (line,) = faults(tmp_path, self.text(tmp_path, "s3cret-0123456789abc").replace("rules", introspection))
         assert line.startswith("auth.introspection.client_secret: ") and reason in line
