@@ -1,6 +1,6 @@
 """The blocks at the ends of chunks and of runs of containers: found, verified, cut and compressed again."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from htsget_flask.datasets.index_checks import OTHER_FILE
@@ -45,32 +45,36 @@ def prefetch_edges(file: OpenFile, spans: Iterable[Chunk | Containers]) -> None:
 
 def split_span(
     file: OpenFile, span: Chunk | Containers | ByteRange, longest_cut: int, block_size: int
-) -> Sequence[Chunk | ByteRange]:
+) -> Iterator[Chunk | ByteRange]:
     """The data blocks of a span, of which ranges are at most about `block_size` bytes long.
 
     A chunk is its edges and the range between them, unless it `is_cut_later`. `longest_cut` is at least the size of a
-    BGZF block, so that there is a block between two edges.
+    BGZF block, so that there is a block between two edges. The edges are read one after the other, while the caller
+    reads the blocks: the first one's window in memory then also has the start of the range.
 
     Raises:
         FileFaultError: when no BGZF block or CRAM container starts or ends where the index says.
     """
     if isinstance(span, ByteRange):
-        return _split_range(file, span, block_size)
+        yield from _split_range(file, span, block_size)
+        return
     if isinstance(span, Chunk):
         if is_cut_later(span, longest_cut):
-            return (span,)
+            yield span
+            return
         (first, first_cut), (last, last_cut) = bgzf.split_offset(span.begin), bgzf.split_offset(span.end)
     else:
         (first, last), first_cut, last_cut = span, 0, 0
     if first_cut:
         first = file.block_end(first)
+        yield Chunk(span[0], bgzf.virtual_offset(first, 0))
     if file.block_end(first) > last or last > file.stat.size:
         raise FileFaultError(OTHER_FILE, location=file.source.location)
     if isinstance(span, Chunk) and last < file.stat.size:
         file.block_end(last)
-    blocks: list[Chunk | ByteRange] = [Chunk(span[0], bgzf.virtual_offset(first, 0))] if first_cut else []
-    blocks += _split_range(file, ByteRange(first, last), block_size)
-    return [*blocks, Chunk(bgzf.virtual_offset(last, 0), span[1])] if last_cut else blocks
+    yield from _split_range(file, ByteRange(first, last), block_size)
+    if last_cut:
+        yield Chunk(bgzf.virtual_offset(last, 0), span[1])
 
 
 def is_cut_later(chunk: Chunk, longest_cut: int) -> bool:

@@ -1,5 +1,6 @@
 """Whether an index belongs to its data: both are compared where they have to agree."""
 
+from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
 from htsget_flask.errors import FormatError
@@ -17,12 +18,17 @@ _NO_LAST_RECORDS = "the index does not fit the data: it does not hold its last r
 
 
 class IndexedData(NamedTuple):
-    """The data file that an index is compared with; `size` in bytes."""
+    """The data file that an index is compared with; `size` in bytes.
+
+    `block_end` and `tail` are those of the opened file: where they fail, the data is at fault, not the index.
+    """
 
     format: Format
     header: Header
     size: int
     content: BinaryIO
+    block_end: Callable[[int], int]
+    tail: Callable[[], int]
 
 
 def check_index(index: Index | Crai, data: IndexedData) -> None:
@@ -56,18 +62,19 @@ def check_index(index: Index | Crai, data: IndexedData) -> None:
 
 
 def _check_crai(index: Crai, data: IndexedData) -> None:
-    end = data.header.end
-    if len(index.containers):
-        first, last = int(index.containers[0]), int(index.containers[-1])
-        if last >= data.size:
-            raise FormatError(_OTHER_FILE_OR_TRUNCATED)
-        if first < end:
-            raise FormatError(OTHER_FILE)
-        end = data.format.block_end(data.content, last, data.header)
+    if not len(index.containers):
+        if data.header.end < data.tail():
+            raise FormatError(_NO_RECORDS)
+        return
+    first, last = int(index.containers[0]), int(index.containers[-1])
+    if last >= data.size:
+        raise FormatError(_OTHER_FILE_OR_TRUNCATED)
+    if first < data.header.end:
+        raise FormatError(OTHER_FILE)
     marker = data.header.eof_marker
-    data.content.seek(end)
+    data.content.seek(data.block_end(last))
     if data.content.read(len(marker)) not in (marker, b""):
-        raise FormatError(_NO_LAST_RECORDS if len(index.containers) else _NO_RECORDS)
+        raise FormatError(_NO_LAST_RECORDS)
 
 
 def _has_placed_records(data: IndexedData, offset: int) -> bool:

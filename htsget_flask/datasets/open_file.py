@@ -194,7 +194,10 @@ class OpenFile:
 
     def _load_index(self) -> Index | Crai:
         def check(index: Index | Crai) -> None:
-            check_index(index, IndexedData(self.source.format, self.header, self.stat.size, self.content))
+            data = IndexedData(
+                self.source.format, self.header, self.stat.size, self.content, self.block_end, lambda: self.tail
+            )
+            check_index(index, data)
 
         return load_index(self.source, self.stat, self.index_file, self._sidecars, check)
 

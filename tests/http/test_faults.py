@@ -8,17 +8,20 @@ import shutil
 import struct
 import time
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from htsget_flask.formats.cram.container import read_cram_header
 from tests.support.app import http_for
 from tests.support.client import FlaskHttp, bgzf_blocks, fetch, fetch_ticket, join, records, truth
 from tests.support.files import FORMATS, GOOD, NOT_BGZF, ODD, WITHOUT_INDEX
 from tests.support.files.bam import SOME_REFERENCES, bam_straddling
 from tests.support.files.bgzf import bgzf_block
 from tests.support.files.broken import empty_index, truncated_index
+from tests.support.files.cram import CRAM_EOF, cram_3_0
 from tests.support.files.indexes import index_of, make_index
 
 ENDPOINTS = {"BAM": "reads", "CRAM": "reads", "VCF": "variants", "BCF": "variants"}
@@ -134,6 +137,17 @@ class TestABadIndexIsAFault:
         served.index.write_bytes(b"not an index\n" * 100)
         assert "index" in served.fault(caplog, query(REGION))
 
+    def test_of_no_records_where_an_end_marker_precedes_them(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        served = Served(tmp_path, "CRAM")
+        content = cram_3_0(tmp_path).read_bytes()
+        header_end = read_cram_header(BytesIO(content)).end
+        served.file.write_bytes(content[:header_end] + CRAM_EOF[3] + content[header_end:])
+        Path(f"{served.file}.crai").write_bytes(gzip.compress(b""))
+        assert "holds none of its records" in served.fault(caplog, query(REGION))
+        assert str(served.index) in caplog.text
+
     @pytest.mark.parametrize("other", sorted(GOOD))
     def test_the_index_of_another_file(self, other: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """Never other records with status 200: a fault, or exactly the right records where the indexes are alike."""
@@ -230,6 +244,20 @@ class TestBadDataIsAFault:
             index.rename(str(served.file) + index.suffix)
         for parameters in ("", "&class=header", query(REGION)):
             assert "BGZF" in served.fault(caplog, parameters)
+
+    def test_a_damaged_last_container_is_not_the_fault_of_the_index(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        served = Served(tmp_path, "CRAM")
+        path = cram_3_0(tmp_path)
+        content = bytearray(path.read_bytes())
+        entries = gzip.decompress(Path(f"{path}.crai").read_bytes()).splitlines()
+        content[max(int(entry.split(b"\t")[3]) for entry in entries) + 6] ^= 1
+        served.file.write_bytes(content)
+        shutil.copyfile(f"{path}.crai", f"{served.file}.crai")
+        assert "no CRAM container" in served.fault(caplog, query(REGION))
+        assert str(served.file) in caplog.text
+        assert ".crai" not in caplog.text
 
     def test_a_damaged_block_is_reported_when_it_is_cut(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         served = Served(tmp_path, "BAM")

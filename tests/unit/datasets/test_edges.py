@@ -1,6 +1,9 @@
 """Chunks are cut at any record: their blocks are those records, however they are split."""
 
 import gzip
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from htsget_flask.datasets.edges import (
     chunk_parts,
     edges_of,
     is_cut_later,
+    prefetch_edges,
     read_chunk,
     split_span,
 )
@@ -22,7 +26,9 @@ from htsget_flask.errors import FileFaultError
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.formats.table import FORMATS
 from htsget_flask.ranges import ByteRange
+from htsget_flask.storage import StoredFile
 from htsget_flask.storage.local import LocalStorage
+from htsget_flask.storage.remote_file import RemoteFile
 from tests.support.files.bgzf import bgzf_block
 
 HEADER = b"##fileformat=VCFv4.3\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
@@ -112,3 +118,48 @@ def test_chunks_that_stay_one_block() -> None:
     assert is_cut_later(Chunk(5 << 16 | 3, 50 << 16), 45)
     assert not is_cut_later(Chunk(5 << 16 | 3, 50 << 16), 44)
     assert not is_cut_later(Chunk(5 << 16, 50 << 16), 45)
+
+
+class CountedStorage(LocalStorage):
+    """A storage whose files are read by requests, which are recorded."""
+
+    reads_are_requests = True
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.requests: list[ByteRange] = []
+
+    def open(self, key: str, *, etag: str | None = None) -> StoredFile:
+        with super().open(key, etag=etag) as file:
+            content = file.read()
+
+        def fetch(span: ByteRange) -> Iterator[bytes]:
+            self.requests.append(span)
+            yield content[span.start : span.end]
+
+        return RemoteFile(len(content), fetch, ThreadPoolExecutor(1))
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_each_edge_takes_one_request(tmp_path: Path, is_known: bool) -> None:
+    """Also where the end of the first edge's block is cached, but not its content."""
+    rng = random.Random(1)
+    lines = [b"chr1\t%d\t.\tA\t.\t.\t.\t%s\n" % (number, rng.randbytes(490).hex().encode()) for number in range(600)]
+    blocks = [bgzf_block(HEADER), *(bgzf_block(b"".join(lines[start : start + 60]), 0) for start in range(0, 600, 60))]
+    (tmp_path / "x.vcf.gz").write_bytes(b"".join(blocks))
+    storage, cache = CountedStorage(tmp_path), ByteCache(1 << 20)
+    source = Source("x", FORMATS["VCF"], "data", storage, "x.vcf.gz", None, None)
+    data_file = DataFile(source, source.stat("x.vcf.gz", fresh=True))
+    starts = [sum(map(len, blocks[:number])) for number in range(len(blocks))]
+    with OpenFile(data_file, cache, None) as file:
+        assert file.header.references is not None
+        if is_known:
+            file.block_end(starts[2])
+    chunk = Chunk(starts[2] << 16 | len(lines[60]), starts[8] << 16 | len(lines[420]))
+    storage.requests.clear()
+    with OpenFile(data_file, cache, None) as file:
+        prefetch_edges(file, [chunk])
+        for block in split_span(file, chunk, 1 << 16, 1 << 30):
+            if isinstance(block, Chunk):
+                chunk_parts(file, block)
+    assert len(storage.requests) == 2, storage.requests

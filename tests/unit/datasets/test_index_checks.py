@@ -27,9 +27,13 @@ def indexed_data(folder: Path, maker: Callable[[Path], Path], format_name: str) 
     index_path = index_of(path)
     assert index_path is not None
     content = path.read_bytes()
-    format_ = FORMATS[format_name]
-    header = format_.read_header(BytesIO(content))
-    return IndexedData(format_, header, len(content), BytesIO(content)), index_path.read_bytes()
+    format_, file = FORMATS[format_name], BytesIO(content)
+    header = format_.read_header(file)
+    tail = content.rindex(header.eof_marker)
+    data = IndexedData(
+        format_, header, len(content), file, lambda start: format_.block_end(file, start, header), lambda: tail
+    )
+    return data, index_path.read_bytes()
 
 
 def cut_to(data: IndexedData, size: int) -> IndexedData:
