@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -410,6 +411,17 @@ class TestServicesThatAnswerSlowly:
             assert server.is_healthy()
 
 
+def fetch_by_tls(port: int, context: ssl.SSLContext, path: str, headers: str = "") -> bytes:
+    """The whole answer of a server on the loopback interface."""
+    with (
+        socket.create_connection(("127.0.0.1", port), 10) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n{headers}\r\n"
+        connection.sendall(request.encode())
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
 class TestTls:
     def test_serve_with_a_certificate(self, issuer: Issuer, demo_folder: Path, tmp_path: Path) -> None:
         certificate, key = make_certificate(tmp_path)
@@ -417,16 +429,7 @@ class TestTls:
         port = free_port()
         command = [tool("htsget-flask"), "serve", "--config", path, "--port", port, "--workers", 1]
         command += ["--certfile", certificate, "--keyfile", key]
-        context = ssl.create_default_context(cafile=str(certificate))
-
-        def fetch(path: str, headers: str = "", context: ssl.SSLContext = context) -> bytes:
-            with (
-                socket.create_connection(("127.0.0.1", port), 10) as plain,
-                context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
-            ):
-                request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n{headers}\r\n"
-                connection.sendall(request.encode())
-                return b"".join(iter(lambda: connection.recv(65536), b""))
+        fetch = partial(fetch_by_tls, port, ssl.create_default_context(cafile=str(certificate)))
 
         def answers() -> bool:
             try:
@@ -440,13 +443,8 @@ class TestTls:
             assert wait_until(answers, seconds=30), (tmp_path / "err").read_text()
             page = fetch("/").partition(b"\r\n\r\n")[0].lower()
             assert b"content-security-policy: " in page
-            for target in (
-                "/",
-                "/reads/NA00001",
-                "/blocks/x/0-9/reads/BAM/NA00001",
-                "/nowhere",
-                "/page/static/page.js",
-            ):
+            targets = ("/", "/reads/NA00001", "/blocks/x/0-9/reads/BAM/NA00001", "/nowhere", "/page/static/page.js")
+            for target in targets:
                 assert fetch(target).lower().count(b"\r\nstrict-transport-security: max-age=31536000\r\n") == 1
             answer = fetch("/nowhere", "no field\r\n")
             assert answer.startswith(b"HTTP/1.1 400") and b"\r\nStrict-Transport-Security: max-age=" in answer
@@ -467,7 +465,7 @@ class TestTls:
                 old_tls.maximum_version = ssl.TLSVersion.TLSv1_1
             old_tls.set_ciphers("ALL:@SECLEVEL=0")
             with pytest.raises(OSError):
-                fetch("/health", context=old_tls)
+                fetch_by_tls(port, old_tls, "/health")
             assert f"https://127.0.0.1:{port}/" in (tmp_path / "out").read_text()
         finally:
             end(process)

@@ -79,7 +79,13 @@ PAGE = "/page/dataset?id={}"
 
 def forged_tokens(issuer: Issuer) -> Iterator[str]:
     """Tokens that this issuer did not sign, that are for another service, or that are not valid now."""
-    good, claims = issuer.token(), issuer.claims()
+    yield from _tokens_of_other_keys(issuer)
+    yield from _tokens_with_other_claims(issuer)
+    yield from _damaged_tokens(issuer.token())
+
+
+def _tokens_of_other_keys(issuer: Issuer) -> Iterator[str]:
+    claims = issuer.claims()
     stranger = Issuer(url=issuer.url, keys=[Key(key.key_id, key.algorithm) for key in issuer.keys])
     unsigned_algorithms: tuple[object, ...] = ("none", "None", "NONE", "nOnE", "", " none", "none ", None, 0, [], {})
     for algorithm in unsigned_algorithms:
@@ -106,6 +112,9 @@ def forged_tokens(issuer: Issuer) -> Iterator[str]:
         )
         for fields in headers:
             yield jwt.encode(claims, key.private, key.algorithm, headers={"kid": key.key_id, **fields})
+
+
+def _tokens_with_other_claims(issuer: Issuer) -> Iterator[str]:
     bad_claims: tuple[dict[str, object], ...] = (
         {"exp": 1_000_000_000},
         {"exp": None},
@@ -126,7 +135,10 @@ def forged_tokens(issuer: Issuer) -> Iterator[str]:
         # PyJWT refuses to encode some of these, so they are signed here.
         yield _sign(issuer, issuer.claims(**changes))
     for kind in ("logout+jwt", "secevent+jwt", "dpop+jwt", "vnd.ga4gh.visa+jwt", "vnd.ga4gh.passport+jwt"):
-        yield _sign(issuer, claims, typ=kind)
+        yield _sign(issuer, issuer.claims(), typ=kind)
+
+
+def _damaged_tokens(good: str) -> Iterator[str]:
     head, body, signature = good.split(".")
     yield from (
         f"{head}.{body}",

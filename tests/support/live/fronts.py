@@ -107,8 +107,7 @@ def nginx(
 ) -> Iterator[Front]:
     """nginx with `config/nginx.conf` in front of gunicorn.
 
-    `roots` are the folders of the storages by name. `level` is the minimum level of logged errors for requests that
-    may be signed.
+    `roots` are the folders of the storages by name. `level` is the least of errors that are logged for signed requests.
     """
     tool("nginx")
     certificate, key = make_certificate(folder)

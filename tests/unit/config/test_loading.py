@@ -7,32 +7,31 @@ import pytest
 from htsget_flask.config import ConfigError, default_cache_folder, read_config
 from tests.support.config import faults, local
 
+FAULTY_SETTINGS = """
+public_url: ftp://x
+trusted_proxies: -1
+storages:
+  lab: {type: local, root: /nowhere/at/all}
+  other: {type: tape, root: /tmp, speed: 1}
+  a/b: {type: local, root: /tmp}
+datasets:
+  - {prefix: lab/, storage: lob}
+  - {id: trio, reads: {BAM: {storage: labx, key: ../t.bam}, VCF: {storage: lab, key: x}}}
+  - {id: nothing}
+  - {prefx: lab/, storage: lab}
+  - {prefix: x/, storage: other, name: x, genome: {fasta: x.fa, storage: other}}
+  - {prefix: y/, storage: other, genome: {fasta: x.fa}, tracks: [{url: x}, {key: a}, {storage: o, key: b}]}
+  - {prefix: z/, storage: other, genome: {fasta: /x.fa, storage: lab}, tracks: [{type: wig}, 5]}
+browser: {enabled: perhaps, igv_js: nowhere.js, igv: 5}
+files: {storages: [lob, lab, 5], listing: perhaps, limit: 5}
+htsget: {inline_limit: many, blok_size: 2, block_size: 5}
+colour: red
+"""
+
 
 class TestAllFaultsAreReportedAtOnce:
     def test_of_single_settings(self, tmp_path: Path) -> None:
-        lines = faults(
-            tmp_path,
-            """
-            public_url: ftp://x
-            trusted_proxies: -1
-            storages:
-              lab: {type: local, root: /nowhere/at/all}
-              other: {type: tape, root: /tmp, speed: 1}
-              a/b: {type: local, root: /tmp}
-            datasets:
-              - {prefix: lab/, storage: lob}
-              - {id: trio, reads: {BAM: {storage: labx, key: ../t.bam}, VCF: {storage: lab, key: x}}}
-              - {id: nothing}
-              - {prefx: lab/, storage: lab}
-              - {prefix: x/, storage: other, name: x, genome: {fasta: x.fa, storage: other}}
-              - {prefix: y/, storage: other, genome: {fasta: x.fa}, tracks: [{url: x}, {key: a}, {storage: o, key: b}]}
-              - {prefix: z/, storage: other, genome: {fasta: /x.fa, storage: lab}, tracks: [{type: wig}, 5]}
-            browser: {enabled: perhaps, igv_js: nowhere.js, igv: 5}
-            files: {storages: [lob, lab, 5], listing: perhaps, limit: 5}
-            htsget: {inline_limit: many, blok_size: 2, block_size: 5}
-            colour: red
-            """,
-        )
+        lines = faults(tmp_path, FAULTY_SETTINGS)
         assert {line.partition(": ")[0] for line in lines} == {
             "public_url",
             "trusted_proxies",
