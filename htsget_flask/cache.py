@@ -11,7 +11,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-# In bytes; values with a longer key are not cached. Names of files make keys of 6 kB at most, clients may send more.
+# In bytes; values with a longer key are not cached. Names of files make keys of 6 kB at most. Clients choose a part of
+# some keys (the Host of a ticket's URLs), so that keys count towards the memory.
 _MAX_KEY_SIZE = 8 << 10
 # In bytes: a tuple of a few parts, a number with its slot in a tuple.
 _TUPLE_COST = 96

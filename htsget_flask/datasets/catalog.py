@@ -108,7 +108,7 @@ class Catalog:
         Raises:
             NotFound: when there is no such dataset at the endpoint.
             UnsupportedFormat: when it exists in other formats only.
-            FileFaultError: when the configuration names a file that does not exist.
+            FileFaultError: when the configuration names a file that does not exist: the fault is the operator's.
         """
         entry = self._entry(dataset_id)
         if entry is not None:

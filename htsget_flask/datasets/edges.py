@@ -36,7 +36,7 @@ def edges_of(span: Chunk | Containers, size: int) -> list[int]:
 
 
 def prefetch_edges(file: OpenFile, spans: Iterable[Chunk | Containers]) -> None:
-    """Begin to read the edges of these spans, all at once: worth it where each read is a request."""
+    """Start to read the edges of these spans all at once, for storages whose reads are requests."""
     offsets = [offset for span in spans for offset in edges_of(span, file.stat.size)]
     unknown = [offset for offset in offsets if not file.is_cached(("block end", offset))]
     if unknown:
@@ -80,7 +80,7 @@ def split_span(
 def is_cut_later(chunk: Chunk, longest_cut: int) -> bool:
     """Whether a chunk is one data block of at most about `longest_cut` bytes, which is cut when it is fetched.
 
-    To open the file for each ticket would take as long as all the rest.
+    Opening the file for each ticket would double the time of a ticket.
     """
     is_cut = bool((chunk.begin | chunk.end) & 0xFFFF)
     return is_cut and (chunk.end >> 16) - (chunk.begin >> 16) <= longest_cut
@@ -89,8 +89,8 @@ def is_cut_later(chunk: Chunk, longest_cut: int) -> bool:
 def _split_range(file: OpenFile, span: ByteRange, size: int) -> list[ByteRange]:
     """A range of whole blocks in parts of about `size` bytes, split where BGZF blocks start.
 
-    In CRAM, and where each look for a block is a request, it is split anywhere. The splits of a file are the same for
-    all ranges: each is looked up once.
+    CRAM files, and files that are read by requests, are split anywhere. The splits of a file are the same for all
+    ranges: each is looked up once.
     """
     is_looked_up = file.source.format.is_bgzf and not file.source.storage.reads_are_requests
     start, ranges = span.start, []

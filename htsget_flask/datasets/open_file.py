@@ -24,14 +24,14 @@ V = TypeVar("V")
 # In bytes: the memory that a cached object takes besides its content, and that of a reference's length.
 _OBJECT_COST = 512
 _REFERENCE_COST = 150
-# Of the regions in which a file has records, in bases.
+# The width of example regions, in bases, and the number of references that get one.
 _EXAMPLE_WIDTH = 20_000
 _MAX_EXAMPLES = 10_000
 _ABSENT = object()
 
 
 class _Fault(NamedTuple):
-    """What is wrong with this version of a file; cached, as the file decides how long it takes to find out."""
+    """A fault of this version of a file; cached, as the file determines how long it takes to find it."""
 
     reason: str
     location: str
@@ -44,8 +44,8 @@ def _cost(size_of: Callable[[V], int] | None, value: V | _Fault) -> int:
 class OpenFile:
     """One version of a data file during one request; a context manager that closes what it opened.
 
-    All that is wrong with the file or its index raises FileFaultError. Unless `fresh`, the index's version may be one
-    that the storage remembers; VersionError says that data and index do not go together.
+    Every fault of the file or its index raises FileFaultError. Unless `fresh`, the index's version may be one that the
+    storage remembers; VersionError means that the remembered versions of data and index do not belong together.
     """
 
     def __init__(self, file: DataFile, cache: ByteCache, sidecars: Path | None, *, fresh: bool = True) -> None:
@@ -77,7 +77,7 @@ class OpenFile:
 
     @property
     def references(self) -> References:
-        """The references with the ids by which the index knows them; None for those that it holds nothing of."""
+        """The references with their ids in the index; None for those that the index does not list."""
         if not self.source.format.names_references:
             return self.header.references
 
@@ -170,7 +170,7 @@ class OpenFile:
         is cached too, and is then a fault of the file, or of the index at `fault_key`; other errors may be temporary.
         """
         key = (self._version, key)
-        # A hit makes no functions for a miss: a ticket has several.
+        # A hit creates no functions for the miss: a ticket has several hits.
         value: Any = self._cache.get(key, _ABSENT)
         if value is _ABSENT:
             value = self._cache.fetch(key, partial(self._make, make, fault_key), partial(_cost, size_of))
@@ -185,7 +185,7 @@ class OpenFile:
             return _Fault(str(error), self.source.storage.location(fault_key or self.source.key))
 
     def example_regions(self) -> Iterator[tuple[str, int, int]]:
-        """For each reference that has records a region with the first ones: name, start, end; 0-based, half-open."""
+        """The region of the first records of each reference that has records: name, start, end; 0-based, half-open."""
         index = self.any_index
         for name, reference in islice(self.references.items(), _MAX_EXAMPLES):
             start = None if reference.id is None else index.first_position(reference.id)

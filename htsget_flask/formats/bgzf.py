@@ -193,9 +193,9 @@ def ends_whole(file: BinaryIO, size: int) -> bool:
 
 
 def _last_of_chain(window: bytes, start: int, *, at_end: bool) -> int | None:
-    """Where the last of the BGZF blocks starts that follow each other from `start` up to the window's end.
+    """The start of the last block of an unbroken chain of BGZF blocks from `start` to the window's end.
 
-    None where anything else is between them, or goes beyond the window when that ends where the file does (`at_end`).
+    None where the chain is broken, or `at_end`, when the window ends with the file, a block goes beyond the window.
     """
     last = position = start
     while position < len(window):

@@ -226,7 +226,7 @@ def _contigs(text: bytes | bytearray) -> Iterator[_Contig]:
 def sam_tags(text: bytes | bytearray, kind: str, *tags: str) -> Iterator[tuple[bytes | None, ...]]:
     """The values of these tags in each line of a kind of a SAM header.
 
-    None for those that the line lacks in its first 64 KiB; of a tag that it has twice the first value.
+    None for a tag that is not in the line's first 64 KiB; the first value of a repeated tag.
     """
     # Without a limit a search in a line of many megabytes would stop all other threads.
     values = "".join(rf"(?=[^\n]{{0,{_MAX_TAG_OFFSET}}}?\t{tag}:([^\t\r\n]*))?" for tag in tags)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from htsget_flask.array_file import ArrayFields
 from htsget_flask.formats.binning import Chunk, bin_ranges, first_bin, max_position, merge_chunks, parent
 
-# As many chunks as take a loop as long as numpy.
+# Up to this many chunks a loop is at least as fast as numpy.
 _FEW_CHUNKS = 128
 _NO_LIMIT = (1 << 64) - 1
 

@@ -146,7 +146,7 @@ class _Reader:
             left -= count
             longest *= 8
             if count < limit:
-                # Few after a wrong guess: each of many wrong ones must not cost a check of all the rest.
+                # Fewer after a wrong guess: a check of all the rest for each of many wrong ones would take too long.
                 left -= self._follow_bins(min(left, _FEW_BINS), positions)
                 longest = _FEW_BINS
             if len(positions) > _MAX_BINS:

@@ -7,7 +7,8 @@ from htsget_flask.errors import InvalidInput
 
 # Real requests have few unknown names; a body may have a hundred thousand.
 _MAX_COMPARED = 100
-# The names that other tools and services have for the parameters, in lower case.
+# The names that other tools and services have for the parameters, in lower case. Parameters that clients and proxies
+# are known to add are further than one edit away from ours.
 _OTHER_NAMES = {
     "region": "referenceName, start and end",
     "regions": "referenceName, start and end",

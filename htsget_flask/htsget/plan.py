@@ -31,6 +31,7 @@ def plan(query: Query, file: OpenFile) -> Sequence[Span]:
     if query.header_only:
         return ()
     spans = _chunks(query.regions, file) if file.source.format.is_bgzf else _containers(query.regions, file)
+    # A file without an EOF marker gets one.
     return (*spans, FilePart.EOF)
 
 
@@ -43,6 +44,7 @@ def windows_of(region: Region, file: OpenFile) -> tuple[str, int, int | None]:
 
 def _chunks(regions: Sequence[Region] | None, file: OpenFile) -> list[Chunk]:
     if regions is None:
+        # Where the header ends with its BGZF block, as samtools writes it, the blocks are the file byte for byte.
         return merge_chunks([Chunk(file.header.end, virtual_offset(file.tail, 0))])
     chunks: list[Chunk] = []
     index = file.index

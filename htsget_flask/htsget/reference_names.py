@@ -36,7 +36,7 @@ def resolve(query: Query, file: OpenFile) -> Query:
 
 
 def reference_id_of(name: str, file: OpenFile) -> int | None:
-    """The id by which the index knows a reference; None for one that it holds nothing of.
+    """The id of a reference in the index; None for one that the index does not list.
 
     Raises:
         NotFound: for a reference that the file does not have; the message suggests similar names.

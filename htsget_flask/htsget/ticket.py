@@ -26,9 +26,9 @@ BlockUrl = tuple[str, Mapping[str, str]]
 
 
 class TicketKey(NamedTuple):
-    """All that decides over the entries after the header, besides the versions of data and index.
+    """All that determines the entries after the header, besides the versions of data and index.
 
-    `base_url` only where clients choose it by their Host; `expires` is when signed URLs end.
+    `base_url` is None unless the client's Host determines it; `expires` is when signed URLs expire.
     """
 
     windows: tuple[str, int, int | None]
@@ -40,7 +40,7 @@ class TicketKey(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """Sizes in bytes: of all inline data, of a data block; with `is_signed`, clients fetch plain ranges elsewhere."""
+    """Sizes in bytes, of all inline data and of a data block. `is_signed`: clients fetch ranges from a signed URL."""
 
     inline: int
     block: int
@@ -76,7 +76,7 @@ def _entries(
 ) -> bytes:
     """The entries after the header, each with the comma before it."""
     inline_limit, block_size, is_signed = limits
-    # Where clients fetch ranges from elsewhere, as much as possible is plain ranges of the file.
+    # Clients with a signed URL get as much as possible as plain ranges of the file.
     longest_cut = MAX_BLOCK_SIZE if is_signed else _LONGEST_CUT
     first = spans[0] if spans else None
     if isinstance(first, Chunk) and first.begin > file.header.end and not is_signed:
@@ -109,14 +109,14 @@ def _reads_edges(span: Span, longest_cut: int, *, has_room: bool) -> TypeGuard[C
 
 
 def _is_short(block: DataBlock) -> TypeGuard[InlineBlock]:
-    """Whether the data block is not worth its own request, if there is room."""
+    """Whether the data block is short enough to be inline, if there is room."""
     if isinstance(block, Chunk):
         return (block.end >> 16) - (block.begin >> 16) <= MAX_BLOCK_SIZE
     return isinstance(block, FilePart)
 
 
 def _inline(file: OpenFile, block: InlineBlock, class_: bytes) -> tuple[bytes, int]:
-    """The entry of a block as JSON that carries its data, and the size of these in bytes before base64."""
+    """The entry of a block as JSON with the data inline, and the size of the data in bytes before base64."""
 
     def make() -> tuple[bytes, int]:
         data = read_inline(file, block)

@@ -42,7 +42,7 @@ from htsget_flask.web.views import View, base_url
 
 blueprint = Blueprint("htsget", __name__)
 
-# The URL of a data block names all that decides over its bytes: browsers may keep them for as long as a session lasts.
+# The URL of a data block determines its bytes: browsers may cache them for as long as a session lasts.
 _BLOCK_HEADERS = {"Cache-Control": "private, max-age=3600, immutable", "Vary": "Origin"}
 
 
@@ -89,7 +89,10 @@ def post_ticket(services: Services, request: Request, endpoint: str, dataset_id:
 def get_block(
     services: Services, request: Request, etag: str, block: str, endpoint: str, format_name: str, dataset_id: str
 ) -> Answer:
-    """Exactly the bytes of one data block, of the version of the file that its ticket was made for."""
+    """Exactly the bytes of one data block, of the version of the file that its ticket was made for.
+
+    The URL names the dataset instead of storage and key: only data files of datasets can be read.
+    """
     environ, parsed = request.environ, from_path_segment(block)
     # Records are separated only for callers that may see no more: to do it for everybody would be needless work.
     if parsed is None or format_name not in FORMATS or (isinstance(parsed, Records) and services.gate is None):

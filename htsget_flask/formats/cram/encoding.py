@@ -3,6 +3,7 @@
 import bz2
 import lzma
 import zlib
+from typing import Protocol
 
 from htsget_flask.errors import FormatError
 from htsget_flask.formats.headers import MAX_HEADER_DATA
@@ -16,6 +17,13 @@ UNREADABLE = (zlib.error, EOFError, OSError, lzma.LZMAError)
 
 class ShortError(EOFError):
     """The available bytes end within the structure."""
+
+
+class _Decompressor(Protocol):
+    @property
+    def eof(self) -> bool: ...
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
 def read_block(data: bytes, position: int) -> tuple[int, int, int, int]:
@@ -32,13 +40,20 @@ def decompress(method: int, data: bytes, size: int) -> bytes:
     """The content of a header's block, compressed with one of the methods that headers may use (section 8)."""
     if method == 0:
         return data
+    decompressor: _Decompressor
     if method == 1:
-        return zlib.decompressobj(wbits=31).decompress(data, size) if size else b""
-    if method == 2:
-        return bz2.BZ2Decompressor().decompress(data, size)
-    if method == 3:
-        return lzma.LZMADecompressor(memlimit=_MAX_LZMA_MEMORY).decompress(data, size)
-    raise FormatError("the CRAM header is compressed with a method that headers may not use")
+        decompressor = zlib.decompressobj(wbits=31)
+    elif method == 2:
+        decompressor = bz2.BZ2Decompressor()
+    elif method == 3:
+        decompressor = lzma.LZMADecompressor(memlimit=_MAX_LZMA_MEMORY)
+    else:
+        raise FormatError("the CRAM header is compressed with a method that headers may not use")
+    # With room for one byte more the stream is read to its end, and its checksum is verified.
+    content = decompressor.decompress(data, size + 1)
+    if len(content) != size or not decompressor.eof:
+        raise ShortError
+    return content
 
 
 def read_itf8(data: bytes, position: int) -> tuple[int, int]:

@@ -43,6 +43,7 @@ class Limits(NamedTuple):
     `wait`: the seconds after which a request that still waits for its first batch is refused.
     """
 
+    # Enough for slices of several references of 2 Gb.
     memory: int = 2 << 30
     processor: int = 60
     seconds: float = 120

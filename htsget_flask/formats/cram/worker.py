@@ -30,6 +30,7 @@ _LEVEL = "level=1"
 # CRAM 2 cannot state that a read without a reference has no qualities. Its slices embed a reference made of the reads
 # instead, for which the reads have to be in order.
 _EMBEDDED = ("embed_ref=2", "store_md=1", "store_nm=1")
+# Encoding against a reference would take all of it into memory: 250 MB.
 _UNREFERENCED = ("no_ref=1",)
 
 
