@@ -3,8 +3,7 @@
 import re
 from datetime import datetime
 
-from werkzeug.http import parse_date
-from werkzeug.wrappers import Request
+from werkzeug.http import parse_date, parse_etags
 
 from htsget_flask.web.answer import Environ
 
@@ -27,14 +26,14 @@ def failed_precondition(environ: Environ, *, etag: str, last_modified: str | Non
     If-Match.
     """
     if "HTTP_IF_MATCH" in environ:
-        if not Request(environ).if_match.contains(etag):
+        if not parse_etags(environ["HTTP_IF_MATCH"]).contains(etag):
             return 412
     else:
         date = http_date(environ.get("HTTP_IF_UNMODIFIED_SINCE"))
         if date is not None and (modified := http_date(last_modified)) is not None and modified > date:
             return 412
     if "HTTP_IF_NONE_MATCH" in environ:
-        if Request(environ).if_none_match.contains_weak(etag):
+        if parse_etags(environ["HTTP_IF_NONE_MATCH"]).contains_weak(etag):
             return 304
     else:
         date = http_date(environ.get("HTTP_IF_MODIFIED_SINCE"))
