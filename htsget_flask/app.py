@@ -71,7 +71,10 @@ def start_background_work(app: Flask) -> None:
 
 
 class DeferredApp:
-    """A WSGI application that each process creates for itself, from a configuration that is read once for all."""
+    """A WSGI application that each process creates for itself, from a configuration that is read once for all.
+
+    It has locks, threads and connections, which must not be shared by a fork.
+    """
 
     def __init__(self, config: Config) -> None:
         self._config = config

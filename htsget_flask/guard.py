@@ -33,7 +33,7 @@ def _bearer(services: Services, gate: Gate, request: Request, arguments: Argumen
 
 
 def _block(services: Services, gate: Gate, request: Request, arguments: Arguments) -> Access:
-    """A signed URL only, as clients send no token for data blocks; it is of one storage, key, version and block."""
+    """A signed URL only, as clients send no token for data blocks; it covers one storage, key, version and block."""
     endpoint, format_name, dataset_id = arguments["endpoint"], arguments["format_name"], arguments["dataset_id"]
     candidates = [
         block_parts(

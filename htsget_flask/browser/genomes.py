@@ -45,8 +45,9 @@ def find_reference(
 ) -> Reference | None:
     """The FASTA in the folder of a data file, or in one above it, that contains all references of the files' headers.
 
-    `lengths`: of these references, in bases; the FASTA's must be equal. The nearest folder wins, then the first name.
-    None if no FASTA fits that the caller may see, or if the storages' files are not served.
+    `lengths`: of these references, in bases; the FASTA's must be equal, as names alone would take GRCh37 for GRCh38.
+    The nearest folder wins, then the first name. None if no FASTA fits that the caller may see, or if the storages'
+    files are not served.
     """
     for storage_name, key in ((source.storage_name, source.key) for source in sources):
         if storage_name not in services.config.files.storages or not lengths:

@@ -133,7 +133,7 @@ def _inspect(
                 return file
             opened.tail  # noqa: B018 - fails for a truncated file
             file.is_readable = True
-            opened.any_index  # noqa: B018 - fails where no index fits
+            opened.any_index  # noqa: B018 - fails without a valid index
             examples = opened.example_regions() if granted is None else _examples(granted, opened.references)
             file.region = next(examples, None)
             file.index_key = opened.index_file.key

@@ -67,6 +67,7 @@ def get_file(services: Services, request: Request, storage_name: str, key: str) 
             signed = storage.signed_url(key, stat, pinned=False) if environ["REQUEST_METHOD"] == "GET" else None
             if signed is not None:
                 return Answer(307, {"Location": signed.url, **_REDIRECT_FIELDS})
+            # HEAD opens the file too, which takes 10 us: what GET cannot read is an error of HEAD as well.
             file = storage.open(key, etag=stat.etag)
             return send_range(environ, file, ByteRange(0, stat.size), etag=stat.etag, headers=_fields(key, stat))
         except VersionError:
@@ -130,7 +131,8 @@ def _folder_page(storage: Storage, storage_name: str, folder: str, access: Acces
             raise
         children, cursor = [], None
     _record(access, len(children), is_first=not after)
-    # A folder without files for the caller must be indistinguishable from an absent one.
+    # Without access control an empty folder is a page, as 404 makes rclone and wget fail. A folder without files for a
+    # limited caller must be indistinguishable from an absent one.
     if access.is_limited and folder and not (children or cursor or after):
         raise NotFound("no such folder")
     rows, name = listing.folder_rows(children, folder), f"{storage_name}/{folder}"

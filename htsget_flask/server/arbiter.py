@@ -75,8 +75,8 @@ def prepare_worker(worker: Any) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 50)
-    # Return large blocks of memory to the system at once: otherwise each thread keeps what its largest index took to
-    # read. Blocks up to 4 MiB may stay: faulting their pages in again each time takes a third of the work.
+    # Return large blocks of memory to the system at once: otherwise each thread keeps the 40 MB that reading an index
+    # takes. Blocks up to 4 MiB may stay: faulting their pages in again each time takes a third of the work.
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, 4 << 20)

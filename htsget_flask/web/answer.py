@@ -12,7 +12,7 @@ WSGIApplication = Callable[[Environ, StartResponse], Iterable[bytes]]
 _STATUS_LINES = {int(status): f"{int(status)} {status.phrase.upper()}" for status in HTTPStatus}
 # Browsers must not guess a content type: a data file may contain a script.
 _COMMON_FIELDS = (("X-Content-Type-Options", "nosniff"),)
-# HSTS (RFC 6797): browsers use https alone for a year.
+# HSTS (RFC 6797): browsers use https alone for a year. A web server in front that ends TLS sends its own instead.
 _COMMON_HTTPS_FIELDS = (*_COMMON_FIELDS, ("Strict-Transport-Security", "max-age=31536000"))
 
 

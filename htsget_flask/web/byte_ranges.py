@@ -18,7 +18,7 @@ def parse_range(environ: Environ, length: int) -> ByteRange | None:
     Ranges of another unit, malformed ones and several ones are ignored (14.2). A range that starts at or after the end
     is returned with its start: it cannot be satisfied.
 
-    The form of most clients, `bytes=FIRST-LAST`, is parsed here: 1.2 us against 8 by werkzeug, of 25 in all for a
+    The form of most clients, `bytes=FIRST-LAST`, is parsed here: 1.2 us against 5 by werkzeug, of 25 in all for a
     range of 64 bytes.
     """
     header: str = environ["HTTP_RANGE"]
@@ -26,7 +26,8 @@ def parse_range(environ: Environ, length: int) -> ByteRange | None:
         return ByteRange(first, max(first, min(last + 1, length)))
     if _EMPTY_SUFFIX.fullmatch(header):
         return ByteRange(length, length)
-    parsed = Request(environ).range
+    # Without `populate_request` the environ does not refer to the request: the two would be a reference cycle.
+    parsed = Request(environ, populate_request=False).range
     if parsed is None or parsed.units != "bytes" or len(parsed.ranges) != 1:
         return None
     start, end = parsed.ranges[0]

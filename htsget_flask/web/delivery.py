@@ -112,7 +112,7 @@ class Streamed:
 
 
 class _KernelFile:
-    """A file that the kernel sends: when it was cut short meanwhile, the connection has to end, or the client waits."""
+    """A file that the kernel sends: if it is truncated meanwhile, the connection ends, or the client would wait."""
 
     def __init__(self, file: StoredFile, end: int) -> None:
         self.fileno = file.fileno

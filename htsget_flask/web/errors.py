@@ -20,9 +20,10 @@ from htsget_flask.web.answer import Answer, answer_with
 
 log = logging.getLogger(__name__)
 
-# Clients of paths below this one speak refget; all others get htsget's errors.
+# Below this path errors are plain text, as refget defines no format for them; elsewhere they are htsget's.
 REFGET_PATH = "/sequence/"
 
+# 405 and 415 are InvalidInput: the specification has no nearer type.
 _NAMES = {401: "InvalidAuthentication", 403: "PermissionDenied", 404: "NotFound", 413: "PayloadTooLarge"}
 _MEDIA_TYPE = "application/vnd.ga4gh.htsget.v1.3.0+json"
 # Tickets and errors have had the same structure in all versions.

@@ -27,14 +27,14 @@ def failed_precondition(environ: Environ, *, etag: str, last_modified: str | Non
     If-Match.
     """
     if "HTTP_IF_MATCH" in environ:
-        if not Request(environ).if_match.contains(etag):
+        if not Request(environ, populate_request=False).if_match.contains(etag):
             return 412
     else:
         date = http_date(environ.get("HTTP_IF_UNMODIFIED_SINCE"))
         if date is not None and (modified := http_date(last_modified)) is not None and modified > date:
             return 412
     if "HTTP_IF_NONE_MATCH" in environ:
-        if Request(environ).if_none_match.contains_weak(etag):
+        if Request(environ, populate_request=False).if_none_match.contains_weak(etag):
             return 304
     else:
         date = http_date(environ.get("HTTP_IF_MODIFIED_SINCE"))

@@ -1,4 +1,4 @@
-"""The bodies of requests: read up to a limit, whatever the client or its connection does."""
+"""The bodies of requests: read up to a limit; every failure of a client or its connection is an HTTP error."""
 
 import contextlib
 

@@ -13,8 +13,9 @@ _PLAIN_RANGE = re.compile(r"bytes=([0-9]{1,18}-[0-9]{0,18}|-[0-9]{1,18})")
 def let_front_send(environ: Environ, answer: Answer, file: StoredFile, span: ByteRange) -> bool:
     """Turn the answer into an X-Accel-Redirect or X-Sendfile if the server in front can send these bytes; True if so.
 
-    Of a whole file it cuts the range itself, from the same request. Conditional requests, and a Range that is ignored
-    or unusually written, stay here: both servers have to understand the request in the same way.
+    That server names its method in X-Sendfile-Type of each request: other clients would get an empty body. Of a whole
+    file it cuts the range itself, from the same request. Conditional requests, and a Range that is ignored or unusually
+    written, stay here: both servers have to understand the request in the same way.
     """
     headers = file.sendfile_headers(span)
     if headers is None or environ.get("HTTP_X_SENDFILE_TYPE") != headers.method:

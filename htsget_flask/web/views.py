@@ -23,7 +23,7 @@ class View:
     """A view: a function of the services, the request and the route's arguments that returns an answer.
 
     With `needs_public_url` all X-Forwarded-* fields of proxies are applied to its requests, otherwise the scheme alone.
-    `fields` are header fields of all its answers, errors included, that lack them.
+    `fields` are added to its answers, errors included, unless the answer has them.
     """
 
     def __init__(

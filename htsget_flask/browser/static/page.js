@@ -1,8 +1,8 @@
-// The datasets, and igv.js on one of them. What is looked at stands in the address: dataset, formats, locus, search.
+// The datasets, and igv.js on one of them. The address holds the view: dataset, formats, locus, search.
 
 const page = document.body.dataset;
-const part = (id) => document.getElementById(id);
-// igv.js's bar of controls has one line, which may be wider than its column; its style lies in a shadow root.
+const byId = (id) => document.getElementById(id);
+// By default igv.js's navigation bar is one line, which may be wider than its column; its style is in a shadow root.
 const STYLE = `.igv-navbar { white-space: nowrap; }
 .igv-navbar, .igv-navbar .igv-navbar-left-container,
 .igv-navbar .igv-navbar-left-container .igv-navbar-genomic-location,
@@ -12,31 +12,31 @@ const STYLE = `.igv-navbar { white-space: nowrap; }
 @media (max-width: 48rem) {
   .igv-navbar-left-container .igv-logo, .igv-navbar-left-container .igv-current-genome { display: none; }
 }`;
-const SETTLED = 250; // ms without a change before the address and the list follow
+const DEBOUNCE = 250; // ms without a change before the address and the list are updated
 
-let shown = null; // the dataset that the article is about, as the server describes it
-let browser = null; // igv.js's, on it
-let fallback = null; // the loci that igv.js shows instead of those in the address, which it does not know
-let turn = 0; // how often another view was asked for: what comes late for an earlier one is dropped
+let dataset = null; // the dataset of the article, as the server describes it
+let browser = null; // igv.js's browser of it
+let fallback = null; // the loci that igv.js shows if it has none of those in the address
+let latestView = 0; // the number of the latest view: results for earlier ones are dropped
 
-// Kept as long as the window is open, and sent with what asks for datasets and tickets, never in an address.
+// Stored until the window is closed, and sent with requests for datasets and tickets, never in a URL.
 const TOKEN = "htsget_flask.token";
 const token = () => sessionStorage.getItem(TOKEN) ?? "";
 
 function element(name, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
+  const node = Object.assign(document.createElement(name), properties);
+  node.append(...children);
+  return node;
 }
 
-function tell(text) {
-  part("message").textContent = text;
-  part("message").hidden = !text;
+function showMessage(text) {
+  byId("message").textContent = text;
+  byId("message").hidden = !text;
 }
 
-async function ask(path, parameters) {
+async function request(path, query) {
   const headers = token() ? { Authorization: `Bearer ${token()}` } : {};
-  const answer = await fetch(`${path}?${new URLSearchParams(parameters)}`, { headers });
+  const answer = await fetch(`${path}?${new URLSearchParams(query)}`, { headers });
   const content = await answer.json().catch(() => null);
   if (!answer.ok || content === null) {
     throw new Error(content?.htsget?.message ?? `the server answered with status ${answer.status}`);
@@ -44,11 +44,11 @@ async function ask(path, parameters) {
   return content;
 }
 
-function afterwards(action) {
+function debounced(action) {
   let timer;
   return (...values) => {
     clearTimeout(timer);
-    timer = setTimeout(() => action(...values), SETTLED);
+    timer = setTimeout(() => action(...values), DEBOUNCE);
   };
 }
 
@@ -65,71 +65,71 @@ function size(bytes) {
 
 // ---- the address
 
-function wanted() {
+function parameters() {
   return new URLSearchParams(location.search);
 }
 
 function address(changes) {
-  const parameters = wanted();
+  const query = parameters();
   for (const [name, value] of Object.entries(changes)) {
-    if (value) parameters.set(name, value);
-    else parameters.delete(name);
+    if (value) query.set(name, value);
+    else query.delete(name);
   }
-  // These mean nothing in a query; a person reads them more easily as they are.
-  const query = String(parameters).replaceAll("%3A", ":").replaceAll("%2C", ",").replaceAll("%2F", "/");
-  return query ? `?${query}` : location.pathname;
+  // These have no meaning in a query, and are easier to read unescaped.
+  const text = String(query).replaceAll("%3A", ":").replaceAll("%2C", ",").replaceAll("%2F", "/");
+  return text ? `?${text}` : location.pathname;
 }
 
-function note(changes) {
+function updateAddress(changes) {
   history.replaceState(null, "", address(changes));
 }
 
 // ---- the list
 
-let listed = 0; // how often it was asked for
+let latestList = 0; // the number of the latest request for it
 
 async function list(cursor = null) {
-  const asked = ++listed;
-  const words = part("search").value.trim();
-  let found;
+  const number = ++latestList;
+  const words = byId("search").value.trim();
+  let result;
   try {
-    found = await ask("page/datasets", cursor === null ? { search: words } : { search: words, cursor });
+    result = await request("page/datasets", cursor === null ? { search: words } : { search: words, cursor });
   } catch (error) {
-    if (asked === listed) part("found").textContent = `The datasets cannot be listed: ${error.message}.`;
+    if (number === latestList) byId("found").textContent = `The datasets cannot be listed: ${error.message}.`;
     return;
   }
-  if (asked !== listed) return;
-  const items = found.datasets.map((dataset) => {
+  if (number !== latestList) return;
+  const items = result.datasets.map(({ id, name, files }) => {
     const link = element(
       "a",
-      { href: address({ dataset: dataset.id, formats: "", locus: "" }) },
-      dataset.name ?? dataset.id,
-      element("small", { textContent: dataset.files.map((file) => `${file.format} ${size(file.size)}`).join(", ") }),
+      { href: address({ dataset: id, formats: "", locus: "" }) },
+      name ?? id,
+      element("small", { textContent: files.map((file) => `${file.format} ${size(file.size)}`).join(", ") }),
     );
-    link.dataset.id = dataset.id;
+    link.dataset.id = id;
     return element("li", {}, link);
   });
-  if (cursor !== null) part("datasets").append(...items);
-  else part("datasets").replaceChildren(...items);
-  part("more").hidden = found.cursor === null;
-  part("more").onclick = () => list(found.cursor);
-  const missing = found.isComplete ? "" : " Some cannot be listed at the moment; the server's log says why.";
-  const count = found.total ?? part("datasets").childElementCount;
-  part("found").textContent = described(count, words, found.total === null && found.cursor !== null) + missing;
-  mark();
+  if (cursor !== null) byId("datasets").append(...items);
+  else byId("datasets").replaceChildren(...items);
+  byId("more").hidden = result.cursor === null;
+  byId("more").onclick = () => list(result.cursor);
+  const missing = result.isComplete ? "" : " Some cannot be listed at the moment; the server's log has the reason.";
+  const count = result.total ?? byId("datasets").childElementCount;
+  byId("found").textContent = countText(count, words, result.total === null && result.cursor !== null) + missing;
+  markCurrent();
 }
 
-function described(total, words, isPart) {
+function countText(total, words, isPart) {
   if (isPart) return `${total.toLocaleString("en")} dataset${total === 1 ? "" : "s"} so far`;
   if (total) return `${total.toLocaleString("en")} dataset${total === 1 ? "" : "s"}${words ? " found" : ""}`;
   if (words) return `No dataset has “${words}” in its id, name or description.`;
-  if (part("access")) return "There are no datasets that this access token opens, or that need none.";
+  if (byId("access")) return "There are no datasets that are public or that this access token opens.";
   return "There are no datasets yet: no BAM, CRAM, VCF.gz or BCF file where the configuration looks for them.";
 }
 
-function mark() {
-  for (const link of part("datasets").querySelectorAll("a")) {
-    if (link.dataset.id === wanted().get("dataset")) link.setAttribute("aria-current", "page");
+function markCurrent() {
+  for (const link of byId("datasets").querySelectorAll("a")) {
+    if (link.dataset.id === parameters().get("dataset")) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
 }
@@ -137,63 +137,64 @@ function mark() {
 // ---- a dataset
 
 async function show() {
-  const now = ++turn;
-  const id = wanted().get("dataset");
+  const view = ++latestView;
+  const id = parameters().get("dataset");
   close();
   document.body.classList.toggle("chosen", id !== null);
-  part("hint").hidden = id !== null;
-  part("dataset").hidden = true;
+  byId("hint").hidden = id !== null;
+  byId("dataset").hidden = true;
   document.title = id === null ? page.title : `${id} – ${page.title}`;
-  mark();
+  markCurrent();
   if (id === null) return;
   try {
-    const dataset = await ask("page/dataset", { id });
-    if (now !== turn) return;
-    shown = dataset;
+    const description = await request("page/dataset", { id });
+    if (view !== latestView) return;
+    dataset = description;
   } catch (error) {
-    if (now === turn) tell(`“${id}” cannot be shown: ${error.message}.`);
+    if (view === latestView) showMessage(`“${id}” cannot be shown: ${error.message}.`);
     return;
   }
-  part("dataset").hidden = false;
-  part("name").textContent = shown.name ?? shown.id;
-  part("id").textContent = shown.name ? shown.id : "";
-  part("description").textContent = shown.description ?? "";
-  part("note").textContent = shown.note ?? "";
-  choose();
-  command();
-  await open(now);
+  byId("dataset").hidden = false;
+  byId("name").textContent = dataset.name ?? dataset.id;
+  byId("id").textContent = dataset.name ? dataset.id : "";
+  byId("description").textContent = dataset.description ?? "";
+  byId("note").textContent = dataset.note ?? "";
+  renderFiles();
+  renderCommands();
+  await open(view);
 }
 
 function close() {
-  tell("");
-  shown = null;
+  showMessage("");
+  dataset = null;
   browser = null;
   fallback = null;
-  part("igv").replaceChildren();
+  byId("igv").replaceChildren();
 }
 
-function showable() {
-  return shown.reference === null ? [] : shown.files.filter((file) => file.track !== null);
+function drawableFiles() {
+  return dataset.reference === null ? [] : dataset.files.filter((file) => file.track !== null);
 }
 
-// Those that the address names; else the first of the reads and the first of the variants.
-function chosen() {
-  const named = wanted().get("formats")?.split(",");
-  if (named) return showable().filter((file) => named.includes(file.format));
-  return showable().filter((file, place, all) => all.findIndex((one) => one.endpoint === file.endpoint) === place);
+// The files of the formats in the address; without any, the first file of reads and the first of variants.
+function chosenFiles() {
+  const named = parameters().get("formats")?.split(",");
+  if (named) return drawableFiles().filter((file) => named.includes(file.format));
+  const endpoints = drawableFiles().map((file) => file.endpoint);
+  return drawableFiles().filter((file, index) => endpoints.indexOf(file.endpoint) === index);
 }
 
-function choose() {
-  part("files").replaceChildren(
-    ...shown.files.map((file) => {
+function renderFiles() {
+  byId("files").replaceChildren(
+    ...dataset.files.map((file) => {
       const box = element("input", {
         type: "checkbox",
         value: file.format,
-        checked: chosen().includes(file),
-        disabled: !showable().includes(file),
+        checked: chosenFiles().includes(file),
+        disabled: !drawableFiles().includes(file),
         onchange: () => {
-          const boxes = [...part("files").querySelectorAll("input:checked")];
-          note({ formats: boxes.map((one) => one.value).join(",") || "none" });
+          const boxes = [...byId("files").querySelectorAll("input:checked")];
+          updateAddress({ formats: boxes.map((checked) => checked.value).join(",") || "none" });
           reopen();
         },
       });
@@ -205,29 +206,29 @@ function choose() {
 }
 
 function reopen() {
-  tell("");
+  showMessage("");
   browser = null;
   fallback = null;
-  part("igv").replaceChildren();
-  command();
-  return open(++turn);
+  byId("igv").replaceChildren();
+  renderCommands();
+  return open(++latestView);
 }
 
-// Tickets need the token; what they name, and plain files, is signed.
+// Tickets need the token; the URLs in them, and those of plain files, are signed.
 function withToken(track) {
   return token() && track.sourceType === "htsget" ? { ...track, oauthToken: token() } : track;
 }
 
-// igv.js takes names for HTML.
-function escaped(track) {
+// igv.js inserts names as HTML.
+function escapeNames(track) {
   const name = track.name?.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
-  return { ...track, ...(name && { name }), ...(track.tracks && { tracks: track.tracks.map(escaped) }) };
+  return { ...track, ...(name && { name }), ...(track.tracks && { tracks: track.tracks.map(escapeNames) }) };
 }
 
 let igvJs = null;
-let hasGenomeList = null; // whether igv.js has its list of genomes, which it reads with the first dataset or never
+let hasGenomeList = null; // whether igv.js has its list of genomes, read with the first dataset or never
 
-// As a script first: an import alone could not be checked against the hash. The import then finds it loaded.
+// As a script first, since an import cannot be checked against a hash; the import then returns the loaded module.
 function loadIgvJs() {
   igvJs ??= new Promise((resolve, reject) => {
     const url = new URL(page.igvJs, location.href).href;
@@ -240,15 +241,16 @@ function loadIgvJs() {
   return igvJs;
 }
 
-async function open(now) {
-  const tracks = chosen().map((file) => file.track);
-  if (!showable().length) {
-    tell(`igv.js can show none of this dataset's files${commands.length ? "; the commands below do not need it" : ""}.`);
+async function open(view) {
+  const tracks = chosenFiles().map((file) => file.track);
+  if (!drawableFiles().length) {
+    const hint = commands.length ? "; the commands below do not need it" : "";
+    showMessage(`igv.js can show none of this dataset's files${hint}.`);
     return;
   }
   if (!tracks.length) return;
   if (location.protocol === "https:" && tracks.some((track) => track.url.startsWith("http:"))) {
-    tell("This page came by https, but the server believes it is reached by http: set public_url or trusted_proxies.");
+    showMessage("The page was loaded over https, but the server's URLs are http: set public_url or trusted_proxies.");
     return;
   }
   let igv;
@@ -256,17 +258,16 @@ async function open(now) {
     igv = await loadIgvJs();
   } catch {
     igvJs = null;
-    tell(
+    showMessage(
       `igv.js could not be loaded from ${new URL(page.igvJs, location.href).href}, so nothing is drawn; the commands ` +
-        "below do not need it. In a network without access to it, the operator of this server can name a copy: " +
-        "browser.igv_js.",
+        "below do not need it. The operator of this server can configure a local copy: browser.igv_js.",
     );
     return;
   }
-  if (now !== turn) return;
-  const place = element("div");
-  part("igv").replaceChildren(place);
-  const reference = structuredClone(shown.reference);
+  if (view !== latestView) return;
+  const container = element("div");
+  byId("igv").replaceChildren(container);
+  const reference = structuredClone(dataset.reference);
   const needsGenomeList = typeof reference === "string";
   if (needsGenomeList && hasGenomeList === false) {
     location.reload();
@@ -274,41 +275,42 @@ async function open(now) {
   }
   hasGenomeList ??= needsGenomeList;
   try {
-    const made = await igv.createBrowser(place, {
+    const created = await igv.createBrowser(container, {
       ...(needsGenomeList ? { genome: reference } : { reference }),
-      locus: wanted().get("locus")?.split(" ") ?? shown.locus ?? undefined,
-      tracks: structuredClone([...shown.access, ...shown.tracks, ...tracks.map(withToken)]).map(escaped),
-      // No requests to others: the list of genomes only for a dataset that needs it, no search of genes.
+      locus: parameters().get("locus")?.split(" ") ?? dataset.locus ?? undefined,
+      tracks: structuredClone([...dataset.access, ...dataset.tracks, ...tracks.map(withToken)]).map(escapeNames),
+      // No requests to third parties: the list of genomes only for a dataset that needs it, no search of genes.
       loadDefaultGenomes: needsGenomeList,
       search: false,
       queryParametersSupported: false,
-      listeners: { locuschange: (frames) => now === turn && moved(frames) },
+      listeners: { locuschange: (frames) => view === latestView && onLocusChange(frames) },
     });
-    if (now !== turn) {
-      igv.removeBrowser(made);
+    if (view !== latestView) {
+      igv.removeBrowser(created);
       return;
     }
-    browser = made;
-    // For people at the console.
+    browser = created;
+    // For use in the console.
     globalThis.igvBrowser = browser;
     const style = new CSSStyleSheet();
     style.replaceSync(STYLE);
-    place.shadowRoot.adoptedStyleSheets.push(style);
-    const absent = await unknown(browser);
-    if (now !== turn) return;
-    moved(browser.referenceFrameList);
+    container.shadowRoot.adoptedStyleSheets.push(style);
+    const absent = await absentLoci(browser);
+    if (view !== latestView) return;
+    onLocusChange(browser.referenceFrameList);
     if (absent.length) {
       fallback = loci();
-      tell(`The link names ${absent.join(" and ")}, which this dataset does not have. Shown instead: ${fallback}.`);
+      const names = absent.join(" and ");
+      showMessage(`The link names ${names}, which this dataset does not have. Shown instead: ${fallback}.`);
     }
   } catch (error) {
-    if (now !== turn) return;
-    part("igv").replaceChildren();
-    tell(`igv.js cannot open this dataset: ${error.message ?? error}.`);
+    if (view !== latestView) return;
+    byId("igv").replaceChildren();
+    showMessage(`igv.js cannot open this dataset: ${error.message ?? error}.`);
   }
 }
 
-// ---- where the person is
+// ---- the locus
 
 let frames = [];
 
@@ -318,57 +320,58 @@ function loci() {
     .join(" ");
 }
 
-// The loci of the address that are on no reference of the genome; igv.js shows its first one then, and says nothing.
-async function unknown(igvBrowser) {
-  const named = wanted().get("locus")?.split(" ").filter((locus) => locus && locus !== "all") ?? [];
-  // Without a position it may be the name of a gene in a track.
-  const checked = shown.tracks.some((track) => track.searchable) ? named.filter((locus) => locus.includes(":")) : named;
-  const known = await Promise.all(
+// The loci of the address whose reference the genome lacks; igv.js silently shows its first reference instead.
+async function absentLoci(igvBrowser) {
+  const requested = parameters().get("locus")?.split(" ").filter((locus) => locus && locus !== "all") ?? [];
+  // A locus without a position may be the name of a gene in a track.
+  const hasNames = dataset.tracks.some((track) => track.searchable);
+  const checked = requested.filter((locus) => !hasNames || locus.includes(":"));
+  const references = await Promise.all(
     checked.map((locus) => igvBrowser.genome.loadChromosome(locus.replace(/:[0-9,]+(-[0-9,]+)?$/, ""))),
   );
-  return checked.filter((locus, place) => !known[place]);
+  return checked.filter((locus, index) => !references[index]);
 }
 
-function moved(present) {
-  frames = present ?? [];
-  settled();
+function onLocusChange(referenceFrames) {
+  frames = referenceFrames ?? [];
+  followLoci();
 }
 
-const settled = afterwards(() => {
+const followLoci = debounced(() => {
   if (browser === null) return;
-  const shownLoci = loci();
-  if (shownLoci !== fallback) {
-    // The person has moved on from what was shown in place of the link's.
-    if (fallback !== null) tell("");
+  const current = loci();
+  if (current !== fallback) {
+    // The user has moved away from the fallback.
+    if (fallback !== null) showMessage("");
     fallback = null;
-    note({ locus: shownLoci });
+    updateAddress({ locus: current });
   }
-  command();
+  renderCommands();
 });
 
 // ---- commands
 
-// As htsget says them: from 0, without their ends. None stands for whole files.
+// 0-based and half-open, as in htsget; empty for whole files.
 function regions() {
   if (browser !== null) {
     return frames
       .filter((frame) => frame.chr !== "all")
       .map(({ chr, start, end }) => ({ referenceName: chr, start: Math.max(0, Math.floor(start)), end: Math.ceil(end) }));
   }
-  const text = wanted().get("locus") ?? shown.locus ?? "";
+  const text = parameters().get("locus") ?? dataset.locus ?? "";
   return [...text.matchAll(/(\S+):([0-9,]+)-([0-9,]+)/g)].map(([, referenceName, ...numbers]) => {
     const [start, end] = numbers.map((number) => Number(number.replaceAll(",", "")));
     return { referenceName, start: start - 1, end };
   });
 }
 
-let commands = []; // what is offered
-let offered = ""; // the same as text: buttons in use are not replaced by equal ones
+let commands = []; // the commands in the article
+let rendered = ""; // commands and tracks as text: equal ones are not rendered again, as their buttons may be in use
 
-function command() {
-  const files = chosen().length ? chosen() : shown.files.filter((file) => file.isReadable);
+function renderCommands() {
+  const files = chosenFiles().length ? chosenFiles() : dataset.files.filter((file) => file.isReadable);
   commands = files.flatMap((file) =>
-    // Without an index there are whole files only.
+    // Regions need an index.
     (file.isIndexed && regions().length ? regions() : [{}]).map((region) => {
       const parameters = new URLSearchParams({ format: file.format, ...region });
       // htslib reads the token from a file.
@@ -376,23 +379,23 @@ function command() {
       return `${variable}${file.tool} view "${file.ticket}?${parameters}"`;
     }),
   );
-  const tracks = JSON.stringify([...shown.tracks, ...chosen().map((file) => file.track)], null, 2);
+  const tracks = JSON.stringify([...dataset.tracks, ...chosenFiles().map((file) => file.track)], null, 2);
   const needs = [
     !commands.length && "None of the files can be read at the moment.",
     commands.length && token() && "Put the access token into the file token.txt first.",
     files.some((file) => file.needsReference) &&
-      "samtools decodes CRAM with its reference sequence: a FASTA file after -T, or where REF_PATH says.",
+      "samtools decodes CRAM with its reference sequence: a FASTA file given by -T, or found through REF_PATH.",
   ];
-  part("needs").textContent = needs.filter(Boolean).join(" ");
-  if (offered === (offered = `${commands}${tracks}`)) return;
+  byId("needs").textContent = needs.filter(Boolean).join(" ");
+  if (rendered === (rendered = `${commands}${tracks}`)) return;
   const details = element(
     "details",
-    { open: part("commands").querySelector("details")?.open ?? false },
+    { open: byId("commands").querySelector("details")?.open ?? false },
     element("summary", { textContent: "igv.js tracks" }),
     copyable(tracks, "Copy the igv.js tracks"),
   );
   const lines = commands.map((text) => copyable(text, `Copy the ${text.match(/\w+(?= view )/)} command`));
-  part("commands").replaceChildren(...lines, ...(tracks === "[]" ? [] : [details]));
+  byId("commands").replaceChildren(...lines, ...(tracks === "[]" ? [] : [details]));
 }
 
 function copyable(text, label) {
@@ -405,7 +408,7 @@ function copyable(text, label) {
   return element("div", { className: "command" }, content, button);
 }
 
-// The clipboard is there only for pages of https and of this machine; elsewhere the selection is copied.
+// Browsers offer the clipboard only to pages of https and of this machine; elsewhere the selection is copied.
 async function copy(text, content) {
   try {
     await navigator.clipboard.writeText(text);
@@ -418,31 +421,31 @@ async function copy(text, content) {
 
 // ---- the start
 
-part("datasets").addEventListener("click", (event) => {
+byId("datasets").addEventListener("click", (event) => {
   const link = event.target.closest("a");
   if (link === null || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
   event.preventDefault();
   history.pushState(null, "", address({ dataset: link.dataset.id, formats: "", locus: "" }));
-  show().then(() => part("name").focus({ preventScroll: true }));
+  show().then(() => byId("name").focus({ preventScroll: true }));
   scrollTo(0, 0);
 });
-part("search").addEventListener(
+byId("search").addEventListener(
   "input",
-  afterwards(() => {
-    note({ search: part("search").value.trim() });
+  debounced(() => {
+    updateAddress({ search: byId("search").value.trim() });
     list();
   }),
 );
-part("access")?.addEventListener("submit", (event) => {
+byId("access")?.addEventListener("submit", (event) => {
   event.preventDefault();
-  const given = part("token").value.trim();
-  if (given) sessionStorage.setItem(TOKEN, given);
+  const value = byId("token").value.trim();
+  if (value) sessionStorage.setItem(TOKEN, value);
   else sessionStorage.removeItem(TOKEN);
-  part("token").value = "";
+  byId("token").value = "";
   list();
   show();
 });
 addEventListener("popstate", show);
-part("search").value = wanted().get("search") ?? "";
+byId("search").value = parameters().get("search") ?? "";
 list();
 show();
