@@ -33,6 +33,8 @@ from tests.support.files.bgzf import BGZF_EOF, bgzf_block
 from tests.support.files.indexes import index_of
 from tests.support.htslib import HtslibIndex
 
+pytestmark = pytest.mark.regions
+
 REGIONS = int(os.environ.get("HTSGET_FLASK_TEST_REGIONS", "200"))
 MAX_GAP = 1 << 16
 Region = tuple[str, int | None, int | None]
