@@ -28,17 +28,17 @@ def executor() -> Iterator[Executor]:
 
 class TestS3Storage(StorageContract):
     @pytest.fixture
-    def prefix(self) -> str:
+    def storage_prefix(self) -> str:
         return f"a folder/é/{uuid.uuid4().hex}/"
 
     @pytest.fixture
-    def storage(self, s3_server: S3Server, bucket: str, prefix: str, executor: Executor) -> Storage:
+    def storage(self, s3_server: S3Server, bucket: str, storage_prefix: str, executor: Executor) -> Storage:
         objects = Bucket(s3_server.owner, bucket, storage="cohort", max_attempts=1, revalidate=0)
-        return S3Storage(objects, prefix, presigner=None, executor=executor, revalidate=0)
+        return S3Storage(objects, storage_prefix, presigner=None, executor=executor, revalidate=0)
 
     @pytest.fixture
-    def put(self, s3_server: S3Server, bucket: str, prefix: str) -> Callable[[str, bytes], None]:
-        return lambda key, content: s3_server.put(bucket, prefix + key, content)
+    def put(self, s3_server: S3Server, bucket: str, storage_prefix: str) -> Callable[[str, bytes], None]:
+        return lambda key, content: s3_server.put(bucket, storage_prefix + key, content)
 
     @pytest.mark.parametrize("s3_server", ["versitygw"], indirect=True)
     def test_a_folder_with_only_its_own_key_is_empty(self, storage: Storage, put: Callable[[str, bytes], None]) -> None:
