@@ -1,5 +1,6 @@
 """What the kernel reports about processes."""
 
+from contextlib import suppress
 from pathlib import Path
 
 _MAX_MAPPING = 256 << 20
@@ -9,7 +10,9 @@ def children(process: int | str = "self") -> set[int]:
     """The child processes of a process that it has not waited for."""
     pids: set[int] = set()
     for task in Path(f"/proc/{process}/task").iterdir():
-        pids |= {int(child) for child in (task / "children").read_text(encoding="ascii").split()}
+        # A thread may end before its file is read.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            pids |= {int(child) for child in (task / "children").read_text(encoding="ascii").split()}
     return pids
 
 
