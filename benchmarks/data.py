@@ -494,7 +494,7 @@ def _bam_header(contigs: dict[str, int]) -> bytes:
 
 def _bgzf_block(data: bytes, size: int | None = None) -> bytes:
     """The data as one BGZF block, padded to `size` bytes if given."""
-    compressor = zlib.compressobj(1, zlib.DEFLATED, -15)
+    compressor = zlib.compressobj(4, zlib.DEFLATED, -15)
     body = compressor.compress(data)
     if size is None:
         body += compressor.flush()
