@@ -146,7 +146,7 @@ def _own() -> float:
 def machine() -> str:
     """The machine and the versions that the numbers hold for."""
     return (
-        f"{len(os.sched_getaffinity(0))} cores, {platform.system()} {platform.release()}, "
+        f"{len(os.sched_getaffinity(0))} cores, {platform.system()} {'.'.join(platform.release().split('.')[:2])}, "
         f"Python {platform.python_version()}, gunicorn {version('gunicorn')}, Flask {version('Flask')}, "
         f"nginx {_nginx_version()}"
     )
