@@ -11,7 +11,7 @@ from htsget_flask.cache import ByteCache
 from htsget_flask.config import Config, LocalStorageConfig, StorageConfig, default_cache_folder
 from htsget_flask.datasets.catalog import Catalog
 from htsget_flask.datasets.inventory import Inventory
-from htsget_flask.formats.cram.recoder import Recoder
+from htsget_flask.records.decoder import Recoder
 from htsget_flask.sequences.library import Library
 from htsget_flask.sequences.open_sequence import LibraryBases
 from htsget_flask.storage import Storage

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -45,6 +45,14 @@ class HtsgetConfig(Model):
     never_inline: bool = False
     """Deliver all data by http URLs: IGV desktop refuses `data:` URLs for variants. A request can also choose this
     ([`inline=false`](clients.md#igv-desktop))."""
+    exact: bool | Literal["all"] = True
+    """Whether the answer for a region holds exactly the records that overlap it. `false`: whole chunks of the index,
+    with records before and after the region. `all`: the containers of CRAM are cut too, where the reference sequences
+    are among [those served](#reference-sequences)."""
+    convert: bool = True
+    """Answer in formats that a dataset has no file of: CRAM as BAM, BCF as VCF, VCF and BCF as plain text (VCFTEXT).
+    CRAM needs its reference sequences among [those served](#reference-sequences). A request that names no format is
+    then answered with BAM or VCF."""
     strict_header_class: bool | None = None
     """Which requests with `class=header` and parameters other than `format` are InvalidInput, as the specification
     requires. Unset: all except JBrowse 2's, `referenceName=na` alone, where the file has no reference `na`. `true`:
@@ -53,6 +61,14 @@ class HtsgetConfig(Model):
     """The most bytes of a POST body; more are answered with PayloadTooLarge."""
     max_regions: int = Field(10_000, ge=1)
     """The most regions in a POST body; more are answered with PayloadTooLarge."""
+
+
+class ConvertConfig(Model):
+    """Records that are converted or decoded."""
+
+    concurrency: int = Field(2, ge=1, le=64)
+    """How many data blocks each worker decodes at the same time, in one process each. Further requests wait, and are
+    answered with status 503 after some seconds."""
 
 
 class FilesConfig(Model):
@@ -201,6 +217,8 @@ class Config(Model):
     """The datasets, of which the first match wins: [datasets](#datasets)."""
     htsget: HtsgetConfig = HtsgetConfig()
     """[Tickets and data blocks](#htsget)."""
+    convert: ConvertConfig = ConvertConfig()
+    """[Conversion](#convert)."""
     refget: RefgetConfig = RefgetConfig()
     """[Reference sequences](#reference-sequences)."""
     browser: BrowserConfig = BrowserConfig()

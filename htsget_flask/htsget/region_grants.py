@@ -6,14 +6,14 @@ from typing import BinaryIO
 
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, PermissionDenied
-from htsget_flask.formats.cram.recoder import Recoder
-from htsget_flask.formats.cram.region_filter import CramSource, select_recoded
 from htsget_flask.formats.references import Reference
-from htsget_flask.formats.region_filter import RecordFilter, filter_records
 from htsget_flask.htsget.data_blocks import FilePart, Records
 from htsget_flask.htsget.plan import Span
 from htsget_flask.htsget.query import UNPLACED, Query
 from htsget_flask.htsget.reference_names import reference_id_of
+from htsget_flask.records.cram import CramSource, select_recoded
+from htsget_flask.records.decoder import Recoder
+from htsget_flask.records.region_filter import RecordFilter, filter_records
 from htsget_flask.regions import Region, RegionSet
 from htsget_flask.sequences.open_sequence import LibraryBases
 

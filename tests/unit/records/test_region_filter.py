@@ -12,7 +12,7 @@ from htsget_flask.formats.bgzf import EOF_BLOCK, read_blocks, virtual_offset
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.formats.index_reader import read_index
 from htsget_flask.formats.records import BAM_RECORDS, VCF_RECORDS
-from htsget_flask.formats.region_filter import RecordFilter, filter_records
+from htsget_flask.records.region_filter import RecordFilter, filter_records
 from tests.support.bounded import outcome
 from tests.support.files.bam import MATCH, Read, Reference, bam_header, bam_record
 from tests.support.files.bgzf import MAX_BLOCK_DATA, bgzf_block, cut, write_bgzf

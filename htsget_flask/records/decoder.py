@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 _PROGRAM = (
     "import sys; sys.path[:] = sys.argv[3:]; "
-    "from htsget_flask.formats.cram.worker import main; main(int(sys.argv[1]), int(sys.argv[2]))"
+    "from htsget_flask.records.decoder_program import main; main(int(sys.argv[1]), int(sys.argv[2]))"
 )
 _START_TIMEOUT = 30.0
 _MAX_ANSWER = 100

@@ -23,11 +23,11 @@ import pytest
 from htsget_flask.errors import FormatError, ServiceUnavailable
 from htsget_flask.formats.cram.container import Container, eof_container, read_container, read_cram_header
 from htsget_flask.formats.cram.encoding import read_block
-from htsget_flask.formats.cram.recoder import Limits, Recoder
-from htsget_flask.formats.cram.region_filter import CramSource, select_recoded
 from htsget_flask.formats.headers import Header
-from htsget_flask.formats.region_filter import RecordFilter
 from htsget_flask.ranges import ByteRange
+from htsget_flask.records.cram import CramSource, select_recoded
+from htsget_flask.records.decoder import Limits, Recoder
+from htsget_flask.records.region_filter import RecordFilter
 from tests.support import referenced
 from tests.support.live.server import wait_until
 from tests.support.processes import children, has_ended, is_stopped, memory, status
@@ -159,7 +159,7 @@ class TestTheProcess:
     def test_ends_when_its_parent_is_killed(self, tmp_path: Path) -> None:
         code = (
             "import os, signal, sys\n"
-            "from htsget_flask.formats.cram.recoder import Limits, _Process\n"
+            "from htsget_flask.records.decoder import Limits, _Process\n"
             "child = _Process(Limits())\n"
             "print(child._process.pid, flush=True)\n"
             "os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -17,11 +17,11 @@ from typing import BinaryIO, NamedTuple
 
 from htsget_flask.errors import FormatError
 from htsget_flask.formats.cram.container import MAX_READ_GROUPS, read_container
-from htsget_flask.formats.cram.recoder import Recoder
 from htsget_flask.formats.cram.slices import MULTIPLE_REFERENCES, Slice, read_slices, read_whole
 from htsget_flask.formats.headers import Header
-from htsget_flask.formats.region_filter import RecordFilter
 from htsget_flask.ranges import ByteRange, merge_intervals
+from htsget_flask.records.decoder import Recoder
+from htsget_flask.records.region_filter import RecordFilter
 
 # Decoded together, in bytes; the first containers by themselves, so that the answer begins soon.
 _BATCH = 4 << 20

@@ -1,0 +1,1 @@
+"""Streams of records: which ones, what of them, in which format."""
