@@ -5,6 +5,7 @@ from functools import partial
 from typing import BinaryIO
 
 from htsget_flask.datasets.open_file import OpenFile
+from htsget_flask.datasets.reference_checks import BaseSource, find_bases
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, PermissionDenied
 from htsget_flask.formats.references import Reference
 from htsget_flask.htsget.data_blocks import FilePart, Records
@@ -67,10 +68,8 @@ def require_references(spans: Iterable[Span], file: OpenFile, bases: LibraryBase
     for block in spans:
         if isinstance(block, Records):
             reference = file.references_with_md5s.with_id(block.reference_id)
-            if reference is None or (reference.md5 is not None and bases.has(reference.md5)):
-                continue
             first = file.crai.overlapping(block.reference_id, block.start, block.end)[0]
-            if file.needs_reference(int(file.crai.containers[first])):
+            if reference is not None and find_bases(file, reference, first, bases.has) is BaseSource.NOWHERE:
                 raise PermissionDenied(
                     f"this token opens regions only, and the reference {reference.name!r} of this CRAM file, which is "
                     "needed to separate its records, is not available here"
