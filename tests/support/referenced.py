@@ -78,7 +78,7 @@ def remove_md5s(path: Path) -> None:
         text = re.sub(r"\tM5:\w+", "", str(file.header))
     header = path.with_suffix(".sam")
     header.write_text(text)
-    pysam.samtools.reheader("--no-PG", "--in-place", str(header), str(path), catch_stdout=False)
+    pysam.samtools.reheader("--no-PG", "-i", str(header), str(path), catch_stdout=False)
 
 
 def _header() -> Iterator[str]:
