@@ -91,7 +91,7 @@ class TestThePageShowsTheExampleData:
             with tab.page.expect_download() as saved:
                 tab.page.evaluate("() => igvBrowser.savePNGtoFile('view.png')")
             assert Path(saved.value.path()).read_bytes().startswith(b"\x89PNG")
-            assert "igv.js cannot read BCF" in tab.page.locator("#files").inner_text()
+            assert "igv.js reads the VCF file instead" in tab.page.locator("#files").inner_text()
             assert is_sound(tab, server)
             tab.screenshot("variants")
 
