@@ -13,6 +13,8 @@ from urllib.parse import urlencode
 import pysam
 import pytest
 
+from htsget_flask.app import create_app
+from htsget_flask.config import folder_config
 from tests.support import referenced
 from tests.support.app import http_for
 from tests.support.client import FlaskHttp, Response
@@ -362,6 +364,10 @@ class TestCramThatNeedsReferences:
     def test_that_are_served(self, cram_folder: Path) -> None:
         file = self.shown(http_for(cram_folder, **self.served("all.fa")))
         assert (file["track"]["format"], file["problem"], file["ticketFormat"]) == ("bam", None, "BAM")
+
+    def test_in_a_folder_without_a_configuration(self, cram_folder: Path) -> None:
+        file = self.shown(FlaskHttp(create_app(folder_config(cram_folder)).test_client()))
+        assert (file["track"]["format"], file["problem"]) == ("bam", None)
 
     def test_that_are_not_served(self, cram_folder: Path) -> None:
         for settings in ({}, self.served("chr2.fna")):
