@@ -21,8 +21,9 @@ def get_endpoint(services: Services, request: Request, endpoint: str) -> Answer:
     extension = {
         "datatype": endpoint,
         "formats": [format_.name for format_ in FORMATS.values() if format_.endpoint == endpoint],
-        "fieldsParameterEffective": False,
-        "tagsParametersEffective": False,
+        # Variants have neither.
+        "fieldsParameterEffective": endpoint == "reads",
+        "tagsParametersEffective": endpoint == "reads",
     }
     return _json({**_describe(services.config, endpoint), "htsget": extension})
 
