@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from htsget_flask.auth.decision import Grant
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.datasets.reference_checks import BaseSource, describe_absence, find_all_bases
 from htsget_flask.datasets.source import DataFile, Source
@@ -22,7 +23,7 @@ class DatasetFile:
     """A file of a dataset; `problem` is the reason why it cannot be shown.
 
     `ticket_format`: the format in which igv.js reads it by htsget, converted if need be, or None. `obstacle`: why it
-    cannot be converted. `is_cut`: whether the caller may see regions only.
+    cannot be converted. `is_cut`: whether the caller may see parts of the records only.
     """
 
     source: Source
@@ -38,11 +39,11 @@ class DatasetFile:
 
 
 def read_files(
-    services: Services, dataset_id: str, granted: Mapping[str, RegionSet | None], *, with_index: bool = True
+    services: Services, dataset_id: str, granted: Mapping[str, Grant], *, with_index: bool = True
 ) -> list[DatasetFile]:
     """The files of a dataset at some endpoints, with what their headers and indexes hold.
 
-    `granted`: the regions that the caller may see, by endpoint; None for all.
+    `granted`: what the caller may see, by endpoint.
 
     Raises:
         NotFound: if there is no such dataset.
@@ -51,9 +52,9 @@ def read_files(
     formats = {source.format.name for source, _ in found}
     files: list[DatasetFile] = []
     for source, stat in found:
-        regions = granted[source.format.endpoint]
+        grant = granted[source.format.endpoint]
         file = DatasetFile(
-            source, None, is_cut=regions is not None, ticket_format=_ticket_format(services, source, formats)
+            source, None, is_cut=grant.is_limited, ticket_format=_ticket_format(services, source, formats)
         )
         files.append(file)
         try:
@@ -63,7 +64,7 @@ def read_files(
             with OpenFile(DataFile(source, stat), services.cache, services.sidecars) as opened:
                 file.lengths = opened.reference_lengths
                 if with_index:
-                    _read_index(services, opened, file, regions)
+                    _read_index(services, opened, file, grant.regions)
         except FileFaultError as fault:
             log_fault(fault)
             file.problem = f"It cannot be shown: {fault.reason}."

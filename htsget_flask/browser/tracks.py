@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 from htsget_flask.auth.access import Access
+from htsget_flask.auth.decision import WHOLE
 from htsget_flask.browser.files import DatasetFile, read_files
 from htsget_flask.browser.genomes import configured_reference, file_url, find_reference, sizes_reference
 from htsget_flask.config import DatasetConfig, GenomeConfig, TrackConfig
@@ -56,7 +57,7 @@ def describe(services: Services, base: str, dataset_id: str, access: Access) -> 
     is_sequence = isinstance(reference, str) or (reference is not None and "indexURL" in reference)
     locus = next((_locus(*file.region, lengths) for file in files if file.region is not None), None)
     name = entry.name if isinstance(entry, DatasetConfig) else None
-    grant_tracks = _access_tracks({endpoint: granted[endpoint] for endpoint in served}, lengths)
+    grant_tracks = _access_tracks({endpoint: granted[endpoint].regions for endpoint in served}, lengths)
     notes = [] if is_sequence else [_NO_SEQUENCE if reference else _NO_LENGTHS]
     if grant_tracks is None:
         notes.append(_TOO_MANY_REGIONS)
@@ -87,7 +88,7 @@ def sizes(services: Services, dataset_id: str, endpoints: Collection[str]) -> st
     Raises:
         NotFound: if there is no such dataset.
     """
-    files = read_files(services, dataset_id, dict.fromkeys(endpoints), with_index=False)
+    files = read_files(services, dataset_id, dict.fromkeys(endpoints, WHOLE), with_index=False)
     return "".join(f"{name}\t{length}\n" for name, length in _all_lengths(files).items() if length is not None)
 
 
@@ -152,7 +153,7 @@ def _igv_problem(services: Services, file: DatasetFile, *, has_sequence: bool) -
         return "igv.js reads the VCF file instead." if is_converted else "igv.js reads variants as VCF only."
     problem = None if has_sequence else "igv.js decodes CRAM with its reference sequence: configure a genome."
     if file.is_cut:
-        problem = "This token opens regions only, and igv.js reads CRAM only as a whole file."
+        problem = "This token opens parts of the records only, and igv.js reads CRAM only as a whole file."
     elif source.storage_name not in services.config.files.storages or is_hidden(source.key):
         problem = "igv.js reads CRAM as a plain file only, and this server does not serve it under /files."
     if problem is None or file.obstacle is None:

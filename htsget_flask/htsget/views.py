@@ -1,6 +1,6 @@
 """The endpoints that make tickets and send data blocks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from urllib.parse import quote
 
@@ -9,6 +9,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 from werkzeug.wrappers import Request
 
 from htsget_flask.auth.access import Access, access_of
+from htsget_flask.auth.decision import Grant
 from htsget_flask.auth.signed_urls import block_parts
 from htsget_flask.datasets.edges import chunk_parts
 from htsget_flask.datasets.open_file import OpenFile
@@ -25,13 +26,12 @@ from htsget_flask.htsget.data_blocks import (
     read_inline,
     to_path_segment,
 )
-from htsget_flask.htsget.plan import plan, windows_of
+from htsget_flask.htsget.plan import Span, plan, windows_of
 from htsget_flask.htsget.query import Query, parse_get, parse_post, refuse_arguments
 from htsget_flask.htsget.reference_names import resolve
 from htsget_flask.htsget.region_grants import plan_records, record_blocks, require_references
 from htsget_flask.htsget.ticket import BlockUrl, Limits, TicketKey, render
 from htsget_flask.ranges import ByteRange
-from htsget_flask.regions import RegionSet
 from htsget_flask.services import Services
 from htsget_flask.storage import SignedUrl, VersionError
 from htsget_flask.web.answer import Answer, Environ, answer_with
@@ -128,9 +128,9 @@ def _ticket(services: Services, request: Request, endpoint: str, dataset_id: str
 
 
 def _render(
-    services: Services, request: Request, file: OpenFile, query: Query, access: Access, granted: RegionSet | None
+    services: Services, request: Request, file: OpenFile, query: Query, access: Access, granted: Grant
 ) -> bytes:
-    """Plan and render; callers whose grant is limited to regions have another planner, and no cached answers."""
+    """Plan and render; callers whose grant is limited have another planner, and no cached answers."""
     source, options = file.source, services.config.htsget
     if query.needs_header:
         query = resolve(query, file)
@@ -140,9 +140,10 @@ def _render(
     path = f"/{source.format.endpoint}/{source.format.name}/{quote(source.id)}"
     never_inline = options.never_inline if source.never_inline is None else source.never_inline
     inline_limit = 0 if never_inline or not query.may_inline else options.inline_limit
-    if granted is not None:
-        spans = plan_records(query, granted, file)
+    if granted.is_limited:
+        query = query._replace(selection=query.selection.restrict(granted.selection))
         try:
+            spans = _limited_spans(query, granted, file)
             require_references(spans, file, services.bases)
         except PermissionDenied as error:
             access.record_denial(source.format.endpoint, source.id, query.regions, error.message)
@@ -160,6 +161,12 @@ def _render(
         key = TicketKey(windows, inline_limit, chosen, path, signed and signed.url, access.expires)
     limits = Limits(inline_limit, options.block_size, is_signed=signed is not None)
     return render(file, partial(plan, query, file), limits, partial(_block_url, signed, base, path, access, file), key)
+
+
+def _limited_spans(query: Query, granted: Grant, file: OpenFile) -> Sequence[Span]:
+    if granted.regions is None or not granted.selection.is_everything:
+        raise PermissionDenied("this token opens some fields of the records only, which are not separated here")
+    return plan_records(query, granted.regions, file)
 
 
 def _block_url(
