@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from htsget_flask.auth.decision import Grant
 from htsget_flask.datasets.open_file import OpenFile
-from htsget_flask.datasets.reference_checks import BaseSource, describe_absence, find_all_bases
+from htsget_flask.datasets.reference_checks import describe_absence, missing_reference
 from htsget_flask.datasets.source import DataFile, Source
 from htsget_flask.errors import FileFaultError, ServiceUnavailable
 from htsget_flask.formats.table import DEFAULT_FORMATS
@@ -94,14 +94,15 @@ def _read_index(services: Services, opened: OpenFile, file: DatasetFile, granted
 
 def _missing_reference(services: Services, opened: OpenFile, granted: RegionSet | None) -> str | None:
     """Why the granted records of a CRAM file cannot be decoded; None if they can."""
-    names = None if granted is None else {region.reference_name for region in granted}
+    ids = None
+    if granted is not None:
+        found = (opened.references.get(region.reference_name) for region in granted)
+        ids = {reference.id for reference in found if reference is not None and reference.id is not None}
     try:
-        for reference, bases in find_all_bases(opened, services.bases.has, names):
-            if bases is BaseSource.NOWHERE:
-                return describe_absence(reference)
+        reference = missing_reference(opened, services.bases.has, ids)
     except ServiceUnavailable as error:
         return error.message
-    return None
+    return None if reference is None else describe_absence(reference)
 
 
 def _examples(granted: RegionSet, names: Iterable[str]) -> Iterator[tuple[str, int, int]]:

@@ -18,33 +18,38 @@ class BaseSource(Enum):
     NOWHERE = "not available"
 
 
-def find_bases(file: OpenFile, reference: Reference, container: int, has: Callable[[str], bool]) -> BaseSource:
-    """Where the bases are for the records of a reference in a container, whose index in the CRAI is given.
-
-    `has`: whether the sequence with an MD5 is among those served; the container is read only where it is not. A writer
-    chooses once for all containers with records of a reference, so one of them answers for all.
-    """
-    if reference.md5 is not None and has(reference.md5):
-        return BaseSource.SEQUENCES
-    needed = file.needs_reference(int(file.crai.containers[container]))
-    return BaseSource.NOWHERE if needed else BaseSource.FILE
-
-
-def find_all_bases(
-    file: OpenFile, has: Callable[[str], bool], names: Collection[str] | None = None
+def find_bases(
+    file: OpenFile, has: Callable[[str], bool], reference_ids: Collection[int] | None = None
 ) -> Iterator[tuple[Reference, BaseSource]]:
-    """Each reference that has records, in the order of the header, with the source of its bases; `names`: only these.
+    """Each reference that has records, in the order of the header, and where its bases are.
 
-    Where the index names no references for a container, the records may be on each of the header.
+    `reference_ids`: only these. `has`: whether the sequence with an MD5 is among those served. Where it is not, the
+    first container with records of the reference is read: writers embed a reference everywhere or nowhere. Where the
+    index does not name the references of a container, each one of the header may have records.
     """
     index = file.crai
     ids, entries = np.unique(index.references, return_index=True)
-    containers: dict[int, int] = dict(zip(ids.tolist(), index.container_indices[entries].tolist(), strict=True))
-    unknown = containers.get(MULTIPLE_REFERENCES)
+    first: dict[int, int] = dict(zip(ids.tolist(), index.container_indices[entries].tolist(), strict=True))
+    unnamed = first.get(MULTIPLE_REFERENCES)
     for reference in file.references_with_md5s.in_order():
-        container = unknown if reference.id is None else containers.get(reference.id, unknown)
-        if container is not None and (names is None or reference.name in names):
-            yield reference, find_bases(file, reference, container, has)
+        if reference.id is None or not (reference_ids is None or reference.id in reference_ids):
+            continue
+        container = first.get(reference.id, unnamed)
+        if container is None:
+            continue
+        if reference.md5 is not None and has(reference.md5):
+            yield reference, BaseSource.SEQUENCES
+        else:
+            is_needed = file.needs_reference(int(index.containers[container]))
+            yield reference, BaseSource.NOWHERE if is_needed else BaseSource.FILE
+
+
+def missing_reference(
+    file: OpenFile, has: Callable[[str], bool], reference_ids: Collection[int] | None = None
+) -> Reference | None:
+    """The first reference whose bases are not available; None without one. The parameters are those of `find_bases`."""
+    found = find_bases(file, has, reference_ids)
+    return next((reference for reference, source in found if source is BaseSource.NOWHERE), None)
 
 
 def describe_absence(reference: Reference) -> str:

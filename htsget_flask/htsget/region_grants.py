@@ -5,7 +5,7 @@ from functools import partial
 from typing import BinaryIO
 
 from htsget_flask.datasets.open_file import OpenFile
-from htsget_flask.datasets.reference_checks import BaseSource, find_bases
+from htsget_flask.datasets.reference_checks import missing_reference
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, PermissionDenied
 from htsget_flask.formats.references import Reference
 from htsget_flask.htsget.data_blocks import FilePart, Records
@@ -65,15 +65,13 @@ def require_references(spans: Iterable[Span], file: OpenFile, bases: LibraryBase
     """
     if file.source.format.is_bgzf:
         return
-    for block in spans:
-        if isinstance(block, Records):
-            reference = file.references_with_md5s.with_id(block.reference_id)
-            first = file.crai.overlapping(block.reference_id, block.start, block.end)[0]
-            if reference is not None and find_bases(file, reference, first, bases.has) is BaseSource.NOWHERE:
-                raise PermissionDenied(
-                    f"this token opens regions only, and the reference {reference.name!r} of this CRAM file, which is "
-                    "needed to separate its records, is not available here"
-                )
+    reference_ids = {block.reference_id for block in spans if isinstance(block, Records)}
+    reference = missing_reference(file, bases.has, reference_ids)
+    if reference is not None:
+        raise PermissionDenied(
+            f"this token opens regions only, and the reference {reference.name!r} of this CRAM file, which is "
+            "needed to separate its records, is not available here"
+        )
 
 
 def record_blocks(file: OpenFile, block: Records, bases: LibraryBases, recoder: Recoder) -> Generator[bytes]:

@@ -19,7 +19,7 @@ from htsget_flask.commands.check.findings import Findings
 from htsget_flask.commands.index import quiet_htslib
 from htsget_flask.config import Config, LocalStorageConfig
 from htsget_flask.datasets.open_file import OpenFile
-from htsget_flask.datasets.reference_checks import BaseSource, find_all_bases
+from htsget_flask.datasets.reference_checks import BaseSource, find_bases
 from htsget_flask.datasets.source import DataFile, Source
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.sequences.fasta_files import abbreviate
@@ -135,7 +135,7 @@ def _check_file(file: OpenFile, report: FileReport) -> None:
 
 def _check_references(file: OpenFile, library: Library, report: FileReport, *, convert: bool) -> str:
     """Where readers of a CRAM file get the references of its records from; missing ones become a warning."""
-    found = list(find_all_bases(file, library.has))
+    found = list(find_bases(file, library.has))
     missing = [reference for reference, source in found if source is BaseSource.NOWHERE]
     if missing:
         names = [name if md5 else f"{name} (no M5 in the header)" for name, _, _, md5 in missing]
