@@ -6,6 +6,7 @@ from enum import Enum
 import numpy as np
 
 from htsget_flask.datasets.open_file import OpenFile
+from htsget_flask.errors import ServiceUnavailable
 from htsget_flask.formats.cram.slices import MULTIPLE_REFERENCES
 from htsget_flask.formats.references import Reference
 
@@ -26,6 +27,9 @@ def find_bases(
     `reference_ids`: only these. `has`: whether the sequence with an MD5 is among those served. Where it is not, the
     first container with records of the reference is read: writers embed a reference everywhere or nowhere. Where the
     index does not name the references of a container, each one of the header may have records.
+
+    Raises:
+        ServiceUnavailable: when `has` does, for a reference that is not in the file.
     """
     index = file.crai
     ids, entries = np.unique(index.references, return_index=True)
@@ -35,13 +39,18 @@ def find_bases(
         if reference.id is None or not (reference_ids is None or reference.id in reference_ids):
             continue
         container = first.get(reference.id, unnamed)
-        if container is None:
-            continue
+        if container is not None:
+            yield reference, _find_bases(file, reference, int(index.containers[container]), has)
+
+
+def _find_bases(file: OpenFile, reference: Reference, container: int, has: Callable[[str], bool]) -> BaseSource:
+    try:
         if reference.md5 is not None and has(reference.md5):
-            yield reference, BaseSource.SEQUENCES
-        else:
-            is_needed = file.needs_reference(int(index.containers[container]))
-            yield reference, BaseSource.NOWHERE if is_needed else BaseSource.FILE
+            return BaseSource.SEQUENCES
+    except ServiceUnavailable:
+        if file.needs_reference(container):
+            raise
+    return BaseSource.NOWHERE if file.needs_reference(container) else BaseSource.FILE
 
 
 def missing_reference(

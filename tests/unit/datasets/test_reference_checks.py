@@ -10,6 +10,7 @@ from htsget_flask.cache import ByteCache
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.datasets.reference_checks import BaseSource, describe_absence, find_bases, missing_reference
 from htsget_flask.datasets.source import DataFile, Source
+from htsget_flask.errors import ServiceUnavailable
 from htsget_flask.formats.table import FORMATS
 from htsget_flask.storage.local import LocalStorage
 from tests.support import referenced
@@ -54,6 +55,21 @@ def test_each_reference_with_records(name: str, reference: Path, tmp_path: Path)
         used: BaseSource.SEQUENCES if used in ("chr2", "c3") else absent for used in USED
     }
     assert found(path, (), (1, 5, 7)) == {"chr2": absent}
+
+
+@pytest.mark.parametrize("name", ["version_3_0", *referenced.ALONE])
+def test_sequences_that_are_not_known_yet(name: str, reference: Path, tmp_path: Path) -> None:
+    path = referenced.write_cram(name, tmp_path / "x.cram", reference)
+
+    def has(_: str) -> bool:
+        raise ServiceUnavailable("try again")
+
+    with open_cram(path) as file:
+        if name in referenced.ALONE:
+            assert missing_reference(file, has) is None
+        else:
+            with pytest.raises(ServiceUnavailable):
+                missing_reference(file, has)
 
 
 def test_a_header_without_checksums(reference: Path, tmp_path: Path) -> None:
