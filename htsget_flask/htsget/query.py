@@ -8,6 +8,7 @@ import orjson
 from werkzeug.datastructures import MultiDict
 
 from htsget_flask.errors import InvalidInput, InvalidRange, PayloadTooLarge
+from htsget_flask.fields import EVERYTHING, FieldSelection
 from htsget_flask.htsget.misspelling import refuse_misspellings
 from htsget_flask.regions import Region
 
@@ -44,6 +45,7 @@ class Query(NamedTuple):
     may_inline: bool = True
     needs_header: bool = False
     md5: str | None = None
+    selection: FieldSelection = EVERYTHING
 
 
 def parse_get(arguments: "MultiDict[str, str]", endpoint: str, *, strict_header_class: bool | None) -> Query:
