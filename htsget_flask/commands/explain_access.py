@@ -17,6 +17,7 @@ from htsget_flask.errors import (
     StorageError,
     UnsupportedFormat,
 )
+from htsget_flask.fields import FIELDS, FieldSelection
 from htsget_flask.formats.table import ENDPOINTS as DATASET_ENDPOINTS
 from htsget_flask.htsget.query import Query
 from htsget_flask.htsget.region_grants import plan_records, require_references
@@ -56,7 +57,7 @@ def explain_access(
     for endpoint, decision in _decide_endpoints(auth, caller, resource_id, region):
         names = formats.get(endpoint, [])
         decisions = {resource_id: decision}
-        granted = decision.regions if decision.allowed and "CRAM" in names else None
+        granted = decision.grant.regions if decision.allowed and "CRAM" in names else None
         if granted is not None and (fault := _cram_fault(services, resource_id, region, granted)):
             # The first format answers a request without one.
             target = resource_id if names[0] == "CRAM" else f"{resource_id}?format=CRAM"
@@ -85,7 +86,7 @@ def _resolve_region(services: Services, auth: AuthConfig, caller: Caller, resour
     """
     if ":" in text:
         decisions = (decision for _, decision in _decide_endpoints(auth, caller, resource_id, None))
-        granted = {region.reference_name for decision in decisions for region in decision.regions or ()}
+        granted = {region.reference_name for decision in decisions for region in decision.grant.regions or ()}
         if text in granted or text in _reference_names(services, resource_id):
             return Region(text)
     return parse_region(text)
@@ -104,10 +105,22 @@ def _reference_names(services: Services, dataset_id: str) -> set[str]:
 
 
 def _line(endpoint: str, resource_id: str, decision: Decision) -> str:
+    regions, selection = decision.grant
     limit = ""
-    if decision.regions is not None:
-        limit = f", limited to {abbreviate(list(map(str, decision.regions)), _MAX_REGIONS)} (0-based, half-open)"
+    if regions is not None:
+        limit = f", limited to {abbreviate(list(map(str, regions)), _MAX_REGIONS)} (0-based, half-open)"
+    if not selection.is_everything:
+        limit += f", with {_describe(selection)} only"
     return f"{'allowed' if decision.allowed else 'denied':7} /{endpoint}/{resource_id}: {decision.reason}{limit}"
+
+
+def _describe(selection: FieldSelection) -> str:
+    fields = " ".join(field for field in FIELDS if field in selection.fields)
+    if selection.tags is not None:
+        tags = f"the tags {' '.join(sorted(selection.tags))}" if selection.tags else "no tags"
+    else:
+        tags = f"all tags but {' '.join(sorted(selection.notags))}" if selection.notags else "all tags"
+    return f"{fields} and {tags}"
 
 
 def _format_names(services: Services, dataset_id: str) -> dict[str, list[str]]:

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from werkzeug.wrappers import Request
 
 from htsget_flask.auth.access import Access
+from htsget_flask.auth.decision import Grant
 from htsget_flask.auth.signed_urls import block_parts
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import PermissionDenied, UnsupportedFormat
@@ -17,7 +18,6 @@ from htsget_flask.htsget.query import Query
 from htsget_flask.htsget.reference_names import resolve
 from htsget_flask.htsget.ticket import BlockUrl, Limits, Rendering, TicketKey, render
 from htsget_flask.ranges import ByteRange
-from htsget_flask.regions import RegionSet
 from htsget_flask.services import Services
 from htsget_flask.storage import SignedUrl
 from htsget_flask.web.views import base_url
@@ -30,7 +30,7 @@ def make_ticket(
     format_name: str,
     query: Query,
     access: Access,
-    granted: RegionSet | None,
+    granted: Grant,
 ) -> bytes:
     """The ticket for a query, in a format, as JSON.
 
@@ -45,8 +45,9 @@ def make_ticket(
         query = resolve(query, file)
         if query.regions is not None:
             granted = access.require(source.format.endpoint, source.id, query.regions)
-    records = Records(None, None, query.selection, None if format_name == source.format.name else format_name)
-    terms = Terms(options.exact, granted, records)
+    selection = query.selection.restrict(granted.selection) if granted.is_limited else query.selection
+    records = Records(None, None, selection, None if format_name == source.format.name else format_name)
+    terms = Terms(options.exact, granted.regions, records)
     planned = None
     if not source.format.is_bgzf:
         try:
@@ -54,7 +55,7 @@ def make_ticket(
         except PermissionDenied as error:
             access.record_denial(source.format.endpoint, source.id, query.regions, error.message)
             raise
-    return _render(services, request, file, query, terms, access, planned)
+    return _render(services, request, file, query, terms, access, planned, is_limited=granted.is_limited)
 
 
 def _plan_decodable(
@@ -90,6 +91,8 @@ def _render(
     terms: Terms,
     access: Access,
     planned: Sequence[Span] | None,
+    *,
+    is_limited: bool,
 ) -> bytes:
     source, options = file.source, services.config.htsget
     base = base_url(services.config, request)
@@ -97,7 +100,7 @@ def _render(
     never_inline = options.never_inline if source.never_inline is None else source.never_inline
     inline_limit = 0 if never_inline or not query.may_inline else options.inline_limit
     signed, key = None, None
-    if terms.granted is None:
+    if not is_limited:
         # Reading an object reports the id of its version: signing then makes no request for it.
         file.header  # noqa: B018
         signed = source.storage.signed_url(source.key, file.stat)

@@ -22,8 +22,9 @@ def get_endpoint(services: Services, request: Request, endpoint: str) -> Answer:
     extension = {
         "datatype": endpoint,
         "formats": answer_names(files, convert=services.config.htsget.convert),
-        "fieldsParameterEffective": False,
-        "tagsParametersEffective": False,
+        # Variants have neither.
+        "fieldsParameterEffective": endpoint == "reads",
+        "tagsParametersEffective": endpoint == "reads",
     }
     return _json({**_describe(services.config, endpoint), "htsget": extension})
 

@@ -552,8 +552,8 @@ class TestTheServiceDescribesItself:
             assert info["htsget"] == {
                 "datatype": endpoint,
                 "formats": formats,
-                "fieldsParameterEffective": False,
-                "tagsParametersEffective": False,
+                "fieldsParameterEffective": endpoint == "reads",
+                "tagsParametersEffective": endpoint == "reads",
             }
             assert info["organization"] == {"name": "The lab", "url": "https://lab.example/"}
             assert info["contactUrl"] == "mailto:it@lab.example"
