@@ -11,7 +11,7 @@ from htsget_flask.cache import ByteCache
 from htsget_flask.config import Config, LocalStorageConfig, StorageConfig, default_cache_folder
 from htsget_flask.datasets.catalog import Catalog
 from htsget_flask.datasets.inventory import Inventory
-from htsget_flask.records.decoder import Recoder
+from htsget_flask.records.decoder import Decoder
 from htsget_flask.sequences.library import Library
 from htsget_flask.sequences.open_sequence import LibraryBases
 from htsget_flask.storage import Storage
@@ -35,7 +35,7 @@ class Services:
     inventory: Inventory
     sequences: Library
     bases: LibraryBases
-    recoder: Recoder
+    decoder: Decoder
     cache: ByteCache
     sidecars: Path | None
     gate: Gate | None = None
@@ -58,7 +58,7 @@ def create_services(config: Config) -> Services:
         inventory=Inventory(catalog, storages),
         sequences=sequences,
         bases=LibraryBases(sequences),
-        recoder=Recoder(),
+        decoder=Decoder(config.convert.concurrency),
         cache=ByteCache(config.cache.max_bytes),
         sidecars=sidecars,
     )

@@ -1,21 +1,25 @@
 """Tickets for callers whose grant is limited to regions: overlapping records only, not the blocks that hold them."""
 
+import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
 from typing import BinaryIO
 
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import FileFaultError, FormatError, NotFound, PermissionDenied
+from htsget_flask.fields import EVERYTHING
 from htsget_flask.formats.references import Reference
 from htsget_flask.htsget.data_blocks import FilePart, Records
 from htsget_flask.htsget.plan import Span
 from htsget_flask.htsget.query import UNPLACED, Query
 from htsget_flask.htsget.reference_names import reference_id_of
-from htsget_flask.records.cram import CramSource, select_recoded
-from htsget_flask.records.decoder import Recoder
+from htsget_flask.records.cram import CramSource, decode_containers
+from htsget_flask.records.decoder import Decoder
 from htsget_flask.records.region_filter import RecordFilter, filter_records
 from htsget_flask.regions import Region, RegionSet
 from htsget_flask.sequences.open_sequence import LibraryBases
+
+_BUFFER_SIZE = 256 << 10
 
 
 def plan_records(query: Query, granted: RegionSet, file: OpenFile) -> Sequence[Span]:
@@ -77,7 +81,7 @@ def require_references(spans: Iterable[Span], file: OpenFile, bases: LibraryBase
                 )
 
 
-def record_blocks(file: OpenFile, block: Records, bases: LibraryBases, recoder: Recoder) -> Generator[bytes]:
+def record_blocks(file: OpenFile, block: Records, bases: LibraryBases, decoder: Decoder) -> Generator[bytes]:
     """The BGZF blocks or CRAM containers with the records of a data block, made as they are read.
 
     Closes the file's bytes when it ends.
@@ -94,7 +98,7 @@ def record_blocks(file: OpenFile, block: Records, bases: LibraryBases, recoder: 
     key = reference.name.encode() if format_.names_references else block.reference_id
     record_filter = RecordFilter(key, block.start, block.end, block.after)
     if format_.records is None:
-        return _closing(file, partial(_recoded, file, reference, record_filter, bases, recoder))
+        return _closing(file, partial(_cram_records, file, reference, record_filter, bases, decoder))
     chunks = file.index.chunks(block.reference_id, block.start, block.end)
     return _closing(file, partial(filter_records, format_.records, chunks=chunks, record_filter=record_filter))
 
@@ -107,30 +111,34 @@ def _closing(file: OpenFile, make: Callable[[BinaryIO], Iterator[bytes]]) -> Gen
             raise FileFaultError(str(error), location=file.source.location) from error
 
 
-def _recoded(
+def _cram_records(
     file: OpenFile,
     reference: Reference,
     record_filter: RecordFilter,
     bases: LibraryBases,
-    recoder: Recoder,
+    decoder: Decoder,
     content: BinaryIO,
 ) -> Iterator[bytes]:
     index = file.crai
     assert reference.id is not None
     positions = index.overlapping(reference.id, record_filter.start, record_filter.end)
-    if not positions:
-        return iter(())
 
-    def letters(start: int, end: int) -> Iterator[bytes]:
+    def letters(_: int, start: int, end: int) -> Iterator[bytes]:
         if reference.md5 is None:
             raise FormatError("the header has no checksum of a reference that its records need")
         return bases.letters(reference.md5, start, end)
 
-    return select_recoded(
-        CramSource(content, file.header, file.source.key.rpartition("/")[2]),
-        index.byte_ranges(positions, file.block_end(int(index.containers[-1]))),
-        record_filter,
-        letters,
-        partial(index.bounds, reference.id),
-        recoder,
-    )
+    with tempfile.TemporaryFile(buffering=0) as target:
+        decode_containers(
+            CramSource(content, file.header, file.source.key.rpartition("/")[2]),
+            index.byte_ranges(positions, file.block_end(int(index.containers[-1]))) if positions else (),
+            record_filter,
+            EVERYTHING,
+            "CRAM",
+            letters,
+            index.bounds,
+            decoder,
+            target,
+        )
+        target.seek(0)
+        yield from iter(partial(target.read, _BUFFER_SIZE), b"")

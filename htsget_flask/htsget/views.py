@@ -194,7 +194,7 @@ def _send_block(services: Services, environ: Environ, file: DataFile, block: Dat
                 content = opened.detach_file()
                 return send_range(environ, content, middle, etag, _BLOCK_HEADERS, (before, after))
             case Records():
-                records = record_blocks(opened, block, services.bases, services.recoder)
+                records = record_blocks(opened, block, services.bases, services.decoder)
                 return send_stream(environ, records, headers=_BLOCK_HEADERS)
             case FilePart():
                 return send_bytes(environ, read_inline(opened, block), etag=etag, headers=_BLOCK_HEADERS)
