@@ -8,7 +8,7 @@ from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import FormatError
 from htsget_flask.formats.bgzf import find_block, virtual_offset
 from htsget_flask.formats.binning import Chunk
-from htsget_flask.records.block_records import BlockRecords, ReadBlock, read_block_records, find_record
+from htsget_flask.records.block_records import BlockRecords, ReadBlock, find_record, read_block_records
 from htsget_flask.records.directory import Directory
 from htsget_flask.records.region import Extent, RegionFilter, find_extent
 

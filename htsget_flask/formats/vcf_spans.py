@@ -23,7 +23,7 @@ _MAX_PARSED = 1 << 20
 
 _POSITION = re.compile(rb"[0-9]{1,18}")
 _END = re.compile(rb"(?:^|;)END=([0-9]{1,18})(?:;|$)")
-_END_ANYWHERE = re.compile(rb"[\t;]END=([0-9]{1,18})(?=[;\t\r\n])")
+_END_ANYWHERE = re.compile(rb"[\t;]END=([0-9]{1,18})(?=[;\t\r\n]|\Z)")
 _SVLEN = re.compile(rb"(?:^|;)SVLEN=([^;]*)")
 _NUMBER = re.compile(rb"-?([0-9]{1,18})")
 # The symbolic alleles whose SVLEN counts bases of the reference, with all of their subtypes.

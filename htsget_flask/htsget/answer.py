@@ -11,13 +11,14 @@ from htsget_flask.auth.decision import Grant
 from htsget_flask.auth.signed_urls import block_parts
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import PermissionDenied, UnsupportedFormat
-from htsget_flask.htsget.block_bytes import Tools, missing_reference, read_inline
+from htsget_flask.htsget.block_bytes import Tools, find_missing_reference, read_inline
 from htsget_flask.htsget.data_blocks import DataBlock, Records, to_path_segment
 from htsget_flask.htsget.plan import Span, Terms, plan, windows_of
 from htsget_flask.htsget.query import Query
 from htsget_flask.htsget.reference_names import resolve
 from htsget_flask.htsget.ticket import BlockUrl, Limits, Rendering, TicketKey, render
 from htsget_flask.ranges import ByteRange
+from htsget_flask.sequences.open_sequence import LibraryBases
 from htsget_flask.services import Services
 from htsget_flask.storage import SignedUrl
 from htsget_flask.web.views import base_url
@@ -47,26 +48,29 @@ def make_ticket(
             granted = access.require(source.format.endpoint, source.id, query.regions)
     selection = query.selection.restrict(granted.selection) if granted.is_limited else query.selection
     records = Records(None, None, selection, None if format_name == source.format.name else format_name)
-    terms = Terms(options.exact, granted.regions, records)
+    terms = Terms(options.exact, granted, records)
     planned = None
     if not source.format.is_bgzf:
         try:
-            planned, terms = _plan_decodable(query, file, terms, services)
+            planned, terms = plan_decodable(query, file, terms, services.bases)
         except PermissionDenied as error:
             access.record_denial(source.format.endpoint, source.id, query.regions, error.message)
             raise
-    return _render(services, request, file, query, terms, access, planned, is_limited=granted.is_limited)
+    return _render(services, request, file, query, terms, access, planned)
 
 
-def _plan_decodable(
-    query: Query, file: OpenFile, terms: Terms, services: Services
-) -> tuple[Sequence[Span], Terms]:
-    """The spans of a CRAM file, and the terms under which all references are available that they need."""
+def plan_decodable(query: Query, file: OpenFile, terms: Terms, bases: LibraryBases) -> tuple[Sequence[Span], Terms]:
+    """The spans of a CRAM file, and the terms under which all references are available that they need.
+
+    Raises:
+        NotFound: for a reference that the file does not have.
+        PermissionDenied, UnsupportedFormat: when a reference is not available without which there is no answer.
+    """
     spans = plan(query, file, terms)
-    reference = missing_reference(file, spans, services.bases)
+    reference = find_missing_reference(file, spans, bases)
     if reference is None:
         return spans, terms
-    if terms.granted is not None:
+    if terms.grant.is_limited:
         raise PermissionDenied(
             f"this token opens a part of the records only, and the reference {reference.name!r} of this CRAM file, "
             "which is needed to separate it, is not available here"
@@ -80,7 +84,7 @@ def _plan_decodable(
             f"the records of {file.source.id!r} cannot be decoded, as the reference {reference.name!r} of this CRAM "
             "file is not available here; request format=CRAM without fields and tags"
         )
-    return _plan_decodable(query, file, terms, services)
+    return plan_decodable(query, file, terms, bases)
 
 
 def _render(
@@ -91,8 +95,6 @@ def _render(
     terms: Terms,
     access: Access,
     planned: Sequence[Span] | None,
-    *,
-    is_limited: bool,
 ) -> bytes:
     source, options = file.source, services.config.htsget
     base = base_url(services.config, request)
@@ -100,18 +102,16 @@ def _render(
     never_inline = options.never_inline if source.never_inline is None else source.never_inline
     inline_limit = 0 if never_inline or not query.may_inline else options.inline_limit
     signed, key = None, None
-    if not is_limited:
+    if not terms.grant.is_limited:
         # Reading an object reports the id of its version: signing then makes no request for it.
         file.header  # noqa: B018
         signed = source.storage.signed_url(source.key, file.stat)
         if not query.header_only and source.format.is_bgzf and query.regions is not None and len(query.regions) == 1:
             (region,) = query.regions
-            windows = tuple(region) if terms.are_exact(query, file) else windows_of(region, file)
+            windows = region if terms.are_exact(query, file) else windows_of(region, file)
             # Only where clients choose the URL by their Host.
             chosen = base if services.config.public_url is None else None
-            key = TicketKey(
-                windows, terms.records, inline_limit, chosen, path, signed and signed.url, access.expires
-            )
+            key = TicketKey(windows, terms.records, inline_limit, chosen, path, signed and signed.url, access.expires)
     rendering = Rendering(
         Limits(inline_limit, options.block_size, is_signed=signed is not None),
         partial(_block_url, signed, base, path, access, file),

@@ -14,16 +14,15 @@ from htsget_flask.errors import FileFaultError, FormatError
 from htsget_flask.formats import bgzf
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.formats.references import Reference
-from htsget_flask.htsget.data_blocks import ConvertedPart, FilePart, Records
+from htsget_flask.htsget.data_blocks import TEXT, ConvertedPart, FilePart, Records
 from htsget_flask.ranges import ByteRange
 from htsget_flask.records.bam_fields import select_bam_fields
+from htsget_flask.records.bam_header import bam_header
 from htsget_flask.records.bcf import format_bcf, vcf_header
-from htsget_flask.records.cram import CramSource, bam_header, decode_containers
+from htsget_flask.records.cram import CramSource, decode_containers, missing_reference, needs_bases
 from htsget_flask.records.decoder import Decoder
 from htsget_flask.records.stream import batch_records, read_data, write_bgzf
 from htsget_flask.sequences.open_sequence import LibraryBases
-
-TEXT = "VCFTEXT"
 
 InlineBlock = Chunk | FilePart | ConvertedPart | Records
 
@@ -56,8 +55,8 @@ def read_inline(file: OpenFile, block: InlineBlock, tools: Tools) -> bytes:
             return file.header.eof_marker
         case ConvertedPart(FilePart.HEADER, format_name):
             return _convert_header(file, format_name, tools)
-        case ConvertedPart(_, format_name):
-            return b"" if format_name == TEXT else bgzf.EOF_BLOCK
+        case ConvertedPart():
+            return bgzf.EOF_BLOCK
         case Chunk():
             return read_parts(file, cut_chunk(file, block))
         case Records():
@@ -143,21 +142,21 @@ def _records_of(file: OpenFile, block: Records) -> tuple[bytes, Chunk]:
     return earlier_records(file, region, extent) if has_earlier else b"", Chunk(begin, max(begin, end))
 
 
-def missing_reference(file: OpenFile, blocks: Iterable[object], bases: LibraryBases) -> Reference | None:
+def find_missing_reference(file: OpenFile, blocks: Iterable[object], bases: LibraryBases) -> Reference | None:
     """A reference that the records of data blocks of a CRAM file need, and that is not available; None without one."""
-    index = file.crai
-    wanted: set[int] = set()
+    index, references = file.crai, file.references_with_md5s
+    regions: set[tuple[int, int, int | None]] = set()
     for block in blocks:
-        if isinstance(block, Records):
+        if isinstance(block, Records) and needs_bases(block.selection):
             if block.region is None:
-                wanted.update(np.unique(index.references[index.references >= 0]).tolist())
+                placed = np.unique(index.references[index.references >= 0])
+                regions.update((reference_id, 0, None) for reference_id in placed.tolist())
                 break
-            wanted.add(block.region.reference_id)
-    for reference_id in sorted(wanted):
-        reference = file.references_with_md5s.with_id(reference_id)
-        if reference is None or (reference.md5 is not None and bases.has(reference.md5)):
-            continue
-        first = index.overlapping(reference_id, 0, None)[0]
-        if file.needs_reference(int(index.containers[first])):
-            return reference
-    return None
+            regions.add(block.region[:3])
+
+    def has_bases(reference_id: int) -> bool:
+        reference = references.with_id(reference_id)
+        return reference is None or (reference.md5 is not None and bases.has(reference.md5))
+
+    missing = missing_reference(index, sorted(regions, key=lambda one: one[:2]), file.needs_reference, has_bases)
+    return None if missing is None else references.with_id(missing)

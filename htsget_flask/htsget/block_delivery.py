@@ -23,20 +23,22 @@ _HEADERS = {"Cache-Control": "private, max-age=3600, immutable", "Vary": "Origin
 def fits(block: DataBlock, format_: Format) -> bool:
     """Whether files of a format can have a data block."""
     match block:
-        case ByteRange() | FilePart():
-            return True
         case Chunk():
             return format_.is_bgzf
         case ConvertedPart(_, name):
-            return name != format_.name and format_.name in ANSWER_FORMATS.get(name, ())
+            return _is_made_from(name, format_)
         case Records(region, span, selection, name):
-            if name is not None and (name == format_.name or format_.name not in ANSWER_FORMATS.get(name, ())):
-                return False
-            if not selection.is_everything and format_.endpoint != "reads":
-                return False
-            if not format_.is_bgzf:
-                return isinstance(span, ByteRange)
-            return not isinstance(span, ByteRange) and (region or span) is not None
+            is_spanned = (region or span) is not None and not isinstance(span, ByteRange)
+            return (
+                (name is None or _is_made_from(name, format_))
+                and (selection.is_everything or format_.endpoint == "reads")
+                and (is_spanned if format_.is_bgzf else isinstance(span, ByteRange))
+            )
+    return True
+
+
+def _is_made_from(name: str, format_: Format) -> bool:
+    return name != format_.name and format_.name in ANSWER_FORMATS.get(name, ())
 
 
 def send_block(services: Services, environ: Environ, file: DataFile, block: DataBlock) -> Answer:

@@ -10,6 +10,9 @@ from htsget_flask.formats.binning import Chunk
 from htsget_flask.ranges import ByteRange
 from htsget_flask.records.region import UNPLACED_ID, RegionFilter
 
+TEXT = "VCFTEXT"
+"""The format of plain text: it has no end-of-file marker."""
+
 
 class FilePart(enum.Enum):
     """A part that every file has once."""

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Literal, NamedTuple
 
+from htsget_flask.auth.decision import WHOLE, Grant
 from htsget_flask.datasets.edges import Containers
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.formats.bgzf import MAX_BLOCK_SIZE, virtual_offset
 from htsget_flask.formats.binning import Chunk, merge_chunks
-from htsget_flask.htsget.data_blocks import ConvertedPart, FilePart, Records
+from htsget_flask.htsget.data_blocks import TEXT, ConvertedPart, FilePart, Records
 from htsget_flask.htsget.query import UNPLACED, Query
 from htsget_flask.htsget.record_spans import split_containers, split_records
 from htsget_flask.htsget.reference_names import reference_id_of
@@ -27,17 +28,17 @@ Span = Chunk | Containers | ByteRange | Records | FilePart | ConvertedPart
 class Terms(NamedTuple):
     """How a query is answered.
 
-    `exact`: whether regions of BGZF files, or of all files, are answered with the overlapping records alone. `granted`:
-    the regions that the caller's access is limited to. `records`: what is taken of records, in which format.
+    `exact`: whether regions of BGZF files, or of all files, are answered with the overlapping records alone. `grant`:
+    what the caller's access is limited to. `records`: what is taken of records, in which format.
     """
 
     exact: bool | Literal["all"] = True
-    granted: RegionSet | None = None
+    grant: Grant = WHOLE
     records: Records = Records(None)
 
     def are_exact(self, query: Query, file: OpenFile) -> bool:
         """Whether records are separated from others, or changed."""
-        if self.granted is not None or not self.records.is_cut_only:
+        if self.grant.is_limited or not self.records.is_cut_only:
             return True
         return query.regions is not None and (self.exact == "all" or (self.exact and file.source.format.is_bgzf))
 
@@ -56,8 +57,10 @@ def plan(query: Query, file: OpenFile, terms: Terms) -> Sequence[Span]:
         spans = _records(query, file, terms)
     else:
         spans = _chunks(query.regions, file) if file.source.format.is_bgzf else _containers(query.regions, file)
-    # A file without an EOF marker gets one.
     name = terms.records.format_name
+    if name == TEXT:
+        return spans
+    # A file without an EOF marker gets one.
     return (*spans, FilePart.EOF if name is None else ConvertedPart(FilePart.EOF, name))
 
 
@@ -68,9 +71,9 @@ def windows_of(region: Region, file: OpenFile) -> tuple[str, int, int | None]:
     return name, start >> shift, None if end is None else (end - 1) >> shift if end > start else -1
 
 
-def _records(query: Query, file: OpenFile, terms: Terms) -> list[Span]:
+def _records(query: Query, file: OpenFile, terms: Terms) -> Sequence[Span]:
     """The record blocks of a query, as far as it lies in the granted regions."""
-    format_, granted, records = file.source.format, terms.granted, terms.records
+    format_, granted, records = file.source.format, terms.grant.regions, terms.records
     if query.regions is None and granted is None:
         return _split(file, records, is_granted=False)
     placed = list(query.regions or ())

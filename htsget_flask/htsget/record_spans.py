@@ -6,9 +6,10 @@ from itertools import groupby, pairwise
 from htsget_flask.datasets.edges import Containers, split_range
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.datasets.region_records import extent_of, record_starts
-from htsget_flask.formats.bgzf import virtual_offset
+from htsget_flask.formats.bgzf import split_offset, virtual_offset
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.htsget.data_blocks import DataBlock, Records
+from htsget_flask.ranges import ByteRange
 from htsget_flask.records.region import UNPLACED_ID
 
 # In bytes of the file: a block of more records takes clients long, and is more to repeat after a failure.

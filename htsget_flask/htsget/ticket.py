@@ -102,9 +102,9 @@ def _entries(file: OpenFile, spans: Sequence[Span], room: int, rendering: Render
             prefetch_edges(file, [one for one in batch if _reads_edges(one, longest_cut, has_room=room > 0)])
         for block in _split(file, span, longest_cut, block_size, has_room=room > 0):
             # Once a block did not fit, no more are read: a request for many regions has hundreds of edges.
-            if _is_short(file, block) and (room or (inline_limit and block in _ENDS)):
+            if _is_short(block, file) and (room or (inline_limit and _is_end(block))):
                 entry, size = _inline(file, block, b"body", rendering.read)
-                if size <= room or block in _ENDS:
+                if size <= room or _is_end(block):
                     room -= min(room, size)
                     entries += [b",", entry] if size else []
                     continue
@@ -113,9 +113,7 @@ def _entries(file: OpenFile, spans: Sequence[Span], room: int, rendering: Render
     return b"".join(entries)
 
 
-def _split(
-    file: OpenFile, span: Span, longest_cut: int, block_size: int, *, has_room: bool
-) -> Iterable[DataBlock]:
+def _split(file: OpenFile, span: Span, longest_cut: int, block_size: int, *, has_room: bool) -> Iterable[DataBlock]:
     """The data blocks of a span."""
     if isinstance(span, _UNSPLIT):
         return (span,)
@@ -127,15 +125,23 @@ def _split(
 def _reads_edges(span: Span, longest_cut: int, *, has_room: bool) -> TypeGuard[Chunk | Containers]:
     """Whether the edges of a span are read for the ticket."""
     if isinstance(span, Chunk):
-        return (has_room and _is_short(span)) or not is_cut_later(span, longest_cut)
+        return (has_room and _is_short_chunk(span)) or not is_cut_later(span, longest_cut)
     return isinstance(span, Containers)
 
 
-def _is_short(file: OpenFile, block: DataBlock) -> TypeGuard[InlineBlock]:
+def _is_short(block: DataBlock, file: OpenFile) -> TypeGuard[InlineBlock]:
     """Whether the data block is short enough to be inline, if there is room."""
     if isinstance(block, Chunk):
-        return (block.end >> 16) - (block.begin >> 16) <= MAX_BLOCK_SIZE
+        return _is_short_chunk(block)
     return isinstance(block, _UNSPLIT) or (isinstance(block, Records) and is_short_region(file, block))
+
+
+def _is_short_chunk(chunk: Chunk) -> bool:
+    return (chunk.end >> 16) - (chunk.begin >> 16) <= MAX_BLOCK_SIZE
+
+
+def _is_end(block: DataBlock) -> bool:
+    return block is FilePart.EOF or (isinstance(block, ConvertedPart) and block.part is FilePart.EOF)
 
 
 def _inline(

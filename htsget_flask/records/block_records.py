@@ -76,7 +76,7 @@ def read_block_records(
         raise FormatError("the index does not fit the data: no record starts where it points")
     first = virtual_offset(coffset, uoffset)
     starts = layout.offsets(block.data[uoffset:], len(block.data) - uoffset)
-    data, after = _read_records(read_block, layout, first, block, starts[-1])
+    data, after = _read_records(read_block, layout, first, limit, block, starts[-1])
     offsets = np.array([*starts, len(data)], np.int64)
     spans = layout.spans(data, offsets)
     count = len(spans.starts)
@@ -106,17 +106,20 @@ def find_record(data: bytes, layout: RecordLayout, id_limit: int) -> int | None:
 
 
 def _read_records(
-    read_block: ReadBlock, layout: RecordLayout, first: int, block: BgzfBlock, last: int
+    read_block: ReadBlock, layout: RecordLayout, first: int, limit: int, block: BgzfBlock, last: int
 ) -> tuple[bytes, int]:
     """The data from virtual offset `first`, in `block`, to the end of the record at offset `last` in them.
 
-    The second value is the virtual offset after this record.
+    The second value is the virtual offset after this record. At byte offset `limit` the last line of VCF may end.
     """
     coffset, uoffset = split_offset(first)
     parts = [block.data[uoffset:] if uoffset else block.data]
     length, size = len(parts[0]), layout.size(parts[0], last)
     while size is None or last + size > length:
         _check_size(length - last if size is None else size)
+        if coffset + block.size >= limit and layout.terminator:
+            size = length - last
+            break
         coffset += block.size
         block = read_block(coffset)
         parts.append(block.data)

@@ -62,12 +62,9 @@ def find_extent(
     earlier, first = _find_start(start, chunks, directory, read)
     if first is None:
         return Extent(earlier, Chunk(last, last))
-    if end is not None:
-        # Records that start in the region's last window decide where it ends: those of earlier windows start before.
-        window = max(start, (end - 1) >> min_shift << min_shift)
-        nearest = chunks_of(window, end) if window > start else chunks
-        after = _find_end(end, nearest, first, directory, read)
-        last = last if after is None else after
+    if end is not None and first < last:
+        near = _find_near(start, end, min_shift, directory, chunks_of, read)
+        last = _find_end(end, Chunk(first if near is None else max(first, near), last), directory, read)
     return Extent(earlier, Chunk(first, max(first, last)))
 
 
@@ -93,21 +90,39 @@ def _find_start(
     return earlier, first
 
 
-def _find_end(end: int, chunks: Sequence[Chunk], first: int, directory: Directory, read: ReadRecords) -> int | None:
-    """The virtual offset of the first record, from `first` on, that starts at or after a position; None without one."""
-    after = None
-    for chunk in reversed(chunks):
-        if chunk.end <= first:
+def _find_near(
+    start: int, end: int, min_shift: int, directory: Directory, chunks_of: ChunksOf, read: ReadRecords
+) -> int | None:
+    """The virtual offset of a row near the end of a region that starts before it; None where few records are before."""
+    width = 1 << min_shift
+    window = (end - 1) >> min_shift << min_shift
+    # Usually records start in the region's last window; else in one of the windows before it, of which ever more follow.
+    while window > start:
+        for chunk in reversed(chunks_of(window, end)):
+            before = None
+            for row in directory.rows(chunk):
+                if row.start >= end:
+                    break
+                before = row
+            if before is None:
+                continue
+            if before.start >= window or ((records := read(before.begin)) and records.starts[-1] >= window):
+                return before.begin
             break
-        before = None
-        for row in directory.rows(chunk):
-            if row.start >= end:
-                after = row.begin
-                break
-            before = row
-        if before is not None:
-            if before.end > end and (records := read(before.begin)):
-                offset = records.offset_of(end)
-                after = after if offset is None else offset
+        window -= width
+        width *= 2
+    return None
+
+
+def _find_end(end: int, chunk: Chunk, directory: Directory, read: ReadRecords) -> int:
+    """The virtual offset of the first record in a chunk that starts at or after a position, or the chunk's end."""
+    last, before = chunk.end, None
+    for row in directory.rows(chunk):
+        if row.start >= end:
+            last = row.begin
             break
-    return after
+        before = row
+    if before is not None and before.end >= end and (records := read(before.begin)):
+        offset = records.offset_of(end)
+        last = last if offset is None else min(last, offset)
+    return last

@@ -55,17 +55,20 @@ class Crai(ArrayFields):
             self.container_indices[outside].tolist()
         )
 
-    def bounds(self, reference_id: int, container: int) -> tuple[int, int] | None:
-        """Where the records of a reference lie in the container at a byte offset (0-based, half-open).
+    def bounds(self, container: int) -> dict[int, tuple[int, int]]:
+        """Where the records of each reference lie in the container at a byte offset (0-based, half-open).
 
-        None where the index does not state it.
+        Without unplaced records, and without references whose records the index does not state.
         """
-        low, high = np.searchsorted(self.references, (reference_id, reference_id + 1)).tolist()
         index = int(np.searchsorted(self.containers, container))
-        is_within = self.container_indices[low:high] == index
-        if index == len(self.containers) or self.containers[index] != container or not is_within.any():
-            return None
-        return int(self.starts[low:high][is_within].min()), int(self.ends[low:high][is_within].max())
+        if index == len(self.containers) or self.containers[index] != container:
+            return {}
+        bounds: dict[int, tuple[int, int]] = {}
+        for row in np.flatnonzero((self.container_indices == index) & (self.references >= 0)).tolist():
+            start, end = int(self.starts[row]), int(self.ends[row])
+            low, high = bounds.get(reference_id := int(self.references[row]), (start, end))
+            bounds[reference_id] = (min(low, start), max(high, end))
+        return bounds
 
     def first_position(self, reference_id: int) -> int | None:
         """The 0-based position of the first record of a reference; None without records."""
