@@ -112,17 +112,17 @@ def _line(endpoint: str, resource_id: str, decision: Decision) -> str:
     if regions is not None:
         limit = f", limited to {abbreviate(list(map(str, regions)), _MAX_REGIONS)} (0-based, half-open)"
     if not selection.is_everything:
-        limit += f", with {_describe(selection)} only"
+        limit += f", {_describe(selection)}"
     return f"{'allowed' if decision.allowed else 'denied':7} /{endpoint}/{resource_id}: {decision.reason}{limit}"
 
 
 def _describe(selection: FieldSelection) -> str:
-    fields = " ".join(field for field in FIELDS if field in selection.fields)
+    fields = "fields " + " ".join(field for field in FIELDS if field in selection.fields)
     if selection.tags is not None:
-        tags = f"the tags {' '.join(sorted(selection.tags))}" if selection.tags else "no tags"
+        tags = f"tags {' '.join(sorted(selection.tags))}" if selection.tags else "no tags"
     else:
         tags = f"all tags but {' '.join(sorted(selection.notags))}" if selection.notags else "all tags"
-    return f"{fields} and {tags}"
+    return f"{fields}, {tags}"
 
 
 def _format_names(services: Services, dataset_id: str) -> dict[str, list[str]]:
