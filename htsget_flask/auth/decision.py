@@ -26,7 +26,7 @@ class Grant(NamedTuple):
     @property
     def is_limited(self) -> bool:
         """Whether it is less than the whole thing."""
-        return self.regions is not None or self.selection != EVERYTHING
+        return self.regions is not None or not self.selection.is_everything
 
 
 WHOLE = Grant()
@@ -95,7 +95,7 @@ def decide(
     if endpoint not in _FILTERED:
         limits = "fields or tags" if granted.regions is None else "regions"
         return Decision(False, f"{decision.reason}, which is limited to {limits}: only records can be filtered")
-    if endpoint != "reads" and granted.selection != EVERYTHING:
+    if endpoint != "reads" and not granted.selection.is_everything:
         return Decision(False, f"{decision.reason}, which is limited to fields or tags: only reads have them")
     if granted.regions is not None and not all(map(granted.regions.opens, regions or ())):
         reason = f"{decision.reason}, which is limited to other regions"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from htsget_flask.auth.caller import Caller
-from htsget_flask.auth.decision import ENDPOINTS, Decision, decide
+from htsget_flask.auth.decision import ENDPOINTS, Decision, Grant, decide
 from htsget_flask.auth.factory import make_authenticator, make_authorizer
 from htsget_flask.config import AuthConfig, Config
 from htsget_flask.datasets.open_file import OpenFile
@@ -19,9 +19,11 @@ from htsget_flask.errors import (
 )
 from htsget_flask.fields import FIELDS, FieldSelection
 from htsget_flask.formats.table import ENDPOINTS as DATASET_ENDPOINTS
+from htsget_flask.htsget.answer import plan_decodable
+from htsget_flask.htsget.data_blocks import Records
+from htsget_flask.htsget.plan import Terms
 from htsget_flask.htsget.query import Query
-from htsget_flask.htsget.region_grants import plan_records, require_references
-from htsget_flask.regions import Region, RegionSet, parse_region
+from htsget_flask.regions import Region, parse_region
 from htsget_flask.sequences.fasta_files import abbreviate
 from htsget_flask.services import Services, create_services
 from htsget_flask.storage import Stat, VersionError
@@ -57,8 +59,8 @@ def explain_access(
     for endpoint, decision in _decide_endpoints(auth, caller, resource_id, region):
         names = formats.get(endpoint, [])
         decisions = {resource_id: decision}
-        granted = decision.grant.regions if decision.allowed and "CRAM" in names else None
-        if granted is not None and (fault := _cram_fault(services, resource_id, region, granted)):
+        is_cut = decision.allowed and decision.grant.is_limited and "CRAM" in names
+        if is_cut and (fault := _cram_fault(services, resource_id, region, decision.grant)):
             # The first format answers a request without one.
             target = resource_id if names[0] == "CRAM" else f"{resource_id}?format=CRAM"
             decisions[target] = Decision(False, fault)
@@ -132,8 +134,8 @@ def _format_names(services: Services, dataset_id: str) -> dict[str, list[str]]:
     return formats
 
 
-def _cram_fault(services: Services, dataset_id: str, region: Region | None, granted: RegionSet) -> str | None:
-    """Why the CRAM file of a dataset cannot be limited to the granted regions; None if it can."""
+def _cram_fault(services: Services, dataset_id: str, region: Region | None, grant: Grant) -> str | None:
+    """Why the CRAM file of a dataset cannot be limited to what is granted; None if it can."""
     services.sequences.scan()
     query = Query("CRAM", header_only=False, regions=None if region is None else (region,))
     with (
@@ -141,7 +143,9 @@ def _cram_fault(services: Services, dataset_id: str, region: Region | None, gran
         OpenFile(services.catalog.locate("reads", dataset_id, "CRAM"), services.cache, services.sidecars) as file,
     ):
         try:
-            require_references(plan_records(query, granted, file), file, services.bases)
+            plan_decodable(
+                query, file, Terms(grant=grant, records=Records(None, None, grant.selection)), services.bases
+            )
         except PermissionDenied as error:
             return error.message
     return None

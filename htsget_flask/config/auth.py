@@ -12,8 +12,6 @@ Scalar = Annotated[
     Any,
     constraint(lambda value: isinstance(value, str | bool | int | float), "must be a text, a number, true or false"),
 ]
-
-
 SamField = Annotated[str, constraint(FIELDS.__contains__, f"must be one of {', '.join(FIELDS)}")]
 Tag = Annotated[str, constraint(TAG.fullmatch, "must be a letter and a letter or digit")]
 Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS)]
