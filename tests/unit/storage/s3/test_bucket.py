@@ -8,7 +8,7 @@ from botocore.awsrequest import AWSPreparedRequest
 from htsget_flask.errors import StorageError
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage.s3.bucket import Bucket, Object
-from tests.unit.storage.s3.http import FakeHttp, fake_client
+from tests.support.s3_client import FakeHttp, fake_client
 
 DATE = "2026-01-01T00:00:00.000Z"
 

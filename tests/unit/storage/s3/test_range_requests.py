@@ -16,7 +16,7 @@ from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import VersionError
 from htsget_flask.storage.s3.bucket import Bucket, Object
 from htsget_flask.storage.s3.range_requests import RangeRequests
-from tests.unit.storage.s3.http import ENVIRONMENT, FakeHttp, fake_client
+from tests.support.s3_client import ENVIRONMENT, FakeHttp, fake_client
 
 KEY = "a b/ü+~'(*)=&%.bin"
 SPAN = ByteRange(5, 25)

@@ -23,7 +23,7 @@ ENVIRONMENT = {
 
 
 class Body(io.BytesIO):
-    """A response's body, which has no more bytes."""
+    """A response's body; boto3 reads that of an error with `stream`."""
 
     def stream(self, **_: object) -> list[bytes]:
         return [self.read()]
