@@ -78,7 +78,7 @@ def offsets() -> st.SearchStrategy[int]:
 
 
 class TestReadsAsAnyFile:
-    @settings(max_examples=50)
+    @settings(max_examples=50, deadline=None)
     @given(
         st.lists(
             st.tuples(st.sampled_from(["seek", "end", "read", "prefetch", "open"]), offsets(), offsets()), max_size=20

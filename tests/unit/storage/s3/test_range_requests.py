@@ -177,10 +177,10 @@ class TestResponses:
     def test_of_a_busy_server_are_retried(self, monkeypatch: pytest.MonkeyPatch, status: int, code: str) -> None:
         http = FakeHttp(failure(status, code, {"x-amz-request-id": "id1"}))
         with pytest.raises(StorageError, match="the storage 'lab' is unavailable") as caught:
-            read(http, monkeypatch, max_attempts=3)
+            read(http, monkeypatch, max_attempts=2)
         assert caught.value.is_passing
         assert str(caught.value).endswith(f"(GetObject: {code or status}, status {status}, request id id1)")
-        assert [body.closed for body in http.bodies] == [True] * 3
+        assert [body.closed for body in http.bodies] == [True] * 2
 
     def test_of_an_absent_bucket(self, monkeypatch: pytest.MonkeyPatch) -> None:
         http = FakeHttp(failure(404, "NoSuchBucket"))
