@@ -47,7 +47,7 @@ class PagedFile(RandomAccessFile):
         self._requests: dict[int, _Request] = {}
 
     def prefetch(self, spans: Sequence[ByteRange]) -> None:
-        pages = {page for span in spans for page in _pages(span.start, min(span.end, self._size))}
+        pages = {page for span in spans for page in _pages(span.start, min(span.end, self._size))[:_MAX_PREFETCHED]}
         self._request(self._absent(sorted(pages))[: max(0, _MAX_PREFETCHED - len(self._requests))])
 
     def stream(self, span: ByteRange) -> Iterator[bytes]:

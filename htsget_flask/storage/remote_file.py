@@ -18,7 +18,7 @@ _MAX_WINDOW = 8 << 20
 
 
 class RandomAccessFile(io.RawIOBase, StoredFile):  # type: ignore[misc]  # as typeshed's own FileIO
-    """A file of `size` bytes."""
+    """A file of `size` bytes, which a subclass reads in ranges."""
 
     def __init__(self, size: int) -> None:
         self._size = size

@@ -1,4 +1,4 @@
-"""Ranged GET requests for objects, signed here: boto3 takes 1.2 ms of CPU for each, this 0.4."""
+"""Ranged GET requests for objects, signed here: boto3 takes 1.3 ms of CPU for each, this 0.5."""
 
 import hashlib
 import hmac
@@ -192,9 +192,6 @@ def _text(value: str | bytes) -> str:
 def _error(response: AWSResponse) -> ClientError:
     """The error that a response reports, with S3's code where it has one."""
     code = _CODE.search(response.raw.read(_MAX_ERROR_LENGTH))
-    metadata = {
-        "HTTPStatusCode": response.status_code,
-        "RequestId": response.headers.get("x-amz-request-id"),
-    }
+    metadata = {"HTTPStatusCode": response.status_code, "RequestId": response.headers.get("x-amz-request-id")}
     content: Any = {"Error": {"Code": code[1].decode() if code else ""}, "ResponseMetadata": metadata}
     return ClientError(content, "GetObject")
