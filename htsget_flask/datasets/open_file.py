@@ -179,7 +179,7 @@ class OpenFile:
 
     def read_new_block(self, coffset: int) -> bgzf.BgzfBlock:
         """The BGZF block at byte `coffset`, which is not cached: one of many."""
-        return bgzf.read_block(self.content, coffset)
+        return bgzf.read_block(self.pages, coffset)
 
     @property
     def segments(self) -> Segments:

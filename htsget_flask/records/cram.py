@@ -15,7 +15,6 @@ from typing import BinaryIO, NamedTuple
 from htsget_flask.errors import FormatError
 from htsget_flask.fields import FIELDS, FieldSelection
 from htsget_flask.formats.cram.container import MAX_READ_GROUPS, read_container
-from htsget_flask.formats.cram.crai import Crai
 from htsget_flask.formats.cram.slices import MULTIPLE_REFERENCES, Slice, read_slices, read_whole
 from htsget_flask.formats.headers import Header
 from htsget_flask.ranges import ByteRange, merge_intervals
@@ -73,25 +72,6 @@ def _has_differences(selection: FieldSelection) -> bool:
 def can_encode(header: Header, selection: FieldSelection) -> bool:
     """Whether CRAM of a file's version can state what is selected: version 2 has no reads without bases."""
     return header.raw[4] > 2 or "SEQ" in selection.fields
-
-
-def missing_reference(
-    index: Crai,
-    regions: Iterable[tuple[int, int, int | None]],
-    needs_reference: Callable[[int], bool],
-    has_bases: Callable[[int], bool],
-) -> int | None:
-    """The id of the first reference that records of these regions (id, start, end) need, and that is not available.
-
-    `needs_reference`: whether the container at a byte offset has records that need one (`slices.needs_reference`); it
-    is used for a region's first container. `has_bases`: whether the bases of a reference are available.
-    """
-    for reference_id, start, end in regions:
-        if not has_bases(reference_id):
-            for container in index.overlapping(reference_id, start, end)[:1]:
-                if needs_reference(int(index.containers[container])):
-                    return reference_id
-    return None
 
 
 def decode_containers(

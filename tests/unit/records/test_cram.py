@@ -24,7 +24,7 @@ from htsget_flask.records.bam_fields import select_bam_fields
 from htsget_flask.records.bam_header import bam_header
 from htsget_flask.records.cram import CramSource, can_encode, decode_containers, missing_reference, needs_bases
 from htsget_flask.records.decoder import Decoder
-from htsget_flask.records.region_filter import RecordFilter
+from htsget_flask.records.region import RegionFilter
 from tests.support import referenced
 from tests.support.files import GOOD_CRAM
 from tests.support.sequences import expected
@@ -79,7 +79,7 @@ class Cram:
         decoder: Decoder,
         *,
         spans: list[ByteRange] | None = None,
-        region: RecordFilter | None = None,
+        region: RegionFilter | None = None,
         selection: FieldSelection = EVERYTHING,
         format_name: str = "BAM",
     ) -> bytes:
@@ -207,7 +207,7 @@ class TestAsBam:
             after = rng.choice([0, start, start + 10])
             spans = cram.index.byte_ranges(cram.index.overlapping(reference_id, start, end), cram.end())
             selection = rng.choice([EVERYTHING, random_selection(rng)])
-            region = RecordFilter(reference_id, start, end, after)
+            region = RegionFilter(reference_id, start, end, after)
             within = b"".join(
                 record.data
                 for record in placed
