@@ -135,9 +135,7 @@ def read_parts(content: BinaryIO, parts: ChunkParts) -> bytes:
     return before + blocks + after
 
 
-def cut_chunk(
-    file: OpenFile, chunk: Chunk, *, read_block: ReadBlock | None = None, earlier: bytes = b""
-) -> ChunkParts:
+def cut_chunk(file: OpenFile, chunk: Chunk, *, read_block: ReadBlock | None = None, earlier: bytes = b"") -> ChunkParts:
     """The parts of a chunk, with `earlier` records before its own.
 
     `read_block`: the BGZF block at a byte offset; by default it is read from the file, where `prefetch_edges` helps.
@@ -165,9 +163,7 @@ def cut_chunk(
     return ChunkParts(bgzf.deflate(before), ByteRange(first, last), bgzf.deflate(after))
 
 
-def _read_edge(
-    file: OpenFile, read_block: ReadBlock, coffset: int, start: int, end: int | None
-) -> tuple[bytes, int]:
+def _read_edge(file: OpenFile, read_block: ReadBlock, coffset: int, start: int, end: int | None) -> tuple[bytes, int]:
     """Bytes `start` to `end` of a BGZF block's data, and where the next block starts."""
     data, size = read_block(coffset)
     file.cached(("block end", coffset), lambda: coffset + size)
