@@ -17,12 +17,11 @@ from htsget_flask.fields import EVERYTHING, FIELDS, FieldSelection, select_field
 from htsget_flask.formats.bgzf import EOF_BLOCK, deflate, read_blocks
 from htsget_flask.formats.cram.container import read_cram_header
 from htsget_flask.formats.cram.crai import Crai, read_crai
-from htsget_flask.formats.cram.slices import needs_reference
 from htsget_flask.formats.headers import Header
 from htsget_flask.ranges import ByteRange
 from htsget_flask.records.bam_fields import select_bam_fields
 from htsget_flask.records.bam_header import bam_header
-from htsget_flask.records.cram import CramSource, can_encode, decode_containers, missing_reference, needs_bases
+from htsget_flask.records.cram import CramSource, can_encode, decode_containers, needs_bases
 from htsget_flask.records.decoder import Decoder
 from htsget_flask.records.region import RegionFilter
 from tests.support import referenced
@@ -243,19 +242,6 @@ class TestTheHeader:
 
 
 class TestReferences:
-    def test_that_are_missing_are_found(self, cram: Cram) -> None:
-        regions = [(number, 0, None) for number in range(cram.header.references.id_limit)]
-        with cram.path.open("rb") as file:
-
-            def needs(container: int) -> bool:
-                return needs_reference(file, container, cram.header.raw[4])
-
-            missing = missing_reference(cram.index, regions, needs, lambda _: False)
-            assert missing_reference(cram.index, regions, needs, lambda _: True) is None
-            others = missing_reference(cram.index, regions, needs, lambda number: number != 1)
-        is_needed = cram.path.stem in REFERENCED and cram.path.stem not in referenced.ALONE
-        assert (missing, others) == ((0, 1) if is_needed else (None, None))
-
     def test_with_other_letters_are_a_fault(self, cram: Cram, decoder: Decoder) -> None:
         is_verified = cram.path.stem in REFERENCED and "several" not in cram.path.stem
         if not is_verified or cram.path.stem in referenced.ALONE:
