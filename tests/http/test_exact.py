@@ -6,18 +6,18 @@ import random
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support import referenced
 from tests.support.app import http_for
-from tests.support.client import SUFFIXES, UNPLACED, Record, Region, fetch, fetch_ticket, is_subsequence, join, scan
+from tests.support.client import SUFFIXES, UNPLACED, Region, fetch, fetch_ticket, is_subsequence, join
 from tests.support.files import FORMATS, GOOD, GOOD_BGZF, GOOD_CRAM
 from tests.support.files.spans import SPANS
-from tests.support.live.regions import endpoint_of, record_span
+from tests.support.live.regions import endpoint_of
 from tests.support.live.tools import DATA
-from tests.support.random_regions import random_regions
-from tests.support.view import complete, view, view_all
+from tests.support.served import ServedFile, is_empty
 
 pytestmark = pytest.mark.regions
 
@@ -32,43 +32,20 @@ REAL = (
 )
 
 
-class Case:
-    """A file that is served with a setting of `exact`, and the programs' lines for it."""
+class Case(ServedFile):
+    """A file that is served with a setting of `exact`."""
 
-    def __init__(self, path: Path, format_name: str, folder: Path, exact: bool | str, reference: Path | None = None):
-        self.format, self.folder, self.reference = format_name, folder, reference
-        self.path = path
-        self.printed = complete(path, folder)
-        settings = {} if reference is None else references(path, reference)
-        self.http = http_for(path.parent, htsget={"exact": exact}, cache={"folder": str(folder / "cache")}, **settings)
-        self.ticket_path = f"/{endpoint_of(format_name)}/{path.name.removesuffix(SUFFIXES[format_name])}"
-        self.header = fetch(self.http, self.ticket_path, format=format_name, **{"class": "header"})
-        self.raw_lines = raw_lines(path) if format_name == "VCF" else []
-
-    def regions(self, count: int, seed: str = "") -> list[Region]:
-        """Random regions of the file."""
-        if self.reference is None:
-            return random_regions(scan(self.path, self.format), count, seed=f"{self.path.name}{seed}")
-        lines = view(self.path, self.format, reference=self.reference)
-        spans = ((*record_span(line, "reads"), line) for line in lines)
-        records = (Record(name, start or 0, end or 0, line) for name, start, end, line in spans)
-        return random_regions(records, count, seed=f"{self.path.name}{seed}")
-
-    def expected(self, regions: Sequence[Region]) -> list[str]:
-        """What the programs print for regions of the file."""
-        if len(regions) == 1:
-            return view(self.printed, self.format, regions[0], reference=self.reference)
-        return view_all(self.printed, self.format, regions, reference=self.reference)
+    def __init__(self, name: str, folder: Path, *, exact: bool | str, path: Path | None = None) -> None:
+        super().__init__(name, folder, path=path)
+        self.http = self.serve(htsget={"exact": exact})
+        self.header = fetch(self.http, self.ticket_path, format=self.format, **{"class": "header"})
+        self.raw_lines = raw_lines(self.path) if self.format == "VCF" else []
 
     def get(self, region: Region, *, inline: bool) -> list[str]:
         """The answer's records for a region by GET."""
-        name, start, end = region
-        more = None if inline else "false"
-        return self.read(
-            fetch(
-                self.http, self.ticket_path, format=self.format, referenceName=name, start=start, end=end, inline=more
-            )
-        )
+        parameters: dict[str, Any] = dict(zip(("referenceName", "start", "end"), region, strict=True))
+        inline_parameter = {} if inline else {"inline": "false"}
+        return self.read(fetch(self.http, self.ticket_path, format=self.format, **parameters, **inline_parameter))
 
     def post(self, regions: Sequence[Region], *, inline: bool) -> list[str]:
         """The answer's records for regions by POST."""
@@ -79,21 +56,11 @@ class Case:
     def read(self, body: bytes) -> list[str]:
         """The lines that the programs print of an answer, whose header and end are the file's."""
         assert body.startswith(self.header)
-        path = self.folder / f"answer{SUFFIXES[self.format]}"
-        path.write_bytes(body)
+        lines = self.delivered(body, self.format)
         if self.format == "VCF":
             # Every byte of a line, which bcftools would format.
-            assert is_subsequence(raw_lines(path), self.raw_lines)
-        return view(path, self.format, reference=self.reference)
-
-
-def references(path: Path, reference: Path) -> dict[str, object]:
-    """The settings that serve the reference of a CRAM file."""
-    folders = {"data": path.parent, "reference": reference.parent}
-    return {
-        "storages": {name: {"type": "local", "root": str(folder)} for name, folder in folders.items()},
-        "refget": {"fastas": [{"storage": "reference", "key": reference.name}]},
-    }
+            assert is_subsequence(raw_lines(self.folder / "answer.vcf.gz"), self.raw_lines)
+        return lines
 
 
 def raw_lines(path: Path) -> list[str]:
@@ -106,43 +73,31 @@ def raw_lines(path: Path) -> list[str]:
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     """A file of BGZF blocks."""
     folder = tmp_path_factory.mktemp("exact")
-    data = folder / "data"
-    data.mkdir()
-    name: str = request.param
-    if name in REAL:
-        return Case(copy_real(name, data), next(f for f, end in SUFFIXES.items() if name.endswith(end)), folder, True)
-    path = {**GOOD_BGZF, **SPANS}[name](data)
-    return Case(path, name.partition("_")[0].upper(), folder, True)
+    path = copy_real(request.param, folder) if request.param in REAL else None
+    return Case(request.param, folder, exact=True, path=path)
 
 
 def copy_real(name: str, folder: Path) -> Path:
-    """A file that other software wrote, with its index."""
+    """A copy of a file that other software wrote, with its index."""
     source = DATA / name
     if not source.is_file():
         pytest.skip(f"there is no ../shared/data/{name}")
+    data = folder / "data"
+    data.mkdir()
     for path in source.parent.glob(f"{source.name}*"):
-        shutil.copy2(path, folder)
-    return folder / source.name
+        shutil.copy2(path, data)
+    return data / source.name
 
 
 @pytest.fixture(scope="module", params=[*GOOD_CRAM, *referenced.OPTIONS])
 def cram(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     """A CRAM file, whose references are available."""
-    folder = tmp_path_factory.mktemp("exact")
-    data = folder / "data"
-    data.mkdir()
-    if request.param in GOOD_CRAM:
-        return Case(GOOD[request.param](data), "CRAM", folder, "all")
-    (folder / "reference").mkdir()
-    reference = referenced.write_reference(folder / "reference" / "reference.fa")
-    path = referenced.write_cram(request.param, data / "referenced.cram", reference)
-    return Case(path, "CRAM", folder, "all", reference)
+    return Case(request.param, tmp_path_factory.mktemp("exact"), exact="all")
 
 
 def check_one_by_one(case: Case, regions: Sequence[Region]) -> None:
     for number, region in enumerate(regions):
-        is_empty = region[2] is not None and (region[1] or 0) >= region[2]
-        if number % 3 == 0 and not is_empty:
+        if number % 3 == 0 and not is_empty(region):
             delivered = case.post([region], inline=number % 4 > 0)
         else:
             delivered = case.get(region, inline=number % 4 > 0)
@@ -154,7 +109,7 @@ def check_one_by_one(case: Case, regions: Sequence[Region]) -> None:
 def check_together(case: Case, regions: Sequence[Region]) -> None:
     """Several regions in one request: any, some that overlap, and some that touch."""
     rng = random.Random(case.path.name)
-    rows = [region for region in regions if region[2] is None or (region[1] or 0) < region[2]]
+    rows = [region for region in regions if not is_empty(region)]
     groups = [rng.sample(rows, min(rng.randrange(2, 7), len(rows))) for _ in range(len(rows) // 6)]
     for name, start, end in rows[:: max(1, len(rows) // 10)]:
         begin, last = start or 0, end or (start or 0) + 100_000
