@@ -64,8 +64,8 @@ class Case(ServedFile):
 
 
 def raw_lines(path: Path) -> list[str]:
-    """The records of a compressed VCF file as they are; the last one without its line end, which files may lack."""
-    data = gzip.decompress(path.read_bytes()).decode().removesuffix("\n").removesuffix("\r")
+    """The records of a compressed VCF file as they are, without the line feeds."""
+    data = gzip.decompress(path.read_bytes()).decode().removesuffix("\n")
     return [line for line in data.split("\n") if not line.startswith("#")]
 
 
