@@ -120,6 +120,7 @@ def _server(folder: Path, name: str, storage: dict[str, Any], s3: S3Server) -> I
         "storages": {"data": storage},
         "datasets": [{"prefix": "", "storage": "data"}],
         "cache": {"folder": str(folder / f"{name}-cache")},
+        "htsget": {"exact": False},
     }
     path = folder / f"{name}.yaml"
     path.write_text(json.dumps(content))

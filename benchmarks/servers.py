@@ -35,12 +35,14 @@ class Process:
         self.port = port
 
     def cpu(self) -> float:
-        """The seconds of processor time that all its processes have used, in user and kernel mode."""
+        """The seconds of processor time that all its processes have used, also those that ended, in user and kernel mode.
+
+        A process that ended counts as soon as its parent has waited for it.
+        """
         total = 0
         for pid in self._pids():
             with contextlib.suppress(OSError):
-                fields = _stat_fields(pid)
-                total += int(fields[11]) + int(fields[12])
+                total += sum(map(int, _stat_fields(pid)[11:15]))
         return total / _TICKS
 
     def memory(self) -> Memory:
