@@ -39,7 +39,7 @@ _Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Sample:
+class Files:
     """The files of a sample, with their indexes, and the length of the reference in bases."""
 
     bam: Path
@@ -75,7 +75,7 @@ class _Reads(NamedTuple):
         return self.starts + LENGTH + self.deletions - np.maximum(self.clips, 0)
 
 
-def prepare(length: int) -> Sample:
+def prepare(length: int) -> Files:
     """The sample with a reference of this length; made if an earlier run has not left it."""
     folder = _BUILD / f"reads-{length}-{_VERSION}"
     if not folder.is_dir():
@@ -88,7 +88,7 @@ def prepare(length: int) -> Sample:
     bam = folder / "sample.bam"
     with pysam.AlignmentFile(str(bam)) as file:
         count = file.mapped
-    return Sample(bam, folder / "sample.cram", folder / "reference.fa", length, count)
+    return Files(bam, folder / "sample.cram", folder / "reference.fa", length, count)
 
 
 def _write(folder: Path, length: int) -> None:

@@ -28,7 +28,7 @@ from benchmarks.data import Genome, Region
 from benchmarks.report import Measure, Report, limited, median_of, say
 from benchmarks.servers import Process, htsget_server
 from tests.support.faulty import FaultyProxy, Request, faulty_proxy
-from tests.support.s3 import KINDS, RCLONE, VERSITYGW, S3Server, serving_s3
+from tests.support.s3 import RCLONE, VERSITYGW, Kind, S3Server, serving_s3
 
 LATENCY = 0.02
 WINDOW_LENGTH = 5_000
@@ -87,11 +87,11 @@ def serving(folder: Path, sizes: Sizes) -> Iterator[Setting]:
     for dataset_id in ids[1:]:
         for suffix in (".bam", ".bam.bai"):
             os.link(data / f"sample{suffix}", data / f"{dataset_id}{suffix}")
-    kind = VERSITYGW if os.environ.get("VERSITYGW") or shutil.which(VERSITYGW.name) else RCLONE
+    kind = installed_kind()
     say(f"starting {kind.name}")
     with ExitStack() as stack:
         (folder / "s3").mkdir()
-        server = stack.enter_context(serving_s3(KINDS[kind.name], folder / "s3"))
+        server = stack.enter_context(serving_s3(kind, folder / "s3"))
         proxy = stack.enter_context(faulty_proxy(server.endpoint))
         bucket = server.create_bucket()
         server.put_folder(bucket, data)
@@ -112,6 +112,12 @@ def serving(folder: Path, sizes: Sizes) -> Iterator[Setting]:
             proxy,
             ids,
         )
+
+
+def installed_kind() -> Kind:
+    """versitygw, or rclone where that is not installed."""
+    is_installed = os.environ.get("VERSITYGW") or shutil.which(VERSITYGW.name)
+    return VERSITYGW if is_installed else RCLONE
 
 
 @contextmanager

@@ -35,9 +35,9 @@ class Process:
         self.port = port
 
     def cpu(self) -> float:
-        """The seconds of processor time that all its processes have used, also those that ended, in user and kernel mode.
+        """The seconds of processor time that all its processes have used, in user and kernel mode.
 
-        A process that ended counts as soon as its parent has waited for it.
+        Those that ended count as soon as their parents have waited for them.
         """
         total = 0
         for pid in self._pids():
