@@ -103,9 +103,9 @@ def against_chunks(report: Report, sizes: Sizes, sample: Sample, exact: Process,
     rng = random.Random(3)
     for length, (wall, cpu) in {KB: (1.0, None), 30 * KB: (None, 2.0)}.items():
         usages: dict[int, list[Usage]] = {exact.port: [], chunks.port: []}
-        for _ in range(sizes.rounds):
+        for number in range(sizes.rounds):
             regions = sample.windows(length, sizes.windows // 2, rng)
-            for process in (exact, chunks):
+            for process in (exact, chunks) if number % 2 else (chunks, exact):
                 usages[process.port].append(_delivered(process, regions))
         ours, theirs = usages.values()
         name = f"{length // KB} kb with all data blocks, exact / chunks"
@@ -147,7 +147,7 @@ def pans(report: Report, sizes: Sizes, sample: Sample) -> None:
         connection = stack.enter_context(Connection(process.port))
         proxy.latency = LATENCY
         starts = range(30 * KB, 30 * KB + min(sizes.pans, sample.files.length // PAN - 4) * PAN, PAN)
-        deliver(connection, target(BAM, (CONTIG, 0, PAN)))
+        _pan(connection, target(BAM, (CONTIG, 0, PAN)))
         times, requests, fetched = [], 0, 0
         for start in starts:
             region = (CONTIG, start, start + PAN)
