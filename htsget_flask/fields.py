@@ -9,8 +9,10 @@ FIELDS = ("QNAME", "FLAG", "RNAME", "POS", "MAPQ", "CIGAR", "RNEXT", "PNEXT", "T
 # Without these a sorted file would be neither sorted nor valid.
 _ALWAYS = frozenset(("FLAG", "RNAME", "POS", "MAPQ", "CIGAR"))
 
-_TAG = r"[A-Za-z][A-Za-z0-9]"
-_TEXT = re.compile(rf"([0-9a-f]{{1,3}})(?:([.-])((?:{_TAG}(?:\.{_TAG})*)?))?", re.ASCII)
+# URLs name them.
+MAX_TAGS = 250
+TAG = re.compile(r"[A-Za-z][A-Za-z0-9]", re.ASCII)
+_TEXT = re.compile(rf"([0-9a-f]{{2,3}})(?:([.-])((?:{TAG.pattern}(?:\.{TAG.pattern})*)?))?", re.ASCII)
 
 
 class FieldSelection(NamedTuple):
@@ -61,20 +63,18 @@ def select_fields(
     selected = frozenset(FIELDS if fields is None else fields) | _ALWAYS
     if "QUAL" in selected:
         selected |= {"SEQ"}
-    only = None if tags is None else frozenset(tags)
-    return FieldSelection(selected, only, frozenset(notags) if only is None else frozenset())
+    if tags is None:
+        return FieldSelection(selected, None, frozenset(notags))
+    return FieldSelection(selected, frozenset(tags).difference(notags))
 
 
 def parse_selection(text: str) -> FieldSelection | None:
     """The selection that `str` wrote; None for any other text."""
     match = _TEXT.fullmatch(text)
-    if match is None or int(match[1], 16) >> len(FIELDS):
+    if match is None:
         return None
-    mask = int(match[1], 16)
-    tags = frozenset(match[3].split(".")) if match[3] else frozenset[str]()
-    selection = FieldSelection(
-        frozenset(field for number, field in enumerate(FIELDS) if mask >> number & 1),
-        tags if match[2] == "." else None,
-        tags if match[2] == "-" else frozenset(),
-    )
+    mask, tags = int(match[1], 16), match[3].split(".") if match[3] else []
+    fields = [field for number, field in enumerate(FIELDS) if mask >> number & 1]
+    selection = select_fields(fields, tags if match[2] == "." else None, tags if match[2] == "-" else ())
+    # A text without the fields that are always selected is not one of these either.
     return selection if str(selection) == text else None

@@ -11,7 +11,8 @@ from htsget_flask.cache import ByteCache
 from htsget_flask.config import Config, LocalStorageConfig, StorageConfig, default_cache_folder
 from htsget_flask.datasets.catalog import Catalog
 from htsget_flask.datasets.inventory import Inventory
-from htsget_flask.records.decoder import Recoder
+from htsget_flask.records.codecs import codec_versions
+from htsget_flask.records.decoder import Decoder
 from htsget_flask.sequences.library import Library
 from htsget_flask.sequences.open_sequence import LibraryBases
 from htsget_flask.storage import Storage
@@ -26,7 +27,8 @@ EXTENSION = "htsget_flask"
 class Services:
     """All that views need; without a `gate` there is no access control.
 
-    `sidecars`: the cache folder, None if it is not trustworthy. `bases`: reference bases for CRAM records.
+    `sidecars`: the cache folder, None if it is not trustworthy. `bases`: reference bases for CRAM records. `codecs`:
+    the versions of the libraries that determine the bytes of record blocks, as a part of their ETags.
     """
 
     config: Config
@@ -35,9 +37,10 @@ class Services:
     inventory: Inventory
     sequences: Library
     bases: LibraryBases
-    recoder: Recoder
+    decoder: Decoder
     cache: ByteCache
     sidecars: Path | None
+    codecs: str
     gate: Gate | None = None
 
 
@@ -58,9 +61,10 @@ def create_services(config: Config) -> Services:
         inventory=Inventory(catalog, storages),
         sequences=sequences,
         bases=LibraryBases(sequences),
-        recoder=Recoder(),
+        decoder=Decoder(config.convert.concurrency),
         cache=ByteCache(config.cache.max_bytes),
         sidecars=sidecars,
+        codecs=codec_versions(),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from htsget_flask.auth.access import Access
+from htsget_flask.auth.decision import WHOLE, Grant
 from htsget_flask.browser.genomes import configured_reference, file_url, find_reference, sizes_reference
 from htsget_flask.config import DatasetConfig, GenomeConfig, TrackConfig
 from htsget_flask.datasets.open_file import OpenFile
@@ -79,7 +80,7 @@ def describe(services: Services, base: str, dataset_id: str, access: Access) -> 
     is_sequence = isinstance(reference, str) or (reference is not None and "indexURL" in reference)
     locus = next((_locus(*file.region, lengths) for file in files if file.region is not None), None)
     name = entry.name if isinstance(entry, DatasetConfig) else None
-    grant_tracks = _access_tracks({endpoint: granted[endpoint] for endpoint in served}, lengths)
+    grant_tracks = _access_tracks({endpoint: granted[endpoint].regions for endpoint in served}, lengths)
     notes = [] if is_sequence else [_NO_SEQUENCE if reference else _NO_LENGTHS]
     if grant_tracks is None:
         notes.append(_TOO_MANY_REGIONS)
@@ -111,7 +112,7 @@ def sizes(services: Services, dataset_id: str, endpoints: Collection[str]) -> st
         NotFound: if there is no such dataset.
     """
     files = [
-        _inspect(services, source, stat, None, with_index=False)
+        _inspect(services, source, stat, WHOLE, with_index=False)
         for source, stat in services.catalog.files(dataset_id)
         if source.format.endpoint in endpoints
     ]
@@ -119,13 +120,13 @@ def sizes(services: Services, dataset_id: str, endpoints: Collection[str]) -> st
 
 
 def _inspect(
-    services: Services, source: Source, stat: Stat | FileFaultError, granted: RegionSet | None, with_index: bool = True
+    services: Services, source: Source, stat: Stat | FileFaultError, granted: Grant, with_index: bool = True
 ) -> _File:
-    """Read a file's header and index; `granted`: the regions that the caller may see, None for all."""
+    """Read a file's header and index."""
     if isinstance(stat, FileFaultError):
         log_fault(stat)
         return _File(source, None, f"It cannot be shown: {stat.reason}.")
-    file = _File(source, stat.size, is_cut=granted is not None)
+    file = _File(source, stat.size, is_cut=granted.is_limited)
     try:
         with OpenFile(DataFile(source, stat), services.cache, services.sidecars) as opened:
             file.lengths = opened.reference_lengths
@@ -134,7 +135,8 @@ def _inspect(
             opened.tail  # noqa: B018 - fails for a truncated file
             file.is_readable = True
             opened.any_index  # noqa: B018 - fails without a valid index
-            examples = opened.example_regions() if granted is None else _examples(granted, opened.references)
+            regions = granted.regions
+            examples = opened.example_regions() if regions is None else _examples(regions, opened.references)
             file.region = next(examples, None)
             file.index_key = opened.index_file.key
     except FileFaultError as fault:
@@ -209,7 +211,7 @@ def _igv_problem(services: Services, file: _File, *, has_sequence: bool) -> str 
     if source.format.name != "CRAM":
         return None
     if file.is_cut:
-        return "This token opens regions only, and igv.js reads CRAM only as a whole file."
+        return "This token opens parts of the records only, and igv.js reads CRAM only as a whole file."
     if source.storage_name not in services.config.files.storages or is_hidden(source.key):
         return "igv.js reads CRAM as a plain file only, and this server does not serve it under /files."
     return None if has_sequence else "igv.js decodes CRAM with its reference sequence: configure a genome."

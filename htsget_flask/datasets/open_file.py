@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 from htsget_flask.cache import ByteCache
+from htsget_flask.datasets.directory_store import load_segment, segment_path, store_segment
 from htsget_flask.datasets.index_checks import IndexedData, check_index
 from htsget_flask.datasets.index_store import IndexFile, find_index, load_index, private_bytes
 from htsget_flask.datasets.source import DataFile
 from htsget_flask.errors import FileFaultError, FormatError
+from htsget_flask.formats import bgzf
 from htsget_flask.formats.cram import slices
 from htsget_flask.formats.cram.crai import Crai
 from htsget_flask.formats.headers import Header
 from htsget_flask.formats.index import Index
 from htsget_flask.formats.references import Reference, References, collect_references
+from htsget_flask.records.directory import Segment, Segments
 from htsget_flask.storage import StoredFile
 
 V = TypeVar("V")
@@ -156,6 +159,33 @@ class OpenFile:
         """Whether the records of the CRAM container at byte `start` need a reference that is not in the file."""
         major = self.header.raw[4]
         return self.cached(("needs reference", start), lambda: slices.needs_reference(self.content, start, major))
+
+    def read_block(self, coffset: int) -> bgzf.BgzfBlock:
+        """The BGZF block at byte `coffset`, from the cache or read now."""
+        return self.cached(("block", coffset), lambda: self.read_new_block(coffset), lambda block: len(block.data))
+
+    def read_new_block(self, coffset: int) -> bgzf.BgzfBlock:
+        """The BGZF block at byte `coffset`, which is not cached: one of many."""
+        return bgzf.read_block(self.content, coffset)
+
+    @property
+    def segments(self) -> Segments:
+        """The directory of BGZF blocks, as far as it is known."""
+        return Segments(self._load_segment, self._store_segment)
+
+    def _load_segment(self, number: int) -> Segment:
+        path, version = self._segment_file(number)
+        return self.cached(
+            ("segment", number), lambda: load_segment(path, version), lambda segment: segment.rows.nbytes
+        )
+
+    def _store_segment(self, number: int, segment: Segment) -> None:
+        path, version = self._segment_file(number)
+        self._cache.replace((self._version, ("segment", number)), segment, _OBJECT_COST + segment.rows.nbytes)
+        store_segment(path, version, segment)
+
+    def _segment_file(self, number: int) -> tuple[Path | None, str]:
+        return segment_path(self._sidecars, self.source.location, number), self.stat.etag
 
     def is_cached(self, key: Hashable) -> bool:
         """Whether the value of a key is in the cache."""

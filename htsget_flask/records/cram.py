@@ -1,37 +1,42 @@
-"""Records of CRAM files that overlap a region: decoded with their reference, and encoded without one.
+"""Records of CRAM files, decoded with their references: as BAM, or as CRAM that needs no reference.
 
-This module reads the file, container by container; the process of `recoder` decodes. That process gets a header without
+This module reads the file, container by container; a process of `decoder` decodes. That process gets a header without
 M5 and UR, or htslib would fetch references itself, from other servers too; and a sparse FASTA file with the bases that
 these slices need.
 """
 
-import json
-import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from htsget_flask.errors import FormatError
+from htsget_flask.fields import FIELDS, FieldSelection
 from htsget_flask.formats.cram.container import MAX_READ_GROUPS, read_container
+from htsget_flask.formats.cram.crai import Crai
 from htsget_flask.formats.cram.slices import MULTIPLE_REFERENCES, Slice, read_slices, read_whole
 from htsget_flask.formats.headers import Header
 from htsget_flask.ranges import ByteRange, merge_intervals
-from htsget_flask.records.decoder import Recoder
-from htsget_flask.records.region_filter import RecordFilter
+from htsget_flask.records.decoder import Decoder
+from htsget_flask.records.region import UNPLACED_ID, RegionFilter
 
-# Decoded together, in bytes; the first containers by themselves, so that the answer begins soon.
+# Decoded together, in bytes.
 _BATCH = 4 << 20
-_BUFFER_SIZE = 256 << 10
+_MAX_CONTAINER = 256 << 20
+# For the containers, and for the process.
+_FILES = 4
+# htslib's numbers, with those of FIELDS (htslib/cram.h, sam_fields). For FLAG it needs what TLEN does, in pairs.
+_ALL_FIELDS, _TLEN, _SEQ, _TAGS, _READ_GROUP = 0x7FFFFFFF, 1 << 8, 1 << 9, 1 << 11, 1 << 12
+# Where the index does not state which references a container has: all, if they have this many bases at most.
+_MAX_UNKNOWN_BASES = 256 << 20
 
-Letters = Callable[[int, int], Iterator[bytes]]
-"""The bases of the requested reference from one position to another (0-based, half-open)."""
+Letters = Callable[[int, int, int], Iterator[bytes]]
+"""The bases of a reference, by its id, from one position to another (0-based, half-open)."""
 
-Bounds = Callable[[int], tuple[int, int] | None]
-"""Where the records of the requested reference lie in the container at a byte offset; None where that is not known."""
+Bounds = Callable[[int], Mapping[int, tuple[int, int]]]
+"""Where the records of each reference, by its id, lie in the container at a byte offset, as far as that is known."""
 
 
 class CramSource(NamedTuple):
@@ -44,146 +49,208 @@ class CramSource(NamedTuple):
 
 @dataclass(slots=True)
 class _Batch:
-    """Containers that are decoded together; `parts` are the intervals of the reference that they need.
+    """Containers that are decoded together; `parts` are the references' intervals that they need: (id, start, end).
 
     `is_mixed`: they hold records of several references, whose bounds only the index states.
     """
 
     is_mixed: bool
     containers: list[bytes] = field(default_factory=list)
-    parts: list[tuple[int, int]] = field(default_factory=list)
+    parts: list[tuple[int, int, int]] = field(default_factory=list)
     size: int = 0
     records: int = 0
 
 
-def select_recoded(
+def needs_bases(selection: FieldSelection) -> bool:
+    """Whether records are decoded with their bases, and so with their reference: MD and NM are made of the bases."""
+    return "SEQ" in selection.fields or selection.has_tag("MD") or selection.has_tag("NM")
+
+
+def missing_reference(
+    index: Crai,
+    regions: Iterable[tuple[int, int, int | None]],
+    needs_reference: Callable[[int], bool],
+    has_bases: Callable[[int], bool],
+) -> int | None:
+    """The id of the first reference that records of these regions (id, start, end) need, and that is not available.
+
+    `needs_reference`: whether the container at a byte offset has records that need one (`slices.needs_reference`); it
+    is used for a region's first container. `has_bases`: whether the bases of a reference are available.
+    """
+    for reference_id, start, end in regions:
+        if not has_bases(reference_id):
+            for container in index.overlapping(reference_id, start, end)[:1]:
+                if needs_reference(int(index.containers[container])):
+                    return reference_id
+    return None
+
+
+def decode_containers(
     source: CramSource,
     spans: Iterable[ByteRange],
-    record_filter: RecordFilter,
+    region: RegionFilter | None,
+    selection: FieldSelection,
+    format_name: str,
     letters: Letters,
     bounds: Bounds,
-    recoder: Recoder,
-) -> Iterator[bytes]:
-    """The matching records of the containers in `spans` of a CRAM file, as containers of the same version.
+    decoder: Decoder,
+    target: BinaryIO,
+) -> None:
+    """Append the records of the containers in `spans` to an unbuffered file: BGZF blocks of BAM, or containers.
 
-    The memory is bounded by a container, or a few small ones.
+    `region`: only these records; None: all, of any reference and of none, in the file's order. `format_name`: BAM, or
+    CRAM of the same version. Memory is bounded by a container (256 MiB), or a few small ones; the process also has some
+    MB of records in memory, and in a temporary file.
 
     Raises:
         FormatError: when the file is damaged, `letters` are not the reference that it was made with, or decoding fails.
-        ServiceUnavailable: when the decoder is busy, before anything is yielded.
+        ServiceUnavailable: when the decoder is busy, before anything is read or written.
     """
-    assert isinstance(record_filter.reference, int)
-    selection = _Selection(source, record_filter, letters)
-    eof, is_begun = len(source.header.eof_marker), False
-    for batch in _batches(source, spans, record_filter.reference, selection.length, bounds):
-        with tempfile.TemporaryFile(buffering=0) as target:
-            with selection.files(batch) as files:
-                begin = recoder.recode([*files, target.fileno()], may_refuse=not is_begun)
-            is_begun = True
-            length = os.fstat(target.fileno()).st_size - eof - begin
-            if length < 0:
-                raise FormatError("its records cannot be decoded")
-            target.truncate(begin + length)
-            target.seek(begin)
-            yield from iter(partial(target.read, _BUFFER_SIZE), b"")
+    with decoder.reserve() as process:
+        plan = _Plan(source, region, selection, format_name)
+        for batch in plan.batches(spans, bounds):
+            with plan.files(batch, letters) as (job, files):
+                process.run(job, [*files, target])
 
 
-def _batches(
-    source: CramSource, spans: Iterable[ByteRange], reference_id: int, length: int, bounds: Bounds
-) -> Iterator[_Batch]:
-    batch, limit = _Batch(is_mixed=False), 0
-    major = source.header.raw[4]
-    for span in spans:
-        offset = span.start
-        while offset < span.end:
-            container = read_container(source.file, offset, major)
-            data = read_whole(source.file, container)
-            slices = read_slices(data, container, major)
-            matching = [one for one in slices if one.reference_id in (reference_id, MULTIPLE_REFERENCES)]
-            is_mixed = any(one.reference_id == MULTIPLE_REFERENCES and one.needs_reference for one in matching)
-            if batch.containers and (batch.size > limit or is_mixed != batch.is_mixed):
-                yield batch
-                batch, limit = _Batch(is_mixed), _BATCH
-            if matching:
-                batch.is_mixed = is_mixed
-                batch.containers.append(data)
-                batch.size += len(data)
-                batch.records += sum(one.records for one in slices)
-                batch.parts += _parts(matching, bounds(offset) or (0, length), length)
-            offset = container.end
-    if batch.containers:
-        yield batch
+class _Plan:
+    """The jobs of the decoder for some containers of a file."""
 
-
-def _parts(slices: Sequence[Slice], bounds: tuple[int, int], length: int) -> Iterator[tuple[int, int]]:
-    for slice_ in slices:
-        if slice_.needs_reference:
-            start, end = bounds if slice_.reference_id == MULTIPLE_REFERENCES else (slice_.start, slice_.end)
-            if start < min(end, length):
-                yield start, min(end, length)
-
-
-class _Selection:
-    """The input of the decoder for the batches of a request; `length` is that of the requested reference."""
-
-    def __init__(self, source: CramSource, record_filter: RecordFilter, letters: Letters) -> None:
+    def __init__(
+        self, source: CramSource, region: RegionFilter | None, selection: FieldSelection, format_name: str
+    ) -> None:
         self._source = source
-        self._filter = record_filter
-        self._letters = letters
+        self._region = region
+        self._selection = selection
+        self._format_name = format_name
+        self._needs_bases = needs_bases(selection)
         header = source.header
         if len(header.read_groups) > MAX_READ_GROUPS:
             raise FormatError(f"the header names more than {MAX_READ_GROUPS:,} read groups")
         self._lengths = [0] * header.references.id_limit
         for reference in header.references.in_order():
             self._lengths[reference.id or 0] = reference.length or 0
-        self.length = self._lengths[int(record_filter.reference)]
         # Records refer to references and read groups by number; M5 and UR are left out on purpose.
         lines = [f"@SQ\tSN:{number}\tLN:{length}" for number, length in enumerate(self._lengths)]
         lines += [f"@RG\tID:{name}" for name in header.read_groups]
         self._header = "".join(f"{line}\n" for line in ("@HD\tVN:1.6", *lines))
 
+    def batches(self, spans: Iterable[ByteRange], bounds: Bounds) -> Iterator[_Batch]:
+        """The containers that may have matching records, some MB at a time."""
+        batch = _Batch(is_mixed=False)
+        major = self._source.header.raw[4]
+        for span in spans:
+            offset = span.start
+            while offset < span.end:
+                container = read_container(self._source.file, offset, major)
+                if container.end - offset > _MAX_CONTAINER:
+                    raise FormatError(f"a container exceeds {_MAX_CONTAINER >> 20} MiB")
+                data = read_whole(self._source.file, container)
+                slices = read_slices(data, container, major)
+                matching = [one for one in slices if self._may_match(one.reference_id)]
+                is_mixed = any(one.reference_id == MULTIPLE_REFERENCES and one.needs_reference for one in matching)
+                if batch.containers and (batch.size > _BATCH or is_mixed != batch.is_mixed):
+                    yield batch
+                    batch = _Batch(is_mixed)
+                if matching:
+                    batch.is_mixed = is_mixed
+                    batch.containers.append(data)
+                    batch.size += len(data)
+                    batch.records += sum(one.records for one in slices)
+                    if self._needs_bases:
+                        batch.parts += self._parts(matching, bounds(offset))
+                offset = container.end
+        if batch.containers:
+            yield batch
+
+    def _may_match(self, reference_id: int) -> bool:
+        return self._region is None or reference_id in (self._region.reference_id, MULTIPLE_REFERENCES)
+
+    def _parts(self, slices: Sequence[Slice], bounds: Mapping[int, tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+        for slice_ in slices:
+            if not slice_.needs_reference:
+                continue
+            if slice_.reference_id == MULTIPLE_REFERENCES:
+                parts = self._mixed_parts(bounds)
+            else:
+                parts = {slice_.reference_id: (slice_.start, slice_.end)}
+            for reference_id, (start, end) in parts.items():
+                if not -1 <= reference_id < len(self._lengths):
+                    raise FormatError("a container or the index has a reference that is not in the header")
+                if reference_id >= 0 and start < min(end, self._lengths[reference_id]):
+                    yield reference_id, start, min(end, self._lengths[reference_id])
+
+    def _mixed_parts(self, bounds: Mapping[int, tuple[int, int]]) -> Mapping[int, tuple[int, int]]:
+        if self._region is not None:
+            reference_id = self._region.reference_id
+            if reference_id == UNPLACED_ID:
+                return {}
+            return {reference_id: bounds.get(reference_id, (0, self._lengths[reference_id]))}
+        if not bounds and sum(self._lengths) > _MAX_UNKNOWN_BASES:
+            raise FormatError("the index does not state which references a container has")
+        return bounds or {number: (0, length) for number, length in enumerate(self._lengths)}
+
     @contextmanager
-    def files(self, batch: _Batch) -> Iterator[list[int]]:
-        """Descriptors of a batch's job, its containers and a scratch file; the job names the reference's file."""
-        eof = self._source.header.eof_marker
-        with (
-            tempfile.TemporaryFile() as job,
-            tempfile.TemporaryFile() as containers,
-            tempfile.TemporaryFile(buffering=0) as scratch,
-            tempfile.TemporaryDirectory(prefix="htsget_flask-") as folder,
-        ):
-            reference = self._reference(Path(folder), merge_intervals(batch.parts)) if batch.parts else None
-            containers.writelines((*batch.containers, eof))
-            fields = {
-                "version": list(self._source.header.raw[4:6]),
+    def files(self, batch: _Batch, letters: Letters) -> Iterator[tuple[dict[str, object], list[BinaryIO]]]:
+        """A batch's job and its files, without the target; the job names the reference's file."""
+        header = self._source.header
+        with ExitStack() as stack:
+            files: list[BinaryIO] = []
+            files += (stack.enter_context(tempfile.TemporaryFile(buffering=0)) for _ in range(_FILES))
+            for data in (*batch.containers, header.eof_marker):
+                files[0].write(data)
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="htsget_flask-")))
+            reference = None
+            if batch.parts or batch.is_mixed:
+                reference = self._write_reference(folder / "reference", batch.parts, letters)
+            job: dict[str, object] = {
+                "kind": "cram",
+                "version": list(header.raw[4:6]),
                 "header": self._header,
                 "name": self._source.name,
-                "filter": self._filter,
-                "length": self.length,
-                "is_mixed": batch.is_mixed,
+                "region": self._region,
+                "selection": str(self._selection),
+                "required_fields": _required_fields(self._selection),
+                "format": self._format_name,
+                "lengths": self._lengths,
+                "is_mixed": batch.is_mixed and self._needs_bases,
                 "parts": batch.parts,
                 "records": batch.records,
                 "reference": reference,
-                "eof": len(eof),
+                "eof": len(header.eof_marker),
             }
-            job.write(json.dumps(fields).encode())
-            job.flush()
-            containers.flush()
-            yield [file.fileno() for file in (job, containers, scratch)]
+            yield job, files
 
-    def _reference(self, folder: Path, parts: Sequence[tuple[int, int]]) -> str:
-        """A sparse FASTA file and its index: the requested reference at `offset`, all others over the same zeros."""
-        path, offset = folder / "reference", max(self._lengths)
-        # htslib reads only what it needs of it (30 ms for a gene), but all of each reference for mixed slices.
+    def _write_reference(self, path: Path, parts: Sequence[tuple[int, int, int]], letters: Letters) -> str:
+        """Write a sparse FASTA file and its index: the references of the parts, all others over the same zeros."""
+        # For slices of several references htslib reads each from start to end, even if it decodes no bases.
+        lengths = self._lengths if self._needs_bases else [1] * len(self._lengths)
+        end = max(lengths, default=0)
+        offsets: dict[int, int] = {}
         with path.open("wb", buffering=0) as file:
-            for start, end in parts:
-                file.seek(offset + start)
-                for letters in self._letters(start, end):
-                    file.write(letters)
-            file.truncate(offset + self.length)
+            for reference_id in sorted({part[0] for part in parts}):
+                offsets[reference_id] = end
+                intervals = merge_intervals(part[1:] for part in parts if part[0] == reference_id)
+                for start, stop in intervals:
+                    file.seek(end + start)
+                    for buffer in letters(reference_id, start, stop):
+                        file.write(buffer)
+                end += lengths[reference_id]
+            file.truncate(end)
         index = "".join(
-            f"{number}\t{length}\t{offset if number == self._filter.reference else 0}\t{length}\t{length}\n"
-            for number, length in enumerate(self._lengths)
+            f"{number}\t{length}\t{offsets.get(number, 0)}\t{length}\t{length}\n"
+            for number, length in enumerate(lengths)
         )
         path.with_name("reference.fai").write_text(index)
         return str(path)
+
+
+def _required_fields(selection: FieldSelection) -> int:
+    if selection.is_everything:
+        return _ALL_FIELDS
+    mask = _TLEN | sum(1 << number for number, name in enumerate(FIELDS) if name in selection.fields)
+    if needs_bases(selection):
+        mask |= _SEQ
+    if selection.tags is None or selection.tags - {"RG"}:
+        mask |= _TAGS
+    return mask | _READ_GROUP if selection.has_tag("RG") else mask

@@ -1,20 +1,23 @@
-"""The process that decodes CRAM for a worker: htslib is written in C, and the files are not trusted.
+"""The processes that decode CRAM and BCF for a worker: htslib is written in C, and the files are not trusted.
 
-It is a new program, not a fork of the worker: no secret is in its memory, its environment or its descriptors. It gets
-one batch of containers at a time, and runs within limits.
+Each is a new program, not a fork of the worker: no secret is in its memory, its environment or its descriptors. It gets
+one job at a time, such as a batch of containers, and runs within limits.
 """
 
+import json
 import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import BinaryIO, NamedTuple
 
 from htsget_flask.errors import FormatError, ServiceUnavailable
 
@@ -25,6 +28,7 @@ _PROGRAM = (
     "from htsget_flask.records.decoder_program import main; main(int(sys.argv[1]), int(sys.argv[2]))"
 )
 _START_TIMEOUT = 30.0
+_END_TIMEOUT = 5.0
 _MAX_ANSWER = 100
 
 _FAULTS = {
@@ -39,65 +43,86 @@ _FAULTS = {
 class Limits(NamedTuple):
     """The resources of decoding.
 
-    `memory`: bytes of address space. `processor` and `seconds`: for one batch, in seconds of CPU time and by the clock.
-    `wait`: the seconds after which a request that still waits for its first batch is refused.
+    `memory`: bytes of address space of each process. `processor` and `seconds`: for one job, in seconds of CPU time and
+    by the clock. `wait`: the seconds after which a request that still waits for a process is refused.
     """
 
     # Enough for slices of several references of 2 Gb.
     memory: int = 2 << 30
     processor: int = 60
     seconds: float = 120
-    wait: float = 30
+    wait: float = 10
 
 
-class Recoder:
-    """Decodes and encodes batches of containers, one after the other, in a process that is started on demand.
+class Decoder:
+    """Up to `concurrency` processes that decode, each for one caller at a time; they are started on demand.
 
-    A process that crashed, or was killed at a limit, is replaced for the next batch.
+    A process that crashed, or was killed at a limit, is replaced for the next job.
     """
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, concurrency: int, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
-        self._process_lock = threading.Lock()
-        self._process: _Process | None = None
+        self._free = threading.BoundedSemaphore(concurrency)
+        self._idle: list[_Process] = []
 
-    def recode(self, files: Sequence[int], *, may_refuse: bool) -> int:
-        """Decode a batch and encode its matching records; return where in the last of the files their containers begin.
-
-        `files` are descriptors, as `worker` takes them. Without `may_refuse` the batch waits for as long as the batches
-        before it take.
+    @contextmanager
+    def reserve(self) -> Iterator["Reservation"]:
+        """A process for one caller, for as many jobs as it has.
 
         Raises:
-            FormatError: when the containers cannot be decoded, or not within the limits.
-            ServiceUnavailable: with `may_refuse`, when the process is busy for too long or does not start.
-            OSError: without `may_refuse`, when the process does not start.
+            ServiceUnavailable: when all processes stay busy, or none starts.
         """
-        if not self._process_lock.acquire(timeout=self._limits.wait if may_refuse else -1):
-            raise ServiceUnavailable("too many records of CRAM files are being decoded; retry later")
+        if not self._free.acquire(timeout=self._limits.wait):
+            raise ServiceUnavailable("too many records are being decoded; retry later")
         try:
-            process, self._process = self._process, None
-            if process is None or not process.is_usable():
-                process = self._start(may_refuse=may_refuse)
+            reservation = Reservation(self._limits, self._take())
             try:
-                answer = process.recode(files)
-            except BaseException:
-                process.end()
-                raise
-            self._process = process
+                yield reservation
+            finally:
+                if reservation.process.is_usable():
+                    self._idle.append(reservation.process)
         finally:
-            self._process_lock.release()
-        if answer.isdigit():
-            return int(answer)
-        raise FormatError(_FAULTS.get(answer, "its records cannot be decoded"))
+            self._free.release()
 
-    def _start(self, *, may_refuse: bool) -> "_Process":
-        try:
-            return _Process(self._limits)
-        except OSError as error:
-            if not may_refuse:
-                raise
-            log.error("CRAM cannot be decoded: %s", error)
-            raise ServiceUnavailable("CRAM cannot be decoded at the moment; retry later") from None
+    def _take(self) -> "_Process":
+        while self._idle:
+            process = self._idle.pop()
+            if process.is_usable():
+                return process
+        return _start(self._limits)
+
+
+class Reservation:
+    """A process that decodes for one caller."""
+
+    def __init__(self, limits: Limits, process: "_Process") -> None:
+        self._limits = limits
+        self.process = process
+
+    def run(self, job: Mapping[str, object], files: Sequence[BinaryIO]) -> None:
+        """Run a job of `decoder_program` on files, whose buffers are empty.
+
+        Raises:
+            FormatError: when the data cannot be decoded, or not within the limits.
+            ServiceUnavailable: when no process starts.
+        """
+        with tempfile.TemporaryFile(buffering=0) as description:
+            description.write(json.dumps(job).encode())
+            descriptors = [file.fileno() for file in (description, *files)]
+            answer = self.process.run(descriptors)
+            if answer is None:
+                self.process = _start(self._limits)
+                answer = self.process.run(descriptors)
+        if answer != b"done":
+            raise FormatError(_FAULTS.get(answer or b"", "its records cannot be decoded"))
+
+
+def _start(limits: Limits) -> "_Process":
+    try:
+        return _Process(limits)
+    except OSError as error:
+        log.error("records cannot be decoded: %s", error)
+        raise ServiceUnavailable("records cannot be decoded at the moment; retry later") from None
 
 
 class _Process:
@@ -139,26 +164,37 @@ class _Process:
         """Whether it runs, and this process started it: a fork has only a copy of the object."""
         return self._owner == os.getpid() and self._process.poll() is None
 
-    def recode(self, files: Sequence[int]) -> bytes:
-        """The answer to a batch: a number, or the name of a fault.
+    def run(self, files: Sequence[int]) -> bytes | None:
+        """The answer to a job: "done", or the name of a fault; None when the process had ended by itself before it.
 
         Raises:
             FormatError: when there is none.
         """
+        try:
+            answer = self._exchange(files)
+        except BaseException:
+            self.end()
+            raise
+        if answer:
+            return answer
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_TIMEOUT)
+        self.end()
+        if self._process.returncode == 0:
+            return None
+        raise FormatError(f"its records cannot be decoded: {_how_it_ended(self._process.returncode)}")
+
+    def _exchange(self, files: Sequence[int]) -> bytes:
         deadline = time.monotonic() + self._limits.seconds
         try:
             self._socket.settimeout(self._limits.seconds)
             socket.send_fds(self._socket, [b"\n"], [*files])
-            answer = self._answer(deadline)
+            return self._answer(deadline)
         except TimeoutError:
             raise FormatError("its records cannot be decoded in time") from None
         except OSError:
-            # It died before it took the batch.
-            answer = b""
-        if not answer:
-            self.end()
-            raise FormatError(f"its records cannot be decoded: {_how_it_ended(self._process.returncode)}")
-        return answer
+            # It ended before it took the job.
+            return b""
 
     def _answer(self, deadline: float) -> bytes:
         """A line from the process; empty when the process ended before."""
@@ -173,9 +209,9 @@ class _Process:
 
 
 def _environment() -> dict[str, str]:
-    """The variables that an interpreter needs to start, and those that keep htslib from fetching references."""
+    """What an interpreter needs to start, keeps htslib from fetching references, and numpy from starting threads."""
     needed = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
-    return {**needed, "REF_PATH": os.devnull, "REF_CACHE": os.devnull}
+    return {**needed, "REF_PATH": os.devnull, "REF_CACHE": os.devnull, "OPENBLAS_NUM_THREADS": "1"}
 
 
 def _how_it_ended(status: int) -> str:

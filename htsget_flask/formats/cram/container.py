@@ -1,5 +1,6 @@
 """CRAM 2.1, 3.0 and 3.1: the file definition, container headers, the header container (CRAMv3 sections 6 to 8)."""
 
+import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -124,6 +125,12 @@ def _references(text: bytes, *, with_md5s: bool) -> Iterator[Reference]:
         if name is not None:
             md5 = decode_md5(md5s[0]) if md5s else None
             yield Reference(name.decode("utf-8", "replace"), reference_id, number_of(length), md5)
+
+
+def header_text(raw: bytes) -> bytes:
+    """The SAM text in file definition and header container, the `raw` of a `Header`."""
+    container = read_container(io.BytesIO(raw), FILE_DEFINITION_SIZE, raw[4])
+    return _header_text(raw[container.body :])
 
 
 def _header_text(block: bytes) -> bytes:

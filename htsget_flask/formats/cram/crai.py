@@ -46,17 +46,29 @@ class Crai(ArrayFields):
         indices = np.concatenate((self.container_indices[:unknown], self.container_indices[low:high][overlap]))
         return np.unique(indices).tolist()  # type: ignore[no-any-return]
 
-    def bounds(self, reference_id: int, container: int) -> tuple[int, int] | None:
-        """Where the records of a reference lie in the container at a byte offset (0-based, half-open).
+    def within(self, reference_id: int, start: int, end: int | None) -> frozenset[int]:
+        """The containers all of whose records lie between these positions of the reference, as indices."""
+        outside = (self.references != reference_id) | (self.starts < start)
+        if end is not None:
+            outside |= self.ends > end
+        return frozenset(self.container_indices[~outside].tolist()) - frozenset(
+            self.container_indices[outside].tolist()
+        )
 
-        None where the index does not state it.
+    def bounds(self, container: int) -> dict[int, tuple[int, int]]:
+        """Where the records of each reference lie in the container at a byte offset (0-based, half-open).
+
+        Without unplaced records, and without references whose records the index does not state.
         """
-        low, high = np.searchsorted(self.references, (reference_id, reference_id + 1)).tolist()
         index = int(np.searchsorted(self.containers, container))
-        is_within = self.container_indices[low:high] == index
-        if index == len(self.containers) or self.containers[index] != container or not is_within.any():
-            return None
-        return int(self.starts[low:high][is_within].min()), int(self.ends[low:high][is_within].max())
+        if index == len(self.containers) or self.containers[index] != container:
+            return {}
+        bounds: dict[int, tuple[int, int]] = {}
+        for row in np.flatnonzero((self.container_indices == index) & (self.references >= 0)).tolist():
+            start, end = int(self.starts[row]), int(self.ends[row])
+            low, high = bounds.get(reference_id := int(self.references[row]), (start, end))
+            bounds[reference_id] = (min(low, start), max(high, end))
+        return bounds
 
     def first_position(self, reference_id: int) -> int | None:
         """The 0-based position of the first record of a reference; None without records."""

@@ -27,7 +27,7 @@ from htsget_flask.formats.headers import Header
 from htsget_flask.ranges import ByteRange
 from htsget_flask.records.cram import CramSource, select_recoded
 from htsget_flask.records.decoder import Limits, Recoder
-from htsget_flask.records.region_filter import RecordFilter
+from htsget_flask.records.region import RegionFilter
 from tests.support import referenced
 from tests.support.live.server import wait_until
 from tests.support.processes import children, has_ended, is_stopped, memory, status
@@ -55,7 +55,7 @@ class Cram:
             select_recoded(
                 CramSource(io.BytesIO(self.content if content is None else content), self.header, "x.cram"),
                 [ByteRange(self.header.end, len(self.content) - eof)],
-                RecordFilter(0, 0, None, 0),
+                RegionFilter(0, 0, None, 0),
                 lambda start, end: iter([self.letters[start:end]]),
                 lambda _: None,
                 recoder,
