@@ -79,8 +79,9 @@ def test_the_blocks_of_a_chunk_are_its_records(sample: Sample, data: st.DataObje
                 content += sample.content[block.start : block.end]
             else:
                 before, middle, after = chunk_parts(file, block)
-                assert read_parts(file.content, cut_chunk(file, block)) == before + sample.content[middle.start : middle.end] + after
-                content += before + sample.content[middle.start : middle.end] + after
+                part = before + sample.content[middle.start : middle.end] + after
+                assert read_parts(file.content, cut_chunk(file, block)) == part
+                content += part
     assert gzip.decompress(content) == b"".join(LINES[first:last])
 
 
