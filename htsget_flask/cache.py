@@ -106,6 +106,10 @@ class ByteCache:
         value: V = entry.value
         return value
 
+    def replace(self, key: Hashable, value: object, size: int) -> None:
+        """Cache a value of `size` bytes in place of the one that the key has."""
+        self._add(key, value, size)
+
     def _make(self, key: Hashable, make: Callable[[], V], size_of: Callable[[V], int]) -> V:
         with self._lock:
             computation = self._computations.setdefault(key, _Computation())
@@ -130,8 +134,9 @@ class ByteCache:
         if size > self._max_bytes or key_size > _MAX_KEY_SIZE:
             return
         with self._lock:
+            before = self._entries.pop(key, None)
+            self._bytes += size - (0 if before is None else before.size)
             self._entries[key] = _Entry(value, size)
-            self._bytes += size
             while self._bytes > self._max_bytes:
                 oldest, entry = self._entries.popitem(last=False)
                 if entry.used:

@@ -9,6 +9,8 @@ FIELDS = ("QNAME", "FLAG", "RNAME", "POS", "MAPQ", "CIGAR", "RNEXT", "PNEXT", "T
 # Without these a sorted file would be neither sorted nor valid.
 _ALWAYS = frozenset(("FLAG", "RNAME", "POS", "MAPQ", "CIGAR"))
 
+# URLs name them.
+MAX_TAGS = 250
 TAG = re.compile(r"[A-Za-z][A-Za-z0-9]", re.ASCII)
 _TEXT = re.compile(rf"([0-9a-f]{{2,3}})(?:([.-])((?:{TAG.pattern}(?:\.{TAG.pattern})*)?))?", re.ASCII)
 
@@ -61,8 +63,9 @@ def select_fields(
     selected = frozenset(FIELDS if fields is None else fields) | _ALWAYS
     if "QUAL" in selected:
         selected |= {"SEQ"}
-    only = None if tags is None else frozenset(tags)
-    return FieldSelection(selected, only, frozenset(notags) if only is None else frozenset())
+    if tags is None:
+        return FieldSelection(selected, None, frozenset(notags))
+    return FieldSelection(selected, frozenset(tags).difference(notags))
 
 
 def parse_selection(text: str) -> FieldSelection | None:

@@ -11,6 +11,7 @@ from htsget_flask.cache import ByteCache
 from htsget_flask.config import Config, LocalStorageConfig, StorageConfig, default_cache_folder
 from htsget_flask.datasets.catalog import Catalog
 from htsget_flask.datasets.inventory import Inventory
+from htsget_flask.records.codecs import codec_versions
 from htsget_flask.records.decoder import Decoder
 from htsget_flask.sequences.library import Library
 from htsget_flask.sequences.open_sequence import LibraryBases
@@ -26,7 +27,8 @@ EXTENSION = "htsget_flask"
 class Services:
     """All that views need; without a `gate` there is no access control.
 
-    `sidecars`: the cache folder, None if it is not trustworthy. `bases`: reference bases for CRAM records.
+    `sidecars`: the cache folder, None if it is not trustworthy. `bases`: reference bases for CRAM records. `codecs`:
+    the versions of the libraries that determine the bytes of record blocks, as a part of their ETags.
     """
 
     config: Config
@@ -38,6 +40,7 @@ class Services:
     decoder: Decoder
     cache: ByteCache
     sidecars: Path | None
+    codecs: str
     gate: Gate | None = None
 
 
@@ -61,6 +64,7 @@ def create_services(config: Config) -> Services:
         decoder=Decoder(config.convert.concurrency),
         cache=ByteCache(config.cache.max_bytes),
         sidecars=sidecars,
+        codecs=codec_versions(),
     )
 
 

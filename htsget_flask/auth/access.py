@@ -7,11 +7,10 @@ from typing import Any
 
 from htsget_flask.auth.audit import Audit, Origin
 from htsget_flask.auth.caller import Caller
-from htsget_flask.auth.decision import Authorizer, Decision, Regions, decide
+from htsget_flask.auth.decision import WHOLE, Authorizer, Decision, Grant, Regions, decide
 from htsget_flask.auth.signed_urls import UrlSigner, has_signature
 from htsget_flask.auth.tokens import Authenticator
 from htsget_flask.errors import InvalidAuthentication, NotFound, PermissionDenied, ServiceError
-from htsget_flask.regions import RegionSet
 
 # The key of a request's access in its WSGI environment.
 ACCESS = "htsget_flask.access"
@@ -36,21 +35,21 @@ class Access:
     # When the URLs that are signed for this request expire, in seconds since the epoch.
     expires: int | None = None
 
-    def require(self, endpoint: str, resource_id: str, regions: Regions = None) -> RegionSet | None:
-        """Require access; the regions that it is limited to, None for no limit.
+    def require(self, endpoint: str, resource_id: str, regions: Regions = None) -> Grant:
+        """Require access; what the caller has access to.
 
         Raises:
             InvalidAuthentication: without a token.
             PermissionDenied: when the token gives no access; NotFound if denials are hidden.
         """
-        return None
+        return WHOLE
 
     def allows_whole(self, endpoint: str, resource_id: str) -> bool:
-        """Whether the request has access to this without a limit to regions, for listings."""
+        """Whether the request has unlimited access to this, for listings."""
         return True
 
     def allows(self, endpoint: str, resource_id: str) -> bool:
-        """Whether the request has access to this, or to regions of it."""
+        """Whether the request has access to this, or to a part of it."""
         return True
 
     def require_sign_in_if_nothing_is_public(self, endpoint: str, *, listing_is_empty: bool = False) -> None:
@@ -62,14 +61,14 @@ class Access:
             InvalidAuthentication: without a token, if nothing is public.
         """
 
-    def require_dataset(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, RegionSet | None]:
-        """The endpoints at which the request has access to a dataset, each with the regions that it is limited to.
+    def require_dataset(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, Grant]:
+        """The endpoints at which the request has access to a dataset, each with the grant.
 
         Raises:
             InvalidAuthentication: when there are none, without a token.
             NotFound: when there are none, with a token.
         """
-        return dict.fromkeys(endpoints)
+        return dict.fromkeys(endpoints, WHOLE)
 
     def record_denial(self, endpoint: str, resource_id: str, regions: Regions, reason: str) -> None:
         """Record that a request that was allowed is denied after all."""
@@ -149,17 +148,17 @@ class LimitedAccess(Access):
         self.was_decided = False
         self.expires: int = gate.url_signer.expiry()
 
-    def require(self, endpoint: str, resource_id: str, regions: Regions = None) -> RegionSet | None:
+    def require(self, endpoint: str, resource_id: str, regions: Regions = None) -> Grant:
         decision = self._decide(endpoint, resource_id, regions)
         self._record(endpoint, resource_id, regions, "allowed" if decision.allowed else "denied", decision.reason)
         if not decision.allowed:
             raise self._refusal(endpoint, resource_id, decision)
         self.was_decided = True
-        return decision.regions
+        return decision.grant
 
     def allows_whole(self, endpoint: str, resource_id: str) -> bool:
         decision = self._decide(endpoint, resource_id)
-        return decision.allowed and decision.regions is None
+        return decision.allowed and not decision.grant.is_limited
 
     def allows(self, endpoint: str, resource_id: str) -> bool:
         return self._decide(endpoint, resource_id).allowed
@@ -172,14 +171,14 @@ class LimitedAccess(Access):
             self._record(endpoint, None, None, "denied", "nothing is public")
             raise InvalidAuthentication(_NEEDS_BEARER)
 
-    def require_dataset(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, RegionSet | None]:
-        decide_on = self._gate.authorizer.decide
+    def require_dataset(self, endpoints: Sequence[str], resource_id: str) -> Mapping[str, Grant]:
+        authorizer, caller = self._gate.authorizer, self._caller
         try:
-            decisions = {endpoint: decide_on(self._caller, endpoint, resource_id) for endpoint in endpoints}
+            decisions = {endpoint: decide(authorizer, caller, endpoint, resource_id) for endpoint in endpoints}
         except ServiceError as error:
             self._record("page", resource_id, None, "failed", error.message)
             raise
-        allowed = {endpoint: decision.regions for endpoint, decision in decisions.items() if decision.allowed}
+        allowed = {endpoint: decision.grant for endpoint, decision in decisions.items() if decision.allowed}
         reasons = "; ".join(f"{endpoint}: {decision.reason}" for endpoint, decision in decisions.items())
         self._record("page", resource_id, None, "allowed" if allowed else "denied", reasons)
         if not allowed:
@@ -221,7 +220,7 @@ class LimitedAccess(Access):
     def _refusal(self, endpoint: str, resource_id: str, decision: Decision) -> ServiceError:
         if self._caller.is_anonymous:
             return InvalidAuthentication(_NEEDS_BEARER)
-        if decision.regions is not None:
+        if decision.grant.regions is not None:
             return PermissionDenied("the token gives no access to this region")
         if not self._gate.hide:
             return PermissionDenied("the token gives no access to this resource")

@@ -8,7 +8,7 @@ import orjson
 
 from htsget_flask.auth.access import Gate
 from htsget_flask.auth.audit import Audit
-from htsget_flask.auth.decision import Authorizer
+from htsget_flask.auth.decision import Authorizer, Grant, granted_selection
 from htsget_flask.auth.http_client import JsonClient
 from htsget_flask.auth.keys import Keys
 from htsget_flask.auth.policy_service import PolicyAuthorizer
@@ -73,7 +73,7 @@ def _rule(config: RuleConfig) -> Rule:
         claims={name: _predicate(claim) for name, claim in config.claims.items()},
         scopes=config.scopes,
         visas=[grants(visa.value, issuer=visa.issuer, source=visa.source) for visa in config.visas],
-        regions=regions,
+        grant=Grant(regions, granted_selection(config.fields, config.tags, config.notags)),
     )
 
 

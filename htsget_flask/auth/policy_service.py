@@ -4,16 +4,17 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 
 from htsget_flask.auth.caller import Caller
-from htsget_flask.auth.decision import Decision, Regions
+from htsget_flask.auth.decision import Decision, Grant, Regions, granted_selection
 from htsget_flask.auth.http_client import JsonClient, UpstreamError
 from htsget_flask.cache import ExpiringCache, bytes_of
 from htsget_flask.errors import ServiceUnavailable
+from htsget_flask.fields import FIELDS, MAX_TAGS, TAG
 from htsget_flask.regions import Region, RegionSet
 
 log = logging.getLogger(__name__)
@@ -27,8 +28,8 @@ class PolicyAuthorizer:
     """Requests each decision from a service, and caches it for `cache_seconds`.
 
     The request is `{"input": {"claims", "visas", "endpoint", "id", "regions"}}`. The answer is `{"result": true}`, or
-    has an object as its result: `allow`, a boolean, and optionally `reason`, and `regions` that the grant is limited
-    to. Anything else is a denial.
+    has an object as its result: `allow`, a boolean, and optionally `reason`, and the `regions`, `fields` and `tags` (or
+    all but `notags`) that the grant is limited to. Anything else is a denial.
     """
 
     # Each decision is a request, one after the other.
@@ -59,7 +60,8 @@ class PolicyAuthorizer:
         except UpstreamError as error:
             log.error("the policy service: %s", error)
             raise ServiceUnavailable("the policy service is unavailable") from None
-        size = bytes_of((decision.reason, list(decision.regions or ())))
+        grant = decision.grant
+        size = bytes_of((decision.reason, list(grant.regions or ()), str(grant.selection)))
         self._decisions.keep(key, decision, self._clock() + self._cache_seconds, size=size)
         return decision
 
@@ -90,14 +92,31 @@ def _request_body(caller: Caller, endpoint: str, resource_id: str, regions: Regi
 def _parse_decision(answer: Any) -> Decision:
     """The decision in an answer; Open Policy Agent leaves out the result if no rule is defined."""
     result = answer.get("result") if isinstance(answer, dict) else None
-    fields = result if isinstance(result, dict) else {"allow": result}
-    if fields.get("allow") is not True:
-        reason = fields.get("reason")
+    content = result if isinstance(result, dict) else {"allow": result}
+    if content.get("allow") is not True:
+        reason = content.get("reason")
         return Decision(False, f"{_REASON}: {reason}" if isinstance(reason, str) else _REASON)
-    regions = fields.get("regions")
+    regions = content.get("regions")
     if not isinstance(regions, list | None):
         raise UpstreamError("its regions are not valid")
-    return Decision(True, _REASON, None if regions is None else RegionSet(map(_parse_region, regions)))
+    fields = _parse_names(content, "fields", FIELDS.__contains__, len(FIELDS))
+    tags, notags = (_parse_names(content, name, TAG.fullmatch, MAX_TAGS) for name in ("tags", "notags"))
+    granted = None if regions is None else RegionSet(map(_parse_region, regions))
+    return Decision(True, _REASON, Grant(granted, granted_selection(fields, tags, notags)))
+
+
+def _parse_names(
+    content: Mapping[str, Any], name: str, is_valid: Callable[[str], object], limit: int
+) -> list[str] | None:
+    """The fields or tags in a result; None without a limit to some."""
+    values = content.get(name)
+    if values is None:
+        return None
+    if not isinstance(values, list) or len(values) > limit:
+        raise UpstreamError(f"its {name} are not valid")
+    if not all(isinstance(value, str) and is_valid(value) for value in values):
+        raise UpstreamError(f"its {name} are not valid")
+    return values
 
 
 def _parse_region(content: Any) -> Region:

@@ -9,8 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from htsget_flask.auth.caller import Caller, Visa
-from htsget_flask.auth.decision import ENDPOINTS, Decision, Regions
-from htsget_flask.regions import RegionSet
+from htsget_flask.auth.decision import ENDPOINTS, WHOLE, Decision, Grant, Regions
 
 # The most cached ids: requests choose them, and they may be kilobytes long.
 _MAX_IDS = 1000
@@ -31,7 +30,7 @@ class Rule:
     claims: Mapping[str, Callable[[Any], bool]] | None = None
     scopes: Sequence[str] = ()
     visas: Sequence[Callable[[Visa], bool]] = ()
-    regions: RegionSet | None = None
+    grant: Grant = WHOLE
 
 
 class RuleAuthorizer:
@@ -52,16 +51,16 @@ class RuleAuthorizer:
         return _NO_RULE
 
     def opens(self, caller: Caller, endpoint: str) -> bool:
-        """Whether any rule for this endpoint admits the caller without a limit to regions."""
+        """Whether any rule for this endpoint gives the caller unlimited access."""
         return any(
-            endpoint in rule.endpoints and rule.regions is None and self._admits(rule, caller)
+            endpoint in rule.endpoints and not rule.grant.is_limited and self._admits(rule, caller)
             for rule, _ in self._rules
         )
 
     def _find_rules(self, endpoint: str, resource_id: str) -> list[tuple[Rule, Decision]]:
         """The rules for an id, each with its decision, for any caller."""
         return [
-            (rule, Decision(True, f"rules[{index}]", rule.regions))
+            (rule, Decision(True, f"rules[{index}]", rule.grant))
             for index, (rule, matches) in enumerate(self._rules)
             if endpoint in rule.endpoints and matches(resource_id)
         ]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from htsget_flask.auth.caller import Caller
-from htsget_flask.auth.decision import ENDPOINTS, Decision, decide
+from htsget_flask.auth.decision import ENDPOINTS, Decision, Grant, decide
 from htsget_flask.auth.factory import make_authenticator, make_authorizer
 from htsget_flask.config import AuthConfig, Config
 from htsget_flask.datasets.open_file import OpenFile
@@ -17,10 +17,13 @@ from htsget_flask.errors import (
     StorageError,
     UnsupportedFormat,
 )
+from htsget_flask.fields import FIELDS, FieldSelection
 from htsget_flask.formats.table import ENDPOINTS as DATASET_ENDPOINTS
+from htsget_flask.htsget.answer import plan_decodable
+from htsget_flask.htsget.data_blocks import Records
+from htsget_flask.htsget.plan import Terms
 from htsget_flask.htsget.query import Query
-from htsget_flask.htsget.region_grants import plan_records, require_references
-from htsget_flask.regions import Region, RegionSet, parse_region
+from htsget_flask.regions import Region, parse_region
 from htsget_flask.sequences.fasta_files import abbreviate
 from htsget_flask.services import Services, create_services
 from htsget_flask.storage import Stat, VersionError
@@ -56,8 +59,8 @@ def explain_access(
     for endpoint, decision in _decide_endpoints(auth, caller, resource_id, region):
         names = formats.get(endpoint, [])
         decisions = {resource_id: decision}
-        granted = decision.regions if decision.allowed and "CRAM" in names else None
-        if granted is not None and (fault := _cram_fault(services, resource_id, region, granted)):
+        is_cut = decision.allowed and decision.grant.is_limited and "CRAM" in names
+        if is_cut and (fault := _cram_fault(services, resource_id, region, decision.grant)):
             # The first format answers a request without one.
             target = resource_id if names[0] == "CRAM" else f"{resource_id}?format=CRAM"
             decisions[target] = Decision(False, fault)
@@ -85,7 +88,7 @@ def _resolve_region(services: Services, auth: AuthConfig, caller: Caller, resour
     """
     if ":" in text:
         decisions = (decision for _, decision in _decide_endpoints(auth, caller, resource_id, None))
-        granted = {region.reference_name for decision in decisions for region in decision.regions or ()}
+        granted = {region.reference_name for decision in decisions for region in decision.grant.regions or ()}
         if text in granted or text in _reference_names(services, resource_id):
             return Region(text)
     return parse_region(text)
@@ -104,10 +107,22 @@ def _reference_names(services: Services, dataset_id: str) -> set[str]:
 
 
 def _line(endpoint: str, resource_id: str, decision: Decision) -> str:
+    regions, selection = decision.grant
     limit = ""
-    if decision.regions is not None:
-        limit = f", limited to {abbreviate(list(map(str, decision.regions)), _MAX_REGIONS)} (0-based, half-open)"
+    if regions is not None:
+        limit = f", limited to {abbreviate(list(map(str, regions)), _MAX_REGIONS)} (0-based, half-open)"
+    if not selection.is_everything:
+        limit += f", {_describe(selection)}"
     return f"{'allowed' if decision.allowed else 'denied':7} /{endpoint}/{resource_id}: {decision.reason}{limit}"
+
+
+def _describe(selection: FieldSelection) -> str:
+    fields = "fields " + " ".join(field for field in FIELDS if field in selection.fields)
+    if selection.tags is not None:
+        tags = f"tags {' '.join(sorted(selection.tags))}" if selection.tags else "no tags"
+    else:
+        tags = f"all tags but {' '.join(sorted(selection.notags))}" if selection.notags else "all tags"
+    return f"{fields}, {tags}"
 
 
 def _format_names(services: Services, dataset_id: str) -> dict[str, list[str]]:
@@ -119,8 +134,8 @@ def _format_names(services: Services, dataset_id: str) -> dict[str, list[str]]:
     return formats
 
 
-def _cram_fault(services: Services, dataset_id: str, region: Region | None, granted: RegionSet) -> str | None:
-    """Why the CRAM file of a dataset cannot be limited to the granted regions; None if it can."""
+def _cram_fault(services: Services, dataset_id: str, region: Region | None, grant: Grant) -> str | None:
+    """Why the CRAM file of a dataset cannot be limited to what is granted; None if it can."""
     services.sequences.scan()
     query = Query("CRAM", header_only=False, regions=None if region is None else (region,))
     with (
@@ -128,7 +143,9 @@ def _cram_fault(services: Services, dataset_id: str, region: Region | None, gran
         OpenFile(services.catalog.locate("reads", dataset_id, "CRAM"), services.cache, services.sidecars) as file,
     ):
         try:
-            require_references(plan_records(query, granted, file), file, services.bases)
+            plan_decodable(
+                query, file, Terms(grant=grant, records=Records(None, None, grant.selection)), services.bases
+            )
         except PermissionDenied as error:
             return error.message
     return None

@@ -5,12 +5,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from htsget_flask.config.types import AuditLog, ClientSecret, KeySet, Model, Names, Secret, Url, constraint
+from htsget_flask.fields import FIELDS, MAX_TAGS, TAG
 
 Endpoint = Literal["reads", "variants", "files", "sequence"]
 Scalar = Annotated[
     Any,
     constraint(lambda value: isinstance(value, str | bool | int | float), "must be a text, a number, true or false"),
 ]
+SamField = Annotated[str, constraint(FIELDS.__contains__, f"must be one of {', '.join(FIELDS)}")]
+Tag = Annotated[str, constraint(TAG.fullmatch, "must be a letter and a letter or digit")]
+Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS)]
 
 
 class SignerConfig(Model):
@@ -128,10 +132,24 @@ class RuleConfig(Model):
     regions: Annotated[list[RegionConfig], Field(min_length=1)] | None = None
     """Limits the grant to the records in these regions, which are then cut one by one ([CRAM with its
     reference](access.md#who-may-see-what))."""
+    fields: list[SamField] | None = None
+    """Limits the grant to these fields of reads; FLAG, RNAME, POS, MAPQ and CIGAR are always in it, and SEQ with QUAL.
+    The rule needs `endpoints: [reads]`, and has no tags unless it has one of the settings below ([what fields
+    reveal](access.md#who-may-see-what))."""
+    tags: Tags | None = None
+    """Limits the grant to these tags of reads."""
+    notags: Tags | None = None
+    """Limits the grant to all tags of reads but these."""
 
     def model_post_init(self, context: Any, /) -> None:
         if self.public and (self.claims or self.scopes or self.visas):
             raise ValueError("a public rule must not have claims, scopes or visas")
+        for name in ("regions", "fields", "tags", "notags"):
+            if name in self.model_fields_set and getattr(self, name) is None:
+                raise ValueError(f"{name} is empty: remove it, or limit the grant to something")
+        limits = [name for name in ("fields", "tags", "notags") if getattr(self, name) is not None]
+        if limits and self.endpoints != ["reads"]:
+            raise ValueError(f"a rule with {' and '.join(limits)} needs endpoints: [reads]: only reads have them")
 
 
 class PolicyConfig(Model):

@@ -1,12 +1,12 @@
 """From dataset ids to the files that storages hold; the first matching entry of the configuration wins."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from htsget_flask.config import DatasetConfig, PrefixConfig
 from htsget_flask.datasets.source import DataFile, Source
 from htsget_flask.errors import FileFaultError, NotFound, StorageError, UnsupportedFormat
-from htsget_flask.formats.table import ENDPOINTS, FORMATS, Format
+from htsget_flask.formats.table import ANSWER_FORMATS, DEFAULT_FORMATS, ENDPOINTS, FORMATS, Format, answer_names
 from htsget_flask.storage import Stat, Storage, is_hidden
 
 
@@ -110,18 +110,48 @@ class Catalog:
             UnsupportedFormat: when it exists in other formats only.
             FileFaultError: when the configuration names a file that does not exist: the fault is the operator's.
         """
+        files = None if format_name is None else (format_name,)
+        return self._first(endpoint, dataset_id, files, format_name, convert=False, fresh=fresh)
+
+    def choose(
+        self, endpoint: str, dataset_id: str, format_name: str | None, *, convert: bool, fresh: bool = True
+    ) -> tuple[DataFile, str]:
+        """The file to answer from, and the format of the answer: a file in this format wins over a conversion.
+
+        Without `format_name` the format is BAM or VCF with `convert`, else that of the file that `locate` finds.
+
+        Raises:
+            NotFound, UnsupportedFormat, FileFaultError: as `locate` does; with `convert`, UnsupportedFormat when there
+                is no file that can be converted either.
+        """
+        if not convert:
+            file = self.locate(endpoint, dataset_id, format_name, fresh=fresh)
+            return file, file.source.format.name
+        name = format_name or DEFAULT_FORMATS[endpoint]
+        return self._first(endpoint, dataset_id, ANSWER_FORMATS.get(name, ()), name, convert=True, fresh=fresh), name
+
+    def _first(
+        self,
+        endpoint: str,
+        dataset_id: str,
+        files: Collection[str] | None,
+        format_name: str | None,
+        *,
+        convert: bool,
+        fresh: bool,
+    ) -> DataFile:
+        """The first file in any of the formats `files`, None for all; `format_name` is the requested one."""
         entry = self._entry(dataset_id)
         if entry is not None:
             for source in entry.sources(dataset_id, endpoint):
-                if format_name in (None, source.format.name):
+                if files is None or source.format.name in files:
                     stat = _stat(source, optional=isinstance(entry, _PrefixEntry), fresh=fresh)
                     if stat is not None:
                         return DataFile(source, stat)
-            available = [source.format.name for source in self._available(entry, dataset_id, endpoint)]
+            available = {source.format.name for source in self._available(entry, dataset_id, endpoint)}
             if available:
-                raise UnsupportedFormat(
-                    f"{dataset_id!r} is not available as {format_name}, only as {' and '.join(available)}"
-                )
+                names = " and ".join(answer_names(available, convert=convert))
+                raise UnsupportedFormat(f"{dataset_id!r} is not available as {format_name}, only as {names}")
         raise NotFound(self._absence(endpoint, dataset_id, entry))
 
     def named(self, endpoint: str, dataset_id: str, format_name: str) -> list[Source]:

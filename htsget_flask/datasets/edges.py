@@ -1,7 +1,8 @@
 """The blocks at the ends of chunks and of runs of containers: found, verified, cut and compressed again."""
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from functools import partial
+from typing import BinaryIO, NamedTuple
 
 from htsget_flask.datasets.index_checks import OTHER_FILE
 from htsget_flask.datasets.open_file import OpenFile
@@ -9,6 +10,7 @@ from htsget_flask.errors import FileFaultError, FormatError
 from htsget_flask.formats import bgzf
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.ranges import ByteRange
+from htsget_flask.records.block_records import ReadBlock
 from htsget_flask.storage.remote_file import EDGE
 
 
@@ -56,7 +58,7 @@ def split_span(
         FileFaultError: when no BGZF block or CRAM container starts or ends where the index says.
     """
     if isinstance(span, ByteRange):
-        yield from _split_range(file, span, block_size)
+        yield from split_range(file, span, block_size)
         return
     if isinstance(span, Chunk):
         if is_cut_later(span, longest_cut):
@@ -72,7 +74,7 @@ def split_span(
         raise FileFaultError(OTHER_FILE, location=file.source.location)
     if isinstance(span, Chunk) and last < file.stat.size:
         file.block_end(last)
-    yield from _split_range(file, ByteRange(first, last), block_size)
+    yield from split_range(file, ByteRange(first, last), block_size)
     if last_cut:
         yield Chunk(bgzf.virtual_offset(last, 0), span[1])
 
@@ -86,7 +88,7 @@ def is_cut_later(chunk: Chunk, longest_cut: int) -> bool:
     return is_cut and (chunk.end >> 16) - (chunk.begin >> 16) <= longest_cut
 
 
-def _split_range(file: OpenFile, span: ByteRange, size: int) -> list[ByteRange]:
+def split_range(file: OpenFile, span: ByteRange, size: int) -> list[ByteRange]:
     """A range of whole blocks in parts of about `size` bytes, split where BGZF blocks start.
 
     CRAM files, and files that are read by requests, are split anywhere. The splits of a file are the same for all
@@ -109,44 +111,61 @@ def _block_start(file: OpenFile, target: int) -> int:
 
 def chunk_parts(file: OpenFile, chunk: Chunk) -> ChunkParts:
     """The parts of a chunk; its edges are cut once and cached."""
-    return file.cached(
-        ("parts", chunk), lambda: _cut_chunk(file, chunk), lambda parts: len(parts.before) + len(parts.after)
-    )
+    return file.cached(("parts", chunk), lambda: cut_chunk(file, chunk), edges_size)
 
 
-def read_chunk(file: OpenFile, chunk: Chunk) -> bytes:
+def edges_size(parts: ChunkParts) -> int:
+    """The bytes of a chunk that are not those of the file."""
+    return len(parts.before) + len(parts.after)
+
+
+def read_parts(content: BinaryIO, parts: ChunkParts) -> bytes:
     """The bytes of a chunk.
 
     Raises:
-        FormatError: when the index does not fit the data.
+        FormatError: when the file was cut short.
     """
-    before, middle, after = _cut_chunk(file, chunk)
-    file.content.seek(middle.start)
-    blocks = file.content.read(len(middle))
+    before, middle, after = parts
+    if not middle:
+        return before + after
+    content.seek(middle.start)
+    blocks = content.read(len(middle))
     if len(blocks) < len(middle):
         raise FormatError("the file was cut short while it was read")
     return before + blocks + after
 
 
-def _cut_chunk(file: OpenFile, chunk: Chunk) -> ChunkParts:
+def cut_chunk(file: OpenFile, chunk: Chunk, *, read_block: ReadBlock | None = None, earlier: bytes = b"") -> ChunkParts:
+    """The parts of a chunk, with `earlier` records before its own.
+
+    `read_block`: the BGZF block at a byte offset; by default it is read from the file, where `prefetch_edges` helps.
+
+    Raises:
+        FormatError: when the index does not fit the data.
+    """
+    read_block = read_block or partial(bgzf.read_block, file.content)
     (first, first_cut), (last, last_cut) = bgzf.split_offset(chunk.begin), bgzf.split_offset(chunk.end)
+    if chunk.begin == chunk.end:
+        return ChunkParts(bgzf.deflate(earlier), ByteRange(first, first), b"")
     if first == last:
-        return ChunkParts(_cut_block(file, first, first_cut, last_cut)[0], ByteRange(first, first), b"")
-    before, after = b"", b""
+        edge, _ = _read_edge(file, read_block, first, first_cut, last_cut)
+        return ChunkParts(bgzf.deflate(earlier + edge), ByteRange(first, first), b"")
+    before, after = earlier, b""
     if first_cut:
-        before, first = _cut_block(file, first, first_cut, None)
+        edge, first = _read_edge(file, read_block, first, first_cut, None)
+        before += edge
     if (first if first_cut else file.block_end(first)) > last:
         raise FormatError(OTHER_FILE)
     if last_cut:
-        after, _ = _cut_block(file, last, 0, last_cut)
+        after, _ = _read_edge(file, read_block, last, 0, last_cut)
     elif last < file.stat.size:
         file.block_end(last)
-    return ChunkParts(before, ByteRange(first, last), after)
+    return ChunkParts(bgzf.deflate(before), ByteRange(first, last), bgzf.deflate(after))
 
 
-def _cut_block(file: OpenFile, coffset: int, start: int, end: int | None) -> tuple[bytes, int]:
-    """Bytes `start` to `end` of a BGZF block's data, compressed again, and where the next block starts."""
-    data, size = bgzf.read_block(file.content, coffset)
+def _read_edge(file: OpenFile, read_block: ReadBlock, coffset: int, start: int, end: int | None) -> tuple[bytes, int]:
+    """Bytes `start` to `end` of a BGZF block's data, and where the next block starts."""
+    data, size = read_block(coffset)
     file.cached(("block end", coffset), lambda: coffset + size)
     end = len(data) if end is None else end
     limit, records = file.header.references.id_limit, file.source.format.records
@@ -154,4 +173,4 @@ def _cut_block(file: OpenFile, coffset: int, start: int, end: int | None) -> tup
     for edge in (start, end):
         if edge > len(data) or (0 < edge < len(data) and not records.may_start(data, edge, limit)):
             raise FormatError("the index does not fit the data: no record starts where it points")
-    return bgzf.deflate(data[start:end]), coffset + size
+    return data[start:end], coffset + size

@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 from htsget_flask.cache import ByteCache
+from htsget_flask.datasets.directory_store import load_segment, segment_path, store_segment
 from htsget_flask.datasets.index_checks import IndexedData, check_index
 from htsget_flask.datasets.index_store import IndexFile, find_index, load_index, private_bytes
 from htsget_flask.datasets.source import DataFile
 from htsget_flask.errors import FileFaultError, FormatError
+from htsget_flask.formats import bgzf
 from htsget_flask.formats.cram import slices
 from htsget_flask.formats.cram.crai import Crai
 from htsget_flask.formats.headers import Header
 from htsget_flask.formats.index import Index
 from htsget_flask.formats.references import Reference, References, collect_references
+from htsget_flask.records.directory import Segment, Segments
 from htsget_flask.storage import StoredFile
+from htsget_flask.storage.pages import PagedFile
 
 V = TypeVar("V")
 
@@ -56,6 +60,7 @@ class OpenFile:
         self._sidecars = sidecars
         self._version = (file.source.storage_name, file.source.key, file.stat.etag)
         self._content: StoredFile | None = None
+        self._pages: PagedFile | None = None
         self._header: Header | None = None
         self._index_file: IndexFile | None = None
         self._index: Index | Crai | None = None
@@ -64,6 +69,8 @@ class OpenFile:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._pages is not None:
+            self._pages.close()
         if self._content is not None:
             self._content.close()
 
@@ -143,6 +150,15 @@ class OpenFile:
             self._content = self.source.open(self.source.key, etag=self.stat.etag)
         return self._content
 
+    @property
+    def pages(self) -> StoredFile:
+        """The same bytes; where reads are requests, in pages that the cache keeps for neighbouring regions."""
+        if not self.source.storage.reads_are_requests:
+            return self.content
+        if self._pages is None:
+            self._pages = PagedFile(self.content, self.stat.size, self)
+        return self._pages
+
     def detach_file(self) -> StoredFile:
         """The bytes of this version of the file, for the caller to close."""
         content, self._content = self.content, None
@@ -156,6 +172,33 @@ class OpenFile:
         """Whether the records of the CRAM container at byte `start` need a reference that is not in the file."""
         major = self.header.raw[4]
         return self.cached(("needs reference", start), lambda: slices.needs_reference(self.content, start, major))
+
+    def read_block(self, coffset: int) -> bgzf.BgzfBlock:
+        """The BGZF block at byte `coffset`, from the cache or read now."""
+        return self.cached(("block", coffset), lambda: self.read_new_block(coffset), lambda block: len(block.data))
+
+    def read_new_block(self, coffset: int) -> bgzf.BgzfBlock:
+        """The BGZF block at byte `coffset`, which is not cached: one of many."""
+        return bgzf.read_block(self.pages, coffset)
+
+    @property
+    def segments(self) -> Segments:
+        """The directory of BGZF blocks, as far as it is known."""
+        return Segments(self._load_segment, self._store_segment)
+
+    def _load_segment(self, number: int) -> Segment:
+        path, version = self._segment_file(number)
+        return self.cached(
+            ("segment", number), lambda: load_segment(path, version), lambda segment: segment.rows.nbytes
+        )
+
+    def _store_segment(self, number: int, segment: Segment) -> None:
+        path, version = self._segment_file(number)
+        self._cache.replace((self._version, ("segment", number)), segment, _OBJECT_COST + segment.rows.nbytes)
+        store_segment(path, version, segment)
+
+    def _segment_file(self, number: int) -> tuple[Path | None, str]:
+        return segment_path(self._sidecars, self.source.location, number), self.stat.etag
 
     def is_cached(self, key: Hashable) -> bool:
         """Whether the value of a key is in the cache."""

@@ -1,53 +1,70 @@
 """The records of BAM (SAMv1 4.2), BCF (VCFv4.3 6.3) and VCF (VCFv4.5 1.6.1): their size, and where they lie."""
 
-import re
 import struct
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from htsget_flask.errors import FormatError
+from htsget_flask.formats.vcf_spans import find_vcf_spans
+
+Int64Array = npt.NDArray[np.int64]
 
 _SIZE = struct.Struct("<I")
 # Size, reference, position, name length, quality, bin, cigar length, flags, sequence length, next reference, position.
 _BAM = struct.Struct("<iiiBBHHHiii")
 _BCF_SIZES = struct.Struct("<II")  # of both parts
 _BCF = struct.Struct("<IIiii")  # sizes of both parts, reference, position, length on the reference
+_BAM_ROW = np.dtype(
+    [
+        ("size", "<i4"),
+        ("reference", "<i4"),
+        ("start", "<i4"),
+        ("name_length", "u1"),
+        ("quality", "u1"),
+        ("bin", "<u2"),
+        ("operations", "<u2"),
+        ("flags", "<u2"),
+        ("rest", "V16"),
+    ]
+)
+_OPERATION = np.dtype("<u4")
+_BCF_ROW = np.dtype([("sizes", "V8"), ("reference", "<i4"), ("start", "<i4"), ("length", "<i4")])
 # Without the fields that state the sizes.
 _BAM_FIXED_SIZE, _BCF_FIXED_SIZE = 32, 24
 _UNMAPPED = 4
-# M, D, N, = and X move along the reference (SAMv1 1.4.6).
-_MOVES = frozenset((0, 2, 3, 7, 8))
-_POSITION = re.compile(rb"[0-9]{1,18}")
-_END = re.compile(rb"(?:^|;)END=([0-9]{1,18})(?:;|$)")
-_SVLEN = re.compile(rb"(?:^|;)SVLEN=([^;]*)")
-_NUMBER = re.compile(rb"-?([0-9]{1,18})")
-# The symbolic alleles whose SVLEN counts bases of the reference, with all of their subtypes.
-_SPANNING = re.compile(rb"<(?:CNV|DEL|DUP|INV)(?::[^>]*)?>")
-# Those of gVCF, whose FORMAT/LEN counts bases of the reference.
-_UNSPECIFIED = frozenset((b"<*>", b"<NON_REF>"))
-# The search for a value after more of them takes hundreds of megabytes.
-_MAX_KEYS = 10_000
+# M, D, N, = and X move along the reference (SAMv1 1.4.6): a bit for each.
+_MOVES = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 7 | 1 << 8
+
+_DAMAGED = "a record is damaged"
 
 
-class RecordSpan(NamedTuple):
-    """Where a record lies: the reference as the record names it (an id, in VCF a name), 0-based, half-open."""
+class RecordSpans(NamedTuple):
+    """Where records of one reference lie, 0-based, half-open; they are the first of those that were parsed.
+
+    `reference`: as the records name it, an id or in VCF a name. `starts`, `ends`: int64[records].
+    """
 
     reference: int | bytes
-    start: int
-    end: int
+    starts: Int64Array
+    ends: Int64Array
 
 
 class RecordLayout(NamedTuple):
     """How a format's records follow each other in the uncompressed data.
 
-    `size`: of the record at an offset, in bytes; None where the data do not hold enough of it. `span`: of a whole one.
-    `may_start`: whether a record can start at an offset, where ids of references are below a limit; a record whose
-    fixed part goes beyond the data may. `terminator`: what the last bytes of a record contain where no length precedes
-    it, else empty.
+    `size`: of the record at an offset, in bytes; None where the data do not hold enough of it. `offsets`: of the
+    records that start before a limit, where the first starts at 0. `spans`: of the whole records at these offsets up to
+    the first of another reference; the last offset is the end of the records. `may_start`: whether a record can start
+    at an offset, where ids of references are below a limit; a record whose fixed part goes beyond the data may.
+    `terminator`: what the last bytes of a record contain where no length precedes it, else empty.
     """
 
     size: Callable[[bytes, int], int | None]
-    span: Callable[[bytes], RecordSpan]
+    offsets: Callable[[bytes, int], list[int]]
+    spans: Callable[[bytes, Int64Array], RecordSpans]
     may_start: Callable[[bytes, int, int], bool]
     terminator: bytes
 
@@ -65,20 +82,49 @@ def _bam_size(data: bytes, offset: int) -> int | None:
     return _SIZE.unpack_from(data, offset)[0] + 4 if len(data) - offset >= _SIZE.size else None
 
 
-def _bam_span(record: bytes) -> RecordSpan:
-    if len(record) < 4 + _BAM_FIXED_SIZE:
-        raise FormatError("a record is damaged")
-    _, reference, start, name_length, _, _, operations, flags, *_ = _BAM.unpack_from(record)
-    first = 4 + _BAM_FIXED_SIZE + name_length
-    end = first + 4 * operations
-    if len(record) < end:
-        raise FormatError("a record is damaged")
-    length = 0
-    if not flags & _UNMAPPED:
-        for (operation,) in _SIZE.iter_unpack(record[first:end]):
-            if operation & 0xF in _MOVES:
-                length += operation >> 4
-    return RecordSpan(reference, start, start + (length or 1))
+def _bam_offsets(data: bytes, limit: int) -> list[int]:
+    offsets, offset, last, unpack = [], 0, len(data) - _SIZE.size, _SIZE.unpack_from
+    while offset < limit:
+        offsets.append(offset)
+        if offset > last:
+            break
+        (size,) = unpack(data, offset)
+        if size < _BAM_FIXED_SIZE:
+            raise FormatError(_DAMAGED)
+        offset += size + 4
+    return offsets
+
+
+def _bam_spans(data: bytes, offsets: Int64Array) -> RecordSpans:
+    rows = _rows(data, offsets[:-1], _BAM_ROW)
+    count = _run_length(rows["reference"])
+    rows = rows[:count]
+    operations = rows["operations"].astype(np.int64)
+    first = offsets[:count] + _BAM_ROW.itemsize + rows["name_length"]
+    if (first + 4 * operations > offsets[1 : count + 1]).any():
+        raise FormatError(_DAMAGED)
+    operations[rows["flags"] & _UNMAPPED != 0] = 0
+    bounds = np.concatenate(([0], np.cumsum(operations)))
+    cigar = _rows(data, np.repeat(first - 4 * bounds[:-1], operations) + 4 * np.arange(bounds[-1]), _OPERATION)
+    moves = np.concatenate(([0], np.cumsum((cigar >> 4) * (_MOVES >> (cigar & 0xF) & 1), dtype=np.int64)))
+    starts = rows["start"].astype(np.int64)
+    return RecordSpans(
+        int(rows["reference"][0]), starts, starts + np.maximum(moves[bounds[1:]] - moves[bounds[:-1]], 1)
+    )
+
+
+def _rows(data: bytes, offsets: Int64Array, row: "np.dtype[Any]") -> npt.NDArray[Any]:
+    """What lies at these offsets, as rows of a type."""
+    limit = len(data) - row.itemsize + 1
+    if len(offsets) and offsets[-1] >= limit:
+        raise FormatError(_DAMAGED)
+    return np.ndarray((max(limit, 0),), row, data, strides=(1,))[offsets]
+
+
+def _run_length(references: npt.NDArray[Any]) -> int:
+    """How many of the first records have the reference of the first one."""
+    is_same = references == references[0]
+    return len(is_same) if is_same.all() else int(np.argmin(is_same))
 
 
 def _bam_may_start(data: bytes, offset: int, id_limit: int) -> bool:
@@ -99,11 +145,24 @@ def _bcf_size(data: bytes, offset: int) -> int | None:
     return 8 + sum(_BCF_SIZES.unpack_from(data, offset)) if len(data) - offset >= _BCF_SIZES.size else None
 
 
-def _bcf_span(record: bytes) -> RecordSpan:
-    if len(record) < _BCF.size:
-        raise FormatError("a record is damaged")
-    _, _, reference, start, length = _BCF.unpack_from(record)
-    return RecordSpan(reference, start, start + length)
+def _bcf_offsets(data: bytes, limit: int) -> list[int]:
+    offsets, offset, last, unpack = [], 0, len(data) - _BCF_SIZES.size, _BCF_SIZES.unpack_from
+    while offset < limit:
+        offsets.append(offset)
+        if offset > last:
+            break
+        shared, individual = unpack(data, offset)
+        if shared < _BCF_FIXED_SIZE:
+            raise FormatError(_DAMAGED)
+        offset += 8 + shared + individual
+    return offsets
+
+
+def _bcf_spans(data: bytes, offsets: Int64Array) -> RecordSpans:
+    rows = _rows(data, offsets[:-1], _BCF_ROW)
+    count = _run_length(rows["reference"])
+    starts = rows["start"][:count].astype(np.int64)
+    return RecordSpans(int(rows["reference"][0]), starts, starts + rows["length"][:count])
 
 
 def _bcf_may_start(data: bytes, offset: int, id_limit: int) -> bool:
@@ -118,57 +177,19 @@ def _vcf_size(data: bytes, offset: int) -> int | None:
     return newline + 1 - offset if newline >= 0 else None
 
 
-def _vcf_span(record: bytes) -> RecordSpan:
-    """The longest of REF, INFO/END, INFO/SVLEN and FORMAT/LEN, as htslib counts it from 1.23 on."""
-    fields = record.rstrip(b"\r\n").split(b"\t", 9)
-    if len(fields) < 8 or not _POSITION.fullmatch(fields[1]):
-        raise FormatError("a record is damaged")
-    start, alleles, info = int(fields[1]) - 1, fields[4], fields[7]
-    end = start + len(fields[3])
-    if match := _END.search(info):
-        end = max(end, int(match[1]))
-    if b"<" in alleles:
-        if match := _SVLEN.search(info):
-            lengths = zip(_split(alleles, b","), _split(match[1], b","), strict=False)
-            spans = (_number(length) for allele, length in lengths if _SPANNING.fullmatch(allele))
-            end = max(end, start + max(spans, default=0))
-        if not _UNSPECIFIED.isdisjoint(_split(alleles, b",")) and len(fields) > 9:
-            end = max(end, start + _longest_block(fields[8], fields[9]))
-    return RecordSpan(fields[0], start, end)
+def _vcf_offsets(data: bytes, limit: int) -> list[int]:
+    newlines = np.flatnonzero(np.frombuffer(data, np.uint8, min(limit, len(data))) == 0x0A)
+    return [0, *(newlines[newlines < limit - 1] + 1).tolist()]
+
+
+def _vcf_spans(data: bytes, offsets: Int64Array) -> RecordSpans:
+    return RecordSpans(*find_vcf_spans(data, offsets))
 
 
 def _vcf_may_start(data: bytes, offset: int, _: int) -> bool:
     return data[offset - 1] == 0x0A
 
 
-def _longest_block(formats: bytes, samples: bytes) -> int:
-    """The greatest FORMAT/LEN of all samples; 0 without any."""
-    names = b":%s:" % formats
-    offset = names.find(b":LEN:")
-    if offset < 0:
-        return 0
-    column = names.count(b":", 0, offset)
-    if column > _MAX_KEYS:
-        raise FormatError(f"a record has more than {_MAX_KEYS:,} keys in FORMAT")
-    value = rb"(?:^|\t)(?:[^:\t]*:){%d}-?([0-9]{1,18})" % column
-    return max((int(stated[1]) for stated in re.finditer(value, samples)), default=0)
-
-
-def _split(text: bytes, separator: bytes) -> Iterator[bytes]:
-    """The parts of a text one by one: as a list, those of the longest record would take a gigabyte."""
-    start = 0
-    while (end := text.find(separator, start)) >= 0:
-        yield text[start:end]
-        start = end + 1
-    yield text[start:]
-
-
-def _number(text: bytes) -> int:
-    """The number that a text starts with, without its sign; 0 where it starts with none."""
-    match = _NUMBER.match(text)
-    return int(match[1]) if match else 0
-
-
-BAM_RECORDS = RecordLayout(_bam_size, _bam_span, _bam_may_start, b"")
-BCF_RECORDS = RecordLayout(_bcf_size, _bcf_span, _bcf_may_start, b"")
-VCF_RECORDS = RecordLayout(_vcf_size, _vcf_span, _vcf_may_start, b"\n")
+BAM_RECORDS = RecordLayout(_bam_size, _bam_offsets, _bam_spans, _bam_may_start, b"")
+BCF_RECORDS = RecordLayout(_bcf_size, _bcf_offsets, _bcf_spans, _bcf_may_start, b"")
+VCF_RECORDS = RecordLayout(_vcf_size, _vcf_offsets, _vcf_spans, _vcf_may_start, b"\n")

@@ -1,6 +1,6 @@
 """The served formats: one row each, with everything in which they differ."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
@@ -97,3 +97,23 @@ FORMATS = {
     )
 }
 ENDPOINTS = tuple(dict.fromkeys(format_.endpoint for format_ in FORMATS.values()))
+# The formats of answers, each with those of the files that it is made from, in the order of FORMATS: a file in the
+# answer's format is preferred. VCFTEXT (htsget 1.3.1) is VCF without compression.
+ANSWER_FORMATS = {
+    "BAM": ("BAM", "CRAM"),
+    "CRAM": ("CRAM",),
+    "VCF": ("VCF", "BCF"),
+    "BCF": ("BCF",),
+    "VCFTEXT": ("VCF", "BCF"),
+}
+# By endpoint, as the specification has them.
+DEFAULT_FORMATS = {"reads": "BAM", "variants": "VCF"}
+
+
+def answer_names(files: Collection[str], *, convert: bool) -> list[str]:
+    """The formats of answers that files in some formats give, with or without conversion."""
+    return [
+        name
+        for name, sources in ANSWER_FORMATS.items()
+        if name in files or (convert and not set(sources).isdisjoint(files))
+    ]

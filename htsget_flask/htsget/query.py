@@ -8,23 +8,23 @@ import orjson
 from werkzeug.datastructures import MultiDict
 
 from htsget_flask.errors import InvalidInput, InvalidRange, PayloadTooLarge
+from htsget_flask.fields import EVERYTHING, FIELDS, MAX_TAGS, TAG, FieldSelection, select_fields
 from htsget_flask.htsget.misspelling import refuse_misspellings
 from htsget_flask.regions import Region
 
 UNPLACED = "*"
-FIELDS = frozenset(("QNAME", "FLAG", "RNAME", "POS", "MAPQ", "CIGAR", "RNEXT", "PNEXT", "TLEN", "SEQ", "QUAL"))
-PARAMETERS = ("format", "class", "referenceName", "referenceMD5", "start", "end", "fields", "tags", "notags")
+_SELECTION_NAMES = ("fields", "tags", "notags")
+PARAMETERS = ("format", "class", "referenceName", "referenceMD5", "start", "end", *_SELECTION_NAMES)
 
 # An extension: whether the ticket may contain data: URLs.
 _INLINE = "inline"
 _GET_NAMES = dict.fromkeys((*PARAMETERS, _INLINE))
-_POST_NAMES = ("format", "class", "fields", "tags", "notags", "regions", _INLINE)
+_POST_NAMES = ("format", "class", *_SELECTION_NAMES, "regions", _INLINE)
 _REGION_NAMES = ("referenceName", "start", "end")
 # JBrowse 2 requests each header with this name of a reference.
 _NO_REFERENCE = "na"
 _MD5 = re.compile(r"[0-9A-Fa-f]{32}", re.ASCII)
 _UNSIGNED = re.compile(r"[0-9]{1,20}", re.ASCII)
-_TAG = re.compile(r"[A-Za-z][A-Za-z0-9]", re.ASCII)
 _MAX_START = (1 << 32) - 1
 # For "to the end" igv.js sends the largest integer that JavaScript represents exactly.
 _MAX_END = 1 << 53
@@ -35,7 +35,7 @@ class Query(NamedTuple):
 
     With `needs_header` there is one region, and only the file's header decides which reference it is on
     (`reference_names.resolve`): `md5` is the reference's checksum in lower case, and the region's name is empty if the
-    request has none.
+    request has none. `selection`: of each record; everything of variants, which have no such fields.
     """
 
     format: str | None
@@ -44,6 +44,7 @@ class Query(NamedTuple):
     may_inline: bool = True
     needs_header: bool = False
     md5: str | None = None
+    selection: FieldSelection = EVERYTHING
 
 
 def parse_get(arguments: "MultiDict[str, str]", endpoint: str, *, strict_header_class: bool | None) -> Query:
@@ -64,10 +65,12 @@ def parse_get(arguments: "MultiDict[str, str]", endpoint: str, *, strict_header_
         raise InvalidInput(f"{_INLINE} must be true or false, not {inline[:40]!r}")
     may_inline = inline == "true"
     header_only = _header_only(values, strict_header_class)
-    if endpoint == "reads":
-        if (fields := values.get("fields")) is not None:
-            _check_fields(fields.split(","))
-        _check_tags(_split(values.get("tags")), _split(values.get("notags")))
+    selection = EVERYTHING
+    if endpoint == "reads" and not values.keys().isdisjoint(_SELECTION_NAMES):
+        fields = values.get("fields")
+        selection = _selection(
+            None if fields is None else fields.split(","), _split(values.get("tags")), _split(values.get("notags"))
+        )
     format_name, md5 = _format(values.get("format")), values.get("referenceMD5")
     if md5 is not None and not _MD5.fullmatch(md5):
         raise InvalidInput(f"referenceMD5 must have 32 hexadecimal digits, not {md5[:40]!r}")
@@ -77,14 +80,14 @@ def parse_get(arguments: "MultiDict[str, str]", endpoint: str, *, strict_header_
     if reference_name is None and md5 is None:
         if start is not None or end is not None:
             raise InvalidInput("start and end need a referenceName")
-        return Query(format_name, header_only, None, may_inline)
+        return Query(format_name, header_only, None, may_inline, selection=EVERYTHING if header_only else selection)
     if start is not None and end is not None and start > end:
         raise InvalidRange(f"start {start} is greater than end {end}")
     region = Region("", start or 0, end) if reference_name is None else _region(reference_name, start, end, endpoint)
     if header_only and strict_header_class is not None:
         return Query(format_name, header_only, None, may_inline)
     needs_header = header_only or md5 is not None or " " in region.reference_name
-    return Query(format_name, header_only, (region,), may_inline, needs_header, md5 and md5.lower())
+    return Query(format_name, header_only, (region,), may_inline, needs_header, md5 and md5.lower(), selection)
 
 
 def refuse_arguments(arguments: "MultiDict[str, str]") -> None:
@@ -120,7 +123,7 @@ def parse_post(body: bytes, endpoint: str, *, strict_header_class: bool | None, 
     for name in ("format", "class"):
         if not isinstance(values.get(name, ""), str):
             raise InvalidInput(f"{name} must be a string")
-    for name in ("fields", "tags", "notags"):
+    for name in _SELECTION_NAMES:
         texts = values.get(name, [])
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise InvalidInput(f"{name} must be an array of strings")
@@ -128,11 +131,15 @@ def parse_post(body: bytes, endpoint: str, *, strict_header_class: bool | None, 
     if not isinstance(may_inline, bool):
         raise InvalidInput(f"{_INLINE} must be true or false")
     header_only = _header_only(values, strict_header_class)
+    selection = EVERYTHING
     if endpoint == "reads":
-        _check_fields(values.get("fields", []))
-        _check_tags(values.get("tags", []), values.get("notags", []))
+        # An empty array of fields has no meaning in the specification, which lets a server answer with more fields.
+        selection = _selection(values.get("fields") or None, values.get("tags"), values.get("notags"))
     regions = _regions(values["regions"], endpoint, max_regions) if "regions" in values else None
-    return Query(_format(values.get("format")), header_only, None if header_only else regions, may_inline)
+    format_name = _format(values.get("format"))
+    if header_only:
+        return Query(format_name, header_only, None, may_inline)
+    return Query(format_name, header_only, regions, may_inline, selection=selection)
 
 
 def _regions(values: Any, endpoint: str, max_regions: int) -> tuple[Region, ...]:
@@ -195,19 +202,22 @@ def _position(value: str | None, name: str, limit: int) -> int | None:
     return position
 
 
-def _split(value: str | None) -> list[str]:
-    return [tag for tag in value.split(",") if tag] if value else []
+def _split(value: str | None) -> list[str] | None:
+    return None if value is None else [tag for tag in value.split(",") if tag]
 
 
-def _check_fields(fields: Sequence[str]) -> None:
-    for field in fields:
+def _selection(
+    fields: Sequence[str] | None, tags: Sequence[str] | None, notags: Sequence[str] | None
+) -> FieldSelection:
+    for field in fields or ():
         if field not in FIELDS:
             raise InvalidInput(f"there is no field {field[:40]!r}; there are {', '.join(sorted(FIELDS))}")
-
-
-def _check_tags(tags: Sequence[str], notags: Sequence[str]) -> None:
-    for tag in (*tags, *notags):
-        if not _TAG.fullmatch(tag):
-            raise InvalidInput(f"{tag[:40]!r} is not a tag")
-    if both := set(tags).intersection(notags):
+    for name, values in (("tags", tags), ("notags", notags)):
+        if values and len(values) > MAX_TAGS:
+            raise InvalidInput(f"{name} has {len(values)} tags; at most {MAX_TAGS} are possible")
+        for tag in values or ():
+            if not TAG.fullmatch(tag):
+                raise InvalidInput(f"{tag[:40]!r} is not a tag")
+    if both := set(tags or ()).intersection(notags or ()):
         raise InvalidInput(f"tags and notags both name {', '.join(sorted(both))}")
+    return select_fields(fields, tags, notags or ())

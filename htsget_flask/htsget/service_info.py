@@ -7,7 +7,7 @@ from werkzeug.wrappers import Request
 
 from htsget_flask.config import Config
 from htsget_flask.errors import NotFound
-from htsget_flask.formats.table import ENDPOINTS, FORMATS
+from htsget_flask.formats.table import ENDPOINTS, FORMATS, answer_names
 from htsget_flask.services import Services
 from htsget_flask.web.answer import Answer, answer_with
 from htsget_flask.web.views import View, base_url, describe_service
@@ -18,11 +18,13 @@ blueprint = Blueprint("service_info", __name__)
 @View
 def get_endpoint(services: Services, request: Request, endpoint: str) -> Answer:
     """The service-info of an endpoint, with the extension of htsget."""
+    files = [format_.name for format_ in FORMATS.values() if format_.endpoint == endpoint]
     extension = {
         "datatype": endpoint,
-        "formats": [format_.name for format_ in FORMATS.values() if format_.endpoint == endpoint],
-        "fieldsParameterEffective": False,
-        "tagsParametersEffective": False,
+        "formats": answer_names(files, convert=services.config.htsget.convert),
+        # Variants have neither.
+        "fieldsParameterEffective": endpoint == "reads",
+        "tagsParametersEffective": endpoint == "reads",
     }
     return _json({**_describe(services.config, endpoint), "htsget": extension})
 

@@ -15,12 +15,11 @@ from typing import BinaryIO, NamedTuple
 from htsget_flask.errors import FormatError
 from htsget_flask.fields import FIELDS, FieldSelection
 from htsget_flask.formats.cram.container import MAX_READ_GROUPS, read_container
-from htsget_flask.formats.cram.crai import Crai
 from htsget_flask.formats.cram.slices import MULTIPLE_REFERENCES, Slice, read_slices, read_whole
 from htsget_flask.formats.headers import Header
 from htsget_flask.ranges import ByteRange, merge_intervals
 from htsget_flask.records.decoder import Decoder
-from htsget_flask.records.region_filter import RecordFilter
+from htsget_flask.records.region import UNPLACED_ID, RegionFilter
 
 # Decoded together, in bytes.
 _BATCH = 4 << 20
@@ -75,30 +74,10 @@ def can_encode(header: Header, selection: FieldSelection) -> bool:
     return header.raw[4] > 2 or "SEQ" in selection.fields
 
 
-def missing_reference(
-    index: Crai,
-    regions: Iterable[tuple[int, int, int | None]],
-    selection: FieldSelection,
-    needs_reference: Callable[[int], bool],
-    has_bases: Callable[[int], bool],
-) -> int | None:
-    """The id of the first reference that decoding these regions (id, start, end) needs, and that is not available.
-
-    `needs_reference`: whether the container at a byte offset has records that need one (`slices.needs_reference`); it
-    is used for a region's first container. `has_bases`: whether the bases of a reference are available.
-    """
-    for reference_id, start, end in regions if needs_bases(selection) else ():
-        if not has_bases(reference_id):
-            for container in index.overlapping(reference_id, start, end)[:1]:
-                if needs_reference(int(index.containers[container])):
-                    return reference_id
-    return None
-
-
 def decode_containers(
     source: CramSource,
     spans: Iterable[ByteRange],
-    region: RecordFilter | None,
+    region: RegionFilter | None,
     selection: FieldSelection,
     format_name: str,
     letters: Letters,
@@ -127,7 +106,7 @@ class _Plan:
     """The jobs of the decoder for some containers of a file."""
 
     def __init__(
-        self, source: CramSource, region: RecordFilter | None, selection: FieldSelection, format_name: str
+        self, source: CramSource, region: RegionFilter | None, selection: FieldSelection, format_name: str
     ) -> None:
         self._source = source
         self._region = region
@@ -175,7 +154,7 @@ class _Plan:
             yield batch
 
     def _may_match(self, reference_id: int) -> bool:
-        return self._region is None or reference_id in (self._region.reference, MULTIPLE_REFERENCES)
+        return self._region is None or reference_id in (self._region.reference_id, MULTIPLE_REFERENCES)
 
     def _parts(self, slices: Sequence[Slice], bounds: Mapping[int, tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
         for slice_ in slices:
@@ -193,7 +172,9 @@ class _Plan:
 
     def _mixed_parts(self, bounds: Mapping[int, tuple[int, int]]) -> Mapping[int, tuple[int, int]]:
         if self._region is not None:
-            reference_id = int(self._region.reference)
+            reference_id = self._region.reference_id
+            if reference_id == UNPLACED_ID:
+                return {}
             return {reference_id: bounds.get(reference_id, (0, self._lengths[reference_id]))}
         if not bounds and sum(self._lengths) > _MAX_UNKNOWN_BASES:
             raise FormatError("the index does not state which references a container has")

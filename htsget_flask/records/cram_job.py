@@ -17,6 +17,7 @@ from htsget_flask.fields import FieldSelection, parse_selection
 from htsget_flask.formats.bgzf import deflate, read_blocks
 from htsget_flask.records.bam_fields import select_bam_fields
 from htsget_flask.records.job_fault import JobFaultError
+from htsget_flask.records.region import UNPLACED_ID
 
 # The output is sent once: half of the time for 3% more bytes.
 _LEVEL = "level=1"
@@ -162,6 +163,9 @@ class _CramDecoder:
     def _overlapping(self, records: Records) -> Records:
         reference_id, start, end, min_start = self._job["region"]
         for record in records:
+            if reference_id == record.reference_id == UNPLACED_ID:
+                yield record
+                continue
             first = record.reference_start
             if record.reference_id != reference_id or first < min_start or (end is not None and first >= end):
                 continue
@@ -171,8 +175,8 @@ class _CramDecoder:
     def _within_bounds(self, records: Records) -> Records:
         lengths, parts = self._job["lengths"], dict(self._job["parts"])
         for record in records:
-            if not record.is_unmapped:
-                reference_id, first = record.reference_id, record.reference_start
+            reference_id, first = record.reference_id, record.reference_start
+            if reference_id != UNPLACED_ID and not record.is_unmapped:
                 last = min(record.reference_end or first + 1, lengths[reference_id])
                 if not any(low <= first and last <= high for low, high in parts.get(reference_id, ())):
                     raise JobFaultError("elsewhere")

@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import heapq
-import io
 import os
 import stat as modes
 import time
@@ -25,6 +24,7 @@ from htsget_flask.storage import (
     is_key,
     validate_key,
 )
+from htsget_flask.storage.descriptor_file import DescriptorFile
 from htsget_flask.storage.secure_link import SecureLinkSigner
 from htsget_flask.storage.sendfile import SendfileMethod, static_etag
 
@@ -39,8 +39,6 @@ _ABSENT = {errno.ENOENT, errno.ENAMETOOLONG, *_LINKED}
 _CLOSED = {errno.EACCES, errno.EPERM}
 # Linux opens a folder with O_PATH to pass through it; other systems have to open it for reading.
 _PATH_ONLY = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
-
-_BUFFER_SIZE = 1 << 20
 
 T = TypeVar("T")
 
@@ -262,8 +260,8 @@ def _stat(status: os.stat_result) -> Stat:
     return Stat(status.st_size, status.st_mtime, f"{status.st_mtime_ns:x}-{status.st_size:x}")
 
 
-class _LocalFile(io.FileIO, StoredFile):  # type: ignore[misc]  # as typeshed's own FileIO
-    """The file of a descriptor, which is closed with it; the kernel can send it.
+class _LocalFile(DescriptorFile):
+    """A file that the web server in front may send.
 
     `path` is absolute and without links; `status` is that of the descriptor.
     """
@@ -273,18 +271,6 @@ class _LocalFile(io.FileIO, StoredFile):  # type: ignore[misc]  # as typeshed's 
         self._path = path
         self._status = status
         self._method = method
-
-    def stream(self, span: ByteRange) -> Iterator[bytes]:
-        self.seek(span.start)
-        return self._buffers(len(span))
-
-    def _buffers(self, remaining: int) -> Iterator[bytes]:
-        while remaining:
-            data = self.read(min(_BUFFER_SIZE, remaining))
-            if not data:
-                raise OSError(f"the file ended {remaining} bytes early")
-            remaining -= len(data)
-            yield data
 
     def sendfile_headers(self, span: ByteRange) -> SendfileHeaders | None:
         if self._method is None or span != ByteRange(0, self._status.st_size):

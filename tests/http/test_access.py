@@ -508,6 +508,28 @@ class TestListsRequestABoundedNumberOfDecisions:
         assert json.loads(caller.get("/page/datasets?search=s04").body)["total"] == 1
 
 
+class TestAGrantOfFields:
+    def test_opens_reads_only(self, folder: Path, issuer: Issuer, policy_service: Issuer) -> None:
+        policy_service.decide = lambda _: {"result": {"allow": True, "fields": ["QNAME"]}}
+        policy = {"url": f"{policy_service.url}/v1/data/htsget"}
+        caller = Caller(guarded(folder, issuer, [], files=FILES, auth={"policy": policy}), issuer.token())
+        for path in (VARIANTS, "/files/data/NA00001.bam", "/files/data/demo.fa"):
+            assert status(caller.get(path)) == (403, "PermissionDenied")
+        assert json.loads(caller.get("/files/data/?limit=9").body)["files"] == []
+        assert caller.get("/page/dataset?id=cohort").status == 404
+        datasets = json.loads(caller.get("/page/datasets").body)["datasets"]
+        formats = {file["format"] for dataset in datasets for file in dataset["files"]}
+        assert formats == {"BAM", "CRAM"}
+
+    def test_does_not_open_cram_as_a_file_of_the_page(self, folder: Path, issuer: Issuer) -> None:
+        rules = [{"ids": ["*"], "endpoints": ["reads"], "tags": []}, {"ids": ["*"], "endpoints": ["files"]}]
+        caller = Caller(guarded(folder, issuer, rules, files=FILES), issuer.token())
+        files = json.loads(caller.get("/page/dataset?id=NA00001").body)["files"]
+        (cram,) = (file for file in files if file["format"] == "CRAM")
+        assert cram["track"] is None
+        assert not cram["needsReference"]
+
+
 class TestSequences:
     def test_need_a_token(self, folder: Path, issuer: Issuer) -> None:
         md5 = hashlib.md5(pysam.FastaFile(str(folder / "demo.fa")).fetch("chr1").upper().encode()).hexdigest()

@@ -544,7 +544,7 @@ class TestTheServiceDescribesItself:
             "environment": "test",
         }
         http = http_for(folder, service=service, public_url="https://lab.example/genomes")
-        for endpoint, formats in (("reads", ["BAM", "CRAM"]), ("variants", ["VCF", "BCF"])):
+        for endpoint, formats in (("reads", ["BAM", "CRAM"]), ("variants", ["VCF", "BCF", "VCFTEXT"])):
             answer = http.get(f"/{endpoint}/service-info")
             assert answer.headers["content-type"] == "application/json"
             info = json.loads(answer.body)
@@ -552,8 +552,8 @@ class TestTheServiceDescribesItself:
             assert info["htsget"] == {
                 "datatype": endpoint,
                 "formats": formats,
-                "fieldsParameterEffective": False,
-                "tagsParametersEffective": False,
+                "fieldsParameterEffective": endpoint == "reads",
+                "tagsParametersEffective": endpoint == "reads",
             }
             assert info["organization"] == {"name": "The lab", "url": "https://lab.example/"}
             assert info["contactUrl"] == "mailto:it@lab.example"
@@ -572,6 +572,11 @@ class TestTheServiceDescribesItself:
         assert http.get("/services/none").status == 404
         registry = json.loads(http.get("/service-info").body)
         assert registry["type"]["artifact"] == "service-registry"
+
+    def test_without_conversion_the_formats_are_those_of_files(self, folder: Path) -> None:
+        http = http_for(folder, htsget={"convert": False})
+        assert json.loads(http.get("/reads/service-info").body)["htsget"]["formats"] == ["BAM", "CRAM"]
+        assert json.loads(http.get("/variants/service-info").body)["htsget"]["formats"] == ["VCF", "BCF"]
 
     def test_health(self, client: FlaskClient) -> None:
         assert client.get("/health").status_code == 200

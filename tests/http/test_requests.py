@@ -122,6 +122,26 @@ class TestTheHeaderRequestOfJBrowse:
         assert decided_regions(folder, "sample") == [None] * 3
 
 
+class TestFieldsAndTags:
+    def test_with_faults(self, http: FlaskHttp) -> None:
+        assert "there is no field ''" in refusal(http, "/reads/sample?fields=")
+        assert "there is no field 'NAME'" in refusal(http, "/reads/sample", {"fields": ["POS", "NAME"]})
+        assert "'9M' is not a tag" in refusal(http, "/reads/sample?notags=NM,9M")
+        assert "both name NM" in refusal(http, "/reads/sample", {"tags": ["NM"], "notags": ["NM"]})
+        for name in ("tags", "notags"):
+            message = f"{name} has 251 tags; at most 250 are possible"
+            assert refusal(http, f"/reads/sample?{name}={'NM,' * 251}") == message
+            assert refusal(http, "/reads/sample", {name: ["NM"] * 251}) == message
+
+    def test_have_no_effect_on_variants(self, http: FlaskHttp) -> None:
+        whole = fetch(http, "/variants/calls")
+        for parameters in ({"fields": "POS", "tags": ""}, {"fields": "", "tags": "9M", "notags": "9M"}):
+            assert fetch(http, "/variants/calls", **parameters) == whole
+        body = {"fields": ["NAME"], "tags": ["NM"] * 251, "notags": ["NM"]}
+        assert fetch(http, "/variants/calls", method="POST", json=body) == whole
+        assert "fields must be an array of strings" in refusal(http, "/variants/calls", {"fields": "POS"})
+
+
 class TestMisspelledNames:
     @pytest.mark.parametrize(
         ("query", "parameter"),

@@ -46,6 +46,15 @@ class Crai(ArrayFields):
         indices = np.concatenate((self.container_indices[:unknown], self.container_indices[low:high][overlap]))
         return np.unique(indices).tolist()  # type: ignore[no-any-return]
 
+    def within(self, reference_id: int, start: int, end: int | None) -> frozenset[int]:
+        """The containers all of whose records lie between these positions of the reference, as indices."""
+        outside = (self.references != reference_id) | (self.starts < start)
+        if end is not None:
+            outside |= self.ends > end
+        return frozenset(self.container_indices[~outside].tolist()) - frozenset(
+            self.container_indices[outside].tolist()
+        )
+
     def bounds(self, container: int) -> dict[int, tuple[int, int]]:
         """Where the records of each reference lie in the container at a byte offset (0-based, half-open).
 

@@ -10,11 +10,13 @@ import pytest
 from htsget_flask.auth.access import Access, Gate
 from htsget_flask.auth.audit import Audit
 from htsget_flask.auth.caller import Caller
+from htsget_flask.auth.decision import WHOLE, Grant
 from htsget_flask.auth.http_client import JsonClient
 from htsget_flask.auth.rules import Rule, RuleAuthorizer
 from htsget_flask.auth.signed_urls import UrlSigner
 from htsget_flask.auth.tokens import Authenticator
 from htsget_flask.errors import InvalidAuthentication, NotFound, PermissionDenied
+from htsget_flask.fields import select_fields
 from htsget_flask.regions import Region, RegionSet
 from tests.support.callers import ADA, GENE, ORIGIN
 
@@ -42,7 +44,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 class TestAccess:
     def test_401_without_a_token_and_403_with_one(self, tmp_path: Path) -> None:
         control = gate(tmp_path, [Rule(["public"], public=True)])
-        assert control.admit(None, ORIGIN).require("reads", "public") is None
+        assert control.admit(None, ORIGIN).require("reads", "public") == WHOLE
         with pytest.raises(InvalidAuthentication):
             control.admit(None, ORIGIN).require("reads", "lab/a")
         with pytest.raises(PermissionDenied):
@@ -56,14 +58,30 @@ class TestAccess:
             control.admit(None, ORIGIN).require("reads", "lab/a")
 
     def test_regions(self, tmp_path: Path) -> None:
-        access = gate(tmp_path, [Rule(["*"], regions=RegionSet([GENE]))], hide=True).admit("Bearer x", ORIGIN)
-        assert list(access.require("reads", "lab/a", None) or ()) == [GENE]
-        assert list(access.require("reads", "lab/a", [Region("chr1", 0, 1001)]) or ()) == [GENE]
+        access = gate(tmp_path, [Rule(["*"], grant=Grant(RegionSet([GENE])))], hide=True).admit("Bearer x", ORIGIN)
+        assert list(access.require("reads", "lab/a", None).regions or ()) == [GENE]
+        assert list(access.require("reads", "lab/a", [Region("chr1", 0, 1001)]).regions or ()) == [GENE]
         for outside in (Region("chr1", 0, 1000), Region("chr1", 2000), Region("chr2"), Region("*")):
             with pytest.raises(PermissionDenied):
                 access.require("reads", "lab/a", [GENE, outside])
         assert access.allows("reads", "lab/a")
         assert not access.allows_whole("reads", "lab/a")
+
+    def test_fields(self, tmp_path: Path) -> None:
+        granted = Grant(None, select_fields(["QNAME"], ["NM"]))
+        access = gate(tmp_path, [Rule(["*"], grant=granted)]).admit("Bearer x", ORIGIN)
+        assert access.require("reads", "lab/a", [GENE]) == access.require("reads", "lab/a") == granted
+        assert access.allows("reads", "lab/a")
+        assert not access.allows_whole("reads", "lab/a")
+        assert access.require_dataset(["reads", "variants"], "lab/a") == {"reads": granted}
+        for endpoint in ("variants", "files", "sequence"):
+            assert not access.allows(endpoint, "lab/a") and not access.allows_whole(endpoint, "lab/a")
+            with pytest.raises(PermissionDenied, match="no access to this resource"):
+                access.require(endpoint, "lab/a")
+        assert (
+            lines(tmp_path)[-1]["reason"]
+            == "rules[0], which is limited to fields or tags: only records can be filtered"
+        )
 
     def test_each_decision_is_recorded(self, tmp_path: Path) -> None:
         access = gate(tmp_path, [Rule(["lab/*"])]).admit("Bearer x", ORIGIN)
@@ -100,7 +118,7 @@ class TestAccess:
 
     def test_without_access_control_everything_is_allowed(self) -> None:
         access = Access()
-        assert access.require("reads", "a", [GENE]) is None
+        assert access.require("reads", "a", [GENE]) == WHOLE
         assert access.allows_whole("files", "a")
         assert access.allows("reads", "a")
         assert access.signature_query("a") == ""

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from htsget_flask.auth.caller import ANONYMOUS, Caller
-from htsget_flask.auth.decision import Decision
+from htsget_flask.auth.decision import WHOLE, Decision, Grant
 from htsget_flask.auth.http_client import JsonClient
 from htsget_flask.auth.policy_service import PolicyAuthorizer
 from htsget_flask.errors import ServiceUnavailable
+from htsget_flask.fields import EVERYTHING, FieldSelection, select_fields
 from htsget_flask.regions import Region
 from tests.support.callers import ADA, GENE, visa
 from tests.support.issuer import Issuer
@@ -48,8 +49,32 @@ class TestAPolicyServiceDecides:
 
     def test_regions(self, served: Issuer) -> None:
         answer = {"result": {"allow": True, "regions": [{"referenceName": "chr1", "start": 1000, "end": 2000}]}}
-        assert list(self.decision(served, answer).regions or ()) == [GENE]
-        assert self.decision(served, {"result": {"allow": True}}).regions is None
+        assert list(self.decision(served, answer).grant.regions or ()) == [GENE]
+        assert self.decision(served, {"result": {"allow": True}}).grant == WHOLE
+
+    @pytest.mark.parametrize(
+        ("limits", "selection"),
+        [
+            ({"fields": ["QNAME"]}, select_fields(["QNAME"], ())),
+            ({"fields": [], "tags": ["NM"]}, select_fields((), ["NM"])),
+            ({"fields": ["SEQ"], "notags": ["MD"]}, select_fields(["SEQ"], None, ["MD"])),
+            ({"tags": []}, select_fields(None, ())),
+            ({"tags": ["NM", "MD"], "notags": ["MD"]}, select_fields(None, ["NM"])),
+            ({"fields": None, "tags": None, "notags": None}, EVERYTHING),
+        ],
+        ids=str,
+    )
+    def test_fields(self, served: Issuer, limits: dict[str, Any], selection: FieldSelection) -> None:
+        decision = self.decision(served, {"result": {"allow": True, **limits}})
+        assert decision == Decision(True, "the policy service", Grant(None, selection))
+
+    @pytest.mark.parametrize("name", ["fields", "tags", "notags"])
+    @pytest.mark.parametrize(
+        "names", ["SEQ", "NM", {}, [1], [None], ["seq"], ["M"], ["NM"] * 251, True, 0, ""], ids=str
+    )
+    def test_fields_that_are_not_valid_are_a_failure(self, served: Issuer, name: str, names: Any) -> None:
+        with pytest.raises(ServiceUnavailable):
+            self.decision(served, {"result": {"allow": True, name: names}})
 
     @pytest.mark.parametrize("regions", ["chr1", [{}], [{"referenceName": 1}], [{"referenceName": "a", "start": "1"}]])
     def test_regions_that_are_not_valid_are_a_failure(self, served: Issuer, regions: Any) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from htsget_flask.auth.caller import ANONYMOUS, Caller
-from htsget_flask.auth.decision import Decision
+from htsget_flask.auth.decision import Decision, Grant, granted_selection
 from htsget_flask.auth.decision import decide as decide_on
 from htsget_flask.auth.rules import Rule, RuleAuthorizer, any_of, contains, equals, grants
+from htsget_flask.fields import EVERYTHING, FIELDS, FieldSelection, select_fields
 from htsget_flask.regions import RegionSet
 from tests.support.callers import ADA, GENE, visa
 
@@ -41,8 +42,10 @@ class TestTheFirstRuleThatMatchesDecides:
         assert not decide(rule, endpoint="reads").allowed
 
     def test_a_rule_that_does_not_match_is_skipped(self) -> None:
-        decision = decide(Rule(["lab/*"], scopes=["admin"]), Rule(["lab/*"], regions=RegionSet([GENE])), Rule(["*"]))
-        assert (decision.allowed, decision.reason, list(decision.regions or ())) == (True, "rules[1]", [GENE])
+        decision = decide(
+            Rule(["lab/*"], scopes=["admin"]), Rule(["lab/*"], grant=Grant(RegionSet([GENE]))), Rule(["*"])
+        )
+        assert (decision.allowed, decision.reason, list(decision.grant.regions or ())) == (True, "rules[1]", [GENE])
 
     def test_only_public_rules_need_no_token(self) -> None:
         assert decide(Rule(["*"], public=True), caller=ANONYMOUS).allowed
@@ -108,6 +111,46 @@ class TestTheFirstRuleThatMatchesDecides:
 
     @pytest.mark.parametrize("endpoint", ["files", "sequence"])
     def test_only_records_can_be_filtered(self, endpoint: str) -> None:
-        grants = RuleAuthorizer([Rule(["*"], regions=RegionSet([GENE]))])
+        grants = RuleAuthorizer([Rule(["*"], grant=Grant(RegionSet([GENE])))])
         assert not decide_on(grants, ADA, endpoint, "lab/a").allowed
         assert decide_on(grants, ADA, "variants", "lab/a").allowed
+
+    @pytest.mark.parametrize(
+        "selection", [select_fields((), None), select_fields(None, ()), select_fields(None, None, ["MD"])]
+    )
+    def test_only_reads_have_fields_and_tags(self, selection: FieldSelection) -> None:
+        for regions in (None, RegionSet([GENE])):
+            grants = RuleAuthorizer([Rule(["*"], grant=Grant(regions, selection))])
+            assert decide_on(grants, ADA, "reads", "lab/a").grant == Grant(regions, selection)
+            assert decide_on(grants, ADA, "reads", "lab/a", [GENE]).allowed
+            for endpoint in ("variants", "files", "sequence"):
+                assert not decide_on(grants, ADA, endpoint, "lab/a").allowed
+                assert not decide_on(grants, ADA, endpoint, "lab/a", empty_outside=True).allowed
+                assert not grants.opens(ADA, endpoint)
+            assert not grants.opens(ADA, "reads")
+
+    def test_regions_are_decided_with_fields_as_without(self) -> None:
+        grants = RuleAuthorizer([Rule(["*"], grant=Grant(RegionSet([GENE]), select_fields((), ())))])
+        outside = [GENE._replace(reference_name="chr2")]
+        assert not decide_on(grants, ADA, "reads", "lab/a", outside).allowed
+        empty = decide_on(grants, ADA, "reads", "lab/a", outside, empty_outside=True)
+        assert (empty.allowed, empty.grant.selection) == (True, select_fields((), ()))
+
+
+class TestAGrantOfFields:
+    def test_without_limits_is_of_everything(self) -> None:
+        assert granted_selection(None, None, None) == EVERYTHING
+        assert not Grant().is_limited
+
+    def test_has_no_tags_unless_it_names_some(self) -> None:
+        assert granted_selection(["SEQ"], None, None) == select_fields(["SEQ"], ())
+        assert granted_selection(FIELDS, None, None) == select_fields(None, ())
+        assert granted_selection([], None, None) == select_fields((), ())
+        assert granted_selection(["SEQ"], ["NM"], None) == select_fields(["SEQ"], ["NM"])
+        assert granted_selection(["SEQ"], None, ["MD"]) == select_fields(["SEQ"], None, ["MD"])
+        assert granted_selection(["SEQ"], None, []) == select_fields(["SEQ"], None)
+
+    def test_of_tags_has_all_fields(self) -> None:
+        assert granted_selection(None, ["NM"], None) == select_fields(None, ["NM"])
+        assert granted_selection(None, None, ["MD"]) == select_fields(None, None, ["MD"])
+        assert granted_selection(None, ["NM", "MD"], ["MD"]) == select_fields(None, ["NM"])

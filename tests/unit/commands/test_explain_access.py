@@ -8,6 +8,7 @@ import yaml
 from click.testing import CliRunner
 
 from htsget_flask.cli import main
+from htsget_flask.fields import FIELDS
 from tests.support.cli import run
 from tests.support.issuer import AUDIENCE, Issuer, Key
 
@@ -56,6 +57,29 @@ class TestExplainAccess:
         assert "denied  /reads/NA00001: rules[1], which is limited to other regions" in result.output
         result = run("check", "--config", config, "--as", token, "other")
         assert (result.exit_code, result.output.count("no rule matches")) == (1, 4)
+
+    @pytest.mark.parametrize(
+        ("limits", "text"),
+        [
+            ({"fields": []}, "fields FLAG RNAME POS MAPQ CIGAR, no tags"),
+            (
+                {"fields": ["QNAME", "SEQ"], "tags": ["RG", "NM"]},
+                "fields QNAME FLAG RNAME POS MAPQ CIGAR SEQ, tags NM RG",
+            ),
+            ({"notags": ["OQ", "MD"]}, f"fields {' '.join(FIELDS)}, all tags but MD OQ"),
+            ({"fields": ["TLEN"], "notags": []}, "fields FLAG RNAME POS MAPQ CIGAR TLEN, all tags"),
+        ],
+        ids=str,
+    )
+    def test_names_the_fields(self, config: Path, issuer: Issuer, limits: dict[str, list[str]], text: str) -> None:
+        content = yaml.safe_load(config.read_text())
+        content["auth"]["rules"] = [{"ids": ["NA*"], "endpoints": ["reads"], **limits}]
+        config.write_text(yaml.safe_dump(content))
+        result = run("check", "--config", config, "--as", issuer.token("ES256"), "NA00002")
+        assert result.output.splitlines()[1:3] == [
+            f"allowed /reads/NA00002: rules[0], {text}",
+            "denied  /variants/NA00002: no rule matches",
+        ]
 
     def test_the_exit_code_is_about_the_dataset(self, config: Path, issuer: Issuer) -> None:
         content = yaml.safe_load(config.read_text())

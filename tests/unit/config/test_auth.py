@@ -43,6 +43,18 @@ class TestAccessControl:
                 "auth.rules[0].visas: rules that name visas need",
             ),
             (f"secrets: [{SECRET}], rules: [{{ids: [a], regions: []}}]", "auth.rules[0].regions: List should have"),
+            (
+                f"secrets: [{SECRET}], rules: [{{ids: [a], endpoints: [reads], fields: [seq]}}]",
+                "auth.rules[0].fields[0]: must be one of QNAME,",
+            ),
+            (
+                f"secrets: [{SECRET}], rules: [{{ids: [a], endpoints: [reads], tags: [NM, M]}}]",
+                "auth.rules[0].tags[1]: must be a letter and",
+            ),
+            (
+                f"secrets: [{SECRET}], rules: [{{ids: [a], endpoints: [reads], notags: [{', '.join(['NM'] * 251)}]}}]",
+                "auth.rules[0].notags: List should have at most 250 items",
+            ),
             (f"secrets: [{SECRET}], rules: [{{ids: [a], endpoints: [page]}}]", "auth.rules[0].endpoints[0]: Input"),
             (
                 f"{GOOD}, issuers: [{{issuer: a, audience: b, jwks: none.json}}]",
@@ -60,6 +72,19 @@ class TestAccessControl:
         lines = faults(tmp_path, self.text(tmp_path, auth))
         assert any(one.startswith(message) for one in lines), lines
         assert self.SECRET not in "".join(lines)
+
+    @pytest.mark.parametrize("name", ["regions", "fields", "tags", "notags"])
+    def test_an_empty_limit_does_not_switch_it_off(self, tmp_path: Path, name: str) -> None:
+        rule = f"{{ids: [a], endpoints: [reads], {name}: }}"
+        (line,) = faults(tmp_path, self.text(tmp_path, f"secrets: [{self.SECRET}], rules: [{rule}]"))
+        assert line.startswith(f"auth.rules[0]: {name} is empty")
+
+    @pytest.mark.parametrize("limit", ["fields: [SEQ]", "tags: []", "notags: [MD]"])
+    @pytest.mark.parametrize("endpoints", ["", "endpoints: [variants], ", "endpoints: [reads, files], "])
+    def test_a_limit_to_fields_or_tags_is_for_reads(self, tmp_path: Path, endpoints: str, limit: str) -> None:
+        rule = f"{{ids: [a], {endpoints}{limit}}}"
+        (line,) = faults(tmp_path, self.text(tmp_path, f"secrets: [{self.SECRET}], rules: [{rule}]"))
+        assert line.startswith(f"auth.rules[0]: a rule with {limit.partition(':')[0]} needs endpoints: [reads]")
 
     @pytest.mark.parametrize("section", ["auth:", "auth: null", "auth: ~\n", "auth:\n  # rules: [{ids: ['*']}]"])
     def test_an_empty_section_does_not_switch_it_off(self, tmp_path: Path, section: str) -> None:

@@ -4,7 +4,7 @@ import io
 import itertools
 import random
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,6 @@ from htsget_flask.fields import EVERYTHING, FIELDS, FieldSelection, select_field
 from htsget_flask.formats.bgzf import EOF_BLOCK, deflate, read_blocks
 from htsget_flask.formats.cram.container import read_cram_header
 from htsget_flask.formats.cram.crai import Crai, read_crai
-from htsget_flask.formats.cram.slices import needs_reference
 from htsget_flask.formats.headers import Header
 from htsget_flask.ranges import ByteRange
 from htsget_flask.records.bam_fields import select_bam_fields
@@ -28,11 +27,10 @@ from htsget_flask.records.cram import (
     Letters,
     can_encode,
     decode_containers,
-    missing_reference,
     needs_bases,
 )
 from htsget_flask.records.decoder import Decoder
-from htsget_flask.records.region_filter import RecordFilter
+from htsget_flask.records.region import UNPLACED_ID, RegionFilter
 from tests.support import referenced
 from tests.support.files import GOOD_CRAM
 from tests.support.sequences import expected
@@ -87,7 +85,7 @@ class Cram:
         decoder: Decoder,
         *,
         spans: list[ByteRange] | None = None,
-        region: RecordFilter | None = None,
+        region: RegionFilter | None = None,
         selection: FieldSelection = EVERYTHING,
         format_name: str = "BAM",
         letters: Letters | None = None,
@@ -217,7 +215,7 @@ class TestAsBam:
             after = rng.choice([0, start, start + 10])
             spans = cram.index.byte_ranges(cram.index.overlapping(reference_id, start, end), cram.end())
             selection = rng.choice([EVERYTHING, random_selection(rng)])
-            region = RecordFilter(reference_id, start, end, after)
+            region = RegionFilter(reference_id, start, end, after)
             within = b"".join(
                 record.data
                 for record in placed
@@ -228,6 +226,11 @@ class TestAsBam:
             )
             data = bam_data(cram.decode(decoder, spans=spans, region=region, selection=selection))
             assert data == select_bam_fields(within, selection), (region, selection)
+
+    def test_the_unplaced_records_are_those_of_samtools(self, cram: Cram, decoder: Decoder) -> None:
+        within = b"".join(record.data for record in cram.records if record.reference_id < 0)
+        spans = cram.index.byte_ranges(cram.index.unplaced(), cram.end())
+        assert bam_data(cram.decode(decoder, spans=spans, region=RegionFilter(UNPLACED_ID, 0, None, 0))) == within
 
 
 class TestAsCram:
@@ -253,23 +256,6 @@ class TestTheHeader:
 
 
 class TestReferences:
-    def test_that_are_missing_are_found(self, cram: Cram) -> None:
-        regions = [(number, 0, None) for number in range(cram.header.references.id_limit)]
-        few = select_fields([], [])
-        with cram.path.open("rb") as file:
-
-            def needs(container: int) -> bool:
-                return needs_reference(file, container, cram.header.raw[4])
-
-            def missing(selection: FieldSelection, available: Collection[int]) -> int | None:
-                return missing_reference(cram.index, regions, selection, needs, lambda number: number in available)
-
-            is_needed = cram.path.stem in REFERENCED and cram.path.stem not in referenced.ALONE
-            everywhere = range(len(regions))
-            found = [missing(EVERYTHING, ()), missing(EVERYTHING, {0, 2}), missing(EVERYTHING, everywhere)]
-            assert found == ([0, 1, None] if is_needed else [None, None, None])
-            assert missing(few, ()) is None
-
     @pytest.mark.parametrize("cram", ["version_2_1", "version_3_0", "version_3_1", "slices"], indirect=True)
     def test_with_other_letters_are_a_fault(self, cram: Cram, decoder: Decoder) -> None:
         with pytest.raises(FormatError, match="references are not those"):

@@ -30,7 +30,7 @@ from htsget_flask.formats.headers import Header
 from htsget_flask.ranges import ByteRange
 from htsget_flask.records.cram import CramSource, decode_containers
 from htsget_flask.records.decoder import Decoder, Limits
-from htsget_flask.records.region_filter import RecordFilter
+from htsget_flask.records.region import RegionFilter
 from tests.support import referenced
 from tests.support.live.server import wait_until
 from tests.support.processes import children, has_ended, is_stopped, memory, status
@@ -58,7 +58,7 @@ class Cram:
             decode_containers(
                 CramSource(io.BytesIO(self.content if content is None else content), self.header, "x.cram"),
                 [ByteRange(self.header.end, len(self.content) - eof)],
-                RecordFilter(0, 0, None, 0),
+                RegionFilter(0, 0, None, 0),
                 EVERYTHING,
                 "CRAM",
                 lambda _, start, end: iter([self.letters[start:end]]),

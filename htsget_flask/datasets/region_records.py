@@ -1,0 +1,100 @@
+"""The records of a region in an opened file of BGZF blocks: where they lie, and their bytes."""
+
+from functools import partial
+
+import numpy as np
+
+from htsget_flask.datasets.open_file import OpenFile
+from htsget_flask.errors import FormatError
+from htsget_flask.formats.bgzf import find_block, virtual_offset
+from htsget_flask.formats.binning import Chunk
+from htsget_flask.records.block_records import BlockRecords, ReadBlock, find_record, read_block_records
+from htsget_flask.records.directory import Directory
+from htsget_flask.records.region import Extent, RegionFilter, find_extent
+
+# In bytes: the memory of a cached extent, and of each of its rows.
+_EXTENT_COST, _ROW_COST = 200, 40
+# How many BGZF blocks are searched for the start of a record.
+_MAX_TRIED = 16
+
+
+def extent_of(file: OpenFile, region: RegionFilter) -> Extent | None:
+    """Where the records of a region lie; None if there are none. The index decides alone if it has no chunk for it."""
+    return file.cached(("extent", file.index_file, region), lambda: _find(file, region), _size)
+
+
+def _size(extent: Extent | None) -> int:
+    return 0 if extent is None else _EXTENT_COST + _ROW_COST * len(extent.earlier)
+
+
+def _find(file: OpenFile, region: RegionFilter) -> Extent | None:
+    reference = file.references.with_id(region.reference_id)
+    if reference is None:
+        raise FormatError("the index has no such reference")
+    key = reference.name.encode() if file.source.format.names_references else region.reference_id
+    directory = Directory(partial(_read, file, file.read_new_block), file.segments, region.reference_id, key)
+    chunks_of = partial(file.index.chunks, region.reference_id)
+    try:
+        return find_extent(region, directory, chunks_of, partial(records_at, file), file.index.views.min_shift)
+    finally:
+        directory.save()
+
+
+def records_at(file: OpenFile, begin: int) -> BlockRecords | None:
+    """The records from a virtual offset on that start in one BGZF block; None at the end of the file."""
+
+    def memory(records: BlockRecords | None) -> int:
+        return 0 if records is None else records.memory
+
+    return file.cached(("records", begin), lambda: _read(file, file.read_block, begin), memory)
+
+
+def record_starts(file: OpenFile, chunk: Chunk, step: int) -> list[int]:
+    """Virtual offsets within a chunk at which records start, about `step` bytes of the file apart.
+
+    They are the same for all chunks: the first ones after multiples of `step`. Where the index has none, as among the
+    reads without a position, they are found in the blocks.
+    """
+    begin, end = chunk
+    known, starts = file.index.record_starts(begin, end), []
+    for target in range(((begin >> 16) // step + 1) * step, end >> 16, step):
+        rank = int(known.searchsorted(np.uint64(virtual_offset(target, 0))))
+        if rank < len(known):
+            start: int | None = int(known[rank])
+        else:
+            start = file.cached(("record start", target), partial(_find_start, file, target))
+        if start is not None and begin < start < end:
+            starts.append(start)
+    return sorted(set(starts))
+
+
+def _find_start(file: OpenFile, target: int) -> int | None:
+    """The first record from the BGZF block at or after byte `target` on; None if the next blocks have no clear one."""
+    layout, limit = file.source.format.records, file.header.references.id_limit
+    assert layout is not None
+    coffset = find_block(file.content, target, file.tail)
+    for _ in range(_MAX_TRIED):
+        if coffset >= file.tail:
+            break
+        data, size = file.read_new_block(coffset)
+        uoffset = find_record(data, layout, limit)
+        if uoffset is not None:
+            return virtual_offset(coffset, uoffset)
+        coffset += size
+    return None
+
+
+def _read(file: OpenFile, read_block: ReadBlock, begin: int) -> BlockRecords | None:
+    layout = file.source.format.records
+    assert layout is not None
+    return read_block_records(read_block, begin, file.tail, layout, file.header.references.id_limit)
+
+
+def earlier_records(file: OpenFile, region: RegionFilter, extent: Extent) -> bytes:
+    """The records of a region that start before it, one after the other."""
+    records: list[bytes] = []
+    for begin in extent.earlier:
+        block = records_at(file, begin)
+        if block is not None:
+            records += block.select(region.start, region.min_start)
+    return b"".join(records)

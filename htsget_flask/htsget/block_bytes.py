@@ -1,0 +1,150 @@
+"""The bytes of data blocks: those of the file where that is possible, others made of its records."""
+
+import io
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import BinaryIO, NamedTuple
+
+from htsget_flask.datasets.edges import ChunkParts, chunk_parts, cut_chunk, edges_size, read_parts
+from htsget_flask.datasets.open_file import OpenFile
+from htsget_flask.datasets.reference_checks import missing_reference
+from htsget_flask.datasets.region_records import earlier_records, extent_of
+from htsget_flask.errors import FileFaultError, FormatError
+from htsget_flask.formats import bgzf
+from htsget_flask.formats.binning import Chunk
+from htsget_flask.formats.references import Reference
+from htsget_flask.htsget.data_blocks import TEXT, ConvertedPart, FilePart, Records
+from htsget_flask.ranges import ByteRange
+from htsget_flask.records.bam_fields import select_bam_fields
+from htsget_flask.records.bam_header import bam_header
+from htsget_flask.records.bcf import format_bcf, vcf_header
+from htsget_flask.records.cram import CramSource, decode_containers, needs_bases
+from htsget_flask.records.decoder import Decoder
+from htsget_flask.records.stream import batch_records, read_data, write_bgzf
+from htsget_flask.sequences.open_sequence import LibraryBases
+
+InlineBlock = Chunk | FilePart | ConvertedPart | Records
+
+
+class Tools(NamedTuple):
+    """What records are decoded with: the bases of references, and the processes that decode."""
+
+    bases: LibraryBases
+    decoder: Decoder
+
+
+def parts_of(file: OpenFile, block: Chunk | Records) -> ChunkParts:
+    """The parts of a data block of a BGZF file whose records are not changed."""
+    if isinstance(block, Chunk):
+        return chunk_parts(file, block)
+    return file.cached(("parts", block), lambda: _cut_region(file, block), edges_size)
+
+
+def read_inline(file: OpenFile, block: InlineBlock, tools: Tools) -> bytes:
+    """The bytes of a data block that may be inline.
+
+    Raises:
+        FormatError: when the index does not fit the data.
+        ServiceUnavailable: when decoding is needed, and not possible now.
+    """
+    match block:
+        case FilePart.HEADER:
+            return file.header.raw
+        case FilePart.EOF:
+            return file.header.eof_marker
+        case ConvertedPart(FilePart.HEADER, format_name):
+            return _convert_header(file, format_name, tools)
+        case ConvertedPart():
+            return bgzf.EOF_BLOCK
+        case Chunk():
+            return read_parts(file.content, cut_chunk(file, block))
+        case Records():
+            return read_parts(file.pages, _cut_region(file, block))
+
+
+def _convert_header(file: OpenFile, format_name: str, tools: Tools) -> bytes:
+    header = file.header
+    if format_name == "BAM":
+        return bam_header(header)
+    if file.source.format.name == "VCF":
+        return b"".join(block.data for block in bgzf.read_blocks(io.BytesIO(header.raw), 0))
+    text = vcf_header(header.raw, tools.decoder)
+    return text if format_name == TEXT else bgzf.deflate(text)
+
+
+def write_records(file: OpenFile, block: Records, tools: Tools, target: BinaryIO) -> None:
+    """Write the bytes of a record block whose records are decoded or changed.
+
+    Raises:
+        FileFaultError: when the file is damaged, or records cannot be decoded.
+        ServiceUnavailable: when they cannot be decoded now.
+    """
+    try:
+        layout, format_name = file.source.format.records, block.format_name
+        if layout is None:
+            _write_decoded(file, block, tools, target)
+            return
+        earlier, chunk = _records_of(file, block)
+        data = chain((earlier,), read_data(file.pages, chunk))
+        if file.source.format.name == "BCF" and format_name is not None:
+            records = batch_records(data, layout)
+            format_bcf(file.header.raw, records, tools.decoder, target, is_text=format_name == TEXT)
+        elif format_name == TEXT:
+            target.writelines(data)
+        else:
+            records = batch_records(data, layout)
+            write_bgzf((select_bam_fields(batch, block.selection) for batch in records), target)
+    except FormatError as error:
+        raise FileFaultError(str(error), location=file.source.location) from error
+
+
+def _write_decoded(file: OpenFile, block: Records, tools: Tools, target: BinaryIO) -> None:
+    references = file.references_with_md5s
+
+    def letters(reference_id: int, start: int, end: int) -> Iterator[bytes]:
+        reference = references.with_id(reference_id)
+        if reference is None or reference.md5 is None:
+            raise FormatError("the header has no checksum of a reference that its records need")
+        return tools.bases.letters(reference.md5, start, end)
+
+    assert isinstance(block.span, ByteRange)
+    decode_containers(
+        CramSource(file.content, file.header, file.source.key.rpartition("/")[2]),
+        [block.span],
+        block.region,
+        block.selection,
+        block.format_name or "CRAM",
+        letters,
+        file.crai.bounds,
+        tools.decoder,
+        target,
+    )
+
+
+def _cut_region(file: OpenFile, block: Records) -> ChunkParts:
+    earlier, chunk = _records_of(file, block)
+    return cut_chunk(file, chunk, read_block=file.read_block, earlier=earlier)
+
+
+def _records_of(file: OpenFile, block: Records) -> tuple[bytes, Chunk]:
+    """The records of a block that lie before its chunk, and the chunk."""
+    region, span = block.region, block.span
+    if region is None:
+        return b"", span if isinstance(span, Chunk) else Chunk(0, 0)
+    extent = extent_of(file, region)
+    if extent is None:
+        return b"", Chunk(0, 0)
+    begin, end = extent.chunk
+    has_earlier = True
+    if isinstance(span, Chunk):
+        begin, end, has_earlier = max(begin, span.begin), min(end, span.end), not span.begin
+    return earlier_records(file, region, extent) if has_earlier else b"", Chunk(begin, max(begin, end))
+
+
+def find_missing_reference(file: OpenFile, blocks: Iterable[object], bases: LibraryBases) -> Reference | None:
+    """A reference that the records of data blocks of a CRAM file need, and that is not available; None without one."""
+    regions = {block.region for block in blocks if isinstance(block, Records) and needs_bases(block.selection)}
+    if not regions:
+        return None
+    ids = None if None in regions else {region.reference_id for region in regions if region is not None}
+    return missing_reference(file, bases.has, ids)

@@ -1,0 +1,80 @@
+"""The answers to requests for data blocks."""
+
+import os
+
+from htsget_flask.datasets.open_file import OpenFile
+from htsget_flask.datasets.source import DataFile
+from htsget_flask.errors import NotFound
+from htsget_flask.formats.binning import Chunk
+from htsget_flask.formats.table import ANSWER_FORMATS, Format
+from htsget_flask.htsget.block_bytes import Tools, parts_of, read_inline, write_records
+from htsget_flask.htsget.data_blocks import ConvertedPart, DataBlock, FilePart, Records, least_file_size
+from htsget_flask.ranges import ByteRange
+from htsget_flask.services import Services
+from htsget_flask.storage.descriptor_file import create_temporary_file
+from htsget_flask.web.answer import Answer, Environ
+from htsget_flask.web.delivery import send_bytes, send_range
+from htsget_flask.web.preconditions import failed_precondition
+
+# The URL of a data block determines its bytes: browsers may cache them for as long as a session lasts.
+_HEADERS = {"Cache-Control": "private, max-age=3600, immutable", "Vary": "Origin"}
+
+
+def fits(block: DataBlock, format_: Format) -> bool:
+    """Whether files of a format can have a data block."""
+    match block:
+        case Chunk():
+            return format_.is_bgzf
+        case ConvertedPart(_, name):
+            return _is_made_from(name, format_)
+        case Records(region, span, selection, name):
+            is_spanned = (region or span) is not None and not isinstance(span, ByteRange)
+            return (
+                (name is None or _is_made_from(name, format_))
+                and (selection.is_everything or format_.endpoint == "reads")
+                and (is_spanned if format_.is_bgzf else isinstance(span, ByteRange))
+            )
+    return True
+
+
+def _is_made_from(name: str, format_: Format) -> bool:
+    return name != format_.name and format_.name in ANSWER_FORMATS.get(name, ())
+
+
+def send_block(services: Services, environ: Environ, file: DataFile, block: DataBlock) -> Answer:
+    """Exactly the bytes of a data block, in a conditional and ranged answer.
+
+    Raises:
+        NotFound: when the file is too short for the data block.
+        FileFaultError: when the file is damaged; VersionError when it was replaced.
+        ServiceUnavailable: when too many data blocks are decoded.
+    """
+    etag = file.stat.etag
+    if least_file_size(block) > file.stat.size:
+        raise NotFound("there is no such data block")
+    if isinstance(block, ByteRange):
+        content = file.source.open(file.source.key, etag=etag)
+        return send_range(environ, content, block, etag=etag, headers=_HEADERS)
+    if not isinstance(block, FilePart):
+        etag = f"{etag}-{services.codecs}"
+        if failed_precondition(environ, etag=etag, last_modified=None):
+            # The answer has no bytes of the block.
+            return send_bytes(environ, b"", etag=etag, headers=_HEADERS)
+    tools = Tools(services.bases, services.decoder)
+    with OpenFile(file, services.cache, services.sidecars) as opened:
+        match block:
+            case FilePart() | ConvertedPart():
+                return send_bytes(environ, read_inline(opened, block, tools), etag=etag, headers=_HEADERS)
+            case Records() if not (block.is_cut_only and file.source.format.is_bgzf):
+                target = create_temporary_file()
+                try:
+                    write_records(opened, block, tools, target)
+                    size = os.fstat(target.fileno()).st_size
+                except BaseException:
+                    target.close()
+                    raise
+                return send_range(environ, target, ByteRange(0, size), etag, _HEADERS)
+            case _:
+                before, middle, after = parts_of(opened, block)
+                content = opened.detach_file()
+                return send_range(environ, content, middle, etag, _HEADERS, (before, after))

@@ -1,0 +1,128 @@
+"""Where the records of a region lie in a file of BGZF blocks that is sorted by position.
+
+All records between the first that starts at or after the region's start, and the first that starts at or after its end,
+overlap the region. Only those before them have to be tested, in the blocks that the index names.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from htsget_flask.formats.binning import Chunk
+from htsget_flask.records.block_records import BlockRecords
+from htsget_flask.records.directory import Directory
+
+ChunksOf = Callable[[int, int | None], list[Chunk]]
+"""The index's chunks for the positions from a start to an end (None: the reference's end) of the reference."""
+
+ReadRecords = Callable[[int], BlockRecords | None]
+"""The records from a virtual offset on that start in its block."""
+
+
+UNPLACED_ID = -1
+"""In place of a reference's id: records without a reference, at whatever position."""
+
+
+class RegionFilter(NamedTuple):
+    """Records that overlap `start` to `end` (None: the reference's end) and do not start before `min_start`.
+
+    `reference_id`: in the index, or `UNPLACED_ID`. Positions are 0-based, half-open.
+    """
+
+    reference_id: int
+    start: int
+    end: int | None
+    min_start: int
+
+
+class Extent(NamedTuple):
+    """Where the records of a region lie: all in `chunk`, which may be empty, and some before it.
+
+    `earlier`: the virtual offsets of the rows that have the latter.
+    """
+
+    earlier: Sequence[int]
+    chunk: Chunk
+
+
+def find_extent(
+    region: RegionFilter, directory: Directory, chunks_of: ChunksOf, read: ReadRecords, min_shift: int
+) -> Extent | None:
+    """Where the records of a region lie; None if the index knows that there are none.
+
+    `min_shift`: the bits of a position within a window of the index.
+
+    Raises:
+        FormatError: when the index does not fit the data, or records are damaged or not sorted.
+    """
+    _, start, end, _ = region
+    chunks = chunks_of(start, end)
+    if not chunks:
+        return None
+    last = chunks[-1].end
+    earlier, first = _find_start(start, chunks, directory, read)
+    if first is None:
+        return Extent(earlier, Chunk(last, last))
+    if end is not None and first < last:
+        near = _find_near(start, end, min_shift, directory, chunks_of, read)
+        last = _find_end(end, Chunk(first if near is None else max(first, near), last), directory, read)
+    return Extent(earlier, Chunk(first, max(first, last)))
+
+
+def _find_start(
+    start: int, chunks: Sequence[Chunk], directory: Directory, read: ReadRecords
+) -> tuple[list[int], int | None]:
+    """The rows that overlap a position but begin before it, and the virtual offset of the first record from it on."""
+    earlier: list[int] = []
+    first = before = None
+    for chunk in chunks:
+        for row in directory.rows(chunk):
+            if row.start >= start:
+                first = row.begin
+                break
+            before = row
+            if row.end > start:
+                earlier.append(row.begin)
+        if first is not None:
+            break
+    if before is not None and before.end > start and (records := read(before.begin)):
+        offset = records.offset_of(start)
+        first = first if offset is None else offset
+    return earlier, first
+
+
+def _find_near(
+    start: int, end: int, min_shift: int, directory: Directory, chunks_of: ChunksOf, read: ReadRecords
+) -> int | None:
+    """The virtual offset of a row near the end of a region that starts before it; None where few records are before."""
+    width = 1 << min_shift
+    window = (end - 1) >> min_shift << min_shift
+    # Usually records start in the region's last window; else in one before it, and ever wider ones are searched.
+    while window > start:
+        for chunk in reversed(chunks_of(window, end)):
+            before = None
+            for row in directory.rows(chunk):
+                if row.start >= end:
+                    break
+                before = row
+            if before is None:
+                continue
+            if before.start >= window or ((records := read(before.begin)) and records.starts[-1] >= window):
+                return before.begin
+            break
+        window -= width
+        width *= 2
+    return None
+
+
+def _find_end(end: int, chunk: Chunk, directory: Directory, read: ReadRecords) -> int:
+    """The virtual offset of the first record in a chunk that starts at or after a position, or the chunk's end."""
+    last, before = chunk.end, None
+    for row in directory.rows(chunk):
+        if row.start >= end:
+            last = row.begin
+            break
+        before = row
+    if before is not None and before.end >= end and (records := read(before.begin)):
+        offset = records.offset_of(end)
+        last = last if offset is None else min(last, offset)
+    return last
