@@ -10,7 +10,7 @@ from htsget_flask.auth.access import Access
 from htsget_flask.auth.decision import Grant
 from htsget_flask.auth.signed_urls import block_parts
 from htsget_flask.datasets.open_file import OpenFile
-from htsget_flask.errors import PermissionDenied, UnsupportedFormat
+from htsget_flask.errors import FileFaultError, PermissionDenied, UnsupportedFormat
 from htsget_flask.htsget.block_bytes import Tools, find_missing_reference, read_inline
 from htsget_flask.htsget.data_blocks import DataBlock, Records, to_path_segment
 from htsget_flask.htsget.plan import Span, Terms, plan, windows_of
@@ -70,7 +70,15 @@ def plan_decodable(query: Query, file: OpenFile, terms: Terms, bases: LibraryBas
     records = terms.records
     if records.format_name is None and not can_encode(file.header, records.selection):
         raise UnsupportedFormat(f"{file.source.id!r} has CRAM 2, which has no reads without bases; request format=BAM")
-    spans = plan(query, file, terms)
+    may_stay_cram = records.format_name is not None and query.format is None
+    as_cram = terms._replace(records=records._replace(format_name=None))
+    try:
+        spans = plan(query, file, terms)
+    except FileFaultError:
+        # The whole file, as it is, is served without an index.
+        if not may_stay_cram:
+            raise
+        return plan_decodable(query, file, as_cram, bases)
     reference = find_missing_reference(file, spans, bases)
     if reference is None:
         return spans, terms
@@ -79,10 +87,10 @@ def plan_decodable(query: Query, file: OpenFile, terms: Terms, bases: LibraryBas
             f"this token opens a part of the records only, and the reference {reference.name!r} of this CRAM file, "
             "which is needed to separate it, is not available here"
         )
-    if terms.records.is_cut_only:
+    if records.is_cut_only:
         terms = terms._replace(exact=True)
-    elif terms.records.format_name is not None and query.format is None:
-        terms = terms._replace(records=terms.records._replace(format_name=None))
+    elif may_stay_cram:
+        terms = as_cram
     else:
         raise UnsupportedFormat(
             f"the records of {file.source.id!r} cannot be decoded, as the reference {reference.name!r} of this CRAM "
