@@ -4,7 +4,7 @@ from bisect import bisect_left
 from functools import partial
 
 from htsget_flask.datasets.open_file import OpenFile
-from htsget_flask.errors import FormatError
+from htsget_flask.errors import FileFaultError, FormatError
 from htsget_flask.formats.bgzf import find_block, virtual_offset
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.records.block_records import BlockRecords, ReadBlock, find_record, read_block_records
@@ -53,10 +53,10 @@ def record_starts(file: OpenFile, chunk: Chunk, step: int) -> list[int]:
     """Virtual offsets within a chunk at which records start, about `step` bytes of the file apart.
 
     They are the same for all chunks: the first ones after multiples of `step`. Where the index has none for `step`
-    bytes, as among the reads without a position, they are found in the blocks.
+    bytes, as among the reads without a position, or without an index, they are found in the blocks.
     """
     begin, end = chunk
-    known, starts = file.index.record_starts(begin, virtual_offset((end >> 16) + step, 0)), []
+    known, starts = _indexed_starts(file, Chunk(begin, virtual_offset((end >> 16) + step, 0))), []
     for target in range(((begin >> 16) // step + 1) * step, end >> 16, step):
         rank = bisect_left(known, virtual_offset(target, 0))
         if rank < len(known) and known[rank] < virtual_offset(target + step, 0):
@@ -66,6 +66,14 @@ def record_starts(file: OpenFile, chunk: Chunk, step: int) -> list[int]:
         if start is not None and begin < start < end:
             starts.append(start)
     return sorted(set(starts))
+
+
+def _indexed_starts(file: OpenFile, chunk: Chunk) -> list[int]:
+    """The virtual offsets within a chunk at which records start by the index; none without an index that fits."""
+    try:
+        return file.index.record_starts(*chunk)
+    except FileFaultError:
+        return []
 
 
 def _find_start(file: OpenFile, target: int) -> int | None:

@@ -17,12 +17,13 @@ from htsget_flask.errors import StorageError
 from htsget_flask.services import Services
 from htsget_flask.web.views import View
 from tests.support.app import configured, http_for
-from tests.support.client import FlaskHttp, fetch, fetch_ticket
+from tests.support.client import FlaskHttp, fetch, fetch_ticket, join, records
 from tests.support.files.bam import bam_empty, bam_normal
 from tests.support.files.bcf import bcf_normal, bcf_sparse_idx
 from tests.support.files.cram import cram_3_1, cram_multi_ref
 from tests.support.files.indexes import index_of
 from tests.support.files.vcf import vcf_empty, vcf_normal
+from tests.support.selections import Selection
 
 TICKET_TYPE = "application/vnd.ga4gh.htsget.v1.3.0+json; charset=utf-8"
 
@@ -150,12 +151,30 @@ class TestATicketIsWellFormed:
         body = dict.fromkeys(("format", "class", "fields", "tags", "notags"))
         assert fetch_ticket(http, "/reads/sample", method="POST", json=body) == fetch_ticket(http, "/reads/sample")
 
-    def test_fields_and_tags_change_nothing(self, http: FlaskHttp) -> None:
+    def test_all_fields_and_tags_are_the_default(self, http: FlaskHttp) -> None:
         full = fetch_ticket(http, "/reads/sample")
         fields = "QNAME,FLAG,RNAME,POS,MAPQ,CIGAR,RNEXT,PNEXT,TLEN,SEQ,QUAL"
-        assert fetch_ticket(http, "/reads/sample", fields=fields, tags="", notags="OQ,MD") == full
-        body = {"fields": fields.split(","), "tags": [], "notags": ["OQ"]}
+        assert fetch_ticket(http, "/reads/sample", fields=fields, notags="") == full
+        body = {"fields": fields.split(","), "notags": []}
         assert fetch_ticket(http, "/reads/sample", method="POST", json=body) == full
+
+    @pytest.mark.parametrize("format_name", ["BAM", "CRAM"])
+    @pytest.mark.parametrize(
+        "selection", [Selection(("QNAME", "SEQ"), (), ("MD", "OQ")), Selection(None, None, ("NM",))]
+    )
+    def test_fields_and_tags_are_selected(
+        self, http: FlaskHttp, tmp_path: Path, format_name: str, selection: Selection
+    ) -> None:
+        ticket = fetch_ticket(http, "/reads/sample", format=format_name, **selection.query())
+        body = {"format": format_name, **selection.body()}
+        assert fetch_ticket(http, "/reads/sample", method="POST", json=body) == ticket
+        full = records(fetch(http, "/reads/sample", format=format_name), format_name, tmp_path)
+        expected = [selection.apply(line) for line in full]
+        assert records(join(http, ticket), format_name, tmp_path) == expected != full
+
+    def test_fields_and_tags_of_variants_change_nothing(self, http: FlaskHttp) -> None:
+        ticket = fetch_ticket(http, "/variants/calls", fields="POS", tags="", notags="OQ,MD")
+        assert ticket == fetch_ticket(http, "/variants/calls")
 
     def test_a_reference_without_records_is_no_error(self, tmp_path: Path) -> None:
         for maker, path, name in (
@@ -350,7 +369,7 @@ class TestABadRequestIsAnError:
             raise RuntimeError("secret path /data/secret")
 
         client = create_app(folder_config(folder)).test_client()
-        monkeypatch.setattr("htsget_flask.htsget.views.plan", fail)
+        monkeypatch.setattr("htsget_flask.htsget.answer.plan", fail)
         answer = client.get("/reads/sample")
         assert error(answer) == (500, "InternalServerError")
         assert b"secret" not in answer.data

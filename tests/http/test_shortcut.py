@@ -166,7 +166,7 @@ class TestAnErrorOutsideOfFlask:
             calls.append(1)
             raise RuntimeError("damaged")
 
-        monkeypatch.setattr("htsget_flask.htsget.views.plan", fail)
+        monkeypatch.setattr("htsget_flask.htsget.answer.plan", fail)
         answer = client.get(TICKET)
         assert answer.status_code == 500
         assert answer.get_json()["htsget"]["error"] == "InternalServerError"
