@@ -146,10 +146,11 @@ class CacheConfig(Model):
     """Memory and files that make answers faster."""
 
     max_bytes: int = Field(256 * MIB, ge=0)
-    """Memory of each worker for headers, indexes and edge blocks with their keys, in bytes. The least recently used
-    ones go first."""
+    """Memory of each worker for headers, indexes, blocks at the edges of regions and, of buckets, pages of 1 MiB, with
+    their keys, in bytes. The least recently used ones go first."""
     folder: ResolvedPath | None = None
-    """Where parsed indexes and the digests of sequences are kept, one file each, mapped into memory by all workers; by
+    """Where parsed indexes and the digests of sequences are kept, one file each, mapped into memory by all workers, and
+    directories of BGZF blocks, a file for each 32 MiB of data in which regions were requested (of at most 100 kB); by
     default `$XDG_CACHE_HOME/htsget_flask` if that is an absolute path, or `~/.cache/htsget_flask`. A file is made again
     when the data or the index changes, or when it is damaged. Indexes are kept in each worker's own memory instead if
     the folder is not writable, belongs to a user other than the server's or root, or is writable for others; the log

@@ -10,6 +10,7 @@ from htsget_flask.auth.access import Access
 from htsget_flask.auth.decision import Grant
 from htsget_flask.auth.signed_urls import block_parts
 from htsget_flask.datasets.open_file import OpenFile
+from htsget_flask.datasets.reference_checks import describe_absence
 from htsget_flask.errors import FileFaultError, PermissionDenied, UnsupportedFormat
 from htsget_flask.htsget.block_bytes import Tools, find_missing_reference, read_inline
 from htsget_flask.htsget.data_blocks import DataBlock, Records, to_path_segment
@@ -84,8 +85,7 @@ def plan_decodable(query: Query, file: OpenFile, terms: Terms, bases: LibraryBas
         return spans, terms
     if terms.grant.is_limited:
         raise PermissionDenied(
-            f"this token opens a part of the records only, and the reference {reference.name!r} of this CRAM file, "
-            "which is needed to separate it, is not available here"
+            f"this token opens a part of the records only, and they cannot be separated: {describe_absence(reference)}"
         )
     if records.is_cut_only:
         terms = terms._replace(exact=True)
@@ -93,8 +93,8 @@ def plan_decodable(query: Query, file: OpenFile, terms: Terms, bases: LibraryBas
         terms = as_cram
     else:
         raise UnsupportedFormat(
-            f"the records of {file.source.id!r} cannot be decoded, as the reference {reference.name!r} of this CRAM "
-            "file is not available here; request format=CRAM without fields and tags"
+            f"the CRAM file of {file.source.id!r} cannot be decoded: {describe_absence(reference)}; request "
+            "format=CRAM, without fields and tags"
         )
     return plan_decodable(query, file, terms, bases)
 
