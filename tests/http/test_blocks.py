@@ -98,7 +98,7 @@ class CutBlock:
         path = bam_straddling(folder).rename(folder / "sample.bam")
         make_index(path)
         self.client = http_for(folder, htsget={"exact": exact}).client
-        query = "referenceName=chr1&start=1000&end=300000&inline=false"
+        query = "referenceName=chr1&start=1000&end=2900000&inline=false"
         ticket = json.loads(self.client.get(f"/reads/sample?{query}").data)
         self.url = ticket["htsget"]["urls"][1]["url"].removeprefix("http://localhost")
         self.segment = self.url.split("/")[3]
@@ -122,7 +122,7 @@ def chunk(tmp_path_factory: pytest.TempPathFactory) -> CutBlock:
 def records(tmp_path_factory: pytest.TempPathFactory) -> CutBlock:
     """The records of a region."""
     block = CutBlock(tmp_path_factory.mktemp("data"), exact=True)
-    assert block.segment == "records-0.1000-300000.0"
+    assert block.segment == "records-0.1000-2900000.0"
     return block
 
 
