@@ -10,7 +10,7 @@ from htsget_flask.auth.access import Access
 from htsget_flask.auth.decision import Grant
 from htsget_flask.auth.signed_urls import block_parts
 from htsget_flask.datasets.open_file import OpenFile
-from htsget_flask.datasets.reference_checks import describe_absence
+from htsget_flask.datasets.reference_checks import describe_absence, missing_reference
 from htsget_flask.errors import FileFaultError, PermissionDenied, UnsupportedFormat
 from htsget_flask.htsget.block_bytes import Tools, find_missing_reference, read_inline
 from htsget_flask.htsget.data_blocks import DataBlock, Records, to_path_segment
@@ -19,7 +19,7 @@ from htsget_flask.htsget.query import Query
 from htsget_flask.htsget.reference_names import resolve
 from htsget_flask.htsget.ticket import BlockUrl, Limits, Rendering, TicketKey, render
 from htsget_flask.ranges import ByteRange
-from htsget_flask.records.cram import can_encode
+from htsget_flask.records.cram import can_encode, needs_bases
 from htsget_flask.sequences.open_sequence import LibraryBases
 from htsget_flask.services import Services
 from htsget_flask.storage import SignedUrl
@@ -71,9 +71,12 @@ def plan_decodable(query: Query, file: OpenFile, terms: Terms, bases: LibraryBas
     records = terms.records
     if records.format_name is None and not can_encode(file.header, records.selection):
         raise UnsupportedFormat(f"{file.source.id!r} has CRAM 2, which has no reads without bases; request format=BAM")
-    may_stay_cram = records.format_name is not None and query.format is None
     as_cram = terms._replace(records=records._replace(format_name=None))
+    may_stay_cram = records.format_name is not None and query.format is None
     try:
+        # Whatever part is requested, the same format: a client may request the header first.
+        if may_stay_cram and needs_bases(records.selection) and missing_reference(file, bases.has) is not None:
+            return plan_decodable(query, file, as_cram, bases)
         spans = plan(query, file, terms)
     except FileFaultError:
         # The whole file, as it is, is served without an index.
@@ -85,18 +88,15 @@ def plan_decodable(query: Query, file: OpenFile, terms: Terms, bases: LibraryBas
         return spans, terms
     if terms.grant.is_limited:
         raise PermissionDenied(
-            f"this token opens a part of the records only, and they cannot be separated: {describe_absence(reference)}"
+            "this token opens a part of the records only, and they cannot be separated in this CRAM file: "
+            f"{describe_absence(reference)}"
         )
-    if records.is_cut_only:
-        terms = terms._replace(exact=True)
-    elif may_stay_cram:
-        terms = as_cram
-    else:
+    if not records.is_cut_only:
         raise UnsupportedFormat(
             f"the CRAM file of {file.source.id!r} cannot be decoded: {describe_absence(reference)}; request "
             "format=CRAM, without fields and tags"
         )
-    return plan_decodable(query, file, terms, bases)
+    return plan_decodable(query, file, terms._replace(exact=True), bases)
 
 
 def _render(
