@@ -5,10 +5,12 @@ overlap the region. Only those before them have to be tested, in the blocks that
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
+from htsget_flask.errors import FormatError
 from htsget_flask.formats.binning import Chunk
-from htsget_flask.records.block_records import BlockRecords
+from htsget_flask.records.block_records import UNSORTED, BlockRecords
 from htsget_flask.records.directory import Directory
 
 ChunksOf = Callable[[int, int | None], list[Chunk]]
@@ -65,6 +67,7 @@ def find_extent(
     if end is not None and first < last:
         near = _find_near(start, end, min_shift, directory, chunks_of, read)
         last = _find_end(end, Chunk(row if near is None else near, last), directory, read)
+    _check_gaps(chunks, first, last, read)
     return Extent(earlier, Chunk(first, max(first, last)))
 
 
@@ -92,6 +95,15 @@ def _find_start(
         if offset is not None:
             return earlier, offset, before.begin
     return earlier, first, first
+
+
+def _check_gaps(chunks: Sequence[Chunk], first: int, last: int, read: ReadRecords) -> None:
+    """Check that no records lie between the chunks from `first` to `last`: if sorted, they would overlap the region."""
+    for before, after in pairwise(chunks):
+        if first <= before.end < after.begin < last:
+            records = read(before.end)
+            if records is None or records.begin < after.begin:
+                raise FormatError(UNSORTED)
 
 
 def _find_near(
