@@ -251,6 +251,7 @@ def _required_fields(selection: FieldSelection) -> int:
     mask = _TLEN | sum(1 << number for number, name in enumerate(FIELDS) if name in selection.fields)
     if needs_bases(selection):
         mask |= _SEQ
-    if selection.tags is None or selection.tags - {"RG"}:
+    # RG too may be an ordinary tag: that of a read group which the header lacks.
+    if selection.tags != frozenset():
         mask |= _TAGS
     return mask | _READ_GROUP if selection.has_tag("RG") else mask

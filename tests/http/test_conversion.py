@@ -29,8 +29,8 @@ class Case(ServedFile):
 
     @cached_property
     def http(self) -> FlaskHttp:
-        """The application with its default settings."""
-        return self.serve()
+        """The application, which cuts CRAM too."""
+        return self.serve(htsget={"exact": "all"})
 
     def body(self, format_name: str, regions: Sequence[Region] | None, selection: Selection = EVERYTHING) -> bytes:
         """The answer for the whole file, for one region (by GET), or for several (by POST)."""
