@@ -13,6 +13,7 @@ import random
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,14 +22,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import click
+from botocore.credentials import Credentials
 
 from benchmarks.check import check
 from benchmarks.client import Connection, drive, get
 from benchmarks.data import Genome, Region
 from benchmarks.report import Measure, Report, limited, median_of, say
 from benchmarks.servers import Process, htsget_server
+from htsget_flask.ranges import ByteRange
+from htsget_flask.storage.remote_file import EDGE
+from htsget_flask.storage.s3.bucket import Bucket
 from tests.support.faulty import FaultyProxy, Request, faulty_proxy
-from tests.support.s3 import RCLONE, VERSITYGW, Kind, S3Server, serving_s3
+from tests.support.s3 import OWNER, RCLONE, VERSITYGW, Kind, S3Server, serving_s3
 
 LATENCY = 0.02
 WINDOW_LENGTH = 5_000
@@ -61,6 +66,8 @@ class Setting:
     remote: Process
     proxy: FaultyProxy
     ids: list[str]
+    s3: S3Server
+    bucket: str
 
     def region(self, rng: random.Random) -> Region:
         """A region where there are reads."""
@@ -111,6 +118,8 @@ def serving(folder: Path, sizes: Sizes) -> Iterator[Setting]:
             stack.enter_context(_server(folder, "remote", remote, server)),
             proxy,
             ids,
+            server,
+            bucket,
         )
 
 
@@ -222,6 +231,32 @@ def many(report: Report, sizes: Sizes, setting: Setting) -> None:
     )
 
 
+def ranges(report: Report, sizes: Sizes, setting: Setting) -> None:
+    """Ranges of an object as long as an edge block, in turns with boto3's `get_object`."""
+    client, name, key = setting.s3.client(), setting.bucket, "sample.bam"
+    credentials = Credentials(OWNER.access_key, OWNER.secret_key)
+    bucket = Bucket(client, credentials, name, storage="data", max_attempts=1, revalidate=3600)
+    version, span = bucket.head(key), ByteRange(1000, 1000 + EDGE)
+
+    def read() -> bytes:
+        return b"".join(bucket.stream(key, version, span, on_response=lambda _: None))
+
+    def read_by_boto3() -> bytes:
+        field = f"bytes={span.start}-{span.end - 1}"
+        return client.get_object(Bucket=name, Key=key, Range=field, IfMatch=version.etag)["Body"].read()
+
+    ratios = []
+    for _ in range(sizes.rounds):
+        times = [time.process_time()]
+        for fetch in (read, read_by_boto3):
+            answers = {fetch() for _ in range(sizes.warm_requests)}
+            times.append(time.process_time())
+            if answers != {read_by_boto3()}:
+                raise AssertionError("a range has other bytes than boto3 reads")
+        ratios.append((times[1] - times[0]) / (times[2] - times[1]))
+    report.add(Measure("CPU of a range, own request / get_object of boto3", median_of(ratios), at_most=0.5))
+
+
 def _compare(setting: Setting, regions: list[Region], local: bytes, remote: bytes) -> None:
     """AssertionError unless the ticket of the folder is right and that of the bucket delivers the same bytes."""
     ports = (setting.local.port, setting.remote.port, _port(setting.proxy.url))
@@ -270,6 +305,8 @@ def main(quick: bool) -> None:
             cold(report, sizes, setting)
             say("many objects at once")
             many(report, sizes, setting)
+            say("ranges of an object")
+            ranges(report, sizes, setting)
     sys.exit(report.finish(quick=quick))
 
 

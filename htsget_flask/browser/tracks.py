@@ -1,22 +1,19 @@
 """One dataset as the page shows it: its files as igv.js tracks, its reference, and reasons for what is missing."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
 from htsget_flask.auth.access import Access
-from htsget_flask.auth.decision import WHOLE, Grant
+from htsget_flask.auth.decision import WHOLE
+from htsget_flask.browser.files import DatasetFile, read_files
 from htsget_flask.browser.genomes import configured_reference, file_url, find_reference, sizes_reference
 from htsget_flask.config import DatasetConfig, GenomeConfig, TrackConfig
-from htsget_flask.datasets.open_file import OpenFile
-from htsget_flask.datasets.source import DataFile, Source
-from htsget_flask.errors import FileFaultError, NotFound
+from htsget_flask.errors import NotFound
 from htsget_flask.formats.table import ENDPOINTS
 from htsget_flask.regions import Region, RegionSet
 from htsget_flask.services import Services
-from htsget_flask.storage import Stat, VersionError, is_hidden
-from htsget_flask.web.errors import log_fault
+from htsget_flask.storage import is_hidden
 
 # In bases: by default igv.js requests the variants of a whole reference in one ticket.
 _VARIANT_WINDOW = 100_000
@@ -27,8 +24,6 @@ _NO_SEQUENCE = (
     "This dataset has no reference sequence here, so mismatches are not shown. To add one, configure a genome or put "
     "an indexed FASTA file that you may read into the data's folder."
 )
-# In bases, of the example in a region without an end.
-_EXAMPLE_WIDTH = 10_000
 _NO_LENGTHS = "igv.js needs a reference, and the files' headers contain no lengths: configure a genome."
 _TOO_MANY_REGIONS = "The regions that this token opens are too many to be marked."
 # More make the page slow.
@@ -40,20 +35,6 @@ _NOT_GRANTED = {"name": "not granted", "color": "#757575"}
 _TRACK = {"type": "annotation", "displayMode": "EXPANDED", "height": 45, "visibilityWindow": -1, "searchable": False}
 
 
-@dataclass(slots=True)
-class _File:
-    """A file of the dataset; `problem` is the reason why igv.js cannot show it."""
-
-    source: Source
-    size: int | None
-    problem: str | None = None
-    lengths: Mapping[str, int | None] = field(default_factory=dict)
-    region: tuple[str, int, int] | None = None
-    index_key: str | None = None
-    is_cut: bool = False
-    is_readable: bool = False
-
-
 def describe(services: Services, base: str, dataset_id: str, access: Access) -> dict[str, Any]:
     """All that the page needs to show a dataset, as JSON; `base` is the URL of this service.
 
@@ -63,11 +44,7 @@ def describe(services: Services, base: str, dataset_id: str, access: Access) -> 
     """
     granted = access.require_dataset(ENDPOINTS, dataset_id)
     entry = services.catalog.entry_of(dataset_id)
-    files = [
-        _inspect(services, source, stat, granted[source.format.endpoint])
-        for source, stat in services.catalog.files(dataset_id)
-        if source.format.endpoint in granted
-    ]
+    files = read_files(services, dataset_id, granted)
     if not files or entry is None:
         raise NotFound(f"there is no dataset {dataset_id[:200]!r}")
     lengths = _all_lengths(files)
@@ -111,50 +88,11 @@ def sizes(services: Services, dataset_id: str, endpoints: Collection[str]) -> st
     Raises:
         NotFound: if there is no such dataset.
     """
-    files = [
-        _inspect(services, source, stat, WHOLE, with_index=False)
-        for source, stat in services.catalog.files(dataset_id)
-        if source.format.endpoint in endpoints
-    ]
+    files = read_files(services, dataset_id, dict.fromkeys(endpoints, WHOLE), with_index=False)
     return "".join(f"{name}\t{length}\n" for name, length in _all_lengths(files).items() if length is not None)
 
 
-def _inspect(
-    services: Services, source: Source, stat: Stat | FileFaultError, granted: Grant, with_index: bool = True
-) -> _File:
-    """Read a file's header and index."""
-    if isinstance(stat, FileFaultError):
-        log_fault(stat)
-        return _File(source, None, f"It cannot be shown: {stat.reason}.")
-    file = _File(source, stat.size, is_cut=granted.is_limited)
-    try:
-        with OpenFile(DataFile(source, stat), services.cache, services.sidecars) as opened:
-            file.lengths = opened.reference_lengths
-            if not with_index:
-                return file
-            opened.tail  # noqa: B018 - fails for a truncated file
-            file.is_readable = True
-            opened.any_index  # noqa: B018 - fails without a valid index
-            regions = granted.regions
-            examples = opened.example_regions() if regions is None else _examples(regions, opened.references)
-            file.region = next(examples, None)
-            file.index_key = opened.index_file.key
-    except FileFaultError as fault:
-        log_fault(fault)
-        file.problem = f"It cannot be shown: {fault.reason}."
-    except VersionError:
-        file.problem = "The file is being replaced at this moment; load the page again."
-    return file
-
-
-def _examples(granted: RegionSet, names: Iterable[str]) -> Iterator[tuple[str, int, int]]:
-    """The granted regions of the references that a file has, in the order of the file; without an end, their start."""
-    for name in names:
-        for _, start, end in granted.restrict([Region(name)]):
-            yield name, start, start + _EXAMPLE_WIDTH if end is None else end
-
-
-def _all_lengths(files: list[_File]) -> dict[str, int | None]:
+def _all_lengths(files: list[DatasetFile]) -> dict[str, int | None]:
     """The references of all files; a length that one file lacks comes from another."""
     merged: dict[str, int | None] = {}
     for file in files:
@@ -170,14 +108,16 @@ def _locus(name: str, start: int, end: int, lengths: Mapping[str, int | None]) -
 
 
 def _describe_file(
-    services: Services, base: str, file: _File, access: Access, *, name: str, has_sequence: bool
+    services: Services, base: str, file: DatasetFile, access: Access, *, name: str, has_sequence: bool
 ) -> dict[str, Any]:
     source = file.source
     format_ = source.format
     problem = file.problem or _igv_problem(services, file, has_sequence=has_sequence)
     ticket = f"{base}{format_.endpoint}/{quote(source.id)}"
+    ticket_format = file.ticket_format or format_.name
     return {
         "format": format_.name,
+        "ticketFormat": ticket_format,
         "endpoint": format_.endpoint,
         "size": file.size,
         "ticket": ticket,
@@ -186,35 +126,39 @@ def _describe_file(
         "isReadable": file.is_readable,
         "isIndexed": file.index_key is not None,
         # Records filtered for a grant are encoded without a reference.
-        "needsReference": format_.name == "CRAM" and not file.is_cut,
+        "needsReference": ticket_format == "CRAM" and not file.is_cut,
         "track": None if problem else {"name": f"{name} {format_.name}", **_track(base, file, ticket, access)},
     }
 
 
-def _track(base: str, file: _File, ticket: str, access: Access) -> dict[str, Any]:
-    """The igv.js track of a file: over htsget, except for CRAM."""
+def _track(base: str, file: DatasetFile, ticket: str, access: Access) -> dict[str, Any]:
+    """The igv.js track of a file: over htsget, or a plain CRAM file."""
     source = file.source
-    if source.format.name == "CRAM":
+    if file.ticket_format is None:
         keys = (source.key, file.index_key or "")
         data, index = (file_url(base, source.storage_name, key, access) for key in keys)
         return {"type": "alignment", "format": "cram", "url": data, "indexURL": index}
-    track = {"sourceType": "htsget", "format": source.format.name.lower(), "url": ticket}
+    track = {"sourceType": "htsget", "format": file.ticket_format.lower(), "url": ticket}
     if source.format.endpoint == "reads":
         return {"type": "alignment", **track}
     return {"type": "variant", **track, "visibilityWindow": _VARIANT_WINDOW, "height": _VARIANT_HEIGHT}
 
 
-def _igv_problem(services: Services, file: _File, *, has_sequence: bool) -> str | None:
+def _igv_problem(services: Services, file: DatasetFile, *, has_sequence: bool) -> str | None:
     source = file.source
-    if source.format.name == "BCF":
-        return "igv.js cannot read BCF."
-    if source.format.name != "CRAM":
+    if file.ticket_format is not None:
         return None
+    if source.format.name == "BCF":
+        is_converted = services.config.htsget.convert
+        return "igv.js reads the VCF file instead." if is_converted else "igv.js reads variants as VCF only."
+    problem = None if has_sequence else "igv.js decodes CRAM with its reference sequence: configure a genome."
     if file.is_cut:
-        return "This token opens parts of the records only, and igv.js reads CRAM only as a whole file."
-    if source.storage_name not in services.config.files.storages or is_hidden(source.key):
-        return "igv.js reads CRAM as a plain file only, and this server does not serve it under /files."
-    return None if has_sequence else "igv.js decodes CRAM with its reference sequence: configure a genome."
+        problem = "This token opens parts of the records only, and igv.js reads CRAM only as a whole file."
+    elif source.storage_name not in services.config.files.storages or is_hidden(source.key):
+        problem = "igv.js reads CRAM as a plain file only, and this server does not serve it under /files."
+    if problem is None or file.obstacle is None:
+        return problem
+    return f"{problem} It cannot be converted to BAM: {file.obstacle}."
 
 
 def _configured_track(track: TrackConfig, base: str, access: Access) -> dict[str, Any]:

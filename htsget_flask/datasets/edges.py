@@ -1,7 +1,8 @@
 """The blocks at the ends of chunks and of runs of containers: found, verified, cut and compressed again."""
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from functools import partial
+from typing import BinaryIO, NamedTuple
 
 from htsget_flask.datasets.index_checks import OTHER_FILE
 from htsget_flask.datasets.open_file import OpenFile
@@ -9,6 +10,7 @@ from htsget_flask.errors import FileFaultError, FormatError
 from htsget_flask.formats import bgzf
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.ranges import ByteRange
+from htsget_flask.records.block_records import ReadBlock
 from htsget_flask.storage.remote_file import EDGE
 
 
@@ -117,7 +119,7 @@ def edges_size(parts: ChunkParts) -> int:
     return len(parts.before) + len(parts.after)
 
 
-def read_parts(file: OpenFile, parts: ChunkParts) -> bytes:
+def read_parts(content: BinaryIO, parts: ChunkParts) -> bytes:
     """The bytes of a chunk.
 
     Raises:
@@ -126,41 +128,44 @@ def read_parts(file: OpenFile, parts: ChunkParts) -> bytes:
     before, middle, after = parts
     if not middle:
         return before + after
-    file.content.seek(middle.start)
-    blocks = file.content.read(len(middle))
+    content.seek(middle.start)
+    blocks = content.read(len(middle))
     if len(blocks) < len(middle):
         raise FormatError("the file was cut short while it was read")
     return before + blocks + after
 
 
-def cut_chunk(file: OpenFile, chunk: Chunk, earlier: bytes = b"") -> ChunkParts:
+def cut_chunk(file: OpenFile, chunk: Chunk, *, read_block: ReadBlock | None = None, earlier: bytes = b"") -> ChunkParts:
     """The parts of a chunk, with `earlier` records before its own.
+
+    `read_block`: the BGZF block at a byte offset; by default it is read from the file, where `prefetch_edges` helps.
 
     Raises:
         FormatError: when the index does not fit the data.
     """
+    read_block = read_block or partial(bgzf.read_block, file.content)
     (first, first_cut), (last, last_cut) = bgzf.split_offset(chunk.begin), bgzf.split_offset(chunk.end)
     if chunk.begin == chunk.end:
         return ChunkParts(bgzf.deflate(earlier), ByteRange(first, first), b"")
     if first == last:
-        edge, _ = _read_edge(file, first, first_cut, last_cut)
+        edge, _ = _read_edge(file, read_block, first, first_cut, last_cut)
         return ChunkParts(bgzf.deflate(earlier + edge), ByteRange(first, first), b"")
     before, after = earlier, b""
     if first_cut:
-        edge, first = _read_edge(file, first, first_cut, None)
+        edge, first = _read_edge(file, read_block, first, first_cut, None)
         before += edge
     if (first if first_cut else file.block_end(first)) > last:
         raise FormatError(OTHER_FILE)
     if last_cut:
-        after, _ = _read_edge(file, last, 0, last_cut)
+        after, _ = _read_edge(file, read_block, last, 0, last_cut)
     elif last < file.stat.size:
         file.block_end(last)
     return ChunkParts(bgzf.deflate(before), ByteRange(first, last), bgzf.deflate(after))
 
 
-def _read_edge(file: OpenFile, coffset: int, start: int, end: int | None) -> tuple[bytes, int]:
+def _read_edge(file: OpenFile, read_block: ReadBlock, coffset: int, start: int, end: int | None) -> tuple[bytes, int]:
     """Bytes `start` to `end` of a BGZF block's data, and where the next block starts."""
-    data, size = file.read_block(coffset)
+    data, size = read_block(coffset)
     file.cached(("block end", coffset), lambda: coffset + size)
     end = len(data) if end is None else end
     limit, records = file.header.references.id_limit, file.source.format.records

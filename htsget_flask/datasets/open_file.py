@@ -21,6 +21,7 @@ from htsget_flask.formats.index import Index
 from htsget_flask.formats.references import Reference, References, collect_references
 from htsget_flask.records.directory import Segment, Segments
 from htsget_flask.storage import StoredFile
+from htsget_flask.storage.pages import PagedFile
 
 V = TypeVar("V")
 
@@ -59,6 +60,7 @@ class OpenFile:
         self._sidecars = sidecars
         self._version = (file.source.storage_name, file.source.key, file.stat.etag)
         self._content: StoredFile | None = None
+        self._pages: PagedFile | None = None
         self._header: Header | None = None
         self._index_file: IndexFile | None = None
         self._index: Index | Crai | None = None
@@ -67,6 +69,8 @@ class OpenFile:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._pages is not None:
+            self._pages.close()
         if self._content is not None:
             self._content.close()
 
@@ -146,6 +150,15 @@ class OpenFile:
             self._content = self.source.open(self.source.key, etag=self.stat.etag)
         return self._content
 
+    @property
+    def pages(self) -> StoredFile:
+        """The same bytes; where reads are requests, in pages that the cache keeps for neighbouring regions."""
+        if not self.source.storage.reads_are_requests:
+            return self.content
+        if self._pages is None:
+            self._pages = PagedFile(self.content, self.stat.size, self)
+        return self._pages
+
     def detach_file(self) -> StoredFile:
         """The bytes of this version of the file, for the caller to close."""
         content, self._content = self.content, None
@@ -166,7 +179,7 @@ class OpenFile:
 
     def read_new_block(self, coffset: int) -> bgzf.BgzfBlock:
         """The BGZF block at byte `coffset`, which is not cached: one of many."""
-        return bgzf.read_block(self.content, coffset)
+        return bgzf.read_block(self.pages, coffset)
 
     @property
     def segments(self) -> Segments:

@@ -18,6 +18,7 @@ from htsget_flask.htsget.query import Query
 from htsget_flask.htsget.reference_names import resolve
 from htsget_flask.htsget.ticket import BlockUrl, Limits, Rendering, TicketKey, render
 from htsget_flask.ranges import ByteRange
+from htsget_flask.records.cram import can_encode
 from htsget_flask.sequences.open_sequence import LibraryBases
 from htsget_flask.services import Services
 from htsget_flask.storage import SignedUrl
@@ -66,6 +67,9 @@ def plan_decodable(query: Query, file: OpenFile, terms: Terms, bases: LibraryBas
         NotFound: for a reference that the file does not have.
         PermissionDenied, UnsupportedFormat: when a reference is not available without which there is no answer.
     """
+    records = terms.records
+    if records.format_name is None and not can_encode(file.header, records.selection):
+        raise UnsupportedFormat(f"{file.source.id!r} has CRAM 2, which has no reads without bases; request format=BAM")
     spans = plan(query, file, terms)
     reference = find_missing_reference(file, spans, bases)
     if reference is None:

@@ -5,10 +5,9 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import BinaryIO, NamedTuple
 
-import numpy as np
-
 from htsget_flask.datasets.edges import ChunkParts, chunk_parts, cut_chunk, edges_size, read_parts
 from htsget_flask.datasets.open_file import OpenFile
+from htsget_flask.datasets.reference_checks import missing_reference
 from htsget_flask.datasets.region_records import earlier_records, extent_of
 from htsget_flask.errors import FileFaultError, FormatError
 from htsget_flask.formats import bgzf
@@ -19,7 +18,7 @@ from htsget_flask.ranges import ByteRange
 from htsget_flask.records.bam_fields import select_bam_fields
 from htsget_flask.records.bam_header import bam_header
 from htsget_flask.records.bcf import format_bcf, vcf_header
-from htsget_flask.records.cram import CramSource, decode_containers, missing_reference, needs_bases
+from htsget_flask.records.cram import CramSource, decode_containers, needs_bases
 from htsget_flask.records.decoder import Decoder
 from htsget_flask.records.stream import batch_records, read_data, write_bgzf
 from htsget_flask.sequences.open_sequence import LibraryBases
@@ -58,9 +57,9 @@ def read_inline(file: OpenFile, block: InlineBlock, tools: Tools) -> bytes:
         case ConvertedPart():
             return bgzf.EOF_BLOCK
         case Chunk():
-            return read_parts(file, cut_chunk(file, block))
+            return read_parts(file.content, cut_chunk(file, block))
         case Records():
-            return read_parts(file, _cut_region(file, block))
+            return read_parts(file.pages, _cut_region(file, block))
 
 
 def _convert_header(file: OpenFile, format_name: str, tools: Tools) -> bytes:
@@ -86,7 +85,7 @@ def write_records(file: OpenFile, block: Records, tools: Tools, target: BinaryIO
             _write_decoded(file, block, tools, target)
             return
         earlier, chunk = _records_of(file, block)
-        data = chain((earlier,), read_data(file.content, chunk))
+        data = chain((earlier,), read_data(file.pages, chunk))
         if file.source.format.name == "BCF" and format_name is not None:
             records = batch_records(data, layout)
             format_bcf(file.header.raw, records, tools.decoder, target, is_text=format_name == TEXT)
@@ -124,7 +123,7 @@ def _write_decoded(file: OpenFile, block: Records, tools: Tools, target: BinaryI
 
 def _cut_region(file: OpenFile, block: Records) -> ChunkParts:
     earlier, chunk = _records_of(file, block)
-    return cut_chunk(file, chunk, earlier)
+    return cut_chunk(file, chunk, read_block=file.read_block, earlier=earlier)
 
 
 def _records_of(file: OpenFile, block: Records) -> tuple[bytes, Chunk]:
@@ -144,19 +143,8 @@ def _records_of(file: OpenFile, block: Records) -> tuple[bytes, Chunk]:
 
 def find_missing_reference(file: OpenFile, blocks: Iterable[object], bases: LibraryBases) -> Reference | None:
     """A reference that the records of data blocks of a CRAM file need, and that is not available; None without one."""
-    index, references = file.crai, file.references_with_md5s
-    regions: set[tuple[int, int, int | None]] = set()
-    for block in blocks:
-        if isinstance(block, Records) and needs_bases(block.selection):
-            if block.region is None:
-                placed = np.unique(index.references[index.references >= 0])
-                regions.update((reference_id, 0, None) for reference_id in placed.tolist())
-                break
-            regions.add(block.region[:3])
-
-    def has_bases(reference_id: int) -> bool:
-        reference = references.with_id(reference_id)
-        return reference is None or (reference.md5 is not None and bases.has(reference.md5))
-
-    missing = missing_reference(index, sorted(regions, key=lambda one: one[:2]), file.needs_reference, has_bases)
-    return None if missing is None else references.with_id(missing)
+    regions = {block.region for block in blocks if isinstance(block, Records) and needs_bases(block.selection)}
+    if not regions:
+        return None
+    ids = None if None in regions else {region.reference_id for region in regions if region is not None}
+    return missing_reference(file, bases.has, ids)

@@ -15,7 +15,6 @@ from typing import BinaryIO, NamedTuple
 from htsget_flask.errors import FormatError
 from htsget_flask.fields import FIELDS, FieldSelection
 from htsget_flask.formats.cram.container import MAX_READ_GROUPS, read_container
-from htsget_flask.formats.cram.crai import Crai
 from htsget_flask.formats.cram.slices import MULTIPLE_REFERENCES, Slice, read_slices, read_whole
 from htsget_flask.formats.headers import Header
 from htsget_flask.ranges import ByteRange, merge_intervals
@@ -28,7 +27,7 @@ _MAX_CONTAINER = 256 << 20
 # For the containers, and for the process.
 _FILES = 4
 # htslib's numbers, with those of FIELDS (htslib/cram.h, sam_fields). For FLAG it needs what TLEN does, in pairs.
-_ALL_FIELDS, _TLEN, _SEQ, _TAGS, _READ_GROUP = 0x7FFFFFFF, 1 << 8, 1 << 9, 1 << 11, 1 << 12
+_ALL_FIELDS, _TLEN, _SEQ, _TAGS = 0x7FFFFFFF, 1 << 8, 1 << 9, 3 << 11
 # Where the index does not state which references a container has: all, if they have this many bases at most.
 _MAX_UNKNOWN_BASES = 256 << 20
 
@@ -63,26 +62,16 @@ class _Batch:
 
 def needs_bases(selection: FieldSelection) -> bool:
     """Whether records are decoded with their bases, and so with their reference: MD and NM are made of the bases."""
-    return "SEQ" in selection.fields or selection.has_tag("MD") or selection.has_tag("NM")
+    return "SEQ" in selection.fields or _has_differences(selection)
 
 
-def missing_reference(
-    index: Crai,
-    regions: Iterable[tuple[int, int, int | None]],
-    needs_reference: Callable[[int], bool],
-    has_bases: Callable[[int], bool],
-) -> int | None:
-    """The id of the first reference that records of these regions (id, start, end) need, and that is not available.
+def _has_differences(selection: FieldSelection) -> bool:
+    return selection.has_tag("MD") or selection.has_tag("NM")
 
-    `needs_reference`: whether the container at a byte offset has records that need one (`slices.needs_reference`); it
-    is used for a region's first container. `has_bases`: whether the bases of a reference are available.
-    """
-    for reference_id, start, end in regions:
-        if not has_bases(reference_id):
-            for container in index.overlapping(reference_id, start, end)[:1]:
-                if needs_reference(int(index.containers[container])):
-                    return reference_id
-    return None
+
+def can_encode(header: Header, selection: FieldSelection) -> bool:
+    """Whether CRAM of a file's version can state what is selected: version 2 has no reads without bases."""
+    return header.raw[4] > 2 or "SEQ" in selection.fields
 
 
 def decode_containers(
@@ -211,6 +200,7 @@ class _Plan:
                 "region": self._region,
                 "selection": str(self._selection),
                 "required_fields": _required_fields(self._selection),
+                "decodes_md": _has_differences(self._selection),
                 "format": self._format_name,
                 "lengths": self._lengths,
                 "is_mixed": batch.is_mixed and self._needs_bases,
@@ -224,8 +214,7 @@ class _Plan:
     def _write_reference(self, path: Path, parts: Sequence[tuple[int, int, int]], letters: Letters) -> str:
         """Write a sparse FASTA file and its index: the references of the parts, all others over the same zeros."""
         # For slices of several references htslib reads each from start to end, even if it decodes no bases.
-        lengths = self._lengths if self._needs_bases else [1] * len(self._lengths)
-        end = max(lengths, default=0)
+        end = max(self._lengths, default=0)
         offsets: dict[int, int] = {}
         with path.open("wb", buffering=0) as file:
             for reference_id in sorted({part[0] for part in parts}):
@@ -235,11 +224,11 @@ class _Plan:
                     file.seek(end + start)
                     for buffer in letters(reference_id, start, stop):
                         file.write(buffer)
-                end += lengths[reference_id]
+                end += self._lengths[reference_id]
             file.truncate(end)
         index = "".join(
             f"{number}\t{length}\t{offsets.get(number, 0)}\t{length}\t{length}\n"
-            for number, length in enumerate(lengths)
+            for number, length in enumerate(self._lengths)
         )
         path.with_name("reference.fai").write_text(index)
         return str(path)
@@ -251,7 +240,5 @@ def _required_fields(selection: FieldSelection) -> int:
     mask = _TLEN | sum(1 << number for number, name in enumerate(FIELDS) if name in selection.fields)
     if needs_bases(selection):
         mask |= _SEQ
-    # RG too may be an ordinary tag: that of a read group which the header lacks.
-    if selection.tags != frozenset():
-        mask |= _TAGS
-    return mask | _READ_GROUP if selection.has_tag("RG") else mask
+    # A read group that the header lacks is an ordinary tag.
+    return mask | _TAGS if selection.tags is None or selection.tags else mask

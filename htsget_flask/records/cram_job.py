@@ -117,9 +117,13 @@ class _CramDecoder:
     def reader(self, source: BinaryIO) -> pysam.AlignmentFile:
         """A CRAM file, from its start."""
         source.seek(0)
-        name = self._job["name"].encode("utf-8", "surrogateescape")
-        options: Any = [b"name_prefix=" + name, b"required_fields=%d" % self._job["required_fields"]]
-        reference = self._job["reference"]
+        job = self._job
+        options: Any = [
+            b"name_prefix=" + job["name"].encode("utf-8", "surrogateescape"),
+            b"required_fields=%d" % job["required_fields"],
+            b"decode_md=%d" % job["decodes_md"],
+        ]
+        reference = job["reference"]
         return pysam.AlignmentFile(source, "rc", check_sq=False, reference_filename=reference, format_options=options)
 
     def records(self, reader: pysam.AlignmentFile) -> Records:

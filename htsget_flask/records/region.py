@@ -96,7 +96,7 @@ def _find_near(
     """The virtual offset of a row near the end of a region that starts before it; None where few records are before."""
     width = 1 << min_shift
     window = (end - 1) >> min_shift << min_shift
-    # Usually records start in the region's last window; else in one of the windows before it, of which ever more follow.
+    # Usually records start in the region's last window; else in one before it, and ever wider ones are searched.
     while window > start:
         for chunk in reversed(chunks_of(window, end)):
             before = None

@@ -4,6 +4,7 @@ import io
 import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
@@ -84,6 +85,10 @@ class StoredFile(BinaryIO):
 
         Does nothing where a read costs no request.
         """
+
+    def request(self, spans: Sequence[ByteRange]) -> "Sequence[Future[bytes]]":
+        """Start to read these ranges at once, each by a request, where reads are requests."""
+        raise io.UnsupportedOperation("request")
 
     def sendfile_headers(self, span: ByteRange) -> SendfileHeaders | None:
         """How the web server in front sends these bytes; None where it cannot."""

@@ -1,6 +1,7 @@
 """A file that is read by requests, as few as the reader's access pattern allows."""
 
 import io
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from itertools import chain
@@ -16,20 +17,12 @@ _GROWTH = 4
 _MAX_WINDOW = 8 << 20
 
 
-class RemoteFile(io.RawIOBase, StoredFile):  # type: ignore[misc]  # as typeshed's own FileIO
-    """A file of `size` bytes, in ranges that `fetch` requests; the last window and prefetched ranges stay in memory.
+class RandomAccessFile(io.RawIOBase, StoredFile):  # type: ignore[misc]  # as typeshed's own FileIO
+    """A file of `size` bytes, which a subclass reads in ranges."""
 
-    Sequential reads get longer and longer windows.
-    """
-
-    def __init__(self, size: int, fetch: Fetch, executor: Executor) -> None:
+    def __init__(self, size: int) -> None:
         self._size = size
-        self._fetch = fetch
-        self._executor = executor
         self._position = 0
-        self._window = (0, b"")
-        self._length = EDGE
-        self._prefetched: dict[ByteRange, Future[bytes]] = {}
 
     def readable(self) -> bool:
         return True
@@ -60,13 +53,35 @@ class RemoteFile(io.RawIOBase, StoredFile):  # type: ignore[misc]  # as typeshed
         buffer[: len(data)] = data
         return len(data)
 
+    @abstractmethod
+    def _read(self, start: int, end: int) -> bytes:
+        """Bytes `start` to `end` of the file, at least one."""
+
+
+class RemoteFile(RandomAccessFile):
+    """A file of `size` bytes, in ranges that `fetch` requests; the last window and prefetched ranges stay in memory.
+
+    Sequential reads get longer and longer windows.
+    """
+
+    def __init__(self, size: int, fetch: Fetch, executor: Executor) -> None:
+        super().__init__(size)
+        self._fetch = fetch
+        self._executor = executor
+        self._window = (0, b"")
+        self._length = EDGE
+        self._prefetched: dict[ByteRange, Future[bytes]] = {}
+
     def prefetch(self, spans: Sequence[ByteRange]) -> None:
         self._cancel()
         start, window = self._window
         # A range that starts in the window, or in another range, saves no wait.
         absent = [span for span in spans if not start <= span.start < start + len(window)]
-        for span in coalesce(ByteRange(span.start, min(span.end, self._size)) for span in absent):
-            self._prefetched[span] = self._executor.submit(self._fetch_all, span)
+        spans = coalesce(ByteRange(span.start, min(span.end, self._size)) for span in absent)
+        self._prefetched = dict(zip(spans, self.request(spans), strict=True))
+
+    def request(self, spans: Sequence[ByteRange]) -> "Sequence[Future[bytes]]":
+        return [self._executor.submit(self._fetch_all, span) for span in spans]
 
     def stream(self, span: ByteRange) -> Iterator[bytes]:
         buffers = self._fetch(span)

@@ -13,10 +13,16 @@ from urllib.parse import urlencode
 import pysam
 import pytest
 
+from htsget_flask.app import create_app
+from htsget_flask.config import folder_config
+from tests.support import referenced
 from tests.support.app import http_for
 from tests.support.client import FlaskHttp, Response
 from tests.support.files.bam import bam_contig_without_records, bam_normal
 from tests.support.files.vcf import vcf_no_contig_lines, vcf_normal
+from tests.support.guarded import Caller, guarded
+from tests.support.issuer import Issuer
+from tests.support.sequences import fasta
 
 ROOT = Path(__file__).parents[2]
 OPEN = {"storages": ["data"]}
@@ -251,6 +257,18 @@ class TestTracksOfADataset:
             "configure a genome" in shown_dataset(http_for(folder, files=OPEN), "NA00001")["files"]["CRAM"]["problem"]
         )
 
+    def test_conversion_off(self, demo_folder: Path) -> None:
+        only = [only_entry("CRAM"), only_entry("BCF")]
+        http = http_for(demo_folder, files=OPEN, datasets=only, htsget={"convert": False})
+        cram = shown_dataset(http, "CRAM")["files"]["CRAM"]
+        assert (cram["track"]["format"], cram["ticketFormat"], cram["needsReference"]) == ("cram", "CRAM", True)
+        bcf = shown_dataset(http, "BCF")["files"]["BCF"]
+        assert (bcf["track"], bcf["problem"], bcf["ticketFormat"]) == (
+            None,
+            "igv.js reads variants as VCF only.",
+            "BCF",
+        )
+
     def test_a_damaged_file_has_a_problem(self, folder: Path) -> None:
         (folder / "NA00001.bam.bai").unlink()
         dataset = shown_dataset(http_for(folder, files=OPEN), "NA00001")
@@ -291,6 +309,83 @@ class TestTracksOfADataset:
         http = http_for(demo_folder, datasets=[reads_entry(tracks=[merged])])
         assert shown_dataset(http, "one")["tracks"] == [merged]
         assert {f"https://{host}.example" for host in "xyz"} < set(policy(http)["connect-src"])
+
+
+def only_entry(format_name: str, **settings: object) -> dict[str, Any]:
+    """A dataset with the example's file in one format, which is its id."""
+    endpoint, key = {"CRAM": ("reads", "NA00001.cram"), "BCF": ("variants", "cohort.bcf")}[format_name]
+    return {"id": format_name, endpoint: {format_name: {"storage": "data", "key": key}}, **settings}
+
+
+class TestConvertedTracks:
+    """Datasets whose files igv.js cannot read by htsget are converted for it."""
+
+    @pytest.mark.parametrize(("name", "path", "converted"), [("CRAM", "reads", "BAM"), ("BCF", "variants", "VCF")])
+    def test_of_the_only_file(self, demo_folder: Path, name: str, path: str, converted: str) -> None:
+        file = shown_dataset(http_for(demo_folder, datasets=[only_entry(name)]), name)["files"][name]
+        track = file["track"]
+        assert (track["sourceType"], track["format"]) == ("htsget", converted.lower())
+        assert track["url"] == f"http://localhost/{path}/{name}"
+        assert track["name"] == f"{name} {name}"
+        assert (file["problem"], file["ticketFormat"], file["needsReference"]) == (None, converted, False)
+
+    def test_not_next_to_a_file_that_igv_js_reads(self, demo_folder: Path) -> None:
+        http = http_for(demo_folder, files=OPEN)
+        cram = shown_dataset(http, "NA00001")["files"]["CRAM"]
+        assert (cram["track"]["format"], cram["ticketFormat"], cram["needsReference"]) == ("cram", "CRAM", True)
+        bcf = shown_dataset(http, "cohort")["files"]["BCF"]
+        assert (bcf["track"], bcf["problem"], bcf["ticketFormat"]) == (
+            None,
+            "igv.js reads the VCF file instead.",
+            "BCF",
+        )
+
+
+@pytest.fixture(scope="module")
+def cram_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CRAM file `x`, its reference with an index, and chr2 alone."""
+    folder = tmp_path_factory.mktemp("cram")
+    fasta_path = referenced.write_reference(folder / "all.fa")
+    pysam.faidx(str(fasta_path), catch_stdout=False)
+    referenced.write_cram("version_3_0", folder / "x.cram", fasta_path)
+    (folder / "chr2.fna").write_bytes(fasta({"chr2": referenced.sequences()["chr2"]}))
+    return folder
+
+
+class TestCramThatNeedsReferences:
+    def shown(self, http: FlaskHttp | Caller) -> dict[str, Any]:
+        file: dict[str, Any] = json.loads(http.get("/page/dataset?id=x").body)["files"][0]
+        return file
+
+    def served(self, key: str) -> dict[str, Any]:
+        """The settings that serve the sequences of a FASTA file."""
+        return {"refget": {"fastas": [{"storage": "data", "key": key}]}}
+
+    def test_that_are_served(self, cram_folder: Path) -> None:
+        file = self.shown(http_for(cram_folder, **self.served("all.fa")))
+        assert (file["track"]["format"], file["problem"], file["ticketFormat"]) == ("bam", None, "BAM")
+
+    def test_in_a_folder_without_a_configuration(self, cram_folder: Path) -> None:
+        file = self.shown(FlaskHttp(create_app(folder_config(cram_folder)).test_client()))
+        assert (file["track"]["format"], file["problem"]) == ("bam", None)
+
+    def test_that_are_not_served(self, cram_folder: Path) -> None:
+        for settings in ({}, self.served("chr2.fna")):
+            file = self.shown(http_for(cram_folder, files=OPEN, **settings))
+            assert (file["track"]["format"], file["problem"], file["ticketFormat"]) == ("cram", None, "CRAM")
+            assert file["needsReference"]
+            file = self.shown(http_for(cram_folder, **settings))
+            assert file["track"] is None
+            assert "does not serve it under /files" in file["problem"]
+            assert "converted to BAM: its reference 'chr1' is not among this server's sequences." in file["problem"]
+
+    @pytest.mark.parametrize(("granted", "is_shown"), [("chr2", True), ("chr1", False), ("empty", True)])
+    def test_of_the_granted_regions_only(self, cram_folder: Path, issuer: Issuer, granted: str, is_shown: bool) -> None:
+        rules = [{"ids": ["*"], "regions": [{"reference": granted}]}]
+        http = guarded(cram_folder, issuer, rules, **self.served("chr2.fna"))
+        file = self.shown(Caller(http, issuer.token("ES256")))
+        assert (file["track"] is not None) == is_shown
+        assert is_shown or "its reference 'chr1'" in file["problem"]
 
 
 def reference(folder: Path, dataset_id: str = "NA00001", **settings: Any) -> Any:

@@ -91,7 +91,7 @@ class TestThePageShowsTheExampleData:
             with tab.page.expect_download() as saved:
                 tab.page.evaluate("() => igvBrowser.savePNGtoFile('view.png')")
             assert Path(saved.value.path()).read_bytes().startswith(b"\x89PNG")
-            assert "igv.js cannot read BCF" in tab.page.locator("#files").inner_text()
+            assert "igv.js reads the VCF file instead" in tab.page.locator("#files").inner_text()
             assert is_sound(tab, server)
             tab.screenshot("variants")
 
@@ -372,7 +372,7 @@ class TestIgvJsComesFromTheConfiguredUrl:
 
 @pytest.fixture(scope="module")
 def faulty(serve: Serve, demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Server:
-    """A server without a reference sequence, of faulty files: no index, truncated, a name with HTML."""
+    """A server without a reference sequence or conversion, of faulty files: no index, truncated, a name with HTML."""
     folder = tmp_path_factory.mktemp("faulty")
     for suffix in (".bam", ".bam.bai"):
         shutil.copy2(demo_folder / f"NA00001{suffix}", folder / f"plain{suffix}")
@@ -383,7 +383,9 @@ def faulty(serve: Serve, demo_folder: Path, tmp_path_factory: pytest.TempPathFac
     (folder / "short.bam").write_bytes((demo_folder / "NA00001.bam").read_bytes()[:100])
     os.utime(folder / "plain.bam.bai")
     path = tmp_path_factory.mktemp("config") / "config.yaml"
-    return serve("--config", write_config(path, folder, f"browser: {{igv_js: '{igv_js_file()}'}}"))
+    return serve(
+        "--config", write_config(path, folder, f"browser: {{igv_js: '{igv_js_file()}'}}", "htsget: {convert: false}")
+    )
 
 
 class TestThePageReports:

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 import pytest
+from botocore.credentials import Credentials
 
 from htsget_flask.storage import Storage
 from htsget_flask.storage.s3.bucket import Bucket
 from htsget_flask.storage.s3.storage import S3Storage
 from tests.support.contract import StorageContract
-from tests.support.s3 import S3Server
+from tests.support.s3 import OWNER, S3Server
 
 pytestmark = pytest.mark.live
 
@@ -33,7 +34,8 @@ class TestS3Storage(StorageContract):
 
     @pytest.fixture
     def storage(self, s3_server: S3Server, bucket: str, storage_prefix: str, executor: Executor) -> Storage:
-        objects = Bucket(s3_server.owner, bucket, storage="cohort", max_attempts=1, revalidate=0)
+        credentials = Credentials(OWNER.access_key, OWNER.secret_key)
+        objects = Bucket(s3_server.owner, credentials, bucket, storage="cohort", max_attempts=1, revalidate=0)
         return S3Storage(objects, storage_prefix, presigner=None, executor=executor, revalidate=0)
 
     @pytest.fixture

@@ -1,6 +1,7 @@
 """CRAM files that store records as differences from a reference, with CRAM's changes to records of every kind."""
 
 import random
+import re
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
@@ -69,6 +70,15 @@ def write_cram(name: str, path: Path, reference: Path, *, shuffled: bool = False
     pysam.set_verbosity(verbosity)
     pysam.index(str(path))
     return path
+
+
+def remove_md5s(path: Path) -> None:
+    """Remove each M5 from the header of a CRAM file."""
+    with pysam.AlignmentFile(str(path)) as file:
+        text = re.sub(r"\tM5:\w+", "", str(file.header))
+    header = path.with_suffix(".sam")
+    header.write_text(text)
+    pysam.samtools.reheader("--no-PG", "-i", str(header), str(path), catch_stdout=False)
 
 
 def _header() -> Iterator[str]:

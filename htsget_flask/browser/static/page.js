@@ -373,7 +373,7 @@ function renderCommands() {
   commands = files.flatMap((file) =>
     // Regions need an index.
     (file.isIndexed && regions().length ? regions() : [{}]).map((region) => {
-      const parameters = new URLSearchParams({ format: file.format, ...region });
+      const parameters = new URLSearchParams({ format: file.ticketFormat, ...region });
       // htslib reads the token from a file.
       const variable = token() ? "HTS_AUTH_LOCATION=token.txt " : "";
       return `${variable}${file.tool} view "${file.ticket}?${parameters}"`;

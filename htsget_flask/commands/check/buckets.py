@@ -67,7 +67,9 @@ class _Check:
     ) -> None:
         self._config, self._name, self._storage = config, name, storage
         self._client, self._credentials = client, credentials
-        self._bucket = Bucket(client, storage.bucket, storage=name, max_attempts=storage.max_attempts, revalidate=0)
+        self._bucket = Bucket(
+            client, credentials, storage.bucket, storage=name, max_attempts=storage.max_attempts, revalidate=0
+        )
         self._presigner = Presigner(client, credentials, storage.bucket, storage=name, expires=storage.expires)
         self._skews: list[float] = []
         self._report = BucketReport(name, f"s3://{storage.bucket}/{storage.prefix}")

@@ -2,6 +2,7 @@
 
 import base64
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import numpy as np
 import pysam
 from flask.testing import FlaskClient
 
@@ -19,6 +19,7 @@ from htsget_flask.commands.check.findings import Findings
 from htsget_flask.commands.index import quiet_htslib
 from htsget_flask.config import Config, LocalStorageConfig
 from htsget_flask.datasets.open_file import OpenFile
+from htsget_flask.datasets.reference_checks import BaseSource, find_bases
 from htsget_flask.datasets.source import DataFile, Source
 from htsget_flask.errors import FileFaultError, ServiceError, StorageError
 from htsget_flask.sequences.fasta_files import abbreviate
@@ -67,7 +68,7 @@ def check_files(
             with OpenFile(DataFile(source, stat), services.cache, services.sidecars) as file:
                 _check_file(file, report)
                 if not file.source.format.is_bgzf and report.can_be_served:
-                    report.references = _check_references(file, library, report)
+                    report.references = _check_references(file, library, report, convert=config.htsget.convert)
                 if deep and report.can_be_served:
                     with _original(file, signing[source.storage_name]) as original:
                         _compare(app.test_client(), file, original, report)
@@ -132,29 +133,22 @@ def _check_file(file: OpenFile, report: FileReport) -> None:
         )
 
 
-def _check_references(file: OpenFile, library: Library, findings: Findings) -> str:
+def _check_references(file: OpenFile, library: Library, report: FileReport, *, convert: bool) -> str:
     """Where readers of a CRAM file get the references of its records from; missing ones become a warning."""
-    index, references = file.crai, file.references_with_md5s
-    embedded, missing, available = 0, list[str](), 0
-    for reference_id in np.unique(index.references[index.references >= 0]).tolist():
-        reference = references.with_id(reference_id)
-        md5 = reference and reference.md5
-        if md5 is not None and library.has(md5):
-            available += 1
-            continue
-        indices = index.container_indices[index.references == reference_id]
-        if file.needs_reference(int(index.containers[indices[0]])):
-            name = reference.name if reference else "?"
-            missing.append(name if md5 else f"{name} (no M5 in the header)")
-        else:
-            embedded += 1
+    found = list(find_bases(file, library.has))
+    missing = [reference for reference, source in found if source is BaseSource.NOWHERE]
     if missing:
-        findings.warning(
-            f"references that are neither embedded nor available at /sequence: {abbreviate(missing)};"
-            " clients need them from elsewhere"
+        names = [name if md5 else f"{name} (no M5 in the header)" for name, _, _, md5 in missing]
+        effect = "it cannot be converted to BAM, and clients" if convert else "clients"
+        remedy = "let refget.fastas name their FASTA files"
+        if None in {reference.md5 for reference in missing}:
+            remedy += ", and add each M5 to the header (`samtools reheader`)"
+        report.warning(
+            f"references that are neither embedded nor available at /sequence: {abbreviate(names)};"
+            f" {effect} need them from elsewhere; {remedy}"
         )
-    counts = {"at /sequence": available, "embedded or not needed": embedded, "not available": len(missing)}
-    return ", ".join(f"{count} {where}" for where, count in counts.items() if count)
+    counts = Counter(source for _, source in found)
+    return ", ".join(f"{counts[source]} {source.value}" for source in BaseSource if counts[source])
 
 
 def _remedy(error: FileFaultError, source: Source) -> str:

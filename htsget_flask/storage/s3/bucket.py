@@ -8,11 +8,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from botocore import exceptions as faults
+from botocore.credentials import Credentials
 
 from htsget_flask.errors import NotFound, StorageError
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import VersionError
 from htsget_flask.storage.s3.failures import EXPIRED, code_of, is_s3_failure, is_transient, status_of, storage_error
+from htsget_flask.storage.s3.range_requests import RangeRequests, RangeResponse
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -63,11 +65,22 @@ class Bucket:
     """Objects of a bucket by their full keys; safe for threads, as is the client.
 
     A request with a transient failure is tried `max_attempts` times, with random waits, before it raises StorageError.
-    Only an absent object raises NotFound. `storage` is the name in messages.
+    Only an absent object raises NotFound. `storage` is the name in messages; `credentials` are the client's, None where
+    it has or needs none.
     """
 
-    def __init__(self, client: "S3Client", name: str, *, storage: str, max_attempts: int, revalidate: float) -> None:
+    def __init__(
+        self,
+        client: "S3Client",
+        credentials: Credentials | None,
+        name: str,
+        *,
+        storage: str,
+        max_attempts: int,
+        revalidate: float,
+    ) -> None:
         self._client = client
+        self._ranges = RangeRequests(client, credentials, name)
         self.name = name
         self.storage = storage
         self._max_attempts = max_attempts
@@ -95,8 +108,8 @@ class Bucket:
         return Object(
             response["ContentLength"],
             _seconds(response["LastModified"]),
-            self._etag(response),
-            _version_id(response),
+            self._etag(response.get("ETag")),
+            _version_id(response.get("VersionId")),
             _is_archived(response),
         )
 
@@ -152,8 +165,8 @@ class Bucket:
         while position < span.end:
             try:
                 response = self._get(key, version, ByteRange(position, span.end))
-                on_response(version._replace(version_id=_version_id(response)))
-                with closing(response["Body"]) as body:
+                on_response(version._replace(version_id=_version_id(response.version_id)))
+                with closing(response.body) as body:
                     while position < span.end:
                         data = body.read(min(_BUFFER_SIZE, span.end - position))
                         if not data:
@@ -169,30 +182,29 @@ class Bucket:
                 except _NoBodyError:
                     raise VersionError(key) from None
 
-    def _get(self, key: str, version: Object, span: ByteRange) -> Any:
-        range_ = f"bytes={span.start}-{span.end - 1}"
-        response = self._client.get_object(Bucket=self.name, Key=key, Range=range_, IfMatch=version.etag)
-        # Some servers ignore these fields.
+    def _get(self, key: str, version: Object, span: ByteRange) -> RangeResponse:
+        response = self._ranges.get(key, span, version.etag)
+        # Some servers ignore the range and the ETag.
         expected = f"bytes {span.start}-{span.end - 1}/{version.size}"
-        is_whole = len(span) == version.size == response.get("ContentLength")
+        is_whole = len(span) == version.size and response.content_length == str(version.size)
         try:
-            if self._etag(response) != version.etag:
+            if self._etag(response.etag) != version.etag:
                 raise VersionError(key)
-            if not is_whole and response.get("ContentRange") != expected:
+            if not is_whole and response.content_range != expected:
                 reason = f"the storage {self.storage!r} does not send the requested range"
-                detail = f"{response.get('ContentRange')} instead of {expected}"
+                detail = f"{response.content_range} instead of {expected}"
                 raise StorageError(reason, is_passing=False, detail=detail)
         except BaseException:
-            response["Body"].close()
+            response.body.close()
             raise
         return response
 
-    def _etag(self, response: Mapping[str, Any]) -> str:
+    def _etag(self, etag: str | None) -> str:
         """The version's ETag; gateways may have none for files that were not written through them."""
-        if not response.get("ETag"):
+        if not etag:
             reason = f"the storage {self.storage!r} has no ETag for the file, so that its versions look alike"
             raise StorageError(reason, is_passing=False, detail="upload it through S3")
-        return _quoted(response["ETag"])
+        return _quoted(etag)
 
     def _require_bucket(self) -> None:
         if time.monotonic() - self._bucket_seen < self._revalidate:
@@ -252,9 +264,8 @@ def _seconds(date: datetime) -> float:
     return float(int(date.timestamp()))
 
 
-def _version_id(response: Mapping[str, Any]) -> str:
+def _version_id(version_id: str | None) -> str:
     """The version's id; empty for objects without one, and for `null`, that of objects which are overwritten."""
-    version_id = response.get("VersionId")
     return "" if version_id in (None, "null") else str(version_id)
 
 

@@ -45,7 +45,12 @@ def connect(name: str, settings: S3Settings) -> S3Storage:
     """The storage of these settings; this makes no request."""
     client, credentials = open_client(settings)
     bucket = Bucket(
-        client, settings.bucket, storage=name, max_attempts=settings.max_attempts, revalidate=settings.revalidate
+        client,
+        credentials,
+        settings.bucket,
+        storage=name,
+        max_attempts=settings.max_attempts,
+        revalidate=settings.revalidate,
     )
     presigner = Presigner(client, credentials, settings.bucket, storage=name, expires=settings.expires)
     return S3Storage(

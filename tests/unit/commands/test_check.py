@@ -7,6 +7,7 @@ import pysam
 import pytest
 from click.testing import Result
 
+from tests.support import referenced
 from tests.support.cli import run
 from tests.support.files import GOOD, NOT_BGZF
 from tests.support.files.bam import bam_no_eof
@@ -158,6 +159,56 @@ class TestCheck:
         assert result.exit_code == 1
         assert "x: there is no such setting" in result.output
         assert "storages: is missing" in result.output
+
+
+class TestReferencesOfCram:
+    def check(self, folder: Path, *, convert: bool = True, fasta_key: str = "") -> Result:
+        """Check the folder, with the sequences of the FASTA files whose paths start with a key."""
+        config = folder.parent / "config.yaml"
+        config.write_text(
+            f"storages: {{here: {{type: local, root: '{folder}'}}}}\ndatasets: [{{prefix: '', storage: here}}]\n"
+            f"htsget: {{convert: {str(convert).lower()}}}\n"
+            f"refget: {{fastas: [{{storage: here, prefix: '{fasta_key}'}}]}}\n"
+        )
+        return run("check", "--config", config)
+
+    @pytest.fixture
+    def cram_folder(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "data"
+        folder.mkdir()
+        reference = referenced.write_reference(folder / "reference.fa")
+        referenced.write_cram("version_3_0", folder / "x.cram", reference)
+        return folder
+
+    def test_that_are_served(self, cram_folder: Path) -> None:
+        result = self.check(cram_folder)
+        assert result.exit_code == 0, result.output
+        assert "x.cram.crai, references: 5 at /sequence)" in result.output
+        assert "converted" not in result.output
+
+    def test_that_are_missing(self, cram_folder: Path) -> None:
+        result = self.check(cram_folder, fasta_key="none")
+        assert result.exit_code == 0, result.output
+        assert "x.cram.crai, references: 5 not available)" in result.output
+        warning = "warning: references that are neither embedded nor available at /sequence: chr1, chr2, c3, c4, c5;"
+        assert f"{warning} it cannot be converted to BAM, and clients need them from elsewhere" in result.output
+        assert "let refget.fastas name their FASTA files [" in result.output
+        result = self.check(cram_folder, fasta_key="none", convert=False)
+        assert f"{warning} clients need them from elsewhere" in result.output
+
+    def test_without_checksums_in_the_header(self, cram_folder: Path) -> None:
+        referenced.remove_md5s(cram_folder / "x.cram")
+        result = self.check(cram_folder)
+        assert "x.cram.crai, references: 5 not available)" in result.output
+        assert "available at /sequence: chr1 (no M5 in the header), " in result.output
+        assert "and add each M5 to the header (`samtools reheader`)" in result.output
+
+    @pytest.mark.parametrize("name", referenced.ALONE)
+    def test_that_are_not_needed(self, cram_folder: Path, name: str) -> None:
+        referenced.write_cram(name, cram_folder / "x.cram", cram_folder / "reference.fa")
+        result = self.check(cram_folder, fasta_key="none")
+        assert "x.cram.crai, references: 5 embedded or not needed)" in result.output
+        assert "warning: references" not in result.output
 
 
 class TestCheckOfAStore:

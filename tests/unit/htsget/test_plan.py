@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from htsget_flask.htsget.region_grants import plan_records
 
 from htsget_flask.datasets.edges import Containers
 from htsget_flask.errors import NotFound
@@ -16,7 +17,6 @@ from htsget_flask.formats.table import FORMATS
 from htsget_flask.htsget.data_blocks import FilePart, Records
 from htsget_flask.htsget.plan import plan, windows_of
 from htsget_flask.htsget.query import Query
-from htsget_flask.htsget.region_grants import plan_records
 from htsget_flask.ranges import ByteRange
 from htsget_flask.regions import Region, RegionSet
 

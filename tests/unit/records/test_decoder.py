@@ -7,9 +7,11 @@ import os
 import random
 import resource
 import signal
+import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import threading
 import zlib
@@ -21,12 +23,13 @@ import pysam
 import pytest
 
 from htsget_flask.errors import FormatError, ServiceUnavailable
+from htsget_flask.fields import EVERYTHING
 from htsget_flask.formats.cram.container import Container, eof_container, read_container, read_cram_header
 from htsget_flask.formats.cram.encoding import read_block
 from htsget_flask.formats.headers import Header
 from htsget_flask.ranges import ByteRange
-from htsget_flask.records.cram import CramSource, select_recoded
-from htsget_flask.records.decoder import Limits, Recoder
+from htsget_flask.records.cram import CramSource, decode_containers
+from htsget_flask.records.decoder import Decoder, Limits
 from htsget_flask.records.region import RegionFilter
 from tests.support import referenced
 from tests.support.live.server import wait_until
@@ -48,24 +51,28 @@ class Cram:
     records: list[str]
     letters: bytes
 
-    def select(self, recoder: Recoder, content: bytes | None = None) -> list[bytes]:
-        """The containers of all records on chr1 that the recoder makes, from the file or from other content."""
+    def select(self, decoder: Decoder, content: bytes | None = None) -> bytes:
+        """The containers of all records on chr1 that the decoder makes, from the file or from other content."""
         eof = len(eof_container(self.content[4]))
-        return list(
-            select_recoded(
+        with tempfile.TemporaryFile(buffering=0) as target:
+            decode_containers(
                 CramSource(io.BytesIO(self.content if content is None else content), self.header, "x.cram"),
                 [ByteRange(self.header.end, len(self.content) - eof)],
                 RegionFilter(0, 0, None, 0),
-                lambda start, end: iter([self.letters[start:end]]),
-                lambda _: None,
-                recoder,
+                EVERYTHING,
+                "CRAM",
+                lambda _, start, end: iter([self.letters[start:end]]),
+                lambda _: {},
+                decoder,
+                target,
             )
-        )
+            target.seek(0)
+            return target.read()
 
-    def recodes_all(self, recoder: Recoder, folder: Path) -> bool:
-        """Whether the recoder selects all records on chr1, unchanged."""
+    def decodes_all(self, decoder: Decoder, folder: Path) -> bool:
+        """Whether the decoder selects all records on chr1, unchanged."""
         path = folder / "answer.cram"
-        path.write_bytes(self.header.raw + b"".join(self.select(recoder)) + eof_container(self.content[4]))
+        path.write_bytes(self.header.raw + self.select(decoder) + eof_container(self.content[4]))
         return texts(path) == self.records
 
 
@@ -107,14 +114,14 @@ def cram(crams: dict[str, Cram]) -> Cram:
 
 
 @pytest.fixture
-def recoder() -> Recoder:
-    return Recoder()
+def decoder() -> Decoder:
+    return Decoder(1)
 
 
-def process_of(recoder: Recoder, cram: Cram) -> int:
-    """The process that a recoder starts for its first batch."""
+def process_of(decoder: Decoder, cram: Cram) -> int:
+    """The process that a decoder starts for its first batch."""
     before = children()
-    assert cram.select(recoder)
+    assert cram.select(decoder)
     (process,) = children() - before
     return process
 
@@ -122,11 +129,11 @@ def process_of(recoder: Recoder, cram: Cram) -> int:
 class Selection(threading.Thread):
     """A selection in a thread; `outcome` is its result or its error."""
 
-    outcome: list[bytes] | Exception
+    outcome: bytes | Exception
 
-    def __init__(self, cram: Cram, recoder: Recoder) -> None:
+    def __init__(self, cram: Cram, decoder: Decoder) -> None:
         super().__init__()
-        self.cram, self.recoder, self.process = cram, recoder, recoder._process
+        self.cram, self.decoder, self.process = cram, decoder, next(iter(decoder._idle), None)
         self.start()
 
     def has_sent(self) -> bool:
@@ -136,22 +143,22 @@ class Selection(threading.Thread):
 
     def run(self) -> None:
         try:
-            self.outcome = self.cram.select(self.recoder)
+            self.outcome = self.cram.select(self.decoder)
         except Exception as error:
             self.outcome = error
 
 
 class TestTheProcess:
-    def test_starts_with_the_first_batch_and_stays(self, cram: Cram, recoder: Recoder, tmp_path: Path) -> None:
-        process = process_of(recoder, cram)
+    def test_starts_with_the_first_batch_and_stays(self, cram: Cram, decoder: Decoder, tmp_path: Path) -> None:
+        process = process_of(decoder, cram)
         before = children()
-        assert cram.recodes_all(recoder, tmp_path)
+        assert cram.decodes_all(decoder, tmp_path)
         assert process in children() <= before
 
-    def test_ends_with_the_recoder(self, cram: Cram) -> None:
-        recoder = Recoder()
-        process = process_of(recoder, cram)
-        del recoder
+    def test_ends_with_the_decoder(self, cram: Cram) -> None:
+        decoder = Decoder(1)
+        process = process_of(decoder, cram)
+        del decoder
         gc.collect()
         assert process not in children()
         assert not Path(f"/proc/{process}").exists()
@@ -178,19 +185,19 @@ class TestTheProcess:
         with (tmp_path / "secret").open() as file:
             os.set_inheritable(file.fileno(), True)
             assert file.read() == secret
-            process = process_of(recoder := Recoder(), cram)
+            process = process_of(decoder := Decoder(1), cram)
         folder = Path(f"/proc/{process}")
         environment = dict(entry.split("=", 1) for entry in (folder / "environ").read_text().split("\0") if entry)
-        assert environment.keys() - {"LD_LIBRARY_PATH"} == {"REF_PATH", "REF_CACHE"}
+        assert environment.keys() - {"LD_LIBRARY_PATH"} == {"REF_PATH", "REF_CACHE", "OPENBLAS_NUM_THREADS"}
         assert secret.encode() not in (folder / "cmdline").read_bytes()
         files = sorted(os.readlink(link).partition(":")[0] for link in (folder / "fd").iterdir())
         assert files == ["/dev/null", "/dev/null", "socket"]
         assert secret.encode() in memory()
         assert secret.encode() not in memory(process)
-        del recoder
+        del decoder
 
-    def test_is_limited(self, cram: Cram, recoder: Recoder) -> None:
-        process = process_of(recoder, cram)
+    def test_is_limited(self, cram: Cram, decoder: Decoder) -> None:
+        process = process_of(decoder, cram)
         for kind, limit in {
             resource.RLIMIT_AS: Limits().memory,
             resource.RLIMIT_CORE: 0,
@@ -204,41 +211,41 @@ class TestTheProcess:
 
 class TestTheProcessFails:
     def test_by_a_crash_in_a_batch_which_the_next_process_survives(
-        self, cram: Cram, recoder: Recoder, tmp_path: Path
+        self, cram: Cram, decoder: Decoder, tmp_path: Path
     ) -> None:
-        process = process_of(recoder, cram)
+        process = process_of(decoder, cram)
         os.kill(process, signal.SIGSTOP)
         assert wait_until(lambda: is_stopped(process))
-        selection = Selection(cram, recoder)
+        selection = Selection(cram, decoder)
         assert wait_until(selection.has_sent)
         os.kill(process, signal.SIGSEGV)
         os.kill(process, signal.SIGCONT)
         selection.join(60)
         assert isinstance(selection.outcome, FormatError)
         assert "SIGSEGV" in str(selection.outcome)
-        assert cram.recodes_all(recoder, tmp_path)
+        assert cram.decodes_all(decoder, tmp_path)
 
-    def test_between_batches_without_effect(self, cram: Cram, recoder: Recoder, tmp_path: Path) -> None:
-        process = process_of(recoder, cram)
+    def test_between_batches_without_effect(self, cram: Cram, decoder: Decoder, tmp_path: Path) -> None:
+        process = process_of(decoder, cram)
         os.kill(process, signal.SIGKILL)
         assert wait_until(lambda: has_ended(process))
-        assert cram.recodes_all(recoder, tmp_path)
+        assert cram.decodes_all(decoder, tmp_path)
 
     def test_by_taking_too_long(self, cram: Cram, tmp_path: Path) -> None:
-        recoder = Recoder(Limits(seconds=0.5))
-        process = process_of(recoder, cram)
+        decoder = Decoder(1, Limits(seconds=0.5))
+        process = process_of(decoder, cram)
         os.kill(process, signal.SIGSTOP)
         assert wait_until(lambda: is_stopped(process))
         with pytest.raises(FormatError, match="in time"):
-            cram.select(recoder)
+            cram.select(decoder)
         assert process not in children()
 
     def test_by_using_too_much_processor_time(self, cram: Cram) -> None:
-        recoder = Recoder()
-        process = process_of(recoder, cram)
+        decoder = Decoder(1)
+        process = process_of(decoder, cram)
         os.kill(process, signal.SIGSTOP)
         assert wait_until(lambda: is_stopped(process))
-        selection = Selection(cram, recoder)
+        selection = Selection(cram, decoder)
         assert wait_until(selection.has_sent)
         os.kill(process, signal.SIGXCPU)
         os.kill(process, signal.SIGCONT)
@@ -249,49 +256,87 @@ class TestTheProcessFails:
     def test_by_needing_too_much_memory(self, crams: dict[str, Cram], tmp_path: Path) -> None:
         """For slices with several references htslib reads every reference completely."""
         cram = crams["several_in_slices"]
-        process = process_of(ample := Recoder(), cram)
+        process = process_of(ample := Decoder(1), cram)
         before = int(status(process)["VmSize"].split()[0]) << 10
         del ample
         large = with_length(cram, tmp_path, 250_000_000)
-        assert large.select(Recoder())
+        assert large.select(Decoder(1))
         with pytest.raises(FormatError, match="cannot be decoded"):
-            large.select(Recoder(Limits(memory=before + (100 << 20))))
-        assert cram.recodes_all(Recoder(Limits(memory=before + (100 << 20))), tmp_path)
+            large.select(Decoder(1, Limits(memory=before + (100 << 20))))
+        assert cram.decodes_all(Decoder(1, Limits(memory=before + (100 << 20))), tmp_path)
 
     def test_to_start_which_is_temporary(
         self, cram: Cram, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         monkeypatch.setattr(sys, "path", [])
         with pytest.raises(ServiceUnavailable):
-            cram.select(Recoder())
+            cram.select(Decoder(1))
         assert [record.getMessage() for record in caplog.records] == [
-            "CRAM cannot be decoded: the process that decodes was ended with status 1"
+            "records cannot be decoded: the process that decodes was ended with status 1"
         ]
 
 
+class TestTheProcessEndsByItself:
+    @pytest.mark.parametrize("limit", ["_IDLE_TIME = 0.2", "_MAX_IDLE_MEMORY = 1"])
+    def test_when_it_is_idle_or_has_much_memory(self, limit: str) -> None:
+        code = (
+            "from htsget_flask.records import decoder_program\n"
+            f"decoder_program.{limit}\n"
+            "decoder_program.main(2 << 30, 60)\n"
+        )
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            done = subprocess.run([sys.executable, "-c", code], stdin=theirs.fileno(), timeout=60, check=False)
+            assert (done.returncode, ours.recv(100)) == (0, b"ready\n")
+
+    def test_without_effect_even_if_it_is_needed_then(self, cram: Cram, decoder: Decoder) -> None:
+        process = process_of(decoder, cram)
+        os.kill(process, signal.SIGSTOP)
+        assert wait_until(lambda: is_stopped(process))
+        decoder._idle[0]._socket.shutdown(socket.SHUT_WR)
+        selection = Selection(cram, decoder)
+        os.kill(process, signal.SIGCONT)
+        selection.join(60)
+        assert selection.outcome == cram.select(decoder)
+        assert process not in children()
+
+
 class TestBatchesOfSeveralRequests:
-    def test_wait_for_each_other(self, cram: Cram, recoder: Recoder) -> None:
-        process = process_of(recoder, cram)
+    def test_wait_for_each_other(self, cram: Cram, decoder: Decoder) -> None:
+        process = process_of(decoder, cram)
         before = children()
-        selections = [Selection(cram, recoder) for _ in range(8)]
+        selections = [Selection(cram, decoder) for _ in range(8)]
         for thread in selections:
             thread.join(60)
         assert process in children() <= before
-        assert len({b"".join(thread.outcome) for thread in selections if isinstance(thread.outcome, list)}) == 1
-        assert all(isinstance(thread.outcome, list) for thread in selections)
+        assert len({thread.outcome for thread in selections}) == 1
+        assert isinstance(selections[0].outcome, bytes)
+
+    def test_run_in_as_many_processes_as_are_allowed(self, cram: Cram) -> None:
+        decoder = Decoder(2)
+        before = children()
+        with decoder.reserve(), decoder.reserve():
+            pass
+        processes = children() - before
+        assert len(processes) == 2
+        selections = [Selection(cram, decoder) for _ in range(6)]
+        for thread in selections:
+            thread.join(60)
+        assert {thread.outcome for thread in selections} == {cram.select(decoder)}
+        assert children() - before == processes
 
     def test_are_refused_after_a_while(self, cram: Cram) -> None:
-        recoder = Recoder(Limits(wait=0.2))
-        process = process_of(recoder, cram)
+        decoder = Decoder(1, Limits(wait=0.2))
+        process = process_of(decoder, cram)
         os.kill(process, signal.SIGSTOP)
         assert wait_until(lambda: is_stopped(process))
-        first = Selection(cram, recoder)
+        first = Selection(cram, decoder)
         assert wait_until(first.has_sent)
         with pytest.raises(ServiceUnavailable):
-            cram.select(recoder)
+            cram.select(decoder)
         os.kill(process, signal.SIGCONT)
         first.join(60)
-        assert isinstance(first.outcome, list)
+        assert isinstance(first.outcome, bytes)
 
 
 def blocks(content: bytes, container: Container) -> Iterator[tuple[int, int]]:
@@ -324,15 +369,15 @@ def with_damaged_block(cram: Cram, rng: random.Random) -> bytes:
 class TestDamagedFiles:
     @pytest.mark.parametrize("name", [*VERSIONS, "several_in_slices"])
     def test_lead_to_records_or_a_fault_and_nothing_else(
-        self, crams: dict[str, Cram], name: str, recoder: Recoder, tmp_path: Path
+        self, crams: dict[str, Cram], name: str, decoder: Decoder, tmp_path: Path
     ) -> None:
         cram, rng = crams[name], random.Random(name)
         outcomes = set()
         for _ in range(MUTATIONS):
             try:
-                cram.select(recoder, with_damaged_block(cram, rng))
+                cram.select(decoder, with_damaged_block(cram, rng))
                 outcomes.add("answer")
             except FormatError as error:
                 outcomes.add(str(error))
         assert len(outcomes) > 1
-        assert cram.recodes_all(recoder, tmp_path)
+        assert cram.decodes_all(decoder, tmp_path)

@@ -38,10 +38,12 @@ class TestContainersOfARegion:
         indices = index.overlapping(reference, start, end)
         assert {int(index.containers[position]) for position in indices} == expected
         for container in {row[3] for row in rows}:
-            same = [row for row in rows if row[0] == reference and row[3] == container]
-            bounds = (min(row[1] - 1 for row in same), max(row[1] - 1 + row[2] for row in same)) if same else None
-            assert index.bounds(reference, container * 1000) == bounds
-        assert index.bounds(reference, 500) is None
+            bounds: dict[int, tuple[int, int]] = {}
+            for number in {row[0] for row in rows if row[0] >= 0 and row[3] == container}:
+                same = [row for row in rows if row[0] == number and row[3] == container]
+                bounds[number] = min(row[1] - 1 for row in same), max(row[1] - 1 + row[2] for row in same)
+            assert index.bounds(container * 1000) == bounds
+        assert index.bounds(500) == {}
         unplaced = {container * 1000 for number, _, _, container in rows if number == -1}
         assert {int(index.containers[position]) for position in index.unplaced()} == unplaced
         starts = sorted({container * 1000 for *_, container in rows})
