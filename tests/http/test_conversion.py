@@ -91,6 +91,9 @@ class TestFieldsAndTags:
 
     def check(self, case: Case, format_name: str) -> None:
         selections = random_selections(case.lines, SELECTIONS, seed=case.name)
+        if format_name == "CRAM":
+            # With the other two, CRAM restores RNEXT of mates in the same slice.
+            selections = [one for one in selections if one.has("RNEXT") or not (one.has("PNEXT") and one.has("TLEN"))]
         requests = [*([region] for region in case.regions(SELECTIONS)), None, None, None]
         for selection, group in zip(selections, reversed(requests), strict=False):
             body = case.body(format_name, group, selection)
