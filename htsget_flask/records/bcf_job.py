@@ -13,7 +13,7 @@ from htsget_flask.formats.bgzf import deflate
 from htsget_flask.records.job_fault import JobFaultError
 
 # In bytes of text: as much is compressed together.
-_PIECE = 4 << 20
+_BUFFER_SIZE = 4 << 20
 
 
 def run_bcf_job(job: dict[str, Any], files: Sequence[BinaryIO]) -> None:
@@ -32,18 +32,18 @@ def run_bcf_job(job: dict[str, Any], files: Sequence[BinaryIO]) -> None:
         if job["part"] == "header":
             target.write(_encode(str(reader.header)))
             return
-        for piece in _pieces(reader, job["records"]):
-            target.write(piece if job["is_text"] else deflate(piece))
+        for text in _texts(reader, job["records"]):
+            target.write(text if job["is_text"] else deflate(text))
 
 
-def _pieces(reader: pysam.VariantFile, expected: int) -> Iterator[bytes]:
+def _texts(reader: pysam.VariantFile, expected: int) -> Iterator[bytes]:
     lines: list[bytes] = []
     count = size = 0
     for count, record in enumerate(reader, 1):  # noqa: B007 - counted to its end
         line = _encode(str(record))
         lines.append(line)
         size += len(line)
-        if size >= _PIECE:
+        if size >= _BUFFER_SIZE:
             yield b"".join(lines)
             lines, size = [], 0
     if count != expected:

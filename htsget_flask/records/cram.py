@@ -26,7 +26,7 @@ _BATCH = 4 << 20
 _MAX_CONTAINER = 256 << 20
 # For the containers, and for the process.
 _FILES = 4
-# htslib's numbers, with those of FIELDS (htslib/cram.h, sam_fields). For FLAG it needs what TLEN does, in pairs.
+# htslib's numbers, as those of FIELDS (its enum sam_fields). What FLAG states of the mate is decoded with TLEN only.
 _ALL_FIELDS, _TLEN, _SEQ, _TAGS = 0x7FFFFFFF, 1 << 8, 1 << 9, 3 << 11
 # Where the index does not state which references a container has: all, if they have this many bases at most.
 _MAX_UNKNOWN_BASES = 256 << 20
@@ -48,14 +48,14 @@ class CramSource(NamedTuple):
 
 @dataclass(slots=True)
 class _Batch:
-    """Containers that are decoded together; `parts` are the references' intervals that they need: (id, start, end).
+    """Containers that are decoded together; `parts` are the intervals of each reference, by its id, that they need.
 
     `is_mixed`: they hold records of several references, whose bounds only the index states.
     """
 
     is_mixed: bool
     containers: list[bytes] = field(default_factory=list)
-    parts: list[tuple[int, int, int]] = field(default_factory=list)
+    parts: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     size: int = 0
     records: int = 0
 
@@ -147,7 +147,8 @@ class _Plan:
                     batch.size += len(data)
                     batch.records += sum(one.records for one in slices)
                     if self._needs_bases:
-                        batch.parts += self._parts(matching, bounds(offset))
+                        for reference_id, start, end in self._parts(matching, bounds(offset)):
+                            batch.parts.setdefault(reference_id, []).append((start, end))
                 offset = container.end
         if batch.containers:
             yield batch
@@ -189,9 +190,10 @@ class _Plan:
             for data in (*batch.containers, header.eof_marker):
                 files[0].write(data)
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="htsget_flask-")))
+            parts = {number: merge_intervals(batch.parts[number]) for number in sorted(batch.parts)}
             reference = None
-            if batch.parts or batch.is_mixed:
-                reference = self._write_reference(folder / "reference", batch.parts, letters)
+            if parts or batch.is_mixed:
+                reference = self._write_reference(folder / "reference", parts, letters)
             job: dict[str, object] = {
                 "kind": "cram",
                 "version": list(header.raw[4:6]),
@@ -204,26 +206,26 @@ class _Plan:
                 "format": self._format_name,
                 "lengths": self._lengths,
                 "is_mixed": batch.is_mixed and self._needs_bases,
-                "parts": batch.parts,
+                "parts": [*parts.items()],
                 "records": batch.records,
                 "reference": reference,
                 "eof": len(header.eof_marker),
             }
             yield job, files
 
-    def _write_reference(self, path: Path, parts: Sequence[tuple[int, int, int]], letters: Letters) -> str:
+    def _write_reference(self, path: Path, parts: Mapping[int, list[tuple[int, int]]], letters: Letters) -> str:
         """Write a sparse FASTA file and its index: the references of the parts, all others over the same zeros."""
         # For slices of several references htslib reads each from start to end, even if it decodes no bases.
         end = max(self._lengths, default=0)
         offsets: dict[int, int] = {}
-        with path.open("wb", buffering=0) as file:
-            for reference_id in sorted({part[0] for part in parts}):
+        with path.open("wb") as file:
+            for reference_id, intervals in parts.items():
                 offsets[reference_id] = end
-                intervals = merge_intervals(part[1:] for part in parts if part[0] == reference_id)
                 for start, stop in intervals:
                     file.seek(end + start)
-                    for buffer in letters(reference_id, start, stop):
-                        file.write(buffer)
+                    file.writelines(letters(reference_id, start, stop))
+                    if file.tell() != end + stop:
+                        raise FormatError("a reference is not as long as the header states")
                 end += self._lengths[reference_id]
             file.truncate(end)
         index = "".join(

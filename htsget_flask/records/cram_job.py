@@ -4,6 +4,7 @@ The files of a job: the containers with the EOF container after them, three empt
 which it appends.
 """
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ _EMBEDDED = ("embed_ref=2", "store_md=1", "store_nm=1")
 # Encoding against a reference would take all of it into memory: 250 MB.
 _UNREFERENCED = ("no_ref=1",)
 # In bytes of BAM: as much is in memory at a time, and the records that are read before its size is known again.
-_PIECE = 4 << 20
+_MAX_BAM_SIZE = 4 << 20
 _RECORDS = 64
 
 Records = Iterator[pysam.AlignedSegment]
@@ -39,10 +40,10 @@ def run_cram_job(job: dict[str, Any], files: Sequence[BinaryIO]) -> None:
         JobFaultError: when the records are not what the job says of them.
         FormatError, OSError, ValueError: when they cannot be decoded.
     """
-    containers, source, piece, output, target = files
+    containers, source, bam, output, target = files
     encoder = _CramEncoder(job, output)
     encoder.write_source(containers, source)
-    decoder = _CramDecoder(job, piece, encoder.header)
+    decoder = _CramDecoder(job, bam, encoder.header)
     target.seek(0, os.SEEK_END)
     with decoder.reader(source) as reader:
         records = decoder.records(reader)
@@ -106,9 +107,9 @@ def _in_order(records: Records) -> Records:
 class _CramDecoder:
     """Decodes the records of a job, and verifies what the job says of them."""
 
-    def __init__(self, job: dict[str, Any], piece: BinaryIO, header: pysam.AlignmentHeader) -> None:
+    def __init__(self, job: dict[str, Any], bam: BinaryIO, header: pysam.AlignmentHeader) -> None:
         self._job = job
-        self._piece = piece
+        self._bam = bam
         self._header = header
         selection = parse_selection(job["selection"])
         assert selection is not None
@@ -135,20 +136,21 @@ class _CramDecoder:
 
     def selected_data(self, records: Records) -> Iterator[bytes]:
         """The selected fields of records, as uncompressed BAM records, some MB at a time."""
-        return (select_bam_fields(data, self._selection) for _, data in self._pieces(records))
+        return (select_bam_fields(data, self._selection) for _, data in self._parts(records))
 
     def selected_records(self, records: Records) -> Records:
         """The selected fields of records."""
         if self._selection.is_everything:
             yield from records
             return
-        for header, data in self._pieces(records):
-            self._piece.seek(0)
-            self._piece.truncate()
-            self._piece.write(header)
-            self._piece.write(select_bam_fields(data, self._selection))
-            self._piece.seek(0)
-            with pysam.AlignmentFile(self._piece, "rb", check_sq=False) as reader:
+        for header, data in self._parts(records):
+            self._bam.seek(0)
+            self._bam.truncate()
+            content = header + select_bam_fields(data, self._selection)
+            if self._bam.write(content) < len(content):
+                raise OSError(errno.ENOSPC, "the disk is full")
+            self._bam.seek(0)
+            with pysam.AlignmentFile(self._bam, "rb", check_sq=False) as reader:
                 yield from reader.fetch(until_eof=True)
 
     def _all_records(self, reader: pysam.AlignmentFile) -> Records:
@@ -171,30 +173,30 @@ class _CramDecoder:
                 yield record
 
     def _within_bounds(self, records: Records) -> Records:
-        lengths, parts = self._job["lengths"], self._job["parts"]
+        lengths, parts = self._job["lengths"], dict(self._job["parts"])
         for record in records:
-            if not record.is_unmapped:
-                reference_id, first = record.reference_id, record.reference_start
+            reference_id, first = record.reference_id, record.reference_start
+            if reference_id != UNPLACED_ID and not record.is_unmapped:
                 last = min(record.reference_end or first + 1, lengths[reference_id])
-                if not any(one == reference_id and low <= first and last <= high for one, low, high in parts):
+                if not any(low <= first and last <= high for low, high in parts.get(reference_id, ())):
                     raise JobFaultError("elsewhere")
             yield record
 
-    def _pieces(self, records: Records) -> Iterator[tuple[bytes, bytes]]:
+    def _parts(self, records: Records) -> Iterator[tuple[bytes, bytes]]:
         """The header and some records, uncompressed; htslib's BAM files have BGZF blocks, here without compression."""
-        while self._write_piece(records):
-            self._piece.seek(0)
-            data = b"".join(block.data for block in read_blocks(self._piece, 0))
+        while self._write_part(records):
+            self._bam.seek(0)
+            data = b"".join(block.data for block in read_blocks(self._bam, 0))
             end = _header_end(data)
             yield data[:end], data[end:]
 
-    def _write_piece(self, records: Records) -> bool:
+    def _write_part(self, records: Records) -> bool:
         """Write the next records as a BAM file; False without any."""
-        self._piece.seek(0)
-        self._piece.truncate()
+        self._bam.seek(0)
+        self._bam.truncate()
         count = 0
-        with pysam.AlignmentFile(self._piece, "wb0", header=self._header) as writer:
-            while os.fstat(self._piece.fileno()).st_size < _PIECE:
+        with pysam.AlignmentFile(self._bam, "wb0", header=self._header) as writer:
+            while os.fstat(self._bam.fileno()).st_size < _MAX_BAM_SIZE:
                 before = count
                 for record in islice(records, _RECORDS):
                     writer.write(record)

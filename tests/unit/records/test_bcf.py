@@ -32,11 +32,10 @@ def decoder() -> Decoder:
 @pytest.fixture(scope="module", params=[*GOOD_BCF, *REAL])
 def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if request.param not in REAL:
-        made: Path = GOOD_BCF[request.param](tmp_path_factory.mktemp(request.param))
-        return made
+        return GOOD_BCF[str(request.param)](tmp_path_factory.mktemp(request.param))
     if not REAL_FOLDER.exists():
         pytest.skip("the real files are not here")
-    return REAL_FOLDER / request.param
+    return REAL_FOLDER / str(request.param)
 
 
 def header_of(path: Path) -> Header:

@@ -62,7 +62,7 @@ class Cram:
                 EVERYTHING,
                 "CRAM",
                 lambda _, start, end: iter([self.letters[start:end]]),
-                lambda _: {},
+                lambda _: {0: (0, len(self.letters))},
                 decoder,
                 target,
             )
