@@ -145,7 +145,9 @@ class TestRangesAndPreconditions:
     @pytest.mark.parametrize("case", CASES, ids=case_id)
     def test_of_a_chunk_with_cut_edges(self, chunk: tuple[FlaskClient, str, bytes], case: Case) -> None:
         client, url, whole = chunk
-        etag = f'"{url.split("/")[2]}"'
+        etag = client.head(url).headers["ETag"]
+        # Its ends were compressed here.
+        assert etag.startswith(f'"{url.split("/")[2]}') and etag != f'"{url.split("/")[2]}"'
         check_case(case, FlaskHttp(client), url, whole, etag=etag, last_modified=None)
 
     def test_of_head(self, block: Block) -> None:
