@@ -30,7 +30,7 @@ LOCK := requirements.lock
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
 	--no-header --no-annotate
 
-BENCHMARKS := tickets blocks s3 refget
+BENCHMARKS := tickets blocks s3 refget records
 
 # $(call make_environment,folder,python): a virtual environment there. One whose pip works is kept; one that an
 # interrupted run left is made again.

@@ -33,7 +33,7 @@ from htsget_flask.ranges import ByteRange
 from htsget_flask.storage.remote_file import EDGE
 from htsget_flask.storage.s3.bucket import Bucket
 from tests.support.faulty import FaultyProxy, Request, faulty_proxy
-from tests.support.s3 import KINDS, OWNER, RCLONE, VERSITYGW, S3Server, serving_s3
+from tests.support.s3 import OWNER, RCLONE, VERSITYGW, Kind, S3Server, serving_s3
 
 LATENCY = 0.02
 WINDOW_LENGTH = 5_000
@@ -94,11 +94,11 @@ def serving(folder: Path, sizes: Sizes) -> Iterator[Setting]:
     for dataset_id in ids[1:]:
         for suffix in (".bam", ".bam.bai"):
             os.link(data / f"sample{suffix}", data / f"{dataset_id}{suffix}")
-    kind = VERSITYGW if os.environ.get("VERSITYGW") or shutil.which(VERSITYGW.name) else RCLONE
+    kind = installed_kind()
     say(f"starting {kind.name}")
     with ExitStack() as stack:
         (folder / "s3").mkdir()
-        server = stack.enter_context(serving_s3(KINDS[kind.name], folder / "s3"))
+        server = stack.enter_context(serving_s3(kind, folder / "s3"))
         proxy = stack.enter_context(faulty_proxy(server.endpoint))
         bucket = server.create_bucket()
         server.put_folder(bucket, data)
@@ -123,12 +123,19 @@ def serving(folder: Path, sizes: Sizes) -> Iterator[Setting]:
         )
 
 
+def installed_kind() -> Kind:
+    """versitygw, or rclone where that is not installed."""
+    is_installed = os.environ.get("VERSITYGW") or shutil.which(VERSITYGW.name)
+    return VERSITYGW if is_installed else RCLONE
+
+
 @contextmanager
 def _server(folder: Path, name: str, storage: dict[str, Any], s3: S3Server) -> Iterator[Process]:
     content = {
         "storages": {"data": storage},
         "datasets": [{"prefix": "", "storage": "data"}],
         "cache": {"folder": str(folder / f"{name}-cache")},
+        "htsget": {"exact": False},
     }
     path = folder / f"{name}.yaml"
     path.write_text(json.dumps(content))

@@ -35,12 +35,14 @@ class Process:
         self.port = port
 
     def cpu(self) -> float:
-        """The seconds of processor time that all its processes have used, in user and kernel mode."""
+        """The seconds of processor time that all its processes have used, in user and kernel mode.
+
+        Those that ended count as soon as their parents have waited for them.
+        """
         total = 0
         for pid in self._pids():
             with contextlib.suppress(OSError):
-                fields = _stat_fields(pid)
-                total += int(fields[11]) + int(fields[12])
+                total += sum(map(int, _stat_fields(pid)[11:15]))
         return total / _TICKS
 
     def memory(self) -> Memory:

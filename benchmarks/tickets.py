@@ -107,12 +107,13 @@ class Sample:
         return ids
 
     def configuration(self, name: str, **settings: object) -> Path:
-        """A configuration of the server, with a cache folder that is its own."""
+        """A configuration of the server, with a cache folder that is its own; regions are whole chunks of the index."""
         path = self.folder / f"{name}.yaml"
         content = {
             "storages": {"data": {"type": "local", "root": str(self.folder / "data")}},
             "datasets": [{"prefix": "", "storage": "data"}],
             "cache": {"folder": str(self.folder / f"{name}-cache")},
+            "htsget": {"exact": False},
             **settings,
         }
         path.write_text(json.dumps(content))
@@ -185,7 +186,7 @@ def throughput(report: Report, sizes: Sizes, sample: Sample) -> None:
         floors, warm, new = [], [], []
         fresh = iter(sample.new)
         for _ in range(sizes.rounds):
-            floors.append(_floor_round(floor, sizes.warm_requests))
+            floors.append(floor_round(floor, sizes.warm_requests))
             bases = rng.choices(sample.warm, k=sizes.warm_requests)
             regions = [_moved(region, rng) for region in bases]
             usage, bodies = _ticket_round(sample, server, regions)
@@ -194,7 +195,7 @@ def throughput(report: Report, sizes: Sizes, sample: Sample) -> None:
                 sample, server, [regions[number] for number in differing], [bodies[number] for number in differing]
             )
             warm.append(usage)
-            floors.append(_floor_round(floor, sizes.warm_requests))
+            floors.append(floor_round(floor, sizes.warm_requests))
             regions = [next(fresh) for _ in range(sizes.new_requests)]
             usage, bodies = _ticket_round(sample, server, regions)
             _check_all(sample, server, regions, bodies)
@@ -230,10 +231,10 @@ def access_control(report: Report, sizes: Sizes, sample: Sample) -> None:
         open_usage, guarded_usage = [], []
         for _ in range(sizes.rounds):
             regions = [_moved(region, rng) for region in rng.choices(sample.warm, k=sizes.warm_requests)]
-            usage, bodies = _timed(server, [sample.query(region) for region in regions])
+            usage, bodies = timed(server, [sample.query(region) for region in regions])
             open_usage.append(usage)
             _check_all(sample, server, regions[:10], bodies[:10])
-            usage, bodies = _timed(guarded, [sample.query(region, fields=fields) for region in regions])
+            usage, bodies = timed(guarded, [sample.query(region, fields=fields) for region in regions])
             guarded_usage.append(usage)
             _check_all(sample, guarded, regions[:10], bodies[:10])
     lines = (sample.folder / "audit.log").read_bytes().count(b'"endpoint":"reads","id":"sample"')
@@ -245,7 +246,7 @@ def access_control(report: Report, sizes: Sizes, sample: Sample) -> None:
             median_of([one.seconds / other.seconds for one, other in zip(open_usage, guarded_usage, strict=True)]),
             at_least=0.7,
         ),
-        Measure("ticket with access control: CPU without / its own", _cpu(open_usage) / _cpu(guarded_usage)),
+        Measure("ticket with access control: CPU without / its own", mean_cpu(open_usage) / mean_cpu(guarded_usage)),
     )
 
 
@@ -255,18 +256,20 @@ def _moved(region: Region, rng: random.Random) -> Region:
     return Region(region.reference_id, first * WINDOW + rng.randrange(WINDOW), last * WINDOW + rng.randint(1, WINDOW))
 
 
-def _floor_round(floor: Process, count: int) -> Usage:
-    usage, bodies = _timed(floor, [get("/")] * count)
+def floor_round(floor: Process, count: int) -> Usage:
+    """The cost of the empty route."""
+    usage, bodies = timed(floor, [get("/")] * count)
     if set(bodies) != {b'{"htsget":{"format":"BAM","urls":[]}}\n'}:
         raise AssertionError(f"the empty route answered {bodies[0]!r}")
     return usage
 
 
 def _ticket_round(sample: Sample, server: Process, regions: Sequence[Region]) -> tuple[Usage, list[bytes]]:
-    return _timed(server, [sample.query(region) for region in regions])
+    return timed(server, [sample.query(region) for region in regions])
 
 
-def _timed(server: Process, requests: Sequence[bytes]) -> tuple[Usage, list[bytes]]:
+def timed(server: Process, requests: Sequence[bytes]) -> tuple[Usage, list[bytes]]:
+    """The cost of requests over a few connections, and the bodies of their answers."""
     before = server.cpu()
     load = drive(server.port, requests, connections=CONNECTIONS)
     return Usage(load.seconds / len(requests), (server.cpu() - before) / len(requests)), load.bodies
@@ -288,9 +291,9 @@ def _report_throughput(
     pairs = list(zip(floors, tickets, strict=True))
     report.add(
         Measure(f"empty Flask route, requests ({name})", 1 / median_of([floor.seconds for floor in floors]), "/s"),
-        Measure(f"empty Flask route, CPU ({name})", 1e6 * _cpu(floors), "us"),
+        Measure(f"empty Flask route, CPU ({name})", 1e6 * mean_cpu(floors), "us"),
         Measure(f"ticket, {name}: requests", 1 / median_of([ticket.seconds for ticket in tickets]), "/s"),
-        Measure(f"ticket, {name}: CPU", 1e6 * _cpu(tickets), "us"),
+        Measure(f"ticket, {name}: CPU", 1e6 * mean_cpu(tickets), "us"),
         Measure(
             f"ticket, {name}: throughput / empty route",
             median_of([floor.seconds / ticket.seconds for floor, ticket in pairs]),
@@ -298,12 +301,12 @@ def _report_throughput(
         ),
         Measure(
             f"ticket, {name}: CPU of the empty route / its own",
-            _cpu(floors) / _cpu(tickets),
+            mean_cpu(floors) / mean_cpu(tickets),
         ),
     )
 
 
-def _cpu(usages: Sequence[Usage]) -> float:
+def mean_cpu(usages: Sequence[Usage]) -> float:
     """The mean, as the kernel counts in hundredths of a second: too coarse for single rounds."""
     return sum(usage.cpu for usage in usages) / len(usages)
 
@@ -316,10 +319,10 @@ def _many_regions(report: Report, sizes: Sizes, sample: Sample, server: Process)
         check(connection.exchange(many).body, sample.genome, regions, _fetcher(connection))
     singles, multiples = [], []
     for _ in range(sizes.rounds):
-        usage, bodies = _timed(server, one * (sizes.posts // 6))
+        usage, bodies = timed(server, one * (sizes.posts // 6))
         singles.append(usage)
         _check_all(sample, server, regions, bodies[: len(regions)])
-        usage, bodies = _timed(server, [many] * sizes.posts)
+        usage, bodies = timed(server, [many] * sizes.posts)
         multiples.append(usage)
         if len(set(bodies)) > 1:
             raise AssertionError("the same request received two different tickets")
@@ -334,7 +337,7 @@ def _many_regions(report: Report, sizes: Sizes, sample: Sample, server: Process)
         ),
         Measure(
             f"POST with {REGIONS} regions / with 1, CPU",
-            _cpu(multiples) / _cpu(singles),
+            mean_cpu(multiples) / mean_cpu(singles),
         ),
     )
 

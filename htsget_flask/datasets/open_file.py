@@ -1,25 +1,26 @@
 """A dataset's file, opened: its header, index and tail, each read once per version and then cached."""
 
 import io
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 from htsget_flask.cache import ByteCache
-from htsget_flask.datasets.directory_store import load_segment, segment_path, store_segment
+from htsget_flask.datasets.directory_store import is_worth_storing, load_segment, store_segment
 from htsget_flask.datasets.index_checks import IndexedData, check_index
 from htsget_flask.datasets.index_store import IndexFile, find_index, load_index, private_bytes
 from htsget_flask.datasets.source import DataFile
 from htsget_flask.errors import FileFaultError, FormatError
 from htsget_flask.formats import bgzf
+from htsget_flask.formats.binning import Chunk
 from htsget_flask.formats.cram import slices
 from htsget_flask.formats.cram.crai import Crai
 from htsget_flask.formats.headers import Header
 from htsget_flask.formats.index import Index
 from htsget_flask.formats.references import Reference, References, collect_references
-from htsget_flask.records.directory import Segment, Segments
+from htsget_flask.records.directory import Row, Segment, Segments
 from htsget_flask.storage import StoredFile
 from htsget_flask.storage.pages import PagedFile
 
@@ -64,6 +65,7 @@ class OpenFile:
         self._header: Header | None = None
         self._index_file: IndexFile | None = None
         self._index: Index | Crai | None = None
+        self._chunks: dict[tuple[int, int, int | None], list[Chunk]] = {}
 
     def __enter__(self) -> "OpenFile":
         return self
@@ -131,6 +133,14 @@ class OpenFile:
         """The BAI, TBI or CSI of a file of BGZF blocks."""
         return cast(Index, self.any_index)
 
+    def chunks(self, reference_id: int, start: int, end: int | None) -> list[Chunk]:
+        """The index's chunks for positions of a reference, found once per request: see `formats.index.Index.chunks`."""
+        key = reference_id, start, end
+        chunks = self._chunks.get(key)
+        if chunks is None:
+            chunks = self._chunks[key] = self.index.chunks(*key)
+        return chunks
+
     @property
     def crai(self) -> Crai:
         """The index of a CRAM file."""
@@ -184,21 +194,21 @@ class OpenFile:
     @property
     def segments(self) -> Segments:
         """The directory of BGZF blocks, as far as it is known."""
-        return Segments(self._load_segment, self._store_segment)
+        return Segments(self._load_segment, self._extend_segment)
 
     def _load_segment(self, number: int) -> Segment:
-        path, version = self._segment_file(number)
         return self.cached(
-            ("segment", number), lambda: load_segment(path, version), lambda segment: segment.rows.nbytes
+            ("segment", number),
+            lambda: load_segment(self._sidecars, self.source.location, number, self.stat.etag),
+            lambda segment: segment.rows.nbytes,
         )
 
-    def _store_segment(self, number: int, segment: Segment) -> None:
-        path, version = self._segment_file(number)
+    def _extend_segment(self, number: int, rows: Collection[Row]) -> None:
+        before = self._load_segment(number)
+        segment = before.extend(rows)
         self._cache.replace((self._version, ("segment", number)), segment, _OBJECT_COST + segment.rows.nbytes)
-        store_segment(path, version, segment)
-
-    def _segment_file(self, number: int) -> tuple[Path | None, str]:
-        return segment_path(self._sidecars, self.source.location, number), self.stat.etag
+        if is_worth_storing(len(before), len(segment)):
+            store_segment(self._sidecars, self.source.location, number, self.stat.etag, segment)
 
     def is_cached(self, key: Hashable) -> bool:
         """Whether the value of a key is in the cache."""

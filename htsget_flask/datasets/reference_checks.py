@@ -3,11 +3,8 @@
 from collections.abc import Callable, Collection, Iterator
 from enum import Enum
 
-import numpy as np
-
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import ServiceUnavailable
-from htsget_flask.formats.cram.slices import MULTIPLE_REFERENCES
 from htsget_flask.formats.references import Reference
 
 
@@ -31,16 +28,15 @@ def find_bases(
     Raises:
         ServiceUnavailable: when `has` does, for a reference that is not in the file.
     """
-    index = file.crai
-    ids, entries = np.unique(index.references, return_index=True)
-    first: dict[int, int] = dict(zip(ids.tolist(), index.container_indices[entries].tolist(), strict=True))
-    unnamed = first.get(MULTIPLE_REFERENCES)
-    for reference in file.references_with_md5s.in_order():
-        if reference.id is None or not (reference_ids is None or reference.id in reference_ids):
-            continue
-        container = first.get(reference.id, unnamed)
+    references = file.references_with_md5s
+    if reference_ids is None:
+        candidates = references.in_order()
+    else:
+        candidates = filter(None, map(references.with_id, sorted(reference_ids)))
+    for reference in candidates:
+        container = None if reference.id is None else file.crai.first_container(reference.id)
         if container is not None:
-            yield reference, _find_bases(file, reference, int(index.containers[container]), has)
+            yield reference, _find_bases(file, reference, container, has)
 
 
 def _find_bases(file: OpenFile, reference: Reference, container: int, has: Callable[[str], bool]) -> BaseSource:

@@ -33,7 +33,7 @@ def _find(file: OpenFile, region: RegionFilter) -> Extent | None:
         raise FormatError("the index has no such reference")
     key = reference.name.encode() if file.source.format.names_references else region.reference_id
     directory = Directory(partial(_read, file, file.read_new_block), file.segments, region.reference_id, key)
-    chunks_of = partial(file.index.chunks, region.reference_id)
+    chunks_of = partial(file.chunks, region.reference_id)
     try:
         return find_extent(region, directory, chunks_of, partial(records_at, file), file.index.views.min_shift)
     finally:

@@ -85,15 +85,18 @@ def write_records(file: OpenFile, block: Records, tools: Tools, target: BinaryIO
             _write_decoded(file, block, tools, target)
             return
         earlier, chunk = _records_of(file, block)
-        data = chain((earlier,), read_data(file.pages, chunk))
+        # Long blocks would fill the cache with pages that nobody needs again.
+        data = chain((earlier,), read_data(file.pages if block.span is None else file.content, chunk))
         if file.source.format.name == "BCF" and format_name is not None:
             records = batch_records(data, layout)
             format_bcf(file.header.raw, records, tools.decoder, target, is_text=format_name == TEXT)
-        elif format_name == TEXT:
-            target.writelines(data)
         else:
-            records = batch_records(data, layout)
-            write_bgzf((select_bam_fields(batch, block.selection) for batch in records), target)
+            with tools.decoder.occupy():
+                if format_name == TEXT:
+                    target.writelines(data)
+                else:
+                    batches = batch_records(data, layout)
+                    write_bgzf((select_bam_fields(batch, block.selection) for batch in batches), target)
     except FormatError as error:
         raise FileFaultError(str(error), location=file.source.location) from error
 

@@ -10,6 +10,7 @@ from htsget_flask.formats.table import ANSWER_FORMATS, Format
 from htsget_flask.htsget.block_bytes import Tools, parts_of, read_inline, write_records
 from htsget_flask.htsget.data_blocks import ConvertedPart, DataBlock, FilePart, Records, least_file_size
 from htsget_flask.ranges import ByteRange
+from htsget_flask.records.region import UNPLACED_ID
 from htsget_flask.services import Services
 from htsget_flask.storage.descriptor_file import create_temporary_file
 from htsget_flask.web.answer import Answer, Environ
@@ -37,6 +38,15 @@ def fits(block: DataBlock, format_: Format) -> bool:
     return True
 
 
+def _has_reference(file: OpenFile, block: Records) -> bool:
+    """Whether the file has the reference of a block's region; the reads without one are in containers only."""
+    if block.region is None:
+        return True
+    if block.region.reference_id == UNPLACED_ID:
+        return not file.source.format.is_bgzf
+    return file.references.with_id(block.region.reference_id) is not None
+
+
 def _is_made_from(name: str, format_: Format) -> bool:
     return name != format_.name and format_.name in ANSWER_FORMATS.get(name, ())
 
@@ -62,6 +72,8 @@ def send_block(services: Services, environ: Environ, file: DataFile, block: Data
             return send_bytes(environ, b"", etag=etag, headers=_HEADERS)
     tools = Tools(services.bases, services.decoder)
     with OpenFile(file, services.cache, services.sidecars) as opened:
+        if isinstance(block, Records) and not _has_reference(opened, block):
+            raise NotFound("there is no such data block")
         match block:
             case FilePart() | ConvertedPart():
                 return send_bytes(environ, read_inline(opened, block, tools), etag=etag, headers=_HEADERS)

@@ -115,7 +115,7 @@ def _filters(regions: Iterable[Region], file: OpenFile) -> list[RegionFilter]:
 def _first_offset(file: OpenFile, reference_id: int, region: Region) -> int | None:
     """What orders the records of a region among those of other references; None where there are none."""
     if file.source.format.is_bgzf:
-        chunks = file.index.chunks(reference_id, region.start, region.end)
+        chunks = file.chunks(reference_id, region.start, region.end)
         return chunks[0].begin if chunks else None
     # Containers may hold records of several references, which are in the order of their ids.
     return reference_id if file.crai.overlapping(reference_id, region.start, region.end) else None

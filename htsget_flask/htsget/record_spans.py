@@ -23,8 +23,7 @@ def split_records(file: OpenFile, records: Records) -> Sequence[Chunk | Records]
     """The blocks for records of a file of BGZF blocks; records that are not changed stay one block."""
     region = records.region
     if region is not None and region.reference_id != UNPLACED_ID:
-        chunks = file.index.chunks(region.reference_id, region.start, region.end)
-        if records.is_cut_only or _size_of(chunks) <= _BGZF_STEP:
+        if records.is_cut_only or _size_of(file.chunks(*region[:3])) <= _BGZF_STEP:
             return [records]
         extent = extent_of(file, region)
         if extent is None:
@@ -90,7 +89,7 @@ def split_region(
     if region is None or records.span is not None or not records.is_cut_only:
         yield records
         return
-    chunks = file.index.chunks(region.reference_id, region.start, region.end)
+    chunks = file.chunks(*region[:3])
     size = _size_of(chunks)
     if size <= longest_cut and not (has_room and size <= _LONGEST_SEARCH):
         # Cut when it is fetched.
@@ -117,7 +116,7 @@ def is_short_region(file: OpenFile, block: Records) -> bool:
     region, span = block.region, block.span
     if not block.is_cut_only or region is None or not file.source.format.is_bgzf:
         return False
-    if span is None and _size_of(file.index.chunks(region.reference_id, region.start, region.end)) > _LONGEST_SEARCH:
+    if span is None and _size_of(file.chunks(*region[:3])) > _LONGEST_SEARCH:
         return False
     extent = extent_of(file, region)
     if extent is None:

@@ -66,23 +66,33 @@ class Decoder:
         self._idle: list[_Process] = []
 
     @contextmanager
+    def occupy(self) -> Iterator[None]:
+        """Count work of the caller's own process like that of one of these.
+
+        Raises:
+            ServiceUnavailable: when all of them stay busy.
+        """
+        if not self._free.acquire(timeout=self._limits.wait):
+            raise ServiceUnavailable("too many records are being decoded; retry later")
+        try:
+            yield
+        finally:
+            self._free.release()
+
+    @contextmanager
     def reserve(self) -> Iterator["Reservation"]:
         """A process for one caller, for as many jobs as it has.
 
         Raises:
             ServiceUnavailable: when all processes stay busy, or none starts.
         """
-        if not self._free.acquire(timeout=self._limits.wait):
-            raise ServiceUnavailable("too many records are being decoded; retry later")
-        try:
+        with self.occupy():
             reservation = Reservation(self._limits, self._take())
             try:
                 yield reservation
             finally:
                 if reservation.process.is_usable():
                     self._idle.append(reservation.process)
-        finally:
-            self._free.release()
 
     def _take(self) -> "_Process":
         while self._idle:

@@ -59,19 +59,22 @@ def find_extent(
     if not chunks:
         return None
     last = chunks[-1].end
-    earlier, first = _find_start(start, chunks, directory, read)
-    if first is None:
+    earlier, first, row = _find_start(start, chunks, directory, read)
+    if first is None or row is None:
         return Extent(earlier, Chunk(last, last))
     if end is not None and first < last:
         near = _find_near(start, end, min_shift, directory, chunks_of, read)
-        last = _find_end(end, Chunk(first if near is None else max(first, near), last), directory, read)
+        last = _find_end(end, Chunk(row if near is None else near, last), directory, read)
     return Extent(earlier, Chunk(first, max(first, last)))
 
 
 def _find_start(
     start: int, chunks: Sequence[Chunk], directory: Directory, read: ReadRecords
-) -> tuple[list[int], int | None]:
-    """The rows that overlap a position but begin before it, and the virtual offset of the first record from it on."""
+) -> tuple[list[int], int | None, int | None]:
+    """The rows that overlap a position but begin before it, the first record from it on, and the row that has it.
+
+    All are virtual offsets.
+    """
     earlier: list[int] = []
     first = before = None
     for chunk in chunks:
@@ -86,8 +89,9 @@ def _find_start(
             break
     if before is not None and before.end > start and (records := read(before.begin)):
         offset = records.offset_of(start)
-        first = first if offset is None else offset
-    return earlier, first
+        if offset is not None:
+            return earlier, offset, before.begin
+    return earlier, first, first
 
 
 def _find_near(

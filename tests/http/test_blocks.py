@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from htsget_flask.app import create_app
 from htsget_flask.config import folder_config
+from tests.support.app import http_for
 from tests.support.client import FlaskHttp
 from tests.support.files.bam import bam_normal, bam_straddling
 from tests.support.files.bgzf import BGZF_EOF
@@ -95,7 +96,7 @@ def chunk(tmp_path_factory: pytest.TempPathFactory) -> tuple[FlaskClient, str, b
     folder = tmp_path_factory.mktemp("data")
     path = bam_straddling(folder).rename(folder / "sample.bam")
     make_index(path)
-    client = create_app(folder_config(folder)).test_client()
+    client = http_for(folder, htsget={"exact": False}).client
     ticket = json.loads(client.get("/reads/sample?referenceName=chr1&start=1000&end=300000").data)
     url = ticket["htsget"]["urls"][1]["url"].removeprefix("http://localhost")
     assert url.split("/")[3].count(".") == 2

@@ -90,10 +90,17 @@ class TestATicketIsWellFormed:
         for path, expected in (
             ("/reads/sample", "BAM"),
             ("/variants/calls", "VCF"),
-            ("/reads/only/cram", "CRAM"),
-            ("/variants/only/bcf", "BCF"),
+            ("/reads/only/cram", "BAM"),
+            ("/variants/only/bcf", "VCF"),
         ):
             assert fetch_ticket(http, path)["htsget"]["format"] == expected
+
+    def test_without_conversion_the_default_is_what_there_is(self, folder: Path) -> None:
+        http = http_for(folder, htsget={"convert": False})
+        for path, expected, other in (("/reads/only/cram", "CRAM", "BAM"), ("/variants/only/bcf", "BCF", "VCF")):
+            assert fetch_ticket(http, path)["htsget"]["format"] == expected
+            answer = http.get(f"{path}?format={other}")
+            assert (answer.status, b"UnsupportedFormat" in answer.body) == (400, True)
 
     def test_formats_are_requested_in_any_case(self, http: FlaskHttp) -> None:
         for name in ("cram", "CRAM", "Cram"):
@@ -194,9 +201,9 @@ BAD_GET = [
     ("/reads/sample?tags=TOOLONG", 400, "InvalidInput"),
     ("/reads/sample?format=SAM", 400, "UnsupportedFormat"),
     ("/reads/sample?format=VCF", 400, "UnsupportedFormat"),
-    ("/variants/calls?format=VCFTEXT", 400, "UnsupportedFormat"),
-    ("/variants/only/bcf?format=VCF", 400, "UnsupportedFormat"),
-    ("/reads/only/cram?format=BAM", 400, "UnsupportedFormat"),
+    ("/reads/sample?format=VCFTEXT", 400, "UnsupportedFormat"),
+    ("/variants/only/bcf?format=BAM", 400, "UnsupportedFormat"),
+    ("/variants/only/bcf?format=TEXT", 400, "UnsupportedFormat"),
     ("/reads/none", 404, "NotFound"),
     ("/reads/calls", 404, "NotFound"),
     ("/variants/sample", 404, "NotFound"),
@@ -276,7 +283,7 @@ class TestABadRequestIsAnError:
             return str(client.get(url).get_json(force=True)["htsget"]["message"])
 
         assert "BAM and CRAM" in message("/reads/sample?format=SAM")
-        assert "BCF" in message("/variants/only/bcf?format=VCF")
+        assert "VCF and BCF and VCFTEXT" in message("/variants/only/bcf?format=BAM")
         assert "did you mean chr1" in message("/reads/sample?referenceName=1")
         assert "did you mean chr1" in message("/reads/sample?referenceName=chhr1")
         assert "/variants" in message("/reads/calls")

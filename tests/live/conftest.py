@@ -1,15 +1,16 @@
 """The servers and files that live tests share."""
 
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import pysam
 import pytest
 
-from tests.support import files
+from tests.support import files, referenced
 from tests.support.faulty import FaultyProxy, faulty_proxy
 from tests.support.files.bam import MATCH, Read, Reference, bam_header, bam_record
 from tests.support.files.bgzf import MAX_BLOCK_DATA, cut, write_bgzf
@@ -17,6 +18,7 @@ from tests.support.files.indexes import make_index
 from tests.support.issuer import Issuer, serving_issuer
 from tests.support.live.browser import chromium
 from tests.support.live.server import Server, serving
+from tests.support.live.tools import write_config
 from tests.support.live.wire import ORIGIN
 from tests.support.s3 import KINDS, S3Server, serving_s3
 
@@ -83,6 +85,33 @@ def demo_server(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """A server of the example data that allows the pages of one origin."""
     with serving(demo_folder, "--origin", ORIGIN, folder=tmp_path_factory.mktemp("server")) as server:
         yield server
+
+
+class Alone(NamedTuple):
+    """A server of datasets with one format each: CRAM, or BCF.
+
+    `NA00001` and `cohort` are those of the example data, `referenced` is a CRAM file that needs `reference`.
+    """
+
+    server: Server
+    folder: Path
+    reference: Path
+
+
+@pytest.fixture(scope="session")
+def alone(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
+    """Datasets whose other formats the server makes."""
+    top = tmp_path_factory.mktemp("alone")
+    folder = top / "data"
+    folder.mkdir()
+    for name in ("NA00001.cram", "NA00001.cram.crai", "cohort.bcf", "cohort.bcf.csi", "demo.fa", "demo.fa.fai"):
+        shutil.copy2(demo_folder / name, folder)
+    reference = referenced.write_reference(folder / "reference.fa")
+    referenced.write_cram("version_3_0", folder / "referenced.cram", reference)
+    config = write_config(top / "config.yaml", folder, "refget: {fastas: [{storage: here, prefix: ''}]}")
+    environment = {"XDG_CACHE_HOME": str(top / "cache")}
+    with serving("--config", config, folder=top, environment=environment) as server:
+        yield Alone(server, folder, reference)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pysam
 import pytest
 
-from tests.live.conftest import Serve
+from tests.live.conftest import Alone, Serve
 from tests.support.live.browser import Visit, count_reads, count_variants, other_site
 from tests.support.live.server import Server
 from tests.support.live.tools import missing, write_config
@@ -117,6 +117,32 @@ class TestIgvReadsFromAnotherOrigin:
         assert holds_sequence(tracks["sequence"], folder)
         for name in ("sequence", "htsget BAM", "BAM", "CRAM", "htsget VCF", "VCF", "bigWig"):
             assert tracks[name]["ink"] > 100, name
+
+    def test_cram_and_bcf_by_htsget(
+        self, browser: "Browser", server: Server, alone: Alone, folder: Path, tmp_path: Path
+    ) -> None:
+        """Of datasets that have no other format."""
+        files = f"{server.url}/files/here"
+        tracks: list[dict[str, object]] = [
+            {"type": "alignment", "format": "bam", "url": f"{alone.server.url}/reads/NA00001", "height": 60},
+            {"type": "variant", "format": "vcf", "url": f"{alone.server.url}/variants/cohort"},
+        ]
+        settings: dict[str, Any] = {
+            "reference": {"id": "demo", "fastaURL": f"{files}/demo.fa", "indexURL": f"{files}/demo.fa.fai"},
+            "locus": f"{NAME}:{START + 1}-{END}",
+            "tracks": [
+                {"name": track["type"], "sourceType": "htsget", "visibilityWindow": 100_000, **track}
+                for track in tracks
+            ],
+        }
+        with other_site(browser, tmp_path, settings) as tab:
+            drawn = tab.tracks("alignment", "variant")
+            tab.screenshot("cram-and-bcf")
+            assert (tab.errors, tab.alerts()) == ([], [])
+        start, end = drawn["alignment"]["start"], drawn["alignment"]["end"]
+        assert drawn["alignment"]["count"] == count_reads(folder / "NA00001.bam", NAME, start, end) > 100
+        assert drawn["variant"]["count"] == count_variants(folder / "cohort.bcf", NAME, start, end) > 3
+        assert all(drawn[name]["ink"] > 100 for name in ("alignment", "variant"))
 
     def test_a_compressed_genome(self, browser: "Browser", server: Server, folder: Path, tmp_path: Path) -> None:
         url = f"{server.url}/files/here/packed.fa.gz"

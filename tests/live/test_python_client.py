@@ -81,5 +81,7 @@ def check_region(answer: Path, path: Path) -> None:
     endpoint = "reads" if path.suffix in (".bam", ".cram") else "variants"
     program = {"reads": ("samtools", "view"), "variants": ("bcftools", "view", "-H")}[endpoint]
     records = lines(*program, path, f"{NAME}:{START + 1}-{END}", cwd=answer.parent)
-    expected = overlapping(REGION, records, endpoint)
-    assert overlapping(REGION, view(answer, cwd=answer.parent), endpoint) == expected != []
+    delivered = view(answer, cwd=answer.parent)
+    assert records
+    # CRAM is delivered in whole containers.
+    assert (overlapping(REGION, delivered, endpoint) if path.suffix == ".cram" else delivered) == records

@@ -44,8 +44,13 @@ class TestTicketsHoldTheRecordsOfTheFile:
         for region in some_regions(whole, kind, name):
             url = f"{servers[kind].url}/{dataset}{query(format=format_, **region.parameters)}"
             answer = view(url, cwd=tmp_path)
-            assert overlapping(region, answer, kind) == overlapping(region, whole, kind) != [], region
-            assert is_subsequence(answer, whole), region
+            expected = overlapping(region, whole, kind)
+            assert expected
+            if format_ == "CRAM":
+                assert overlapping(region, answer, kind) == expected, region
+                assert is_subsequence(answer, whole), region
+            else:
+                assert answer == expected, region
 
 
 @pytest.mark.parametrize("format_", ["BAM", "CRAM"])
@@ -59,7 +64,8 @@ class TestTheCountsOfNA12878AreRight:
         self, servers: dict[str, Server], tmp_path: Path, format_: str, region: Region, count: int
     ) -> None:
         url = f"{servers['reads'].url}/{self.DATASET}{query(format=format_, **region.parameters)}"
-        assert len(overlapping(region, view(url, cwd=tmp_path), "reads")) == count
+        answer = view(url, cwd=tmp_path)
+        assert len(answer if format_ == "BAM" else overlapping(region, answer, "reads")) == count
 
     def test_of_the_unplaced_reads(self, servers: dict[str, Server], tmp_path: Path, format_: str) -> None:
         answer = view(f"{servers['reads'].url}/{self.DATASET}?format={format_}&referenceName=*", cwd=tmp_path)

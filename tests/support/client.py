@@ -164,7 +164,7 @@ def check_ticket(ticket: object) -> None:
     content = ticket["htsget"]
     _require(isinstance(content, dict), "htsget is not an object")
     _require({"format", "urls"} <= set(content) <= {"format", "urls", "md5"}, f"keys {sorted(content)}")
-    _require(content["format"] in ("BAM", "CRAM", "VCF", "BCF"), f"format {content['format']!r}")
+    _require(content["format"] in ("BAM", "CRAM", "VCF", "BCF", "VCFTEXT"), f"format {content['format']!r}")
     _require(isinstance(content["urls"], list) and content["urls"], "urls is not a list, or is empty")
     for entry in content["urls"]:
         _require(isinstance(entry, dict) and set(entry) <= {"url", "headers", "class"}, f"keys of {entry!r:.200}")
@@ -237,6 +237,8 @@ def join(http: Http, ticket: Ticket, *, header_only: bool | None = None, eof_ins
     body = b"".join(blocks)
     if "md5" in content:
         _require(content["md5"] == hashlib.md5(body).hexdigest(), "the MD5 sum is wrong")
+    if content["format"] == "VCFTEXT":
+        return body
     if content["format"] == "CRAM":
         ends = [container.is_eof for container in cram_containers(body)]
     else:

@@ -70,6 +70,18 @@ class Crai(ArrayFields):
             bounds[reference_id] = (min(low, start), max(high, end))
         return bounds
 
+    def first_container(self, reference_id: int) -> int | None:
+        """The byte offset of the first container with records of a reference; None without records.
+
+        Where no entry has the reference, a container of several, of which the index does not say which, may have it.
+        """
+        entry = int(self.references.searchsorted(reference_id))
+        if entry == len(self.references) or self.references[entry] != reference_id:
+            if not len(self.references) or self.references[0] != _MULTIPLE_REFERENCES:
+                return None
+            entry = 0
+        return int(self.containers[self.container_indices[entry]])
+
     def first_position(self, reference_id: int) -> int | None:
         """The 0-based position of the first record of a reference; None without records."""
         starts = self.starts[self.references == reference_id]

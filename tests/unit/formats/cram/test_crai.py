@@ -46,6 +46,8 @@ class TestContainersOfARegion:
         assert index.bounds(500) == {}
         unplaced = {container * 1000 for number, _, _, container in rows if number == -1}
         assert {int(index.containers[position]) for position in index.unplaced()} == unplaced
+        first = next((container * 1000 for number, *_, container in rows if number == reference), None)
+        assert index.first_container(reference) == first
         starts = sorted({container * 1000 for *_, container in rows})
         covered = {byte for span in index.byte_ranges(indices, 99_000) for byte in range(span.start, span.end, 500)}
         for container, following in zip(starts, [*starts, 99_000][1:], strict=True):
@@ -56,6 +58,7 @@ class TestContainersOfARegion:
         index = read_crai(b"0\t0\t0\t100\t5\t5\n0\t5000\t10\t200\t5\t5\n-2\t0\t0\t300\t5\t5\n")
         assert [int(index.containers[position]) for position in index.overlapping(0, 70, 80)] == [100, 300]
         assert [int(index.containers[position]) for position in index.overlapping(3, 70, 80)] == [300]
+        assert (index.first_container(0), index.first_container(3)) == (100, 300)
 
 
 class TestADamagedIndexIsRefused:
