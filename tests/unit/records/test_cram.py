@@ -7,7 +7,7 @@ import random
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
@@ -276,6 +276,13 @@ class TestTheHeader:
         data = bam_data(bam_header(cram.header))
         text = str(pysam.samtools.view("-H", "--no-PG", str(cram.path))).encode()
         assert data[: 8 + len(text)] == b"BAM\1" + len(text).to_bytes(4, "little") + text
+
+    @pytest.mark.parametrize("cram", ["version_3_0"], indirect=True)
+    def test_has_read_groups_that_a_tag_can_state(self, cram: Cram, decoder: Decoder) -> None:
+        other = replace(cram, header=replace(cram.header, read_groups=("one", "tw\ufffd")))
+        with pytest.raises(FormatError, match="not UTF-8"):
+            other.decode(decoder)
+        assert other.decode(decoder, format_name="CRAM")
 
 
 class TestReferences:
