@@ -1,6 +1,7 @@
 """The records of regions of random sorted files, against a plain search through all records."""
 
 import random
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,7 +65,7 @@ def bam_rows(kind: str, rng: random.Random) -> list[Row]:
             if length > 40:
                 cigar = ((MATCH, 20), (SKIP, length - 40), (MATCH, 20))
             if rng.random() < 0.05:
-                flag, length = UNMAPPED, 1
+                flag, length = UNMAPPED, 1  # noqa: PLW2901 - of the placed read
             read = Read(f"r{len(rows)}", flag, reference_id, start, cigar, bases)
             rows.append(Row(bam_record(read, rng), reference_id, start, start + length))
     for number in range(rng.randrange(200)):
@@ -93,10 +94,7 @@ def write(folder: Path, suffix: str, kind: str, seed: int, min_shift: int | None
     path = folder / f"x{suffix}"
     rows = (bam_rows if suffix == ".bam" else vcf_rows)(kind, rng)
     data = b"".join(row.data for row in rows)
-    if suffix == ".bam":
-        header = bam_header(REFERENCES)
-    else:
-        header = vcf_header(CONTIGS, ("one",))
+    header = bam_header(REFERENCES) if suffix == ".bam" else vcf_header(CONTIGS, ("one",))
     if suffix == ".bcf":
         data, header = bcf_data(folder, header + data), b""
     largest = rng.choice((60, 700, 9_000, 60_000))
@@ -192,8 +190,10 @@ WINDOW = 24
 class TestFewBlocksAreRead:
     @pytest.mark.parametrize(
         ("start", "end"),
-        [(0, 1), (70_000, 70_001), (8_000, 590_000), (100_000, 4_900_000), (3, 2_000_000), (0, 5_050_000)]
-        + [(300_000, LENGTH), (599_000, 4_999_000), (700_000, 5_000_001), (100_000, None), (16_384, 32_768)],
+        [
+            *[(0, 1), (70_000, 70_001), (8_000, 590_000), (100_000, 4_900_000), (3, 2_000_000), (0, 5_050_000)],
+            *[(300_000, LENGTH), (599_000, 4_999_000), (700_000, 5_000_001), (100_000, None), (16_384, 32_768)],
+        ],
     )
     def test_about_a_window_at_each_end(self, deep: Path, start: int, end: int | None) -> None:
         with CountingFile(deep) as file:
@@ -228,7 +228,7 @@ class TestRecordStarts:
             whole = Chunk(file.header.end, virtual_offset(file.tail, 0))
             starts = record_starts(file, whole, self.STEP)
         assert offsets.issuperset(starts)
-        sizes = [(after >> 16) - (before >> 16) for before, after in zip(starts, starts[1:], strict=False)]
+        sizes = [(after >> 16) - (before >> 16) for before, after in pairwise(starts)]
         assert len(sizes) > 20
         assert max(sizes) <= 2 * self.STEP
         rng = random.Random(5)
