@@ -36,7 +36,7 @@ class Row(NamedTuple):
 def random_spans(kind: str, rng: random.Random) -> list[tuple[int, int]]:
     """Starts and lengths of records, sorted."""
     position, spans = rng.randrange(1000), []
-    for _ in range(rng.randint(200, 600)):
+    for _ in range(rng.randint(100, 400)):
         length = rng.randint(1, 150)
         if kind == "dense":
             position += rng.randrange(4)
@@ -147,7 +147,7 @@ class TestARegionsRecords:
             path, rows = write(tmp_path, suffix, kind, seed, min_shift)
             rng = random.Random(seed)
             cache = ByteCache(rng.choice((1 << 14, 64 << 20)))
-            for number in range(60):
+            for number in range(50):
                 region = random_region(rows, rng)
                 _, start, end, min_start = region
                 expected = b"".join(
@@ -236,13 +236,9 @@ class TestRecordStarts:
         for _ in range(40):
             begin, end = sorted(rng.sample(ordered, 2))
             with CountingFile(deep) as file:
-                expected = [start for start in starts if begin < start < end]
-                found = record_starts(file, Chunk(begin, end), self.STEP)
-            assert set(found) <= set(expected)
-            # A start after the last multiple of the step may be in the block that the chunk ends in.
-            assert [start for start in expected if start >> 16 < end >> 16] == [
-                start for start in found if start >> 16 < end >> 16
-            ]
+                assert record_starts(file, Chunk(begin, end), self.STEP) == [
+                    start for start in starts if begin < start < end
+                ]
 
     def test_are_found_without_an_index(self, deep: Path, tmp_path: Path) -> None:
         path = tmp_path / "x.bam"

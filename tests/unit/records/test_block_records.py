@@ -66,8 +66,10 @@ class TestTheRecordsOfABlock:
                 positions += block.starts.tolist()
                 number, uoffset = (block.begin >> 16) // SIZE, block.begin & 0xFFFF
                 # All that start in the block.
-                assert ends[number] + uoffset + block.offsets[-2] < ends[number + 1] <= (
-                    ends[(block.next >> 16) // SIZE] + (block.next & 0xFFFF)
+                assert (
+                    ends[number] + uoffset + block.offsets[-2]
+                    < ends[number + 1]
+                    <= (ends[(block.next >> 16) // SIZE] + (block.next & 0xFFFF))
                 )
                 assert block.memory >= len(block.data)
                 begin = block.next
