@@ -1,5 +1,6 @@
 """The records of regions of random sorted files, against a plain search through all records."""
 
+import itertools
 import random
 from pathlib import Path
 from typing import NamedTuple
@@ -93,10 +94,7 @@ def write(folder: Path, suffix: str, kind: str, seed: int, min_shift: int | None
     path = folder / f"x{suffix}"
     rows = (bam_rows if suffix == ".bam" else vcf_rows)(kind, rng)
     data = b"".join(row.data for row in rows)
-    if suffix == ".bam":
-        header = bam_header(REFERENCES)
-    else:
-        header = vcf_header(CONTIGS, ("one",))
+    header = bam_header(REFERENCES) if suffix == ".bam" else vcf_header(CONTIGS, ("one",))
     if suffix == ".bcf":
         data, header = bcf_data(folder, header + data), b""
     largest = rng.choice((60, 700, 9_000, 60_000))
@@ -192,8 +190,19 @@ WINDOW = 24
 class TestFewBlocksAreRead:
     @pytest.mark.parametrize(
         ("start", "end"),
-        [(0, 1), (70_000, 70_001), (8_000, 590_000), (100_000, 4_900_000), (3, 2_000_000), (0, 5_050_000)]
-        + [(300_000, LENGTH), (599_000, 4_999_000), (700_000, 5_000_001), (100_000, None), (16_384, 32_768)],
+        [
+            (0, 1),
+            (70000, 70001),
+            (8000, 590000),
+            (100000, 4900000),
+            (3, 2000000),
+            (0, 5050000),
+            (300000, LENGTH),
+            (599000, 4999000),
+            (700000, 5000001),
+            (100000, None),
+            (16384, 32768),
+        ],
     )
     def test_about_a_window_at_each_end(self, deep: Path, start: int, end: int | None) -> None:
         with CountingFile(deep) as file:
@@ -228,7 +237,7 @@ class TestRecordStarts:
             whole = Chunk(file.header.end, virtual_offset(file.tail, 0))
             starts = record_starts(file, whole, self.STEP)
         assert offsets.issuperset(starts)
-        sizes = [(after >> 16) - (before >> 16) for before, after in zip(starts, starts[1:], strict=False)]
+        sizes = [(after >> 16) - (before >> 16) for before, after in itertools.pairwise(starts)]
         assert len(sizes) > 20
         assert max(sizes) <= 2 * self.STEP
         rng = random.Random(5)
