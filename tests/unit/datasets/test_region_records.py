@@ -61,13 +61,13 @@ def bam_rows(kind: str, rng: random.Random) -> list[Row]:
     for reference_id in (0, 1):
         for start, length in random_spans(kind, rng):
             cigar: tuple[tuple[int, int], ...] = ((MATCH, length),)
-            flag, bases = 0, min(length, 40)
+            flag, bases, end = 0, min(length, 40), start + length
             if length > 40:
                 cigar = ((MATCH, 20), (SKIP, length - 40), (MATCH, 20))
             if rng.random() < 0.05:
-                flag, length = UNMAPPED, 1
+                flag, end = UNMAPPED, start + 1
             read = Read(f"r{len(rows)}", flag, reference_id, start, cigar, bases)
-            rows.append(Row(bam_record(read, rng), reference_id, start, start + length))
+            rows.append(Row(bam_record(read, rng), reference_id, start, end))
     for number in range(rng.randrange(200)):
         rows.append(Row(bam_record(Read(f"u{number}", UNMAPPED, -1, -1, (), 30), rng), -1, -1, 0))
     return rows
