@@ -115,7 +115,9 @@ class Directory:
             FormatError: when they are not on this reference, not sorted by position, or damaged.
         """
         number = begin >> _SEGMENT_BITS
-        segment = self._loaded.get(number) or self._loaded.setdefault(number, self._segments.load(number))
+        segment = self._loaded.get(number)
+        if segment is None:
+            segment = self._loaded[number] = self._segments.load(number)
         row = segment.find(begin) or self._new.get(begin)
         if row is None:
             records = self._read(begin)
