@@ -88,7 +88,8 @@ def plan_decodable(query: Query, file: OpenFile, terms: Terms, bases: LibraryBas
         return spans, terms
     if terms.grant.is_limited:
         raise PermissionDenied(
-            f"this token opens a part of the records only, and they cannot be separated: {describe_absence(reference)}"
+            "this token opens a part of the records only, and they cannot be separated in this CRAM file: "
+            f"{describe_absence(reference)}"
         )
     if not records.is_cut_only:
         raise UnsupportedFormat(

@@ -102,7 +102,7 @@ def _entries(file: OpenFile, spans: Sequence[Span], room: int, rendering: Render
             prefetch_edges(file, [one for one in batch if _reads_edges(one, longest_cut, has_room=room > 0)])
         for block in _split(file, span, longest_cut, block_size, has_room=room > 0):
             # Once a block did not fit, no more are read: a request for many regions has hundreds of edges.
-            if _is_short(block, file) and (room or (inline_limit and _is_end(block))):
+            if (room or (inline_limit and _is_end(block))) and _is_short(block, file):
                 entry, size = _inline(file, block, b"body", rendering.read)
                 if size <= room or _is_end(block):
                     room -= min(room, size)

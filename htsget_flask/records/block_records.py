@@ -10,6 +10,8 @@ from htsget_flask.errors import FormatError
 from htsget_flask.formats.bgzf import BgzfBlock, split_offset, virtual_offset
 from htsget_flask.formats.records import RecordLayout
 
+UNSORTED = "its records are not sorted by position"
+
 # In bytes.
 MAX_RECORD_SIZE = 64 << 20
 # How many records in a row are no coincidence.
@@ -81,7 +83,7 @@ def read_block_records(
     spans = layout.spans(data, offsets)
     count = len(spans.starts)
     if (spans.starts[1:] < spans.starts[:-1]).any():
-        raise FormatError("its records are not sorted by position")
+        raise FormatError(UNSORTED)
     if count < len(starts):
         after = first + starts[count]
     return BlockRecords(first, after, spans.reference, data, offsets[: count + 1], spans.starts, spans.ends)

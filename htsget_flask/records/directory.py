@@ -15,7 +15,7 @@ import numpy.typing as npt
 from htsget_flask.array_file import ArrayFields
 from htsget_flask.errors import FormatError
 from htsget_flask.formats.binning import Chunk
-from htsget_flask.records.block_records import BlockRecords
+from htsget_flask.records.block_records import UNSORTED, BlockRecords
 
 # The bits of a virtual offset in a segment: it has 32 MiB of the file, and at most about 100 kB of rows.
 _SEGMENT_BITS = 16 + 25
@@ -104,7 +104,7 @@ class Directory:
             if row is None:
                 return
             if row.start < before:
-                raise FormatError("its records are not sorted by position")
+                raise FormatError(UNSORTED)
             yield row
             begin, before = row.next, row.last
 
@@ -115,10 +115,9 @@ class Directory:
             FormatError: when they are not on this reference, not sorted by position, or damaged.
         """
         number = begin >> _SEGMENT_BITS
-        segment = self._loaded.get(number)
-        if segment is None:
-            segment = self._loaded[number] = self._segments.load(number)
-        row = segment.find(begin) or self._new.get(begin)
+        if number not in self._loaded:
+            self._loaded[number] = self._segments.load(number)
+        row = self._loaded[number].find(begin) or self._new.get(begin)
         if row is None:
             records = self._read(begin)
             if records is None:

@@ -6,10 +6,12 @@ overlap the region. Only those before them have to be tested, in the blocks that
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
+from htsget_flask.errors import FormatError
 from htsget_flask.formats.binning import Chunk
-from htsget_flask.records.block_records import BlockRecords
+from htsget_flask.records.block_records import UNSORTED, BlockRecords
 from htsget_flask.records.directory import Directory
 
 ChunksOf = Callable[[int, int | None], list[Chunk]]
@@ -81,6 +83,7 @@ def find_extent(
                 near = _find_known_before(end, starts_of(first, last), directory)
             chunk = Chunk(row if near is None else near, last)
         last = _find_end(end, chunk, directory, read)
+    _check_gaps(chunks, first, last, read)
     return Extent(earlier, Chunk(first, max(first, last)))
 
 
@@ -108,6 +111,15 @@ def _find_start(
         if offset is not None:
             return earlier, offset, before.begin
     return earlier, first, first
+
+
+def _check_gaps(chunks: Sequence[Chunk], first: int, last: int, read: ReadRecords) -> None:
+    """Check that no records lie between the chunks from `first` to `last`: if sorted, they would overlap the region."""
+    for before, after in pairwise(chunks):
+        if first <= before.end < after.begin < last:
+            records = read(before.end)
+            if records is None or records.begin < after.begin:
+                raise FormatError(UNSORTED)
 
 
 def _find_before(end: int, window: int, chunks_of: ChunksOf, directory: Directory) -> int | None:

@@ -3,7 +3,7 @@
 import errno
 import logging
 import os
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from io import UnsupportedOperation
 from itertools import chain
 
@@ -83,14 +83,6 @@ def attach(
         answer.body = wrap_file(environ, _KernelFile(file, span.start + end), _BUFFER_SIZE)  # type: ignore[arg-type]
     else:
         answer.body = Streamed(buffers, file.close)
-
-
-def send_stream(environ: Environ, buffers: Generator[bytes], *, headers: Mapping[str, str]) -> Answer:
-    """Bytes that are produced while they are sent: their number is unknown, so that ranges are not available."""
-    fields = {"Content-Type": OCTETS, "Accept-Ranges": "none", **headers}
-    if environ["REQUEST_METHOD"] == "HEAD":
-        return Answer(200, fields)
-    return Answer(200, fields, Streamed(buffers, buffers.close))
 
 
 class Streamed:

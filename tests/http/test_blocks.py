@@ -1,6 +1,7 @@
 """Data blocks: exactly their bytes, whole or in part."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -90,49 +91,70 @@ class TestABlockIsExactlyItsBytes:
             assert answer.data == block.content[-5:]
 
 
+class CutBlock:
+    """A data block with cut edges: its URL and bytes."""
+
+    def __init__(self, folder: Path, *, exact: bool) -> None:
+        path = bam_straddling(folder).rename(folder / "sample.bam")
+        make_index(path)
+        self.client = http_for(folder, htsget={"exact": exact}).client
+        query = "referenceName=chr1&start=1000&end=2900000&inline=false"
+        ticket = json.loads(self.client.get(f"/reads/sample?{query}").data)
+        self.url = ticket["htsget"]["urls"][1]["url"].removeprefix("http://localhost")
+        self.segment = self.url.split("/")[3]
+        with self.client.get(self.url) as answer:
+            self.content = answer.data
+            self.etag = answer.headers["ETag"]
+            assert int(answer.headers["Content-Length"]) == len(self.content)
+        # Most of the block is unchanged bytes of the file.
+        assert self.content[len(self.content) // 3 : len(self.content) // 2] in path.read_bytes()
+
+
 @pytest.fixture(scope="module")
-def chunk(tmp_path_factory: pytest.TempPathFactory) -> tuple[FlaskClient, str, bytes]:
-    """A block URL of a chunk, and its bytes."""
-    folder = tmp_path_factory.mktemp("data")
-    path = bam_straddling(folder).rename(folder / "sample.bam")
-    make_index(path)
-    client = http_for(folder, htsget={"exact": False}).client
-    ticket = json.loads(client.get("/reads/sample?referenceName=chr1&start=1000&end=300000").data)
-    url = ticket["htsget"]["urls"][1]["url"].removeprefix("http://localhost")
-    assert url.split("/")[3].count(".") == 2
-    with client.get(url) as answer:
-        whole = answer.data
-        assert int(answer.headers["Content-Length"]) == len(whole)
-    # Most of the chunk is unchanged bytes of the file.
-    assert whole[len(whole) // 3 : len(whole) // 2] in path.read_bytes()
-    return client, url, whole
+def chunk(tmp_path_factory: pytest.TempPathFactory) -> CutBlock:
+    """A chunk."""
+    block = CutBlock(tmp_path_factory.mktemp("data"), exact=False)
+    assert block.segment.count(".") == 2
+    return block
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> CutBlock:
+    """The records of a region."""
+    block = CutBlock(tmp_path_factory.mktemp("data"), exact=True)
+    assert block.segment == "records-0.1000-2900000.0"
+    return block
 
 
 class TestAChunkIsOneBlock:
-    """A chunk is its cut edges and the whole BGZF blocks between them; ranges span all three."""
+    """A chunk, or an exact region, is its cut edges and the whole BGZF blocks between them; ranges span all three."""
 
+    @pytest.mark.parametrize("name", ["chunk", "records"])
     @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(st.data())
-    def test_in_part(self, chunk: tuple[FlaskClient, str, bytes], data: st.DataObject) -> None:
-        client, url, whole = chunk
-        first = data.draw(st.integers(0, len(whole) - 1))
-        last = data.draw(st.integers(first, len(whole) + 10))
-        with client.get(url, headers={"Range": f"bytes={first}-{last}"}) as answer:
+    @given(data=st.data())
+    def test_in_part(self, name: str, request: pytest.FixtureRequest, data: st.DataObject) -> None:
+        block: CutBlock = request.getfixturevalue(name)
+        size = len(block.content)
+        first = data.draw(st.integers(0, size - 1))
+        last = data.draw(st.integers(first, size + 10))
+        with block.client.get(block.url, headers={"Range": f"bytes={first}-{last}"}) as answer:
             assert answer.status_code == 206
-            assert answer.data == whole[first : last + 1]
-            end = min(last, len(whole) - 1)
-            assert answer.headers["Content-Range"] == f"bytes {first}-{end}/{len(whole)}"
+            assert answer.data == block.content[first : last + 1]
+            assert answer.headers["Content-Range"] == f"bytes {first}-{min(last, size - 1)}/{size}"
 
-    def test_its_end_is_where_a_bgzf_block_starts(self, chunk: tuple[FlaskClient, str, bytes]) -> None:
-        client, url, _ = chunk
-        before, segment, after = url.split("/")[:3], url.split("/")[3], url.split("/")[4:]
-        begin, end = segment.split("-")
+    def test_its_end_is_where_a_bgzf_block_starts(self, chunk: CutBlock) -> None:
+        begin, end = chunk.segment.split("-")
         for wrong in (
             f"{begin}-{int(end.split('.')[0]) + 1}.0",
             f"{int(begin.split('.')[0]) + 1}.0-{end}",
             f"{begin}-{int(begin.split('.')[0]) + 50}.0",
         ):
-            assert client.get("/".join([*before, wrong, *after])).status_code == 500
+            assert chunk.client.get(chunk.url.replace(chunk.segment, wrong)).status_code == 500
+
+    def test_its_etag_depends_on_what_compresses_it(self, chunk: CutBlock, records: CutBlock) -> None:
+        for block in (chunk, records):
+            version = block.url.split("/")[2]
+            assert re.fullmatch(f'"{version}-[0-9a-f]{{8}}"', block.etag)
 
 
 class TestRangesAndPreconditions:
@@ -143,10 +165,10 @@ class TestRangesAndPreconditions:
         check_case(case, http, block.of(*span), block.content[slice(*span)], etag=etag, last_modified=None)
 
     @pytest.mark.parametrize("case", CASES, ids=case_id)
-    def test_of_a_chunk_with_cut_edges(self, chunk: tuple[FlaskClient, str, bytes], case: Case) -> None:
-        client, url, whole = chunk
-        etag = f'"{url.split("/")[2]}"'
-        check_case(case, FlaskHttp(client), url, whole, etag=etag, last_modified=None)
+    def test_of_a_block_with_cut_edges(self, chunk: CutBlock, records: CutBlock, case: Case) -> None:
+        for block in (chunk, records):
+            http, etag = FlaskHttp(block.client), block.etag
+            check_case(case, http, block.url, block.content, etag=etag, last_modified=None)
 
     def test_of_head(self, block: Block) -> None:
         for headers in ({}, {"Range": "bytes=0-9"}):

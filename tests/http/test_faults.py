@@ -195,9 +195,12 @@ class TestABadIndexIsAFault:
     def test_a_file_without_one_is_served_whole(self, maker: str, tmp_path: Path) -> None:
         served = Served(tmp_path, FORMATS[maker])
         WITHOUT_INDEX[maker](served.folder).rename(served.file)
-        body = fetch(served.http, served.path, format=served.format)
-        assert records(body, served.format, tmp_path) == truth(served.file, served.format, None)
-        assert served.http.get(f"{served.path}?format={served.format}{query(REGION)}").status == 500
+        expected = truth(served.file, served.format, None)
+        for parameters in ({"format": served.format}, {}):
+            ticket = fetch_ticket(served.http, served.path, **parameters)
+            assert records(join(served.http, ticket), ticket["htsget"]["format"], tmp_path) == expected
+        for parameters in (f"&format={served.format}", ""):
+            assert served.http.get(f"{served.path}?{query(REGION)}{parameters}").status == 500
 
 
 class TestBadDataIsAFault:
@@ -259,22 +262,36 @@ class TestBadDataIsAFault:
         assert str(served.file) in caplog.text
         assert ".crai" not in caplog.text
 
-    def test_a_damaged_block_is_reported_when_it_is_cut(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    @pytest.fixture
+    def damaged(self, tmp_path: Path) -> Served:
+        """A BAM file whose blocks are damaged after the header."""
         served = Served(tmp_path, "BAM")
         source = bam_straddling(served.folder)
         index = index_of(source)
         assert index is not None
         source.rename(served.file)
         index.rename(str(served.file) + ".bai")
-        damaged = [bytearray(block) for block in bgzf_blocks(served.file.read_bytes())]
-        for block in damaged[1:-1]:
+        blocks = [bytearray(block) for block in bgzf_blocks(served.file.read_bytes())]
+        for block in blocks[1:-1]:
             block[len(block) // 2] ^= 0xFF
-        served.file.write_bytes(b"".join(damaged))
+        served.file.write_bytes(b"".join(blocks))
         os.utime(str(served.file) + ".bai")
-        url = fetch_ticket(served.http, served.path, **REGION)["htsget"]["urls"][1]["url"]
-        assert "damaged" in served.fault(caplog, url=url)
-        # A block that is short enough for a data: URL is cut before the ticket is complete.
-        assert "damaged" in served.fault(caplog, query({**REGION, "start": 540_000, "end": 540_001}))
+        return served
+
+    @pytest.mark.parametrize("more", [{"exact": False}, {"inline_limit": 0}])
+    def test_a_damaged_block_is_reported_when_it_is_cut(
+        self, damaged: Served, caplog: pytest.LogCaptureFixture, more: dict[str, Any]
+    ) -> None:
+        http = http_for(damaged.folder, htsget=more)
+        url = fetch_ticket(http, damaged.path, **REGION)["htsget"]["urls"][1]["url"]
+        assert "damaged" in damaged.fault(caplog, url=url)
+
+    @pytest.mark.parametrize("region", [REGION, {**REGION, "start": 540_000, "end": 540_001}])
+    def test_a_damaged_block_is_reported_before_it_is_inline(
+        self, damaged: Served, caplog: pytest.LogCaptureFixture, region: dict[str, Any]
+    ) -> None:
+        """A block that is short enough for a data: URL is cut before the ticket is complete."""
+        assert "damaged" in damaged.fault(caplog, query(region))
 
 
 def fail_for(monkeypatch: pytest.MonkeyPatch, call: str, denied: Path, error: OSError) -> None:
@@ -304,13 +321,9 @@ class TestAFailureIsNotNotFound:
     ) -> None:
         """Root is denied nothing: the operating system's answer is simulated."""
         denied = served.file if what == "data" else served.index
-        block = next(
-            entry["url"]
-            for entry in fetch_ticket(http_for(served.folder, htsget={"inline_limit": 0}), served.path)["htsget"][
-                "urls"
-            ]
-            if "-" in entry["url"].partition("/blocks/")[2].split("/")[1]
-        )
+        http = http_for(served.folder, htsget={"inline_limit": 0})
+        urls = [entry["url"] for entry in fetch_ticket(http, served.path, format=served.format)["htsget"]["urls"]]
+        block = next(url for url in urls if "-" in url.partition("/blocks/")[2].split("/")[1])
         fail_for(monkeypatch, call, denied, OSError(code, os.strerror(code)))
         message = served.fault(caplog, query(REGION))
         assert message.endswith(f"cannot be read: {os.strerror(code)}")
@@ -385,10 +398,13 @@ class TestACacheFolder:
         expected = fetch(served.http, served.path, format=served.format, **REGION)
         cache = tmp_path / "cache"
         assert self.answers(served, cache, expected=expected)
-        (cached_file,) = cache.iterdir()
-        os.chown(cached_file, 65_534, 65_534)
+        # The index, and the directory of blocks where the format has one.
+        cached_files = list(cache.iterdir())
+        assert cached_files
+        for cached_file in cached_files:
+            os.chown(cached_file, 65_534, 65_534)
         assert self.answers(served, cache, expected=expected)
-        assert cached_file.stat().st_uid == os.geteuid()
+        assert {cached_file.stat().st_uid for cached_file in cached_files} == {os.geteuid()}
 
 
 class TestAReplacedFileIsNeverMixed:

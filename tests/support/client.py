@@ -205,9 +205,6 @@ def _fetch_block(http: Http, entry: Mapping[str, Any]) -> bytes:
     _require(response.status in (200, 206), (url, headers, response.status, response.body[:2000]))
     _require("content-encoding" not in response.headers, f"Content-Encoding of {url}")
     length = response.headers.get("content-length")
-    # A body that is generated while it is sent has no length and supports no ranges.
-    if length is None and response.headers.get("accept-ranges") == "none":
-        return response.body
     _require(length == str(len(response.body)), f"Content-Length {length} for {len(response.body)} bytes of {url}")
     range_ = {name.lower(): value for name, value in headers.items()}.get("range")
     if range_ is None:
