@@ -1,6 +1,7 @@
 """The records of regions of random sorted files, against a plain search through all records."""
 
 import itertools
+import os
 import random
 from pathlib import Path
 from typing import NamedTuple
@@ -163,6 +164,42 @@ class TestARegionsRecords:
         path, _ = write(tmp_path, ".bam", "sparse", 1, None)
         with CountingFile(path) as file, pytest.raises(FileFaultError, match="no such reference"):
             read_region(file, RegionFilter(7, 0, 1 << 20, 0))
+
+
+class TestUnsortedRecords:
+    """The index is that of the sorted file; two records of the same size change places."""
+
+    def write(self, folder: Path, one: int, other: int) -> Path:
+        rng = random.Random(2)
+        names = [f"r{number:04}" for number in range(800)]
+        records = [
+            bam_record(Read(name, 0, 0, 50 * number, ((MATCH, 30),), 30), rng) for number, name in enumerate(names)
+        ]
+        path = folder / "x.bam"
+        blocks = [b"".join(records[first : first + 8]) for first in range(0, 800, 8)]
+        write_bgzf(path, [bam_header(REFERENCES), *blocks], level=0)
+        index = make_index(path)
+        records[one], records[other] = records[other], records[one]
+        blocks = [b"".join(records[first : first + 8]) for first in range(0, 800, 8)]
+        write_bgzf(path, [bam_header(REFERENCES), *blocks], level=0)
+        os.utime(index, ns=(path.stat().st_mtime_ns, path.stat().st_mtime_ns))
+        return path
+
+    @pytest.mark.parametrize(("one", "other"), [(401, 402), (399, 400), (392, 407), (383, 412)])
+    def test_are_a_fault(self, one: int, other: int, tmp_path: Path) -> None:
+        path = self.write(tmp_path, one, other)
+        for start, end in ((one * 50, one * 50 + 1), (19_000, 20_080), (20_060, 20_061)):
+            with CountingFile(path) as file, pytest.raises(FileFaultError, match="not sorted"):
+                read_region(file, RegionFilter(0, start, end, 0))
+
+    def test_elsewhere_are_not_read(self, tmp_path: Path) -> None:
+        path = self.write(tmp_path, 399, 400)
+        with CountingFile(path) as file:
+            extent = extent_of(file, RegionFilter(0, 1000, 1051, 0))
+            assert extent is not None
+            assert len(b"".join(read_data(file.content, extent.chunk))) == 2 * len(
+                bam_record(Read("r0000", 0, 0, 0, ((MATCH, 30),), 30), random.Random(1))
+            )
 
 
 @pytest.fixture(scope="module")
