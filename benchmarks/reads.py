@@ -134,8 +134,8 @@ class _Formatter:
     def __init__(self, rng: np.random.Generator, reads: _Reads, letters: npt.NDArray[np.uint8]) -> None:
         self._reads, self._letters = reads, letters
         count = len(reads.starts) // 2
-        places = rng.integers((1, 1101, 1000, 1000), (5, 2678, 32000, 36000), (count, 4)).tolist()
-        self._names = ["A01234:56:HABCDEFGXX:{}:{}:{}:{}".format(*place) for place in places]
+        spots = rng.integers((1, 1101, 1000, 1000), (5, 2678, 32000, 36000), (count, 4)).tolist()
+        self._names = ["A01234:56:HABCDEFGXX:{}:{}:{}:{}".format(*spot) for spot in spots]
         self._is_second = (rng.random(count) < 0.5).tolist()
         self._cigars = [_cigar(*row) for row in np.stack((reads.clips, reads.breaks, reads.deletions), 1).tolist()]
         self._scores = rng.integers(19, 120, 2 * count).tolist()

@@ -107,7 +107,7 @@ class ByteCache:
         return value
 
     def replace(self, key: Hashable, value: object, size: int) -> None:
-        """Cache a value of `size` bytes in place of the one that the key has."""
+        """Cache a value of `size` bytes in place of the one that the key has; none that is larger than the cache."""
         self._add(key, value, size)
 
     def _make(self, key: Hashable, make: Callable[[], V], size_of: Callable[[V], int]) -> V:
@@ -131,11 +131,12 @@ class ByteCache:
     def _add(self, key: Hashable, value: object, size: int) -> None:
         key_size = _key_size(key)
         size += key_size
-        if size > self._max_bytes or key_size > _MAX_KEY_SIZE:
-            return
         with self._lock:
             before = self._entries.pop(key, None)
-            self._bytes += size - (0 if before is None else before.size)
+            self._bytes -= 0 if before is None else before.size
+            if size > self._max_bytes or key_size > _MAX_KEY_SIZE:
+                return
+            self._bytes += size
             self._entries[key] = _Entry(value, size)
             while self._bytes > self._max_bytes:
                 oldest, entry = self._entries.popitem(last=False)

@@ -1,9 +1,7 @@
 """The records of a region in an opened file of BGZF blocks: where they lie, and their bytes."""
 
+from bisect import bisect_left
 from functools import partial
-
-import numpy as np
-import numpy.typing as npt
 
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import FileFaultError, FormatError
@@ -34,9 +32,10 @@ def _find(file: OpenFile, region: RegionFilter) -> Extent | None:
         raise FormatError("the index has no such reference")
     key = reference.name.encode() if file.source.format.names_references else region.reference_id
     directory = Directory(partial(_read, file, file.read_new_block), file.segments, region.reference_id, key)
-    chunks_of = partial(file.chunks, region.reference_id)
+    chunks_of, read = partial(file.chunks, region.reference_id), partial(records_at, file)
+    index = file.index
     try:
-        return find_extent(region, directory, chunks_of, partial(records_at, file), file.index.views.min_shift)
+        return find_extent(region, directory, chunks_of, index.record_starts, read, index.views.min_shift)
     finally:
         directory.save()
 
@@ -53,15 +52,16 @@ def records_at(file: OpenFile, begin: int) -> BlockRecords | None:
 def record_starts(file: OpenFile, chunk: Chunk, step: int) -> list[int]:
     """Virtual offsets within a chunk at which records start, about `step` bytes of the file apart.
 
-    They are the same for all chunks: the first ones after multiples of `step`. Where the index has none, as among the
-    reads without a position, or without an index, they are found in the blocks.
+    They are the same for all chunks: the first ones after multiples of `step`. Where the index has none for `step`
+    bytes, as among the reads without a position, or without an index, they are found in the blocks.
     """
     begin, end = chunk
-    known, starts = _indexed_starts(file, chunk), []
-    for target in range(((begin >> 16) // step + 1) * step, end >> 16, step):
-        rank = int(known.searchsorted(np.uint64(virtual_offset(target, 0))))
-        if rank < len(known):
-            start: int | None = int(known[rank])
+    first, last = max((begin >> 16) // step, 1) * step, end >> 16
+    known, starts = _indexed_starts(file, Chunk(virtual_offset(first, 0) - 1, virtual_offset(last + step, 0))), []
+    for target in range(first, last + 1, step):
+        rank = bisect_left(known, virtual_offset(target, 0))
+        if rank < len(known) and known[rank] < virtual_offset(target + step, 0):
+            start: int | None = known[rank]
         else:
             start = file.cached(("record start", target), partial(_find_start, file, target))
         if start is not None and begin < start < end:
@@ -69,12 +69,12 @@ def record_starts(file: OpenFile, chunk: Chunk, step: int) -> list[int]:
     return sorted(set(starts))
 
 
-def _indexed_starts(file: OpenFile, chunk: Chunk) -> npt.NDArray[np.uint64]:
+def _indexed_starts(file: OpenFile, chunk: Chunk) -> list[int]:
     """The virtual offsets within a chunk at which records start by the index; none without an index that fits."""
     try:
         return file.index.record_starts(*chunk)
     except FileFaultError:
-        return np.empty(0, np.uint64)
+        return []
 
 
 def _find_start(file: OpenFile, target: int) -> int | None:

@@ -75,10 +75,10 @@ class Index(ArrayFields):
         """The virtual offset after the last record with a coordinate, where those without start; 0 without records."""
         return int(self.extent[1])
 
-    def record_starts(self, begin: int, end: int) -> npt.NDArray[np.uint64]:
+    def record_starts(self, begin: int, end: int) -> list[int]:
         """The virtual offsets between two others at which records start by the index, ascending."""
         begins = self.chunk_begins
-        return np.unique(begins[(begins > np.uint64(begin)) & (begins < np.uint64(end))])
+        return np.unique(begins[(begins > np.uint64(begin)) & (begins < np.uint64(end))]).tolist()  # type: ignore[no-any-return]
 
     def first_position(self, reference_id: int) -> int | None:
         """A 0-based position at or before the first record of a reference, in its window; None without records."""

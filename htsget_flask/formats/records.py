@@ -37,6 +37,8 @@ _BAM_FIXED_SIZE, _BCF_FIXED_SIZE = 32, 24
 _UNMAPPED = 4
 # M, D, N, = and X move along the reference (SAMv1 1.4.6): a bit for each.
 _MOVES = 1 << 0 | 1 << 2 | 1 << 3 | 1 << 7 | 1 << 8
+# The type of strings in BCF (VCFv4.3 6.3.3), and the length in front of which another number has the length.
+_STRING, _LONG = 7, 15
 
 _DAMAGED = "a record is damaged"
 
@@ -130,10 +132,16 @@ def _run_length(references: npt.NDArray[Any]) -> int:
 def _bam_may_start(data: bytes, offset: int, id_limit: int) -> bool:
     if len(data) - offset < _BAM.size:
         return True
-    size, reference, start, name_length, _, _, _, _, _, next_reference, next_start = _BAM.unpack_from(data, offset)
+    size, reference, start, name_length, _, _, operations, _, bases, next_reference, next_start = _BAM.unpack_from(
+        data, offset
+    )
+    name = offset + 4 + _BAM_FIXED_SIZE
+    last = name + name_length - 1
     return bool(
-        size >= _BAM_FIXED_SIZE + name_length
+        size >= _BAM_FIXED_SIZE + name_length + 4 * operations + (bases + 1) // 2 + bases
+        and bases >= 0
         and name_length > 0
+        and data.find(b"\0", name, last + 1) == (last if last < len(data) else -1)
         and -1 <= reference < id_limit
         and -1 <= next_reference < id_limit
         and start >= -1
@@ -160,16 +168,26 @@ def _bcf_offsets(data: bytes, limit: int) -> list[int]:
 
 def _bcf_spans(data: bytes, offsets: Int64Array) -> RecordSpans:
     rows = _rows(data, offsets[:-1], _BCF_ROW)
-    count = _run_length(rows["reference"])
-    starts = rows["start"][:count].astype(np.int64)
-    return RecordSpans(int(rows["reference"][0]), starts, starts + rows["length"][:count])
+    rows = rows[: _run_length(rows["reference"])]
+    if (rows["length"] < 0).any():
+        raise FormatError(_DAMAGED)
+    starts = rows["start"].astype(np.int64)
+    return RecordSpans(int(rows["reference"][0]), starts, starts + rows["length"])
 
 
 def _bcf_may_start(data: bytes, offset: int, id_limit: int) -> bool:
     if len(data) - offset < _BCF.size:
         return True
     shared, _, reference, start, length = _BCF.unpack_from(data, offset)
-    return bool(shared >= _BCF_FIXED_SIZE and 0 <= reference < id_limit and start >= -1 and length >= 0)
+    if not (shared >= _BCF_FIXED_SIZE and 0 <= reference < id_limit and start >= -1 and length >= 0):
+        return False
+    # ID and REF follow, which are strings.
+    position = offset + 8 + _BCF_FIXED_SIZE
+    while position < len(data) and data[position] & 0xF == _STRING:
+        if position > offset + 8 + _BCF_FIXED_SIZE or data[position] >> 4 == _LONG:
+            return True
+        position += 1 + (data[position] >> 4)
+    return position >= len(data)
 
 
 def _vcf_size(data: bytes, offset: int) -> int | None:
@@ -187,7 +205,7 @@ def _vcf_spans(data: bytes, offsets: Int64Array) -> RecordSpans:
 
 
 def _vcf_may_start(data: bytes, offset: int, _: int) -> bool:
-    return data[offset - 1] == 0x0A
+    return offset > 0 and data[offset - 1] == 0x0A
 
 
 BAM_RECORDS = RecordLayout(_bam_size, _bam_offsets, _bam_spans, _bam_may_start, b"")

@@ -81,9 +81,10 @@ def find_vcf_spans(data: bytes, offsets: Int64Array) -> tuple[bytes, Int64Array,
 def _count_of_reference(content: npt.NDArray[np.uint8], offsets: Int64Array, name: bytes) -> int:
     """How many of the first lines start with a name and a tab."""
     prefix = np.frombuffer(name + b"\t", np.uint8)
-    fits = offsets[:-1] + len(prefix) <= len(content)
-    same = content[np.where(fits, offsets[:-1], 0)[:, None] + np.arange(len(prefix))] == prefix
-    is_same = fits & same.all(axis=1)
+    # Shorter lines are not compared: with a long name that would take more memory than the data.
+    long_lines = np.flatnonzero(offsets[1:] - offsets[:-1] >= len(prefix))
+    is_same = np.zeros(len(offsets) - 1, bool)
+    is_same[long_lines] = (content[offsets[long_lines][:, None] + np.arange(len(prefix))] == prefix).all(axis=1)
     return len(is_same) if is_same.all() else int(np.argmin(is_same))
 
 

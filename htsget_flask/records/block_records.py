@@ -90,20 +90,22 @@ def read_block_records(
 
 
 def find_record(data: bytes, layout: RecordLayout, id_limit: int) -> int | None:
-    """The offset of the first BAM or BCF record in the data of a BGZF block, which may start in mid-record.
+    """The offset of a record in the data of a BGZF block, which may start in mid-record: usually the first one.
 
     That is where several records follow each other up to the end of the data, which does not happen by chance; None if
     there are too few.
     """
+    excluded: set[int] = set()
     for start in range(len(data)):
-        if layout.may_start(data, start, id_limit):
-            rest = data[start:]
-            try:
-                offsets = layout.offsets(rest, len(rest))
-            except FormatError:
-                continue
-            if len(offsets) >= _MIN_CHAIN and all(layout.may_start(rest, offset, id_limit) for offset in offsets):
-                return start
+        chain, offset = [], start
+        while offset < len(data) and offset not in excluded and layout.may_start(data, offset, id_limit):
+            chain.append(offset)
+            size = layout.size(data, offset)
+            offset = len(data) if size is None else offset + size
+        if offset >= len(data) and len(chain) >= _MIN_CHAIN:
+            return start
+        # No chain is followed twice: that would take time quadratic in the size of the data.
+        excluded.update(chain)
     return None
 
 

@@ -116,6 +116,8 @@ class _Plan:
         header = source.header
         if len(header.read_groups) > MAX_READ_GROUPS:
             raise FormatError(f"the header names more than {MAX_READ_GROUPS:,} read groups")
+        if format_name == "BAM" and any("\ufffd" in name for name in header.read_groups):
+            raise FormatError("the ID of a read group in the header is not UTF-8")
         self._lengths = [0] * header.references.id_limit
         for reference in header.references.in_order():
             self._lengths[reference.id or 0] = reference.length or 0

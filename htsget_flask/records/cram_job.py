@@ -196,14 +196,14 @@ class _CramDecoder:
         self._bam.truncate()
         count = 0
         with pysam.AlignmentFile(self._bam, "wb0", header=self._header) as writer:
-            while os.fstat(self._bam.fileno()).st_size < _MAX_BAM_SIZE:
+            limit = os.fstat(self._bam.fileno()).st_size + _MAX_BAM_SIZE
+            while True:
                 before = count
                 for record in islice(records, _RECORDS):
                     writer.write(record)
                     count += 1
-                if count == before:
-                    break
-        return count > 0
+                if count == before or os.fstat(self._bam.fileno()).st_size > limit:
+                    return count > 0
 
 
 def _header_end(data: bytes) -> int:

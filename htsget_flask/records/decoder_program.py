@@ -39,12 +39,14 @@ def main(memory: int, processor: int) -> None:
     with socket.socket(fileno=0) as connection, contextlib.suppress(TimeoutError):
         connection.settimeout(_IDLE_TIME)
         connection.sendall(b"ready\n")
-        while _memory() < _MAX_IDLE_MEMORY:
+        while True:
             data, descriptors, _, _ = socket.recv_fds(connection, 1, _FILES)
             if not data:
                 return
             _limit_processor(processor)
             connection.sendall(b"%s\n" % _answer(descriptors))
+            if _memory() > _MAX_IDLE_MEMORY:
+                return
 
 
 def _memory() -> int:

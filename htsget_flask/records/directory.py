@@ -24,20 +24,21 @@ _SEGMENT_BITS = 16 + 25
 class Row(NamedTuple):
     """The records that start in one BGZF block, from virtual offset `begin` up to `next`.
 
-    `reference_id`: of all of them, in the index. `start`: of the first one; `end`: the greatest of all (0-based,
-    half-open).
+    `reference_id`: of all of them, in the index. `start`, `last`: where the first and the last one start; `end`: the
+    greatest of all (0-based, half-open).
     """
 
     begin: int
     next: int
     reference_id: int
     start: int
+    last: int
     end: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment(ArrayFields):
-    """The known rows of a part of a file. `rows`: int64[5, rows], the fields of `Row`, sorted by `begin`."""
+    """The known rows of a part of a file. `rows`: int64[6, rows], the fields of `Row`, sorted by `begin`."""
 
     rows: npt.NDArray[np.int64]
 
@@ -52,11 +53,11 @@ class Segment(ArrayFields):
 
     def find(self, begin: int) -> Row | None:
         """The row that begins at a virtual offset, if it is known."""
-        begins, nexts, references, starts, ends = self.columns
+        begins, *others = self.columns
         rank = bisect_left(begins, begin)
         if rank == len(begins) or begins[rank] != begin:
             return None
-        return Row(begin, nexts[rank], references[rank], starts[rank], ends[rank])
+        return Row(begin, *(column[rank] for column in others))
 
     def extend(self, rows: Collection[Row]) -> "Segment":
         """A segment with further rows."""
@@ -64,7 +65,7 @@ class Segment(ArrayFields):
         return Segment(np.ascontiguousarray(table[:, np.unique(table[0], return_index=True)[1]]))
 
 
-NO_ROWS = Segment(np.empty((5, 0), np.int64))
+NO_ROWS = Segment(np.empty((6, 0), np.int64))
 
 
 class Segments(NamedTuple):
@@ -99,23 +100,20 @@ class Directory:
         """
         begin, before = chunk.begin, -1
         while begin < chunk.end:
-            row = self._row(begin)
+            row = self.row(begin)
             if row is None:
                 return
             if row.start < before:
                 raise FormatError(UNSORTED)
             yield row
-            begin, before = row.next, row.start
+            begin, before = row.next, row.last
 
-    def save(self) -> None:
-        """Keep the rows that were made."""
-        numbers = {begin >> _SEGMENT_BITS for begin in self._new}
-        for number in numbers:
-            rows = [row for row in self._new.values() if row.begin >> _SEGMENT_BITS == number]
-            self._segments.extend(number, rows)
-        self._new.clear()
+    def row(self, begin: int) -> Row | None:
+        """The row of the records from a virtual offset on; None at the end of the file.
 
-    def _row(self, begin: int) -> Row | None:
+        Raises:
+            FormatError: when they are not on this reference, not sorted by position, or damaged.
+        """
         number = begin >> _SEGMENT_BITS
         if number not in self._loaded:
             self._loaded[number] = self._segments.load(number)
@@ -126,8 +124,17 @@ class Directory:
                 return None
             if records.reference != self._key:
                 raise FormatError("the index does not fit the data: a record is on another reference")
-            row = Row(begin, records.next, self._reference_id, int(records.starts[0]), int(records.ends.max()))
+            starts, end = records.starts, int(records.ends.max())
+            row = Row(begin, records.next, self._reference_id, int(starts[0]), int(starts[-1]), end)
             self._new[begin] = row
         elif row.reference_id != self._reference_id:
             raise FormatError("the index does not fit the data: a record is on another reference")
         return row
+
+    def save(self) -> None:
+        """Keep the rows that were made."""
+        numbers = {begin >> _SEGMENT_BITS for begin in self._new}
+        for number in numbers:
+            rows = [row for row in self._new.values() if row.begin >> _SEGMENT_BITS == number]
+            self._segments.extend(number, rows)
+        self._new.clear()

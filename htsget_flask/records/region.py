@@ -4,6 +4,7 @@ All records between the first that starts at or after the region's start, and th
 overlap the region. Only those before them have to be tested, in the blocks that the index names.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -15,6 +16,9 @@ from htsget_flask.records.directory import Directory
 
 ChunksOf = Callable[[int, int | None], list[Chunk]]
 """The index's chunks for the positions from a start to an end (None: the reference's end) of the reference."""
+
+StartsOf = Callable[[int, int], Sequence[int]]
+"""The virtual offsets between two others at which records start by the index, ascending."""
 
 ReadRecords = Callable[[int], BlockRecords | None]
 """The records from a virtual offset on that start in its block."""
@@ -47,7 +51,12 @@ class Extent(NamedTuple):
 
 
 def find_extent(
-    region: RegionFilter, directory: Directory, chunks_of: ChunksOf, read: ReadRecords, min_shift: int
+    region: RegionFilter,
+    directory: Directory,
+    chunks_of: ChunksOf,
+    starts_of: StartsOf,
+    read: ReadRecords,
+    min_shift: int,
 ) -> Extent | None:
     """Where the records of a region lie; None if the index knows that there are none.
 
@@ -65,8 +74,15 @@ def find_extent(
     if first is None or row is None:
         return Extent(earlier, Chunk(last, last))
     if end is not None and first < last:
-        near = _find_near(start, end, min_shift, directory, chunks_of, read)
-        last = _find_end(end, Chunk(row if near is None else near, last), directory, read)
+        chunk = Chunk(row, last)
+        window = (end - 1) >> min_shift << min_shift
+        if window > start:
+            # Usually records start in the region's last window.
+            near = _find_before(end, window, chunks_of, directory)
+            if near is None:
+                near = _find_known_before(end, starts_of(first, last), directory)
+            chunk = Chunk(row if near is None else near, last)
+        last = _find_end(end, chunk, directory, read)
     _check_gaps(chunks, first, last, read)
     return Extent(earlier, Chunk(first, max(first, last)))
 
@@ -90,7 +106,7 @@ def _find_start(
                 earlier.append(row.begin)
         if first is not None:
             break
-    if before is not None and before.end > start and (records := read(before.begin)):
+    if before is not None and before.last >= start and (records := read(before.begin)):
         offset = records.offset_of(start)
         if offset is not None:
             return earlier, offset, before.begin
@@ -106,28 +122,28 @@ def _check_gaps(chunks: Sequence[Chunk], first: int, last: int, read: ReadRecord
                 raise FormatError(UNSORTED)
 
 
-def _find_near(
-    start: int, end: int, min_shift: int, directory: Directory, chunks_of: ChunksOf, read: ReadRecords
-) -> int | None:
-    """The virtual offset of a row near the end of a region that starts before it; None where few records are before."""
-    width = 1 << min_shift
-    window = (end - 1) >> min_shift << min_shift
-    # Usually records start in the region's last window; else in one before it, and ever wider ones are searched.
-    while window > start:
-        for chunk in reversed(chunks_of(window, end)):
-            before = None
-            for row in directory.rows(chunk):
-                if row.start >= end:
-                    break
-                before = row
-            if before is None:
-                continue
-            if before.start >= window or ((records := read(before.begin)) and records.starts[-1] >= window):
-                return before.begin
-            break
-        window -= width
-        width *= 2
+def _find_before(end: int, window: int, chunks_of: ChunksOf, directory: Directory) -> int | None:
+    """The virtual offset of the last row that starts before a position; None if it has no record of the window."""
+    for chunk in reversed(chunks_of(window, end)):
+        before = None
+        for row in directory.rows(chunk):
+            if row.start >= end:
+                break
+            before = row
+        if before is not None:
+            return before.begin if before.last >= window else None
     return None
+
+
+def _find_known_before(end: int, starts: Sequence[int], directory: Directory) -> int | None:
+    """The last of these virtual offsets whose record starts before a position; None without one."""
+
+    def start_of(begin: int) -> int:
+        row = directory.row(begin)
+        return end if row is None else row.start
+
+    rank = bisect_left(starts, end, key=start_of)
+    return starts[rank - 1] if rank else None
 
 
 def _find_end(end: int, chunk: Chunk, directory: Directory, read: ReadRecords) -> int:
@@ -138,7 +154,7 @@ def _find_end(end: int, chunk: Chunk, directory: Directory, read: ReadRecords) -
             last = row.begin
             break
         before = row
-    if before is not None and before.end >= end and (records := read(before.begin)):
+    if before is not None and before.last >= end and (records := read(before.begin)):
         offset = records.offset_of(end)
         last = last if offset is None else min(last, offset)
     return last

@@ -27,6 +27,8 @@ def read_data(file: BinaryIO, chunk: Chunk) -> Iterator[bytes]:
         block = next(blocks, None)
         if block is None:
             raise FormatError("the index does not fit the data: it goes beyond the end")
+        if max(uoffset, last_uoffset if coffset == last else 0) > len(block.data):
+            raise FormatError("the index does not fit the data: no record starts where it points")
         total += len(block.data)
         if total > _MAX_DATA:
             raise FormatError(f"a data block has more than {_MAX_DATA >> 30} GiB of records")

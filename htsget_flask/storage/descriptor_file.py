@@ -4,19 +4,31 @@ import io
 import os
 import tempfile
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from htsget_flask.ranges import ByteRange
 from htsget_flask.storage import StoredFile
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
 _BUFFER_SIZE = 1 << 20
 
 
-class DescriptorFile(io.FileIO, StoredFile):  # type: ignore[misc]  # as typeshed's own FileIO
+class DescriptorFile(io.FileIO, StoredFile):
     """The file of a descriptor, which is closed with it."""
 
     def stream(self, span: ByteRange) -> Iterator[bytes]:
         self.seek(span.start)
         return self._buffers(len(span))
+
+    def write(self, data: "ReadableBuffer") -> int:  # type: ignore[override]
+        """Write all of the data: the system may write a part, as where the disk is full, which is then an OSError."""
+        view = memoryview(data).cast("B")
+        written = 0
+        while written < len(view):
+            written += super().write(view[written:])
+        return written
 
     def _buffers(self, remaining: int) -> Iterator[bytes]:
         while remaining:

@@ -29,8 +29,8 @@ class Case(ServedFile):
 
     @cached_property
     def http(self) -> FlaskHttp:
-        """The application with its default settings."""
-        return self.serve()
+        """The application, which cuts CRAM too."""
+        return self.serve(htsget={"exact": "all"})
 
     def body(self, format_name: str, regions: Sequence[Region] | None, selection: Selection = EVERYTHING) -> bytes:
         """The answer for the whole file, for one region (by GET), or for several (by POST)."""
@@ -91,6 +91,9 @@ class TestFieldsAndTags:
 
     def check(self, case: Case, format_name: str) -> None:
         selections = random_selections(case.lines, SELECTIONS, seed=case.name)
+        if format_name == "CRAM":
+            # With the other two, CRAM restores RNEXT of mates in the same slice.
+            selections = [one for one in selections if one.has("RNEXT") or not (one.has("PNEXT") and one.has("TLEN"))]
         requests = [*([region] for region in case.regions(SELECTIONS)), None, None, None]
         for selection, group in zip(selections, reversed(requests), strict=False):
             body = case.body(format_name, group, selection)

@@ -59,7 +59,7 @@ class Case(ServedFile):
         lines = self.delivered(body, self.format)
         if self.format == "VCF":
             # Every byte of a line, which bcftools would format.
-            assert is_subsequence(raw_lines(self.folder / "answer.vcf.gz"), self.raw_lines)
+            assert is_subsequence(raw_lines(self.answer("VCF")), self.raw_lines)
         return lines
 
 

@@ -186,7 +186,7 @@ def _unsorted(folder: Path, move: Callable[[random.Random, list[int]], None]) ->
 
 
 class TestAnUnsortedFile:
-    """Records that are not where the index says: a fault, or nevertheless the right records."""
+    """Where a record was that has another position now: a fault, or nevertheless the right records."""
 
     @pytest.mark.parametrize("distance", [60, 3_000, 40_000])
     def test_is_never_a_wrong_set_of_records(self, distance: int, tmp_path: Path) -> None:
@@ -197,8 +197,8 @@ class TestAnUnsortedFile:
         def move(rng: random.Random, starts: list[int]) -> None:
             for _ in range(12):
                 number = rng.randrange(len(starts) - 1)
-                starts[number] = max(0, starts[number] + rng.choice((-1, 1)) * distance)
                 moved.append(starts[number])
+                starts[number] = max(0, starts[number] + rng.choice((-1, 1)) * distance)
 
         lines = _unsorted(data, move)
         http = ServedFile("unsorted", tmp_path, path=data / "unsorted.bam").serve()

@@ -23,22 +23,23 @@ class Selection(NamedTuple):
         """As members of a POST request's body."""
         return {name: list(values) for name, values in self._asdict().items() if values is not None}
 
+    def has(self, name: str) -> bool:
+        """Whether it has a field."""
+        return self.fields is None or name in self.fields or (name == "SEQ" and "QUAL" in self.fields)
+
     def apply(self, line: str) -> str:
         """The line of a record with what the selection keeps of it.
 
         FLAG, RNAME, POS, MAPQ and CIGAR are always kept, and SEQ with QUAL.
         """
         columns = line.split("\t")
-        fields = frozenset(_COLUMNS if self.fields is None else self.fields)
-        if "QUAL" in fields:
-            fields |= {"SEQ"}
         kept = [
-            value if name in fields else _DEFAULTS.get(name, value)
+            value if self.has(name) else _DEFAULTS.get(name, value)
             for name, value in zip(_COLUMNS, columns, strict=False)
         ]
-        return "\t".join([*kept, *(tag for tag in columns[len(_COLUMNS) :] if self._has(tag[:2]))])
+        return "\t".join([*kept, *(tag for tag in columns[len(_COLUMNS) :] if self._has_tag(tag[:2]))])
 
-    def _has(self, tag: str) -> bool:
+    def _has_tag(self, tag: str) -> bool:
         return (self.tags is None or tag in self.tags) and tag not in (self.notags or ())
 
 

@@ -66,9 +66,15 @@ class ServedFile:
             records = tuple(Record(span.reference_name, span.start or 0, span.end or 0, line) for span, line in spans)
         return random_regions(records, count, seed=f"{self.path.name}{seed}")
 
+    def answer(self, format_name: str) -> Path:
+        """Where answers are written: with the name of the file, from which htslib makes names that CRAM lacks."""
+        folder = self.folder / "answers"
+        folder.mkdir(exist_ok=True)
+        return folder / f"{self.path.name.removesuffix(SUFFIXES[self.format])}{SUFFIXES[format_name]}"
+
     def delivered(self, body: bytes, format_name: str) -> list[str]:
         """The lines that the programs print of an answer; only CRAM is read with the reference."""
-        path = self.folder / f"answer{SUFFIXES[format_name]}"
+        path = self.answer(format_name)
         path.write_bytes(body)
         return view(path, format_name, reference=self.reference if format_name == "CRAM" else None)
 

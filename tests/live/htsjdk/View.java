@@ -9,7 +9,7 @@ import java.net.URI;
 public class View {
     public static void main(String[] arguments) throws Exception {
         HtsgetBAMFileReader reader = new HtsgetBAMFileReader(
-                new URI(arguments[0]), true, ValidationStringency.STRICT, DefaultSAMRecordFactory.getInstance(), false);
+                new URI(arguments[0]), true, ValidationStringency.SILENT, DefaultSAMRecordFactory.getInstance(), false);
         CloseableIterator<SAMRecord> records = arguments.length == 1
                 ? reader.getIterator()
                 : reader.query(arguments[1], Integer.parseInt(arguments[2]), Integer.parseInt(arguments[3]), false);

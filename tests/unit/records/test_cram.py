@@ -2,12 +2,14 @@
 
 import io
 import itertools
+import json
 import random
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import pysam
 import pytest
@@ -19,6 +21,7 @@ from htsget_flask.formats.cram.container import read_cram_header
 from htsget_flask.formats.cram.crai import Crai, read_crai
 from htsget_flask.formats.headers import Header
 from htsget_flask.ranges import ByteRange
+from htsget_flask.records import cram_job
 from htsget_flask.records.bam_fields import select_bam_fields
 from htsget_flask.records.bam_header import bam_header
 from htsget_flask.records.cram import (
@@ -29,6 +32,7 @@ from htsget_flask.records.cram import (
     decode_containers,
     needs_bases,
 )
+from htsget_flask.records.cram_job import run_cram_job
 from htsget_flask.records.decoder import Decoder
 from htsget_flask.records.region import UNPLACED_ID, RegionFilter
 from tests.support import referenced
@@ -248,11 +252,37 @@ class TestAsCram:
             assert sam_lines(path) == sam_lines(tmp_path / "truth.bam"), selection
 
 
+class InlineDecoder:
+    """Runs jobs in this process."""
+
+    @contextmanager
+    def reserve(self) -> Iterator["InlineDecoder"]:
+        yield self
+
+    def run(self, job: dict[str, Any], files: list[BinaryIO]) -> None:
+        run_cram_job(json.loads(json.dumps(job)), files)
+
+
+class TestMemory:
+    @pytest.mark.parametrize("cram", ["cram_multi_ref", "several_in_slices"], indirect=True)
+    def test_has_some_of_the_records_at_a_time(self, cram: Cram, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(cram_job, "_MAX_BAM_SIZE", 1)
+        for selection in (EVERYTHING, select_fields([], ["NM"])):
+            assert bam_data(cram.decode(cast("Decoder", InlineDecoder()), selection=selection)) == cram.data(selection)
+
+
 class TestTheHeader:
     def test_is_that_of_samtools(self, cram: Cram) -> None:
         data = bam_data(bam_header(cram.header))
         text = str(pysam.samtools.view("-H", "--no-PG", str(cram.path))).encode()
         assert data[: 8 + len(text)] == b"BAM\1" + len(text).to_bytes(4, "little") + text
+
+    @pytest.mark.parametrize("cram", ["version_3_0"], indirect=True)
+    def test_has_read_groups_that_a_tag_can_state(self, cram: Cram, decoder: Decoder) -> None:
+        other = replace(cram, header=replace(cram.header, read_groups=("one", "tw\ufffd")))
+        with pytest.raises(FormatError, match="not UTF-8"):
+            other.decode(decoder)
+        assert other.decode(decoder, format_name="CRAM")
 
 
 class TestReferences:

@@ -277,17 +277,19 @@ class TestTheProcessFails:
 
 
 class TestTheProcessEndsByItself:
-    @pytest.mark.parametrize("limit", ["_IDLE_TIME = 0.2", "_MAX_IDLE_MEMORY = 1"])
-    def test_when_it_is_idle_or_has_much_memory(self, limit: str) -> None:
+    @pytest.mark.parametrize(("limit", "has_job"), [("_IDLE_TIME = 0.2", False), ("_MAX_IDLE_MEMORY = 1", True)])
+    def test_when_it_is_idle_or_has_much_memory(self, limit: str, has_job: bool) -> None:
         code = (
             "from htsget_flask.records import decoder_program\n"
             f"decoder_program.{limit}\n"
             "decoder_program.main(2 << 30, 60)\n"
         )
         ours, theirs = socket.socketpair()
-        with ours, theirs:
+        with ours, theirs, tempfile.TemporaryFile() as file:
+            if has_job:
+                socket.send_fds(ours, [b"\n"], [file.fileno()])
             done = subprocess.run([sys.executable, "-c", code], stdin=theirs.fileno(), timeout=60, check=False)
-            assert (done.returncode, ours.recv(100)) == (0, b"ready\n")
+            assert (done.returncode, ours.recv(100)) == (0, b"ready\nundecoded\n" if has_job else b"ready\n")
 
     def test_without_effect_even_if_it_is_needed_then(self, cram: Cram, decoder: Decoder) -> None:
         process = process_of(decoder, cram)

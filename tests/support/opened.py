@@ -1,0 +1,25 @@
+"""Files on this machine, opened as the service opens a dataset's."""
+
+from pathlib import Path
+
+from htsget_flask.cache import ByteCache
+from htsget_flask.datasets.open_file import OpenFile
+from htsget_flask.datasets.source import DataFile, Source
+from htsget_flask.formats.bgzf import BgzfBlock
+from htsget_flask.formats.table import FORMATS
+from htsget_flask.storage.local import LocalStorage
+
+
+class CountingFile(OpenFile):
+    """A file that notes which BGZF blocks were read: by a new cache all of those that an answer takes."""
+
+    def __init__(self, path: Path, cache: ByteCache | None = None, sidecars: Path | None = None) -> None:
+        name = next(name for name, format_ in FORMATS.items() if path.name.endswith(format_.suffixes))
+        storage = LocalStorage(path.parent)
+        source = Source("x", FORMATS[name], "data", storage, path.name, None, None)
+        super().__init__(DataFile(source, storage.stat(path.name)), cache or ByteCache(64 << 20), sidecars)
+        self.coffsets: set[int] = set()
+
+    def read_new_block(self, coffset: int) -> BgzfBlock:
+        self.coffsets.add(coffset)
+        return super().read_new_block(coffset)
