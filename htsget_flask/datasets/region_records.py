@@ -56,8 +56,9 @@ def record_starts(file: OpenFile, chunk: Chunk, step: int) -> list[int]:
     bytes, as among the reads without a position, or without an index, they are found in the blocks.
     """
     begin, end = chunk
-    known, starts = _indexed_starts(file, Chunk(begin, virtual_offset((end >> 16) + step, 0))), []
-    for target in range(((begin >> 16) // step + 1) * step, end >> 16, step):
+    first, last = max((begin >> 16) // step, 1) * step, end >> 16
+    known, starts = _indexed_starts(file, Chunk(virtual_offset(first, 0) - 1, virtual_offset(last + step, 0))), []
+    for target in range(first, last + 1, step):
         rank = bisect_left(known, virtual_offset(target, 0))
         if rank < len(known) and known[rank] < virtual_offset(target + step, 0):
             start: int | None = known[rank]

@@ -37,6 +37,22 @@ class TestTheCacheIsBounded:
             cache.fetch(number, lambda: None, lambda _: 1)
         assert calls == ["often"]
 
+    def test_a_value_replaces_another(self) -> None:
+        cache = ByteCache(200)
+        assert cache.fetch("key", lambda: "first", lambda _: 50) == "first"
+        size = cache.size
+        cache.replace("key", "second", 60)
+        assert (cache.get("key", None), cache.size) == ("second", size + 10)
+        cache.replace("other", "third", 1)
+        assert (cache.get("key", None), cache.get("other", None)) == ("second", "third")
+        # One that is too large is not cached, but the value that it replaces is not valid any more.
+        cache.replace("key", "fourth", 201)
+        assert "key" not in cache
+        assert cache.fetch("key", lambda: "fifth", lambda _: 1) == "fifth"
+        cache.replace("other", "sixth", 201)
+        cache.replace("key", "seventh", 201)
+        assert cache.size == 0
+
     def test_none_is_a_value(self) -> None:
         cache = ByteCache(100)
         calls = []

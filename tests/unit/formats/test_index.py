@@ -104,3 +104,21 @@ class TestARegionsChunks:
         index = read_index(bai([[(5, 10)]], with_statistics=True, fillers=0)[0])
         for reference_id, start, end in ((1, 0, 5), (-1, 0, 5), (0, 5, 5), (0, 9, 3), (0, LIMIT, None)):
             assert index.chunks(reference_id, start, end) == []
+
+
+class TestTheStartsOfRecords:
+    def test_are_those_of_all_chunks(self) -> None:
+        rng = random.Random(2)
+        references = [sorted((start, start + 90) for start in rng.sample(range(10**6), 200)) for _ in range(2)]
+        content, offsets = bai(references, with_statistics=True, fillers=0)
+        index = read_index(content)
+        starts = index.record_starts(0, 1 << 62)
+        assert starts == sorted(set(index.chunk_begins.tolist()) - {0})
+        assert {offset for some in offsets for offset in some}.issuperset(starts)
+        for _ in range(50):
+            begin, end = sorted(rng.choices([*starts, starts[0] + 1, starts[-1] + 1], k=2))
+            assert index.record_starts(begin, end) == [start for start in starts if begin < start < end]
+        assert index.record_starts(starts[0], starts[0]) == []
+
+    def test_are_none_without_records(self) -> None:
+        assert read_index(bai([[]], with_statistics=True, fillers=0)[0]).record_starts(0, 1 << 62) == []

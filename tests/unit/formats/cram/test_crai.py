@@ -61,6 +61,36 @@ class TestContainersOfARegion:
         assert (index.first_container(0), index.first_container(3)) == (100, 300)
 
 
+class TestContainersWithinARegion:
+    def test_have_no_records_outside(self) -> None:
+        rng = random.Random(3)
+        for _ in range(200):
+            rows = [
+                (rng.randrange(-1, 3), rng.randrange(1, 400), rng.randrange(1, 200), rng.randrange(6))
+                for _ in range(rng.randrange(12))
+            ]
+            index = read_crai(text(rows))
+            start, end = rng.randrange(300), rng.choice((None, rng.randrange(300, 800)))
+            expected = {
+                container * 1000
+                for container in {row[3] for row in rows}
+                if all(
+                    number == 1 and one_based - 1 >= start and (end is None or one_based - 1 + span <= end)
+                    for number, one_based, span, other in rows
+                    if other == container
+                )
+            }
+            within = index.within(1, start, end)
+            assert {int(index.containers[container]) for container in within} == expected
+            if end is None or start < end:
+                assert within <= set(index.overlapping(1, start, end))
+
+    def test_are_none_of_unknown_extent(self) -> None:
+        index = read_crai(b"0\t0\t0\t100\t5\t5\n0\t50\t10\t200\t5\t5\n-2\t0\t0\t300\t5\t5\n0\t60\t1\t300\t5\t5\n")
+        assert [int(index.containers[number]) for number in index.within(0, 0, 1000)] == [200]
+        assert sorted(int(index.containers[number]) for number in index.within(0, 0, None)) == [100, 200]
+
+
 class TestADamagedIndexIsRefused:
     @pytest.mark.parametrize(
         "content",
