@@ -1,16 +1,18 @@
 """The records of a region in an opened file of BGZF blocks: where they lie, and their bytes."""
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import FileFaultError, FormatError
 from htsget_flask.formats.bgzf import find_block, virtual_offset
 from htsget_flask.formats.binning import Chunk
+from htsget_flask.ranges import ByteRange
 from htsget_flask.records.block_records import BlockRecords, ReadBlock, find_record, read_block_records
 from htsget_flask.records.directory import Directory
 from htsget_flask.records.region import Extent, RegionFilter, find_extent
+from htsget_flask.storage.remote_file import EDGE
 
 # In bytes: the memory of a cached extent, and of each of its rows.
 _EXTENT_COST, _ROW_COST = 200, 40
@@ -23,6 +25,17 @@ _MAX_TRIED = 16
 def extent_of(file: OpenFile, region: RegionFilter) -> Extent | None:
     """Where the records of a region lie; None if there are none. The index decides alone if it has no chunk for it."""
     return file.cached(("extent", file.index_file, region), lambda: _find(file, region), _size)
+
+
+def prefetch_extents(file: OpenFile, regions: Iterable[RegionFilter]) -> None:
+    """Start to read the ends of these regions all at once, for storages whose reads are requests."""
+    offsets: list[int] = []
+    for region in regions:
+        chunks = file.chunks(*region[:3])
+        if chunks and not file.is_cached(("extent", file.index_file, region)):
+            offsets += chunks[0].begin >> 16, chunks[-1].end >> 16
+    if offsets:
+        file.pages.prefetch([ByteRange(offset, offset + EDGE) for offset in offsets])
 
 
 def _size(extent: Extent | None) -> int:

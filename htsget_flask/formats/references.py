@@ -88,14 +88,15 @@ class _ReferenceDict(dict[str, Reference], References):
     def __init__(self, by_name: dict[str, Reference]) -> None:
         super().__init__(by_name)
         self._rows = list(by_name.values())
+        # The ids of most headers count from 0 on.
+        self._is_numbered = all(row.id == number for number, row in enumerate(self._rows))
         self.id_limit = 1 + max((row.id for row in self._rows if row.id is not None), default=_NONE)
         self.memory = _DICT_COST * len(by_name)
         self.have_md5s = any(row.md5 for row in self._rows)
 
     def with_id(self, reference_id: int) -> Reference | None:
-        # The ids of most headers count from 0 on.
-        if 0 <= reference_id < len(self._rows) and self._rows[reference_id].id == reference_id:
-            return self._rows[reference_id]
+        if self._is_numbered:
+            return self._rows[reference_id] if 0 <= reference_id < len(self._rows) else None
         return next((row for row in self._rows if row.id == reference_id), None)
 
     def with_md5(self, md5: str) -> list[Reference]:

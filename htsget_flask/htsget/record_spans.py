@@ -80,6 +80,18 @@ def split_containers(file: OpenFile, records: Records, *, index_decides: bool) -
     return blocks
 
 
+def needs_search(file: OpenFile, records: Records, longest_cut: int, *, has_room: bool) -> bool:
+    """Whether a ticket depends on where the records of a record block lie; the parameters are those of `split_region`.
+
+    Such blocks are those of regions of BGZF files.
+    """
+    region = records.region
+    if region is None or records.span is not None or not records.is_cut_only:
+        return False
+    size = _size_of(file.chunks(*region[:3]))
+    return size > longest_cut or (has_room and size <= _LONGEST_SEARCH)
+
+
 def split_region(
     file: OpenFile, records: Records, longest_cut: int, block_size: int, *, has_room: bool
 ) -> Iterator[DataBlock]:
@@ -88,12 +100,7 @@ def split_region(
     With `has_room` the block may be inline.
     """
     region = records.region
-    if region is None or records.span is not None or not records.is_cut_only:
-        yield records
-        return
-    chunks = file.chunks(*region[:3])
-    size = _size_of(chunks)
-    if size <= longest_cut and not (has_room and size <= _LONGEST_SEARCH):
+    if region is None or not needs_search(file, records, longest_cut, has_room=has_room):
         # Cut when it is fetched.
         yield records
         return
@@ -105,7 +112,7 @@ def split_region(
         yield records
         return
     if first_cut:
-        first = file.block_end(first)
+        first += file.read_block(first).size
     if first_cut or extent.earlier:
         yield records._replace(span=Chunk(0, virtual_offset(first, 0)))
     yield from split_range(file, ByteRange(first, last), block_size)

@@ -9,12 +9,13 @@ import pybase64
 
 from htsget_flask.datasets.edges import Containers, is_cut_later, prefetch_edges, split_span
 from htsget_flask.datasets.open_file import OpenFile
+from htsget_flask.datasets.region_records import prefetch_extents
 from htsget_flask.formats.bgzf import MAX_BLOCK_SIZE
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.htsget.block_bytes import InlineBlock
 from htsget_flask.htsget.data_blocks import ConvertedPart, DataBlock, FilePart, Records
 from htsget_flask.htsget.plan import Span
-from htsget_flask.htsget.record_spans import is_short_region, split_region
+from htsget_flask.htsget.record_spans import is_short_region, needs_search, split_region
 
 # In bytes: up to this length a chunk is one data block, cut at its edges when it is fetched: one request, and its
 # ticket costs nearly nothing. Beyond, only the edges are cut, and the kernel sends what lies between.
@@ -98,8 +99,7 @@ def _entries(file: OpenFile, spans: Sequence[Span], room: int, rendering: Render
     reads_are_requests, entries = file.source.storage.reads_are_requests, []
     for index, span in enumerate(spans):
         if reads_are_requests and index % _SPANS_AHEAD == 0:
-            batch = spans[index : index + _SPANS_AHEAD]
-            prefetch_edges(file, [one for one in batch if _reads_edges(one, longest_cut, has_room=room > 0)])
+            _prefetch(file, spans[index : index + _SPANS_AHEAD], longest_cut, has_room=room > 0)
         for block in _split(file, span, longest_cut, block_size, has_room=room > 0):
             # Once a block did not fit, no more are read: a request for many regions has hundreds of edges.
             if (room or (inline_limit and _is_end(block))) and _is_short(block, file):
@@ -111,6 +111,14 @@ def _entries(file: OpenFile, spans: Sequence[Span], room: int, rendering: Render
                 room = 0
             entries += b",", _located(rendering.locate(block), "body")
     return b"".join(entries)
+
+
+def _prefetch(file: OpenFile, spans: Sequence[Span], longest_cut: int, *, has_room: bool) -> None:
+    """Start to read what the ticket needs of some spans."""
+    prefetch_edges(file, [span for span in spans if _reads_edges(span, longest_cut, has_room=has_room)])
+    blocks = (span for span in spans if isinstance(span, Records))
+    searched = (block.region for block in blocks if needs_search(file, block, longest_cut, has_room=has_room))
+    prefetch_extents(file, filter(None, searched))
 
 
 def _split(file: OpenFile, span: Span, longest_cut: int, block_size: int, *, has_room: bool) -> Iterable[DataBlock]:
