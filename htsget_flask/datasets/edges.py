@@ -143,6 +143,7 @@ def cut_chunk(file: OpenFile, chunk: Chunk, *, read_block: ReadBlock | None = No
     Raises:
         FormatError: when the index does not fit the data.
     """
+    end_of = file.block_end if read_block is None else partial(_end_of_block, read_block)
     read_block = read_block or partial(bgzf.read_block, file.content)
     (first, first_cut), (last, last_cut) = bgzf.split_offset(chunk.begin), bgzf.split_offset(chunk.end)
     if chunk.begin == chunk.end:
@@ -154,13 +155,17 @@ def cut_chunk(file: OpenFile, chunk: Chunk, *, read_block: ReadBlock | None = No
     if first_cut:
         edge, first = _read_edge(file, read_block, first, first_cut, None)
         before += edge
-    if (first if first_cut else file.block_end(first)) > last:
+    if (first if first_cut else end_of(first)) > last:
         raise FormatError(OTHER_FILE)
     if last_cut:
         after, _ = _read_edge(file, read_block, last, 0, last_cut)
     elif last < file.stat.size:
-        file.block_end(last)
+        end_of(last)
     return ChunkParts(bgzf.deflate(before), ByteRange(first, last), bgzf.deflate(after))
+
+
+def _end_of_block(read_block: ReadBlock, coffset: int) -> int:
+    return coffset + read_block(coffset).size
 
 
 def _read_edge(file: OpenFile, read_block: ReadBlock, coffset: int, start: int, end: int | None) -> tuple[bytes, int]:

@@ -115,7 +115,7 @@ def split_region(
         yield records._replace(span=Chunk(0, virtual_offset(first, 0)))
     yield from split_range(file, ByteRange(first, last), block_size)
     if last_cut:
-        yield Chunk(virtual_offset(last, 0), extent.chunk.end)
+        yield records._replace(span=Chunk(virtual_offset(last, 0), extent.chunk.end))
 
 
 def is_short_region(file: OpenFile, block: Records) -> bool:
@@ -129,7 +129,9 @@ def is_short_region(file: OpenFile, block: Records) -> bool:
     if extent is None:
         return False
     begin, end = extent.chunk
-    return _size_of([Chunk(begin, min(end, span.end) if isinstance(span, Chunk) else end)]) <= _LONGEST_INLINE
+    if isinstance(span, Chunk):
+        begin, end = max(begin, span.begin), min(end, span.end)
+    return _size_of([Chunk(begin, end)]) <= _LONGEST_INLINE
 
 
 def _size_of(chunks: Sequence[Chunk]) -> int:
