@@ -251,13 +251,13 @@ class TestAbsentFilesAreSearchedOnce:
 
 class TestRequestsRunInParallel:
     def test_those_for_the_edges_of_a_chunk(
-        self, http: BucketHttp, proxy: FaultyProxy, demo_folder: Path, put: Put
+        self, http_with_chunks: BucketHttp, proxy: FaultyProxy, demo_folder: Path, put: Put
     ) -> None:
         path = f"/reads/{put(demo_folder / 'NA00001.bam', demo_folder / 'NA00001.bam.bai')}/NA00001"
-        fetch_ticket(http, path, referenceName="chr2", start=0, end=1_000)
+        fetch_ticket(http_with_chunks, path, referenceName="chr2", start=0, end=1_000)
         proxy.clear()
         proxy.latency = 0.4
-        fetch_ticket(http, path, **REGION)
+        fetch_ticket(http_with_chunks, path, **REGION)
         times = [request.time for request in proxy.requests]
         assert take_counts(proxy) == {"GET NA00001.bam": 2}
         assert times[1] - times[0] < 0.2
@@ -282,6 +282,15 @@ class TestRequestsRunInParallel:
         assert fetch_ticket(http_with_chunks, path, method="POST", json={"regions": REGIONS}) == ticket
         assert not take_counts(proxy)
         assert len(bgzf_blocks(join(http_with_chunks, ticket))) > 100
+
+    def test_both_ends_of_an_exact_region_in_one(
+        self, http: BucketHttp, proxy: FaultyProxy, demo_folder: Path, put: Put
+    ) -> None:
+        path = f"/reads/{put(demo_folder / 'NA00001.bam', demo_folder / 'NA00001.bam.bai')}/NA00001"
+        fetch_ticket(http, path, referenceName="chr2", start=0, end=1_000)
+        proxy.clear()
+        fetch_ticket(http, path, **REGION)
+        assert take_counts(proxy) == {"GET NA00001.bam": 1}
 
     def test_those_for_many_exact_regions(
         self, http: BucketHttp, proxy: FaultyProxy, big_folder: Path, put: Put
