@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pysam
+
 from htsget_flask.cache import ByteCache
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.datasets.source import DataFile, Source
@@ -20,6 +22,15 @@ class CountingFile(OpenFile):
         super().__init__(DataFile(source, storage.stat(path.name)), cache or ByteCache(64 << 20), sidecars)
         self.coffsets: set[int] = set()
 
+    def __enter__(self) -> "CountingFile":
+        return self
+
     def read_new_block(self, coffset: int) -> BgzfBlock:
         self.coffsets.add(coffset)
         return super().read_new_block(coffset)
+
+
+def offsets_by_pysam(path: Path) -> list[int]:
+    """The virtual offset of each record of a BAM file, and that of the end."""
+    with pysam.AlignmentFile(str(path)) as file:
+        return [file.tell(), *(file.tell() for _ in file.fetch(until_eof=True))]

@@ -27,7 +27,7 @@ def random_regions(records: Iterable[Record], count: int, *, seed: str) -> list[
         end = max(record.end for record in by_name[name])
         regions += [
             (name, None, None),
-            (name, first.start, first.start + 1),
+            (name, max(0, first.start), max(0, first.start) + 1),
             (name, None, first.end),
             (name, last.start, last.start + 1),
             (name, last.end - 1, None),

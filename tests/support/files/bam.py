@@ -385,3 +385,16 @@ def bam_empty_blocks(folder: Path) -> Path:
     write_bgzf(path, parts)
     make_index(path)
     return path
+
+
+def bam_deep(folder: Path) -> Path:
+    """A read at every 100 bases up to 600 kb and from 5 Mb on, then unplaced ones: in 1,100 blocks of 10 kB."""
+    rng = random.Random("bam_deep")
+    starts = (*range(0, 600_000, 100), *range(5_000_000, 5_100_000, 100))
+    reads = [Read(f"r{start}", 0, 0, start, ((MATCH, 900),), 900) for start in starts]
+    reads += [Read(f"u{number}", UNMAPPED, -1, -1, (), 900) for number in range(1500)]
+    data = b"".join(bam_record(read, rng) for read in reads)
+    path = folder / "deep.bam"
+    write_bgzf(path, [bam_header([Reference("chr1", 20_000_000)]), *cut(data, 10_000)], level=0)
+    make_index(path)
+    return path

@@ -97,6 +97,62 @@ def bam_spliced(folder: Path) -> Path:
     return path
 
 
+def bam_deep(folder: Path) -> Path:
+    """Thousands of reads with the same start, in many blocks, between others."""
+    path = folder / "deep.bam"
+    rng = random.Random("bam_deep")
+    references = (Reference("chr1", 200_000), Reference("chr2", 100_000))
+    reads = []
+    for reference_id, deep in enumerate(((0, 16_383, 16_384, 150_000), (50_000, 99_990))):
+        length = references[reference_id].length
+        starts = [rng.randrange(length - 3_000) for _ in range(500)] + [start for start in deep for _ in range(2_500)]
+        for number, start in enumerate(sorted(starts)):
+            bases = min(length - start, rng.choice((1, 10, 30)))
+            skip = rng.choice((0, 0, 0, 2_000)) if start + 2_100 < length else 0
+            cigar = ((MATCH, bases), (SKIP, skip), (MATCH, 5)) if skip else ((MATCH, bases),)
+            reads.append(Read(f"d{reference_id}.{number}", 0, reference_id, start, cigar, bases + (5 if skip else 0)))
+    write_bgzf(path, cut(bam_data(references, reads), 2_000), level=1)
+    make_index(path)
+    return path
+
+
+def _telomere_data(seed: str) -> bytes:
+    """Records at the telomeres (VCFv4.5 1.6.1), in BCF only after the last base, and thousands at the same position."""
+    rng = random.Random(seed)
+    reference = Reference("chr1", 100_000)
+    # htslib builds no index of a BCF file with the position 0.
+    positions = (
+        [1 if seed.startswith("bcf") else 0] * 3
+        + [1] * 3
+        + [50_000] * 2_000
+        + [rng.randrange(1, 100_000) for _ in range(500)]
+        + [100_001] * 3
+    )
+    lines = []
+    for position in sorted(positions):
+        info = f"DP={rng.randrange(99)}"
+        if rng.random() < 0.1:
+            info += f";END={position + rng.randrange(30_000)}"
+        lines.append(f"chr1\t{position}\t.\tN\t{rng.choice(['A', '<DEL>', 'N[chr1:5['])}\t.\tPASS\t{info}\n")
+    return vcf_header([contig_line(reference)], ()) + "".join(lines).encode()
+
+
+def vcf_telomeres(folder: Path) -> Path:
+    """Positions before the first and after the last base, and many equal ones."""
+    path = folder / "telomeres.vcf.gz"
+    write_bgzf(path, cut(_telomere_data("vcf_telomeres"), 3_000))
+    make_index(path)
+    return path
+
+
+def bcf_telomeres(folder: Path) -> Path:
+    """A position after the last base, and many equal ones."""
+    path = folder / "telomeres.bcf"
+    write_bgzf(path, cut(bcf_data(folder, _telomere_data("bcf_telomeres")), 3_000))
+    make_index(path)
+    return path
+
+
 def _bam_with_shift(shift: int, folder: Path) -> Path:
     path = folder / f"shift_{shift}.bam"
     write_bgzf(path, cut(some_bam_data(path.name, count=6_000), MAX_BLOCK_DATA))
@@ -116,6 +172,9 @@ SPANS: dict[str, Callable[[Path], Path]] = {
     "vcf_symbolic": vcf_symbolic,
     "bcf_symbolic": bcf_symbolic,
     "bam_spliced": bam_spliced,
+    "bam_deep": bam_deep,
+    "vcf_telomeres": vcf_telomeres,
+    "bcf_telomeres": bcf_telomeres,
     "bam_shift_10": partial(_bam_with_shift, 10),
     "bam_shift_20": partial(_bam_with_shift, 20),
     "vcf_shift_9": partial(_variants_with_shift, ".vcf.gz", 9),

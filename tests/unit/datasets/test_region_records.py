@@ -1,6 +1,7 @@
 """The records of regions of random sorted files, against a plain search through all records."""
 
 import itertools
+import os
 import random
 from pathlib import Path
 from typing import NamedTuple
@@ -15,11 +16,11 @@ from htsget_flask.formats.bgzf import virtual_offset
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.records.region import RegionFilter
 from htsget_flask.records.stream import read_data
-from tests.support.files.bam import MATCH, SKIP, UNMAPPED, Read, Reference, bam_header, bam_record
-from tests.support.files.bgzf import cut, cut_unevenly, write_bgzf
+from tests.support.files.bam import MATCH, SKIP, UNMAPPED, Read, Reference, bam_deep, bam_header, bam_record
+from tests.support.files.bgzf import cut_unevenly, write_bgzf
 from tests.support.files.indexes import make_index
 from tests.support.files.vcf import bcf_data, vcf_header
-from tests.support.opened import CountingFile
+from tests.support.opened import CountingFile, offsets_by_pysam
 
 LENGTH = 20_000_000
 REFERENCES = (Reference("chr1", LENGTH), Reference("chr2", LENGTH))
@@ -57,7 +58,7 @@ def random_spans(kind: str, rng: random.Random) -> list[tuple[int, int]]:
 
 
 def bam_rows(kind: str, rng: random.Random) -> list[Row]:
-    rows = []
+    rows: list[Row] = []
     for reference_id in (0, 1):
         for start, length in random_spans(kind, rng):
             cigar: tuple[tuple[int, int], ...] = ((MATCH, length),)
@@ -165,22 +166,45 @@ class TestARegionsRecords:
             read_region(file, RegionFilter(7, 0, 1 << 20, 0))
 
 
-def write_deep(folder: Path, step: int = 100, bases: int = 900) -> Path:
-    """Reads every `step` bases up to 600 kb, then none up to 5 Mb, then some."""
-    rng = random.Random(3)
-    positions = [*range(0, 600_000, step), *range(5_000_000, 5_100_000, step)]
-    reads = (Read(f"r{start}", 0, 0, start, ((MATCH, bases),), bases) for start in positions)
-    unplaced = (Read(f"u{number}", UNMAPPED, -1, -1, (), bases) for number in range(1500))
-    records = [bam_record(read, rng) for read in (*reads, *unplaced)]
-    path = folder / "deep.bam"
-    write_bgzf(path, [bam_header(REFERENCES), *cut(b"".join(records), 10_000)], level=0)
-    make_index(path)
-    return path
+class TestUnsortedRecords:
+    """The index is that of the sorted file; two records of the same size change places."""
+
+    def write(self, folder: Path, one: int, other: int) -> Path:
+        rng = random.Random(2)
+        names = [f"r{number:04}" for number in range(800)]
+        records = [
+            bam_record(Read(name, 0, 0, 50 * number, ((MATCH, 30),), 30), rng) for number, name in enumerate(names)
+        ]
+        path = folder / "x.bam"
+        blocks = [b"".join(records[first : first + 8]) for first in range(0, 800, 8)]
+        write_bgzf(path, [bam_header(REFERENCES), *blocks], level=0)
+        index = make_index(path)
+        records[one], records[other] = records[other], records[one]
+        blocks = [b"".join(records[first : first + 8]) for first in range(0, 800, 8)]
+        write_bgzf(path, [bam_header(REFERENCES), *blocks], level=0)
+        os.utime(index, ns=(path.stat().st_mtime_ns, path.stat().st_mtime_ns))
+        return path
+
+    @pytest.mark.parametrize(("one", "other"), [(401, 402), (399, 400), (392, 407), (383, 412)])
+    def test_are_a_fault(self, one: int, other: int, tmp_path: Path) -> None:
+        path = self.write(tmp_path, one, other)
+        for start, end in ((one * 50, one * 50 + 1), (19_000, 20_080), (20_060, 20_061)):
+            with CountingFile(path) as file, pytest.raises(FileFaultError, match="not sorted"):
+                read_region(file, RegionFilter(0, start, end, 0))
+
+    def test_elsewhere_are_not_read(self, tmp_path: Path) -> None:
+        path = self.write(tmp_path, 399, 400)
+        with CountingFile(path) as file:
+            extent = extent_of(file, RegionFilter(0, 1000, 1051, 0))
+            assert extent is not None
+            assert len(b"".join(read_data(file.content, extent.chunk))) == 2 * len(
+                bam_record(Read("r0000", 0, 0, 0, ((MATCH, 30),), 30), random.Random(1))
+            )
 
 
 @pytest.fixture(scope="module")
 def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_deep(tmp_path_factory.mktemp("deep"))
+    return bam_deep(tmp_path_factory.mktemp("deep"))
 
 
 # Of 10 kB: a window of the index has 164 reads of about 1.4 kB.
@@ -224,15 +248,8 @@ class TestFewBlocksAreRead:
 class TestRecordStarts:
     STEP = 300_000
 
-    def starts(self, path: Path) -> list[int]:
-        """The virtual offset of each record by pysam."""
-        with pysam.AlignmentFile(str(path)) as file:
-            offsets = [file.tell()]
-            offsets += [file.tell() for _ in file.fetch(until_eof=True)]
-        return offsets
-
     def test_are_the_same_for_all_chunks(self, deep: Path) -> None:
-        offsets = set(self.starts(deep))
+        offsets = set(offsets_by_pysam(deep))
         with CountingFile(deep) as file:
             whole = Chunk(file.header.end, virtual_offset(file.tail, 0))
             starts = record_starts(file, whole, self.STEP)
@@ -255,4 +272,4 @@ class TestRecordStarts:
         with CountingFile(path) as file:
             starts = record_starts(file, Chunk(file.header.end, virtual_offset(file.tail, 0)), self.STEP)
         assert len(starts) > 20
-        assert set(self.starts(deep)).issuperset(starts)
+        assert set(offsets_by_pysam(deep)).issuperset(starts)
