@@ -49,6 +49,12 @@ def http(versitygw: S3Server, bucket: str, proxy: FaultyProxy) -> BucketHttp:
 
 
 @pytest.fixture(scope="module")
+def chunked(versitygw: S3Server, bucket: str, proxy: FaultyProxy) -> BucketHttp:
+    """An application that answers for a region with whole chunks of the index."""
+    return application(versitygw, bucket, endpoint=proxy.url, htsget={"exact": False})
+
+
+@pytest.fixture(scope="module")
 def versioned(versitygw: S3Server, proxy: FaultyProxy) -> tuple[str, BucketHttp]:
     """A bucket that keeps versions, and an application that remembers its content only for a second."""
     bucket = versitygw.create_bucket(versions=True)
@@ -85,7 +91,7 @@ class TestAColdTicketTakesFewRequests:
     @pytest.mark.parametrize(("path", "format_", "names"), DEMO)
     def test_of_a_region(
         self,
-        http: BucketHttp,
+        chunked: BucketHttp,
         proxy: FaultyProxy,
         demo_folder: Path,
         put: Put,
@@ -94,7 +100,7 @@ class TestAColdTicketTakesFewRequests:
         names: list[str],
     ) -> None:
         folder = put(*(demo_folder / name for name in names))
-        ticket = fetch_ticket(http, f"/{path.format(folder)}", format=format_, **REGION)
+        ticket = fetch_ticket(chunked, f"/{path.format(folder)}", format=format_, **REGION)
         counts = take_counts(proxy)
         data, index = (counts.pop(f"GET {name}", 0) for name in names)
         # Two requests read the header and check that the index reaches the last record.
@@ -188,7 +194,7 @@ class TestAWarmTicketTakesNone:
     @pytest.mark.parametrize(("path", "format_", "names"), DEMO[:2])
     def test_except_for_new_edges(
         self,
-        http: BucketHttp,
+        chunked: BucketHttp,
         proxy: FaultyProxy,
         demo_folder: Path,
         put: Put,
@@ -197,9 +203,9 @@ class TestAWarmTicketTakesNone:
         names: list[str],
     ) -> None:
         folder = put(*(demo_folder / name for name in names))
-        fetch_ticket(http, f"/{path.format(folder)}", format=format_, **REGION)
+        fetch_ticket(chunked, f"/{path.format(folder)}", format=format_, **REGION)
         proxy.clear()
-        fetch_ticket(http, f"/{path.format(folder)}", format=format_, referenceName="chr2", start=10_000, end=90_000)
+        fetch_ticket(chunked, f"/{path.format(folder)}", format=format_, referenceName="chr2", start=10_000, end=90_000)
         counts = take_counts(proxy)
         assert 1 <= counts.pop(f"GET {names[0]}") <= 2
         assert not counts
@@ -241,19 +247,19 @@ class TestAbsentFilesAreSearchedOnce:
 
 class TestRequestsRunInParallel:
     def test_those_for_the_edges_of_a_chunk(
-        self, http: BucketHttp, proxy: FaultyProxy, demo_folder: Path, put: Put
+        self, chunked: BucketHttp, proxy: FaultyProxy, demo_folder: Path, put: Put
     ) -> None:
         path = f"/reads/{put(demo_folder / 'NA00001.bam', demo_folder / 'NA00001.bam.bai')}/NA00001"
-        fetch_ticket(http, path, referenceName="chr2", start=0, end=1_000)
+        fetch_ticket(chunked, path, referenceName="chr2", start=0, end=1_000)
         proxy.clear()
         proxy.latency = 0.4
-        fetch_ticket(http, path, **REGION)
+        fetch_ticket(chunked, path, **REGION)
         times = [request.time for request in proxy.requests]
         assert take_counts(proxy) == {"GET NA00001.bam": 2}
         assert times[1] - times[0] < 0.2
 
     def test_a_limited_number_of_those_for_many_regions(
-        self, http: BucketHttp, proxy: FaultyProxy, big_folder: Path, put: Put
+        self, chunked: BucketHttp, proxy: FaultyProxy, big_folder: Path, put: Put
     ) -> None:
         path = f"/reads/{put(big_folder / 'big.bam', big_folder / 'big.bam.bai')}/big"
         regions = [
@@ -261,10 +267,10 @@ class TestRequestsRunInParallel:
             for start in range(0, 190_000_000, 1_900_000)
         ]
         assert len(regions) == 100
-        fetch_ticket(http, path, **{"class": "header"})
+        fetch_ticket(chunked, path, **{"class": "header"})
         proxy.clear()
         proxy.latency = 0.2
-        ticket = fetch_ticket(http, path, method="POST", json={"regions": regions})
+        ticket = fetch_ticket(chunked, path, method="POST", json={"regions": regions})
         times = [request.time for request in proxy.requests if request_kind(request) == "GET big.bam"]
         counts = take_counts(proxy)
         assert counts.keys() == {"GET big.bam", "GET big.bam.bai"}
@@ -274,9 +280,9 @@ class TestRequestsRunInParallel:
         assert 8 < max(parallel) <= 16
         proxy.latency = 0.0
         proxy.clear()
-        assert fetch_ticket(http, path, method="POST", json={"regions": regions}) == ticket
+        assert fetch_ticket(chunked, path, method="POST", json={"regions": regions}) == ticket
         assert not take_counts(proxy)
-        assert len(bgzf_blocks(join(http, ticket))) > 100
+        assert len(bgzf_blocks(join(chunked, ticket))) > 100
 
 
 class TestWithoutThePermissionToList:
@@ -305,6 +311,7 @@ class TestWithoutThePermissionToList:
             credentials=STRANGER,
             storage={"prefix": "data"},
             datasets=datasets,
+            htsget={"exact": False},
         )
         ticket = fetch_ticket(http, "/reads/named", **REGION)
         counts = take_counts(proxy)
