@@ -1,7 +1,7 @@
 """The records of a region in an opened file of BGZF blocks: where they lie, and their bytes."""
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 from htsget_flask.datasets.open_file import OpenFile
@@ -16,6 +16,8 @@ from htsget_flask.storage.remote_file import EDGE
 
 # In bytes: the memory of a cached extent, and of each of its rows.
 _EXTENT_COST, _ROW_COST = 200, 40
+# In rows: the records of so few are kept in memory, about 16 MB.
+MAX_ROWS_IN_MEMORY = 256
 # How many BGZF blocks are searched for the start of a record.
 _MAX_TRIED = 16
 
@@ -113,11 +115,11 @@ def _read(file: OpenFile, read_block: ReadBlock, begin: int) -> BlockRecords | N
     return read_block_records(read_block, begin, file.tail, layout, file.header.references.id_limit)
 
 
-def earlier_records(file: OpenFile, region: RegionFilter, extent: Extent) -> bytes:
-    """The records of a region that start before it, one after the other."""
-    records: list[bytes] = []
+def earlier_records(file: OpenFile, region: RegionFilter, extent: Extent) -> Iterator[bytes]:
+    """The records of a region that start before it, those of one row after the other."""
+    # Many would displace all else in the cache.
+    is_cached = len(extent.earlier) <= MAX_ROWS_IN_MEMORY
     for begin in extent.earlier:
-        block = records_at(file, begin)
+        block = records_at(file, begin) if is_cached else _read(file, file.read_new_block, begin)
         if block is not None:
-            records += block.select(region.start, region.min_start)
-    return b"".join(records)
+            yield b"".join(block.select(region.start, region.min_start))

@@ -22,10 +22,10 @@ _MAX_DIGITS = 18
 _MAX_PARSED = 1 << 20
 
 _POSITION = re.compile(rb"[0-9]{1,18}")
-_END = re.compile(rb"(?:^|;)END=([0-9]{1,18})(?:;|$)")
-_END_ANYWHERE = re.compile(rb"[\t;]END=([0-9]{1,18})(?=[;\t\r\n]|\Z)")
+_END = re.compile(rb"(?:^|;)END=\+?([0-9]{1,18})(?:;|$)")
+_END_ANYWHERE = re.compile(rb"[\t;]END=\+?([0-9]{1,18})(?=[;\t\r\n]|\Z)")
 _SVLEN = re.compile(rb"(?:^|;)SVLEN=([^;]*)")
-_NUMBER = re.compile(rb"-?([0-9]{1,18})")
+_NUMBER = re.compile(rb"[+-]?([0-9]{1,18})")
 # The symbolic alleles whose SVLEN counts bases of the reference, with all of their subtypes.
 _SPANNING = re.compile(rb"<(?:CNV|DEL|DUP|INV)(?::[^>]*)?>")
 # Those of gVCF, whose FORMAT/LEN counts bases of the reference.
@@ -143,7 +143,7 @@ def _longest_block(formats: bytes, samples: bytes) -> int:
     column = names.count(b":", 0, offset)
     if column > _MAX_KEYS:
         raise FormatError(f"a record has more than {_MAX_KEYS:,} keys in FORMAT")
-    value = rb"(?:^|\t)(?:[^:\t]*:){%d}-?([0-9]{1,18})" % column
+    value = rb"(?:^|\t)(?:[^:\t]*:){%d}[+-]?([0-9]{1,18})" % column
     return max((int(stated[1]) for stated in re.finditer(value, samples)), default=0)
 
 

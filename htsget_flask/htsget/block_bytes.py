@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple
 from htsget_flask.datasets.edges import ChunkParts, chunk_parts, cut_chunk, edges_size, read_parts
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.datasets.reference_checks import missing_reference
-from htsget_flask.datasets.region_records import earlier_records, extent_of
+from htsget_flask.datasets.region_records import MAX_ROWS_IN_MEMORY, earlier_records, extent_of
 from htsget_flask.errors import FileFaultError, FormatError
 from htsget_flask.formats import bgzf
 from htsget_flask.formats.binning import Chunk
@@ -31,6 +31,17 @@ class Tools(NamedTuple):
 
     bases: LibraryBases
     decoder: Decoder
+
+
+def is_written(file: OpenFile, block: Records) -> bool:
+    """Whether the records of a block are written to a file, as they are decoded, changed, or too many for the memory.
+
+    In deep data thousands of blocks may have records that start before a region.
+    """
+    if not (block.is_cut_only and file.source.format.is_bgzf):
+        return True
+    extent = None if block.region is None else extent_of(file, block.region)
+    return extent is not None and len(extent.earlier) > MAX_ROWS_IN_MEMORY
 
 
 def parts_of(file: OpenFile, block: Chunk | Records) -> ChunkParts:
@@ -73,7 +84,7 @@ def _convert_header(file: OpenFile, format_name: str, tools: Tools) -> bytes:
 
 
 def write_records(file: OpenFile, block: Records, tools: Tools, target: BinaryIO) -> None:
-    """Write the bytes of a record block whose records are decoded or changed.
+    """Write the bytes of a record block, with memory of some MB whatever its length.
 
     Raises:
         FileFaultError: when the file is damaged, or records cannot be decoded.
@@ -86,7 +97,7 @@ def write_records(file: OpenFile, block: Records, tools: Tools, target: BinaryIO
             return
         earlier, chunk = _records_of(file, block)
         # Long blocks would fill the cache with pages that nobody needs again.
-        data = chain((earlier,), read_data(file.pages if block.span is None else file.content, chunk))
+        data = chain(earlier, read_data(file.pages if block.span is None else file.content, chunk))
         if file.source.format.name == "BCF" and format_name is not None:
             records = batch_records(data, layout)
             format_bcf(file.header.raw, records, tools.decoder, target, is_text=format_name == TEXT)
@@ -94,6 +105,9 @@ def write_records(file: OpenFile, block: Records, tools: Tools, target: BinaryIO
             with tools.decoder.occupy():
                 if format_name == TEXT:
                     target.writelines(data)
+                elif block.is_cut_only:
+                    # The block may end in mid-record, where a range of the file follows.
+                    write_bgzf(data, target)
                 else:
                     batches = batch_records(data, layout)
                     write_bgzf((select_bam_fields(batch, block.selection) for batch in batches), target)
@@ -126,22 +140,22 @@ def _write_decoded(file: OpenFile, block: Records, tools: Tools, target: BinaryI
 
 def _cut_region(file: OpenFile, block: Records) -> ChunkParts:
     earlier, chunk = _records_of(file, block)
-    return cut_chunk(file, chunk, read_block=file.read_block, earlier=earlier)
+    return cut_chunk(file, chunk, read_block=file.read_block, earlier=b"".join(earlier))
 
 
-def _records_of(file: OpenFile, block: Records) -> tuple[bytes, Chunk]:
+def _records_of(file: OpenFile, block: Records) -> tuple[Iterator[bytes], Chunk]:
     """The records of a block that lie before its chunk, and the chunk."""
     region, span = block.region, block.span
     if region is None:
-        return b"", span if isinstance(span, Chunk) else Chunk(0, 0)
+        return iter(()), span if isinstance(span, Chunk) else Chunk(0, 0)
     extent = extent_of(file, region)
     if extent is None:
-        return b"", Chunk(0, 0)
+        return iter(()), Chunk(0, 0)
     begin, end = extent.chunk
     has_earlier = True
     if isinstance(span, Chunk):
         begin, end, has_earlier = max(begin, span.begin), min(end, span.end), not span.begin
-    return earlier_records(file, region, extent) if has_earlier else b"", Chunk(begin, max(begin, end))
+    return earlier_records(file, region, extent) if has_earlier else iter(()), Chunk(begin, max(begin, end))
 
 
 def find_missing_reference(file: OpenFile, blocks: Iterable[object], bases: LibraryBases) -> Reference | None:

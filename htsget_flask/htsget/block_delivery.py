@@ -7,7 +7,7 @@ from htsget_flask.datasets.source import DataFile
 from htsget_flask.errors import NotFound
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.formats.table import ANSWER_FORMATS, Format
-from htsget_flask.htsget.block_bytes import Tools, parts_of, read_inline, write_records
+from htsget_flask.htsget.block_bytes import Tools, is_written, parts_of, read_inline, write_records
 from htsget_flask.htsget.data_blocks import ConvertedPart, DataBlock, FilePart, Records, least_file_size
 from htsget_flask.ranges import ByteRange
 from htsget_flask.records.region import UNPLACED_ID
@@ -77,7 +77,7 @@ def send_block(services: Services, environ: Environ, file: DataFile, block: Data
         match block:
             case FilePart() | ConvertedPart():
                 return send_bytes(environ, read_inline(opened, block, tools), etag=etag, headers=_HEADERS)
-            case Records() if not (block.is_cut_only and file.source.format.is_bgzf):
+            case Records() if is_written(opened, block):
                 target = create_temporary_file()
                 try:
                     write_records(opened, block, tools, target)

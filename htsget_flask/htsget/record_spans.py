@@ -17,6 +17,8 @@ _BGZF_STEP, _CRAM_STEP = 16 << 20, 8 << 20
 # In bytes of the file: up to this size the records of a region are inline, as one round trip takes longer than a third
 # more bytes. Where they lie is searched for that in up to this size of the index's chunks.
 _LONGEST_INLINE, _LONGEST_SEARCH = 192 << 10, 1 << 20
+# In rows: the records before a region are read from so few of them for inline data.
+_MAX_ROWS = 32
 
 
 def split_records(file: OpenFile, records: Records) -> Sequence[Chunk | Records]:
@@ -126,7 +128,7 @@ def is_short_region(file: OpenFile, block: Records) -> bool:
     if span is None and _size_of(file.chunks(*region[:3])) > _LONGEST_SEARCH:
         return False
     extent = extent_of(file, region)
-    if extent is None:
+    if extent is None or len(extent.earlier) > _MAX_ROWS:
         return False
     begin, end = extent.chunk
     if isinstance(span, Chunk):

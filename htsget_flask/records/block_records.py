@@ -49,7 +49,8 @@ class BlockRecords(NamedTuple):
 
     def select(self, position: int, min_start: int) -> list[bytes]:
         """The records that overlap a position, and start before it but not before `min_start`."""
-        low, high = self.starts.searchsorted((min_start, position)).tolist()
+        # BAM can state positions before a reference's first base.
+        low, high = self.starts.searchsorted((min_start or -1, position)).tolist()
         indices = low + np.flatnonzero(self.ends[low:high] > position)
         bounds = zip(self.offsets[indices].tolist(), self.offsets[indices + 1].tolist(), strict=True)
         return [self.data[first:last] for first, last in bounds]

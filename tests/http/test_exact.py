@@ -10,6 +10,11 @@ from typing import Any
 
 import pytest
 
+from htsget_flask.datasets import region_records
+from htsget_flask.datasets.open_file import OpenFile
+from htsget_flask.htsget import block_bytes, block_delivery, record_spans, ticket
+from htsget_flask.htsget.block_bytes import write_records
+from htsget_flask.htsget.data_blocks import Records
 from tests.support import referenced
 from tests.support.app import http_for
 from tests.support.client import SUFFIXES, UNPLACED, Region, fetch, fetch_ticket, is_subsequence, join
@@ -137,6 +142,27 @@ class TestExactlyTheRegion:
             assert case.get(unplaced, inline=inline) == case.expected([unplaced])
         regions = [unplaced, *case.regions(3)[:1]]
         assert case.post(regions, inline=True) == case.expected(regions)
+
+
+@pytest.mark.parametrize("name", ["bam_spliced", "vcf_symbolic", "bcf_symbolic"])
+def test_too_many_records_before_a_region_for_the_memory(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Records] = []
+
+    def write(file: OpenFile, block: Records, tools: Any, target: Any) -> None:
+        written.append(block)
+        write_records(file, block, tools, target)
+
+    for module in (block_bytes, region_records):
+        monkeypatch.setattr(module, "MAX_ROWS_IN_MEMORY", 0)
+    monkeypatch.setattr(record_spans, "_MAX_ROWS", 0)
+    monkeypatch.setattr(block_delivery, "write_records", write)
+    # Some end in mid-record, where a range of the file follows.
+    monkeypatch.setattr(ticket, "_LONGEST_CUT", 1 << 16)
+    case = Case(name, tmp_path, exact=True)
+    check_one_by_one(case, case.regions(40))
+    assert {block.span is None for block in written} == ({True, False} if name == "bam_spliced" else {True})
 
 
 class TestExactlyTheRegionOfCram:

@@ -51,7 +51,7 @@ def read_region(file: CountingFile, region: RegionFilter) -> bytes:
     extent = extent_of(file, region)
     if extent is None:
         return b""
-    return earlier_records(file, region, extent) + b"".join(read_data(file.content, extent.chunk))
+    return b"".join((*earlier_records(file, region, extent), *read_data(file.content, extent.chunk)))
 
 
 class TestTheWholeFile:

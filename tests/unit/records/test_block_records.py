@@ -86,6 +86,13 @@ class TestTheRecordsOfABlock:
         sizes = [0, *accumulate(map(len, records))]
         assert [block.offset_of(position) for position in (0, 10, 11, 70, 71)] == [0, 0, sizes[1], sizes[4], None]
 
+    def test_that_start_before_the_reference_are_selected(self) -> None:
+        records = reads([-1, 10])
+        block = read(0, b"".join(records))
+        assert block is not None
+        assert block.select(5, 0) == records[:1]
+        assert block.select(5, 1) == []
+
     def test_end_at_another_reference(self) -> None:
         first, second = reads([10, 900]), reads([5, 6], 1)
         data = b"".join(first + second)
