@@ -10,7 +10,7 @@ from htsget_flask.auth.access import Access
 from htsget_flask.auth.decision import Grant
 from htsget_flask.auth.signed_urls import block_parts
 from htsget_flask.datasets.open_file import OpenFile
-from htsget_flask.datasets.reference_checks import describe_absence, missing_reference
+from htsget_flask.datasets.reference_checks import describe_absence, has_all_references
 from htsget_flask.errors import FileFaultError, PermissionDenied, UnsupportedFormat
 from htsget_flask.htsget.block_bytes import Tools, find_missing_reference, read_inline
 from htsget_flask.htsget.data_blocks import DataBlock, Records, to_path_segment
@@ -75,7 +75,8 @@ def plan_decodable(query: Query, file: OpenFile, terms: Terms, bases: LibraryBas
     may_stay_cram = records.format_name is not None and query.format is None
     try:
         # Whatever part is requested, the same format: a client may request the header first.
-        if may_stay_cram and needs_bases(records.selection) and missing_reference(file, bases.has) is not None:
+        needs_all = may_stay_cram and needs_bases(records.selection)
+        if needs_all and not has_all_references(file, bases.has, bases.generation):
             return plan_decodable(query, file, as_cram, bases)
         spans = plan(query, file, terms)
     except FileFaultError:
