@@ -1,6 +1,6 @@
 """The blocks at the ends of chunks and of runs of containers: found, verified, cut and compressed again."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import BinaryIO, NamedTuple
 
@@ -119,8 +119,8 @@ def edges_size(parts: ChunkParts) -> int:
     return len(parts.before) + len(parts.after)
 
 
-def read_parts(content: BinaryIO, parts: ChunkParts) -> bytes:
-    """The bytes of a chunk.
+def read_parts(open_content: Callable[[], BinaryIO], parts: ChunkParts) -> bytes:
+    """The bytes of a chunk; the file is opened if some of them are its own.
 
     Raises:
         FormatError: when the file was cut short.
@@ -128,6 +128,7 @@ def read_parts(content: BinaryIO, parts: ChunkParts) -> bytes:
     before, middle, after = parts
     if not middle:
         return before + after
+    content = open_content()
     content.seek(middle.start)
     blocks = content.read(len(middle))
     if len(blocks) < len(middle):
@@ -143,6 +144,7 @@ def cut_chunk(file: OpenFile, chunk: Chunk, *, read_block: ReadBlock | None = No
     Raises:
         FormatError: when the index does not fit the data.
     """
+    end_of = file.block_end if read_block is None else partial(_end_of_block, read_block)
     read_block = read_block or partial(bgzf.read_block, file.content)
     (first, first_cut), (last, last_cut) = bgzf.split_offset(chunk.begin), bgzf.split_offset(chunk.end)
     if chunk.begin == chunk.end:
@@ -154,13 +156,17 @@ def cut_chunk(file: OpenFile, chunk: Chunk, *, read_block: ReadBlock | None = No
     if first_cut:
         edge, first = _read_edge(file, read_block, first, first_cut, None)
         before += edge
-    if (first if first_cut else file.block_end(first)) > last:
+    if (first if first_cut else end_of(first)) > last:
         raise FormatError(OTHER_FILE)
     if last_cut:
         after, _ = _read_edge(file, read_block, last, 0, last_cut)
     elif last < file.stat.size:
-        file.block_end(last)
+        end_of(last)
     return ChunkParts(bgzf.deflate(before), ByteRange(first, last), bgzf.deflate(after))
+
+
+def _end_of_block(read_block: ReadBlock, coffset: int) -> int:
+    return coffset + read_block(coffset).size
 
 
 def _read_edge(file: OpenFile, read_block: ReadBlock, coffset: int, start: int, end: int | None) -> tuple[bytes, int]:

@@ -119,12 +119,10 @@ def _render(
         # Reading an object reports the id of its version: signing then makes no request for it.
         file.header  # noqa: B018
         signed = source.storage.signed_url(source.key, file.stat)
-        if not query.header_only and source.format.is_bgzf and query.regions is not None and len(query.regions) == 1:
-            (region,) = query.regions
-            windows = region if terms.are_exact(query, file) else windows_of(region, file)
+        if (windows := _windows(query, file, terms)) is not None:
             # Only where clients choose the URL by their Host.
             chosen = base if services.config.public_url is None else None
-            key = TicketKey(windows, terms.records, inline_limit, chosen, path, signed and signed.url, access.expires)
+            key = TicketKey(windows, inline_limit, chosen, path, signed and signed.url, access.expires)
     rendering = Rendering(
         Limits(inline_limit, options.block_size, is_signed=signed is not None),
         partial(_block_url, signed, base, path, access, file),
@@ -132,6 +130,14 @@ def _render(
     )
     make = partial(plan, query, file, terms) if planned is None else lambda: planned
     return render(file, terms.records.format_name, make, rendering, key)
+
+
+def _windows(query: Query, file: OpenFile, terms: Terms) -> tuple[str, int, int | None] | None:
+    """The windows of the index that the query is for, where all regions in them have the same ticket."""
+    regions = query.regions
+    if query.header_only or regions is None or len(regions) > 1 or not file.source.format.is_bgzf:
+        return None
+    return None if terms.are_exact(query, file) else windows_of(regions[0], file)
 
 
 def _block_url(

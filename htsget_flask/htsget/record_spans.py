@@ -16,7 +16,7 @@ from htsget_flask.records.region import UNPLACED_ID
 _BGZF_STEP, _CRAM_STEP = 16 << 20, 8 << 20
 # In bytes of the file: up to this size the records of a region are inline, as one round trip takes longer than a third
 # more bytes. Where they lie is searched for that in up to this size of the index's chunks.
-_LONGEST_INLINE, _LONGEST_SEARCH = 192 << 10, 1 << 20
+_LONGEST_INLINE, _LONGEST_SEARCH = 192 << 10, 640 << 10
 # In rows: the records before a region are read from so few of them for inline data.
 _MAX_ROWS = 32
 
@@ -117,7 +117,7 @@ def split_region(
         yield records._replace(span=Chunk(0, virtual_offset(first, 0)))
     yield from split_range(file, ByteRange(first, last), block_size)
     if last_cut:
-        yield Chunk(virtual_offset(last, 0), extent.chunk.end)
+        yield records._replace(span=Chunk(virtual_offset(last, 0), extent.chunk.end))
 
 
 def is_short_region(file: OpenFile, block: Records) -> bool:
@@ -131,7 +131,9 @@ def is_short_region(file: OpenFile, block: Records) -> bool:
     if extent is None or len(extent.earlier) > _MAX_ROWS:
         return False
     begin, end = extent.chunk
-    return _size_of([Chunk(begin, min(end, span.end) if isinstance(span, Chunk) else end)]) <= _LONGEST_INLINE
+    if isinstance(span, Chunk):
+        begin, end = max(begin, span.begin), min(end, span.end)
+    return _size_of([Chunk(begin, end)]) <= _LONGEST_INLINE
 
 
 def _size_of(chunks: Sequence[Chunk]) -> int:

@@ -28,6 +28,10 @@ DEMO = [
     ("variants/{}/cohort", "BCF", ["cohort.bcf", "cohort.bcf.csi"]),
 ]
 REGION: dict[str, Any] = {"referenceName": "chr1", "start": 100_000, "end": 150_000}
+# A hundred, of the file in `big_folder`.
+REGIONS = [
+    {"referenceName": "chr1", "start": start, "end": start + 700_000} for start in range(0, 190_000_000, 1_900_000)
+]
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +50,12 @@ def bucket(versitygw: S3Server) -> str:
 @pytest.fixture(scope="module")
 def http(versitygw: S3Server, bucket: str, proxy: FaultyProxy) -> BucketHttp:
     return application(versitygw, bucket, endpoint=proxy.url)
+
+
+@pytest.fixture(scope="module")
+def http_with_chunks(versitygw: S3Server, bucket: str, proxy: FaultyProxy) -> BucketHttp:
+    """An application that answers regions with the index's chunks."""
+    return application(versitygw, bucket, endpoint=proxy.url, htsget={"exact": False})
 
 
 @pytest.fixture(scope="module")
@@ -241,30 +251,25 @@ class TestAbsentFilesAreSearchedOnce:
 
 class TestRequestsRunInParallel:
     def test_those_for_the_edges_of_a_chunk(
-        self, http: BucketHttp, proxy: FaultyProxy, demo_folder: Path, put: Put
+        self, http_with_chunks: BucketHttp, proxy: FaultyProxy, demo_folder: Path, put: Put
     ) -> None:
         path = f"/reads/{put(demo_folder / 'NA00001.bam', demo_folder / 'NA00001.bam.bai')}/NA00001"
-        fetch_ticket(http, path, referenceName="chr2", start=0, end=1_000)
+        fetch_ticket(http_with_chunks, path, referenceName="chr2", start=0, end=1_000)
         proxy.clear()
         proxy.latency = 0.4
-        fetch_ticket(http, path, **REGION)
+        fetch_ticket(http_with_chunks, path, **REGION)
         times = [request.time for request in proxy.requests]
         assert take_counts(proxy) == {"GET NA00001.bam": 2}
         assert times[1] - times[0] < 0.2
 
     def test_a_limited_number_of_those_for_many_regions(
-        self, http: BucketHttp, proxy: FaultyProxy, big_folder: Path, put: Put
+        self, http_with_chunks: BucketHttp, proxy: FaultyProxy, big_folder: Path, put: Put
     ) -> None:
         path = f"/reads/{put(big_folder / 'big.bam', big_folder / 'big.bam.bai')}/big"
-        regions = [
-            {"referenceName": "chr1", "start": start, "end": start + 700_000}
-            for start in range(0, 190_000_000, 1_900_000)
-        ]
-        assert len(regions) == 100
-        fetch_ticket(http, path, **{"class": "header"})
+        fetch_ticket(http_with_chunks, path, **{"class": "header"})
         proxy.clear()
         proxy.latency = 0.2
-        ticket = fetch_ticket(http, path, method="POST", json={"regions": regions})
+        ticket = fetch_ticket(http_with_chunks, path, method="POST", json={"regions": REGIONS})
         times = [request.time for request in proxy.requests if request_kind(request) == "GET big.bam"]
         counts = take_counts(proxy)
         assert counts.keys() == {"GET big.bam", "GET big.bam.bai"}
@@ -274,7 +279,29 @@ class TestRequestsRunInParallel:
         assert 8 < max(parallel) <= 16
         proxy.latency = 0.0
         proxy.clear()
-        assert fetch_ticket(http, path, method="POST", json={"regions": regions}) == ticket
+        assert fetch_ticket(http_with_chunks, path, method="POST", json={"regions": REGIONS}) == ticket
+        assert not take_counts(proxy)
+        assert len(bgzf_blocks(join(http_with_chunks, ticket))) > 100
+
+    def test_both_ends_of_an_exact_region_in_one(
+        self, http: BucketHttp, proxy: FaultyProxy, demo_folder: Path, put: Put
+    ) -> None:
+        path = f"/reads/{put(demo_folder / 'NA00001.bam', demo_folder / 'NA00001.bam.bai')}/NA00001"
+        fetch_ticket(http, path, referenceName="chr2", start=0, end=1_000)
+        proxy.clear()
+        fetch_ticket(http, path, **REGION)
+        assert take_counts(proxy) == {"GET NA00001.bam": 1}
+
+    def test_those_for_many_exact_regions(
+        self, http: BucketHttp, proxy: FaultyProxy, big_folder: Path, put: Put
+    ) -> None:
+        """The ends of neighbouring regions share requests."""
+        path = f"/reads/{put(big_folder / 'big.bam', big_folder / 'big.bam.bai')}/big"
+        fetch_ticket(http, path, **{"class": "header"})
+        proxy.clear()
+        ticket = fetch_ticket(http, path, method="POST", json={"regions": REGIONS})
+        assert take_counts(proxy)["GET big.bam"] <= len(REGIONS) // 4
+        assert fetch_ticket(http, path, method="POST", json={"regions": REGIONS}) == ticket
         assert not take_counts(proxy)
         assert len(bgzf_blocks(join(http, ticket))) > 100
 

@@ -169,7 +169,7 @@ class TestDataAreFetchedFromTheBucket:
     def test_with_one_url_for_all_ranges_of_a_ticket(self, buckets: Buckets, demo_folder: Path, index: int) -> None:
         case = Case(demo_folder / "NA00001.bam", "BAM", buckets)
         starts = (1_000, 90_000, 200_000)
-        regions = [{"referenceName": "chr1", "start": start, "end": start + 30_000} for start in starts]
+        regions = [{"referenceName": "chr1", "start": start, "end": start + 60_000} for start in starts]
         http = case.applications[index]
         ticket = fetch_ticket(http, case.ticket_path, method="POST", json={"regions": regions})
         entries = presigned(ticket)

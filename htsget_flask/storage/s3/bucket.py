@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from botocore import exceptions as faults
 from botocore.credentials import Credentials
+from botocore.parsers import ResponseParserError
 
 from htsget_flask.errors import NotFound, StorageError
 from htsget_flask.ranges import ByteRange
@@ -92,12 +93,15 @@ class Bucket:
 
         def request() -> Any:
             try:
-                return self._client.head_object(Bucket=self.name, Key=key)
+                response = self._client.head_object(Bucket=self.name, Key=key)
             except faults.ClientError as error:
                 if status_of(error) in (400, 403):
                     # The response to a HEAD has no reason; that to a GET has.
                     self._client.get_object(Bucket=self.name, Key=key, Range="bytes=0-0")["Body"].close()
                 raise
+            if "ContentLength" not in response:
+                raise ResponseParserError("no Content-Length")
+            return response
 
         try:
             response = self._retry(request)
