@@ -30,8 +30,10 @@ def fits(block: DataBlock, format_: Format) -> bool:
             return _is_made_from(name, format_)
         case Records(region, span, selection, name):
             is_spanned = (region or span) is not None and not isinstance(span, ByteRange)
+            # All records of a span, unchanged, are bytes of the file.
             return (
-                (name is None or _is_made_from(name, format_))
+                not (region is None and block.is_cut_only)
+                and (name is None or _is_made_from(name, format_))
                 and (selection.is_everything or format_.endpoint == "reads")
                 and (is_spanned if format_.is_bgzf else isinstance(span, ByteRange))
             )
