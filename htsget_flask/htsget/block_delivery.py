@@ -57,7 +57,7 @@ def send_block(services: Services, environ: Environ, file: DataFile, block: Data
     """Exactly the bytes of a data block, in a conditional and ranged answer.
 
     Raises:
-        NotFound: when the file is too short for the data block.
+        NotFound: when the file is too short for the data block, or no ticket has one of its length.
         FileFaultError: when the file is damaged; VersionError when it was replaced.
         ServiceUnavailable: when too many data blocks are decoded.
     """
