@@ -44,6 +44,9 @@ def is_written(file: OpenFile, block: Records) -> bool:
     """
     if not (block.is_cut_only and file.source.format.is_bgzf):
         return True
+    if file.is_cached(("parts", block)):
+        # Where they lie needs the index, whose version may have to be requested.
+        return False
     extent = None if block.region is None else extent_of(file, block.region)
     return extent is not None and len(extent.earlier) > MAX_ROWS_IN_MEMORY
 
