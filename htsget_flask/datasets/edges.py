@@ -1,6 +1,6 @@
 """The blocks at the ends of chunks and of runs of containers: found, verified, cut and compressed again."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import BinaryIO, NamedTuple
 
@@ -119,8 +119,8 @@ def edges_size(parts: ChunkParts) -> int:
     return len(parts.before) + len(parts.after)
 
 
-def read_parts(content: BinaryIO, parts: ChunkParts) -> bytes:
-    """The bytes of a chunk.
+def read_parts(open_content: Callable[[], BinaryIO], parts: ChunkParts) -> bytes:
+    """The bytes of a chunk; the file is opened if some of them are its own.
 
     Raises:
         FormatError: when the file was cut short.
@@ -128,6 +128,7 @@ def read_parts(content: BinaryIO, parts: ChunkParts) -> bytes:
     before, middle, after = parts
     if not middle:
         return before + after
+    content = open_content()
     content.seek(middle.start)
     blocks = content.read(len(middle))
     if len(blocks) < len(middle):

@@ -57,6 +57,19 @@ def missing_reference(
     return next((reference for reference, source in found if source is BaseSource.NOWHERE), None)
 
 
+def has_all_references(file: OpenFile, has: Callable[[str], bool], generation: int) -> bool:
+    """Whether no reference is missing; cached if so, as a genome may have thousands.
+
+    `has`: as of `find_bases`, with the same answers as long as `generation` is the same.
+    """
+    key = ("all references", generation)
+    if not file.is_cached(key):
+        if missing_reference(file, has) is not None:
+            return False
+        file.cached(key, lambda: True)
+    return True
+
+
 def describe_absence(reference: Reference) -> str:
     """Why the bases of a reference are not available, for clients and operators."""
     if reference.md5 is None:

@@ -10,7 +10,7 @@ from htsget_flask.auth.access import Access
 from htsget_flask.auth.decision import Grant
 from htsget_flask.auth.signed_urls import block_parts
 from htsget_flask.datasets.open_file import OpenFile
-from htsget_flask.datasets.reference_checks import describe_absence, missing_reference
+from htsget_flask.datasets.reference_checks import describe_absence, has_all_references
 from htsget_flask.errors import FileFaultError, PermissionDenied, UnsupportedFormat
 from htsget_flask.htsget.block_bytes import Tools, find_missing_reference, read_inline
 from htsget_flask.htsget.data_blocks import DataBlock, Records, to_path_segment
@@ -75,7 +75,8 @@ def plan_decodable(query: Query, file: OpenFile, terms: Terms, bases: LibraryBas
     may_stay_cram = records.format_name is not None and query.format is None
     try:
         # Whatever part is requested, the same format: a client may request the header first.
-        if may_stay_cram and needs_bases(records.selection) and missing_reference(file, bases.has) is not None:
+        needs_all = may_stay_cram and needs_bases(records.selection)
+        if needs_all and not has_all_references(file, bases.has, bases.generation):
             return plan_decodable(query, file, as_cram, bases)
         spans = plan(query, file, terms)
     except FileFaultError:
@@ -118,12 +119,10 @@ def _render(
         # Reading an object reports the id of its version: signing then makes no request for it.
         file.header  # noqa: B018
         signed = source.storage.signed_url(source.key, file.stat)
-        if not query.header_only and source.format.is_bgzf and query.regions is not None and len(query.regions) == 1:
-            (region,) = query.regions
-            windows = region if terms.are_exact(query, file) else windows_of(region, file)
+        if (windows := _windows(query, file, terms)) is not None:
             # Only where clients choose the URL by their Host.
             chosen = base if services.config.public_url is None else None
-            key = TicketKey(windows, terms.records, inline_limit, chosen, path, signed and signed.url, access.expires)
+            key = TicketKey(windows, inline_limit, chosen, path, signed and signed.url, access.expires)
     rendering = Rendering(
         Limits(inline_limit, options.block_size, is_signed=signed is not None),
         partial(_block_url, signed, base, path, access, file),
@@ -131,6 +130,14 @@ def _render(
     )
     make = partial(plan, query, file, terms) if planned is None else lambda: planned
     return render(file, terms.records.format_name, make, rendering, key)
+
+
+def _windows(query: Query, file: OpenFile, terms: Terms) -> tuple[str, int, int | None] | None:
+    """The windows of the index that the query is for, where all regions in them have the same ticket."""
+    regions = query.regions
+    if query.header_only or regions is None or len(regions) > 1 or not file.source.format.is_bgzf:
+        return None
+    return None if terms.are_exact(query, file) else windows_of(regions[0], file)
 
 
 def _block_url(

@@ -68,9 +68,9 @@ def read_inline(file: OpenFile, block: InlineBlock, tools: Tools) -> bytes:
         case ConvertedPart():
             return bgzf.EOF_BLOCK
         case Chunk():
-            return read_parts(file.content, cut_chunk(file, block))
+            return read_parts(lambda: file.content, cut_chunk(file, block))
         case Records():
-            return read_parts(file.pages, _cut_region(file, block))
+            return read_parts(lambda: file.pages, _cut_region(file, block))
 
 
 def _convert_header(file: OpenFile, format_name: str, tools: Tools) -> bytes:

@@ -16,7 +16,7 @@ from htsget_flask.records.region import UNPLACED_ID
 _BGZF_STEP, _CRAM_STEP = 16 << 20, 8 << 20
 # In bytes of the file: up to this size the records of a region are inline, as one round trip takes longer than a third
 # more bytes. Where they lie is searched for that in up to this size of the index's chunks.
-_LONGEST_INLINE, _LONGEST_SEARCH = 192 << 10, 1 << 20
+_LONGEST_INLINE, _LONGEST_SEARCH = 192 << 10, 640 << 10
 # In rows: the records before a region are read from so few of them for inline data.
 _MAX_ROWS = 32
 

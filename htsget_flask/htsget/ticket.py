@@ -31,12 +31,10 @@ BlockUrl = tuple[str, Mapping[str, str]]
 class TicketKey(NamedTuple):
     """All that determines the entries after the header, besides the versions of data and index.
 
-    `windows`: of the index, or the region itself where the answer is exact. `base_url` is None unless the client's Host
-    determines it; `expires` is when signed URLs expire.
+    `base_url` is None unless the client's Host determines it; `expires` is when signed URLs expire.
     """
 
     windows: tuple[str, int, int | None]
-    records: Records
     inline_limit: int
     base_url: str | None
     path: str

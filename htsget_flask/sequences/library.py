@@ -35,6 +35,8 @@ class Library:
     def __init__(self, config: RefgetConfig, storages: Mapping[str, Storage], cache_folder: Path | None) -> None:
         self.sources = Sources(config, storages, cache_folder)
         self._sequences = Sequences(None, ())
+        # Changes with the sequences.
+        self.generation = 0
         self._fastas: dict[FastaVersion, CheckedFasta] = {}
         self._logged: set[tuple[str, str]] = set()
         # Whether the last scan could not read everything: a sequence that is not found may exist all the same.
@@ -133,3 +135,4 @@ class Library:
         if checked != self._fastas or store is not self._sequences.store:
             self._fastas = checked
             self._sequences = Sequences(store, [fasta for fasta, _ in checked.values() if fasta is not None])
+            self.generation += 1

@@ -19,6 +19,11 @@ class LibraryBases:
     def __init__(self, library: Library) -> None:
         self._library = library
 
+    @property
+    def generation(self) -> int:
+        """A number that changes when sequences come or go."""
+        return self._library.generation
+
     def has(self, md5: str) -> bool:
         """Whether a sequence is available; ServiceUnavailable where that is not known yet."""
         try:

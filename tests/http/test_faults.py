@@ -197,11 +197,11 @@ class TestABadIndexIsAFault:
         served = Served(tmp_path, FORMATS[maker])
         WITHOUT_INDEX[maker](served.folder).rename(served.file)
         expected = truth(served.file, served.format, None)
-        for parameters in ({"format": served.format}, {}):
-            ticket = fetch_ticket(served.http, served.path, **parameters)
+        for format_name in (served.format, None):
+            ticket = fetch_ticket(served.http, served.path, format=format_name)
             assert records(join(served.http, ticket), ticket["htsget"]["format"], tmp_path) == expected
-        for parameters in (f"&format={served.format}", ""):
-            assert served.http.get(f"{served.path}?{query(REGION)}{parameters}").status == 500
+        for more in (f"&format={served.format}", ""):
+            assert served.http.get(f"{served.path}?{query(REGION)}{more}").status == 500
 
 
 class TestBadDataIsAFault:

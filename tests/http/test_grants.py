@@ -247,7 +247,7 @@ class TestAFaultIsReported:
             first, *blocks = map(bytearray, bgzf_blocks(content))
             for block in blocks:
                 block[len(block) // 2] ^= 255
-            damaged = b"".join([first, *blocks])
+            damaged = bytearray().join([first, *blocks])
         case.path.write_bytes(damaged)
         os.utime(case.path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         for headers in ({}, {"Range": "bytes=0-9"}):

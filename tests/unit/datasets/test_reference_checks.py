@@ -8,7 +8,13 @@ import pytest
 
 from htsget_flask.cache import ByteCache
 from htsget_flask.datasets.open_file import OpenFile
-from htsget_flask.datasets.reference_checks import BaseSource, describe_absence, find_bases, missing_reference
+from htsget_flask.datasets.reference_checks import (
+    BaseSource,
+    describe_absence,
+    find_bases,
+    has_all_references,
+    missing_reference,
+)
 from htsget_flask.datasets.source import DataFile, Source
 from htsget_flask.errors import ServiceUnavailable
 from htsget_flask.formats.table import FORMATS
@@ -70,6 +76,26 @@ def test_sequences_that_are_not_known_yet(name: str, reference: Path, tmp_path: 
         else:
             with pytest.raises(ServiceUnavailable):
                 missing_reference(file, has)
+
+
+def test_that_all_are_available_is_found_once(reference: Path, tmp_path: Path) -> None:
+    path = referenced.write_cram("version_3_0", tmp_path / "x.cram", reference)
+    available: set[str] = set()
+    checked: list[str] = []
+
+    def has(md5: str) -> bool:
+        checked.append(md5)
+        return md5 in available
+
+    with open_cram(path) as file:
+        assert not has_all_references(file, has, 1)
+        available.update(MD5S.values())
+        assert has_all_references(file, has, 1)
+        checked.clear()
+        assert has_all_references(file, has, 1)
+        assert not checked
+        available.clear()
+        assert not has_all_references(file, has, 2)
 
 
 def test_a_header_without_checksums(reference: Path, tmp_path: Path) -> None:

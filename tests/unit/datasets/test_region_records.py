@@ -167,7 +167,7 @@ class TestARegionsRecords:
 
 
 class TestUnsortedRecords:
-    """The index is that of the sorted file; two records of the same size change places."""
+    """The index is that of the sorted file; two records of the same size are swapped."""
 
     def write(self, folder: Path, one: int, other: int) -> Path:
         rng = random.Random(2)

@@ -96,7 +96,7 @@ class TestTexts:
     def test_that_are_not_utf8_are_unchanged(self, tmp_path: Path, decoder: Decoder) -> None:
         lines = (
             b"##fileformat=VCFv4.2\n"
-            b'##INFO=<ID=X,Number=1,Type=String,Description="caf\xe9">\n'
+            b'##INFO=<ID=X,Number=1,Type=String,Description="d\xe9j\xe0">\n'
             b"##contig=<ID=1,length=9>\n"
             b"#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
             b"1\t5\t.\tA\tC\t.\t.\tX=na\xefve\n"
@@ -106,7 +106,7 @@ class TestTexts:
         subprocess.run(["bcftools", "view", "--no-version", "-Ob", "-o", path, tmp_path / "x.vcf"], check=True)
         text = vcf_header(header_of(path).raw, decoder) + formatted(path, records_of(path), decoder, is_text=True)
         assert text == view(path)
-        assert b"caf\xe9" in text and b"na\xefve" in text
+        assert b"d\xe9j\xe0" in text and b"na\xefve" in text
 
 
 class TestDamagedRecords:

@@ -84,7 +84,7 @@ class TestChunksWithRecordsBetweenThem:
         assert extent.chunk == Chunk(voffset(21), voffset(40))
 
     def test_are_no_records_where_one_ends_with_its_block(self) -> None:
-        # The same place: the end of a block's data, and the start of the next block.
+        # The same position: the end of a block's data, and the start of the next block.
         apart = [Chunk(0, voffset(9) + SIZE), Chunk(voffset(10), ALL[0].end)]
         extent = find(30, 400, apart)
         assert extent is not None

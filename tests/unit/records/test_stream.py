@@ -96,7 +96,7 @@ class TestTheDataOfAChunk:
     PARTS = (b"header", b"abcdef", b"", b"ghi", b"jklmnop")
 
     def read(self, begin: tuple[int, int], end: tuple[int, int]) -> bytes:
-        """The data between places, each the number of a block and an offset in its data."""
+        """The data between positions, each the number of a block and an offset in its data."""
         blocks = [bgzf_block(part, level=6 if part else 0) for part in self.PARTS]
         starts = [0, *accumulate(map(len, blocks))]
         chunk = Chunk(*(virtual_offset(starts[number], uoffset) for number, uoffset in (begin, end)))
@@ -105,10 +105,10 @@ class TestTheDataOfAChunk:
     def test_are_those_between_its_ends(self) -> None:
         data = b"".join(self.PARTS)
         ends = [0, *accumulate(map(len, self.PARTS))]
-        places = [(number, uoffset) for number, part in enumerate(self.PARTS) for uoffset in range(len(part) + 1)]
-        places.append((len(self.PARTS), 0))
-        for rank, begin in enumerate(places):
-            for end in places[rank:]:
+        positions = [(number, uoffset) for number, part in enumerate(self.PARTS) for uoffset in range(len(part) + 1)]
+        positions.append((len(self.PARTS), 0))
+        for rank, begin in enumerate(positions):
+            for end in positions[rank:]:
                 assert self.read(begin, end) == data[ends[begin[0]] + begin[1] : ends[end[0]] + end[1]]
 
     @pytest.mark.parametrize(("begin", "end"), [((1, 7), (4, 1)), ((1, 0), (1, 7)), ((0, 0), (3, 4))])

@@ -87,8 +87,13 @@ class TestAFailureIsNotAMiss:
         sequences = library_of(folder)
         with pytest.raises(NotFound):
             sequences.find(expected(b"ACGT").md5)
+        generation = sequences.generation
         (folder / "a.fa").write_bytes(fasta({"a": b"ACGT"}))
         assert sequences.find(expected(b"ACGT").md5).length == 4
+        assert sequences.generation > generation
+        generation = sequences.generation
+        sequences.scan()
+        assert sequences.generation == generation
 
     @pytest.mark.slow
     def test_workers_digest_a_file_once(self, folder: Path) -> None:
