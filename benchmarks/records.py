@@ -5,8 +5,6 @@
 The data are reads at 30x (reads.py). Answers are compared with the records that samtools prints.
 """
 
-import base64
-import json
 import random
 import sys
 import tempfile
@@ -17,6 +15,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
+import orjson
+import pybase64
 
 from benchmarks.answers import BAM, KB, Sample, deliver, prepare, target
 from benchmarks.client import Connection, drive, get
@@ -172,10 +172,10 @@ def pans(report: Report, sizes: Sizes, sample: Sample) -> None:
 def _pan(connection: Connection, request: bytes) -> tuple[list[bytes], dict[int, bytes]]:
     """The parts of an answer that the server itself sends, and the requests to S3 for the others by their position."""
     parts, signed = [], {}
-    for position, entry in enumerate(json.loads(connection.exchange(request).body)["htsget"]["urls"]):
+    for position, entry in enumerate(orjson.loads(connection.exchange(request).body)["htsget"]["urls"]):
         url, part = entry["url"], b""
         if url.startswith("data:"):
-            part = base64.b64decode(url.partition(",")[2])
+            part = pybase64.b64decode(url.partition(",")[2])
         elif "X-Amz-" in url:
             fields = [f"{name}: {value}" for name, value in entry["headers"].items()]
             signed[position] = get(url, fields=fields, host=urlsplit(url).netloc)
