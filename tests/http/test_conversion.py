@@ -14,7 +14,7 @@ from tests.support import referenced
 from tests.support.client import FlaskHttp, Region, fetch, fetch_ticket, file_header, header_text
 from tests.support.files import FORMATS, GOOD, GOOD_BAM, GOOD_BCF, GOOD_CRAM, GOOD_VCF
 from tests.support.selections import Selection, random_selections
-from tests.support.served import ServedFile, is_empty
+from tests.support.served import ServedFile, is_empty, small_limits
 
 REGIONS = int(os.environ.get("HTSGET_FLASK_TEST_REGIONS", "30"))
 SELECTIONS = 24
@@ -33,7 +33,11 @@ class Case(ServedFile):
         return self.serve(htsget={"exact": "all"})
 
     def body(self, format_name: str, regions: Sequence[Region] | None, selection: Selection = EVERYTHING) -> bytes:
-        """The answer for the whole file, for one region (by GET), or for several (by POST)."""
+        """The answer for the whole file, for one region (by GET), or for several (by POST), in many data blocks."""
+        with small_limits():
+            return self._body(format_name, regions, selection)
+
+    def _body(self, format_name: str, regions: Sequence[Region] | None, selection: Selection) -> bytes:
         if regions is not None and len(regions) > 1:
             objects = [{"referenceName": name, "start": start, "end": end} for name, start, end in regions]
             query = {"format": format_name, "regions": objects, **selection.body()}

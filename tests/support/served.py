@@ -1,9 +1,12 @@
 """A file that is the only one of its dataset, served in this process, and what the programs print of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.support import referenced
 from tests.support.app import http_for
@@ -13,6 +16,16 @@ from tests.support.files.spans import SPANS
 from tests.support.live.regions import endpoint_of, record_span
 from tests.support.random_regions import random_regions
 from tests.support.view import complete, view, view_all
+
+# In bytes, and the last one in rows. Two edges have a BGZF block between them.
+_SMALL_LIMITS = {
+    "ticket._LONGEST_CUT": 1 << 16,
+    "record_spans._BGZF_STEP": 20_000,
+    "record_spans._CRAM_STEP": 10_000,
+    "record_spans._LONGEST_INLINE": 9_000,
+    "record_spans._LONGEST_SEARCH": 150_000,
+    "record_spans._MAX_ROWS": 1,
+}
 
 
 class ServedFile:
@@ -77,6 +90,15 @@ class ServedFile:
         path = self.answer(format_name)
         path.write_bytes(body)
         return view(path, format_name, reference=self.reference if format_name == "CRAM" else None)
+
+
+@contextmanager
+def small_limits() -> Iterator[None]:
+    """Answers are split at sizes as small as the files of tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in _SMALL_LIMITS.items():
+            patch.setattr(f"htsget_flask.htsget.{name}", value)
+        yield
 
 
 def is_empty(region: Region) -> bool:
