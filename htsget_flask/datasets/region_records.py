@@ -7,7 +7,7 @@ from itertools import accumulate
 
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import FileFaultError, FormatError
-from htsget_flask.formats.bgzf import find_block, virtual_offset
+from htsget_flask.formats.bgzf import find_block, read_block, virtual_offset
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.ranges import ByteRange
 from htsget_flask.records.block_records import BlockRecords, ReadBlock, find_record, read_block_records
@@ -101,7 +101,8 @@ def _find_start(file: OpenFile, target: int) -> int | None:
     coffset = find_block(file.content, target, file.tail)
     blocks: list[tuple[int, bytes]] = []
     while coffset < file.tail and len(blocks) < _MAX_TRIED:
-        data, size = file.read_new_block(coffset)
+        # Where reads are requests, the search for the block has read it.
+        data, size = read_block(file.content, coffset)
         blocks.append((coffset, data))
         coffset += size
         # Records that are longer than a block follow each other in several.
