@@ -1,8 +1,9 @@
 """The records of a region in an opened file of BGZF blocks: where they lie, and their bytes."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import accumulate
 
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import FileFaultError, FormatError
@@ -98,14 +99,19 @@ def _find_start(file: OpenFile, target: int) -> int | None:
     layout, limit = file.source.format.records, file.header.references.id_limit
     assert layout is not None
     coffset = find_block(file.content, target, file.tail)
-    for _ in range(_MAX_TRIED):
-        if coffset >= file.tail:
-            break
+    blocks: list[tuple[int, bytes]] = []
+    while coffset < file.tail and len(blocks) < _MAX_TRIED:
         data, size = file.read_new_block(coffset)
-        uoffset = find_record(data, layout, limit)
-        if uoffset is not None:
-            return virtual_offset(coffset, uoffset)
+        blocks.append((coffset, data))
         coffset += size
+        # Records that are longer than a block follow each other in several.
+        if len(blocks) in (1, _MAX_TRIED) or coffset >= file.tail:
+            offset = find_record(b"".join(data for _, data in blocks), layout, limit)
+            if offset is not None:
+                ends = list(accumulate(len(data) for _, data in blocks))
+                number = bisect_right(ends, offset)
+                begin, data = blocks[number]
+                return virtual_offset(begin, offset - ends[number] + len(data))
     return None
 
 

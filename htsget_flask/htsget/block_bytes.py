@@ -9,7 +9,7 @@ from htsget_flask.datasets.edges import ChunkParts, chunk_parts, cut_chunk, edge
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.datasets.reference_checks import missing_reference
 from htsget_flask.datasets.region_records import MAX_ROWS_IN_MEMORY, earlier_records, extent_of
-from htsget_flask.errors import FileFaultError, FormatError
+from htsget_flask.errors import FileFaultError, FormatError, NotFound
 from htsget_flask.formats import bgzf
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.formats.references import Reference
@@ -22,6 +22,10 @@ from htsget_flask.records.cram import CramSource, decode_containers, needs_bases
 from htsget_flask.records.decoder import Decoder
 from htsget_flask.records.stream import batch_records, read_data, write_bgzf
 from htsget_flask.sequences.open_sequence import LibraryBases
+
+# In bytes of the file: blocks of tickets have some MB, or a container of up to 256 MiB. Temporary files of many longer
+# ones, which anyone can request without access control, would fill the disk.
+_MAX_SPAN = 264 << 20
 
 InlineBlock = Chunk | FilePart | ConvertedPart | Records
 
@@ -87,6 +91,7 @@ def write_records(file: OpenFile, block: Records, tools: Tools, target: BinaryIO
     """Write the bytes of a record block, with memory of some MB whatever its length.
 
     Raises:
+        NotFound: when the block is longer than those of tickets.
         FileFaultError: when the file is damaged, or records cannot be decoded.
         ServiceUnavailable: when they cannot be decoded now.
     """
@@ -96,6 +101,7 @@ def write_records(file: OpenFile, block: Records, tools: Tools, target: BinaryIO
             _write_decoded(file, block, tools, target)
             return
         earlier, chunk = _records_of(file, block)
+        _check_size((chunk.end >> 16) - (chunk.begin >> 16))
         # Long blocks would fill the cache with pages that nobody needs again.
         data = chain(earlier, read_data(file.pages if block.span is None else file.content, chunk))
         if file.source.format.name == "BCF" and format_name is not None:
@@ -125,6 +131,7 @@ def _write_decoded(file: OpenFile, block: Records, tools: Tools, target: BinaryI
         return tools.bases.letters(reference.md5, start, end)
 
     assert isinstance(block.span, ByteRange)
+    _check_size(len(block.span))
     decode_containers(
         CramSource(file.content, file.header, file.source.key.rpartition("/")[2]),
         [block.span],
@@ -136,6 +143,11 @@ def _write_decoded(file: OpenFile, block: Records, tools: Tools, target: BinaryI
         tools.decoder,
         target,
     )
+
+
+def _check_size(size: int) -> None:
+    if size > _MAX_SPAN:
+        raise NotFound("there is no such data block")
 
 
 def _cut_region(file: OpenFile, block: Records) -> ChunkParts:

@@ -30,8 +30,10 @@ def fits(block: DataBlock, format_: Format) -> bool:
             return _is_made_from(name, format_)
         case Records(region, span, selection, name):
             is_spanned = (region or span) is not None and not isinstance(span, ByteRange)
+            # All records of a span, unchanged, are bytes of the file.
             return (
-                (name is None or _is_made_from(name, format_))
+                not (region is None and block.is_cut_only)
+                and (name is None or _is_made_from(name, format_))
                 and (selection.is_everything or format_.endpoint == "reads")
                 and (is_spanned if format_.is_bgzf else isinstance(span, ByteRange))
             )
@@ -55,7 +57,7 @@ def send_block(services: Services, environ: Environ, file: DataFile, block: Data
     """Exactly the bytes of a data block, in a conditional and ranged answer.
 
     Raises:
-        NotFound: when the file is too short for the data block.
+        NotFound: when the file is too short for the data block, or no ticket has one of its length.
         FileFaultError: when the file is damaged; VersionError when it was replaced.
         ServiceUnavailable: when too many data blocks are decoded.
     """

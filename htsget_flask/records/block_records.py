@@ -14,6 +14,9 @@ UNSORTED = "its records are not sorted by position"
 
 # In bytes.
 MAX_RECORD_SIZE = 64 << 20
+# For the records that start in one block, with empty blocks before them: most records take one or two, those of 64 MiB
+# some thousand.
+_MAX_BLOCKS = 20_000
 # How many records in a row are no coincidence.
 _MIN_CHAIN = 4
 
@@ -66,6 +69,7 @@ def read_block_records(
     Raises:
         FormatError: when no record starts there, or records are damaged or not sorted by position.
     """
+    read_block = _limited(read_block)
     coffset, uoffset = split_offset(begin)
     if coffset >= limit:
         return None
@@ -108,6 +112,18 @@ def find_record(data: bytes, layout: RecordLayout, id_limit: int) -> int | None:
         # No chain is followed twice: that would take time quadratic in the size of the data.
         excluded.update(chain)
     return None
+
+
+def _limited(read_block: ReadBlock) -> ReadBlock:
+    """The same function for a bounded number of calls."""
+    numbers = iter(range(_MAX_BLOCKS))
+
+    def read(coffset: int) -> BgzfBlock:
+        if next(numbers, None) is None:
+            raise FormatError(f"a record, or the gap before it, has more than {_MAX_BLOCKS:,} BGZF blocks")
+        return read_block(coffset)
+
+    return read
 
 
 def _read_records(

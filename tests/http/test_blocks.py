@@ -181,7 +181,12 @@ class TestRangesAndPreconditions:
 
 class TestOnlyBlocksOfDatasetsAreServed:
     @pytest.mark.parametrize(
-        "segment", ["", "x", "0-0", "5-4", "-5", "0-", "0-99999999999999999999999", "header2", "0-5,7-9", "٣-٤"]
+        "segment",
+        [
+            *("", "x", "0-0", "5-4", "-5", "0-", "0-99999999999999999999999", "header2", "0-5,7-9", "٣-٤"),
+            *("records", "records~0.0-5.0", "records~0-5", "records~f3f", "records-0.5-9.0~0-5", "records-u.0-.0"),
+            *("records-99.5-9.0", "records-0.5-9.0~BCF", "records-0.5-9.0~BAM", "header~VCF", "eof~BAM"),
+        ],
     )
     def test_other_segments_are_not_found(self, block: Block, segment: str) -> None:
         assert block.client.get(f"/blocks/{block.etag}/{segment}/reads/BAM/sample").status_code == 404

@@ -50,8 +50,8 @@ class TestAnUnknownReference:
 
 class TestTheHostOfARequest:
     def get(self, folder: Path, hosts: Sequence[str], **settings: Any) -> int:
-        """The size of the cache after a region ticket for each of these hosts."""
-        app = create_app(configured(folder, cache={"max_bytes": 2_000_000}, **settings))
+        """The size of the cache after a ticket for chunks of the index, for each of these hosts."""
+        app = create_app(configured(folder, htsget={"exact": False}, cache={"max_bytes": 2_000_000}, **settings))
         http = FlaskHttp(app.test_client())
         for host in hosts:
             answer = http.get("/reads/sample?referenceName=chr1&start=0&end=1000", headers={"Host": host})

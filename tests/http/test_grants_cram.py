@@ -209,7 +209,7 @@ class TestAReferenceThatIsNotAvailable:
             assert answer.status == 403
             error = json.loads(answer.body)["htsget"]
             assert error["error"] == "PermissionDenied"
-            assert "the reference 'chr1' of this CRAM file" in error["message"]
+            assert "its reference 'chr1'" in error["message"]
         assert caller.get("/reads/sample?class=header").status == 200
 
     def test_is_a_denial_in_the_audit_log_and_for_check(self, tmp_path: Path, issuer: Issuer, reference: Path) -> None:
@@ -231,7 +231,7 @@ class TestAReferenceThatIsNotAvailable:
             for words in ((), ("chr1:2001-3000",)):
                 exit_code, (verdict,) = check(*words)
                 assert (exit_code, verdict[:7]) == ((0, "allowed") if is_available else (1, "denied "))
-                assert ("'chr1' of this CRAM file" in verdict) is not is_available
+                assert ("its reference 'chr1'" in verdict) is not is_available
             assert check("c5")[0] == 1
         assert "'chr1' of this CRAM file" in line["reason"]
         # Only this format of the two is denied.

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from htsget_flask.htsget import block_bytes
 from tests.support.client import FlaskHttp, Ticket, fetch, fetch_ticket, join
 from tests.support.files.bam import MATCH, Read, Reference, bam_data
 from tests.support.files.bgzf import MAX_BLOCK_DATA, cut, write_bgzf
@@ -92,6 +93,15 @@ class TestABlockIsAResource:
         assert rest.status == 206
         is_equal = whole.body[:middle] + rest.body == whole.body
         assert is_equal
+
+    @pytest.mark.parametrize("kind", ["a region of CRAM as BAM", "fields of a region of BAM"])
+    def test_not_if_it_is_longer_than_those_of_tickets(
+        self, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sample = Sample(kind, tmp_path)
+        url = sample.block()
+        monkeypatch.setattr(block_bytes, "_MAX_SPAN", 20_000)
+        assert sample.http.get(url).status == 404
 
 
 class TestTheBytesAreTheSame:

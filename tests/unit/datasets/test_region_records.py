@@ -16,8 +16,18 @@ from htsget_flask.formats.bgzf import virtual_offset
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.records.region import RegionFilter
 from htsget_flask.records.stream import read_data
-from tests.support.files.bam import MATCH, SKIP, UNMAPPED, Read, Reference, bam_deep, bam_header, bam_record
-from tests.support.files.bgzf import cut_unevenly, write_bgzf
+from tests.support.files.bam import (
+    MATCH,
+    SKIP,
+    UNMAPPED,
+    Read,
+    Reference,
+    bam_data,
+    bam_deep,
+    bam_header,
+    bam_record,
+)
+from tests.support.files.bgzf import MAX_BLOCK_DATA, cut, cut_unevenly, write_bgzf
 from tests.support.files.indexes import make_index
 from tests.support.files.vcf import bcf_data, vcf_header
 from tests.support.opened import CountingFile, offsets_by_pysam
@@ -273,3 +283,12 @@ class TestRecordStarts:
             starts = record_starts(file, Chunk(file.header.end, virtual_offset(file.tail, 0)), self.STEP)
         assert len(starts) > 20
         assert set(offsets_by_pysam(deep)).issuperset(starts)
+
+    def test_are_found_among_records_longer_than_blocks(self, tmp_path: Path) -> None:
+        path, rng = tmp_path / "x.bam", random.Random(6)
+        reads = (Read(f"r{number}", UNMAPPED, -1, -1, (), rng.randint(30_000, 60_000)) for number in range(80))
+        write_bgzf(path, cut(bam_data((), reads), MAX_BLOCK_DATA), level=1)
+        with CountingFile(path) as file:
+            starts = record_starts(file, Chunk(file.header.end, virtual_offset(file.tail, 0)), self.STEP)
+        assert len(starts) > 5
+        assert set(offsets_by_pysam(path)).issuperset(starts)

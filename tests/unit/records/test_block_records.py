@@ -162,6 +162,12 @@ class TestDamage:
         with pytest.raises(FormatError, match="exceeds 64 MiB"):
             read(0, line, *[b"x" * 65_000] * 1100, b"\n", layout=VCF_RECORDS)
 
+    @pytest.mark.parametrize("data", [(b"", *reads([1])), reads([1])])
+    def test_with_too_many_empty_blocks(self, data: Sequence[bytes]) -> None:
+        first, rest = data[0][:10], data[0][10:]
+        with pytest.raises(FormatError, match=r"more than 20,000 BGZF blocks"):
+            read(0, first, *[b""] * 20_000, rest, *data[1:])
+
 
 def tail_offsets(records: list[bytes], start: int) -> set[int]:
     """Where records start in the data from an offset on, relative to it."""
