@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,8 @@ from tests.support.files.bgzf import MAX_BLOCK_DATA, cut, write_bgzf
 from tests.support.files.indexes import make_index
 from tests.support.files.vcf import SAMPLES, VARIANT_REFERENCES, bcf_data, contig_line, vcf_data, vcf_header
 
+# The bin of a BAI that has no records (SAMv1 5.2).
+_STATISTICS = 37450
 _LINES = (
     '##ALT=<ID=DUP,Description="Duplication">',
     '##FORMAT=<ID=LEN,Number=1,Type=Integer,Description="Length of the block">',
@@ -160,6 +163,32 @@ def _bam_with_shift(shift: int, folder: Path) -> Path:
     return path
 
 
+def _bam_with_bai(name: str, keeps_windows: bool, folder: Path) -> Path:
+    """A file whose BAI has neither statistics nor, if so chosen, a linear index, as other indexers leave them out."""
+    path = folder / f"{name}.bam"
+    write_bgzf(path, cut(some_bam_data(path.name, count=6_000), 9_000))
+    index = make_index(path)
+    content, position = index.read_bytes(), 8
+    (references,) = struct.unpack_from("<i", content, 4)
+    parts = [content[:8]]
+    for _ in range(references):
+        (bins,) = struct.unpack_from("<i", content, position)
+        position += 4
+        rows = []
+        for _ in range(bins):
+            number, chunks = struct.unpack_from("<Ii", content, position)
+            row = content[position : position + 8 + 16 * chunks]
+            position += len(row)
+            if number != _STATISTICS:
+                rows.append(row)
+        (windows,) = struct.unpack_from("<i", content, position)
+        linear = content[position : position + 4 + 8 * windows]
+        position += len(linear)
+        parts += [struct.pack("<i", len(rows)), *rows, linear if keeps_windows else bytes(4)]
+    index.write_bytes(b"".join(parts))
+    return path
+
+
 def _variants_with_shift(suffix: str, shift: int, folder: Path) -> Path:
     path = folder / f"shift_{shift}{suffix}"
     data = vcf_data(path.name, count=3_000)
@@ -177,6 +206,8 @@ SPANS: dict[str, Callable[[Path], Path]] = {
     "bcf_telomeres": bcf_telomeres,
     "bam_shift_10": partial(_bam_with_shift, 10),
     "bam_shift_20": partial(_bam_with_shift, 20),
+    "bam_without_statistics": partial(_bam_with_bai, "without_statistics", True),
+    "bam_without_windows": partial(_bam_with_bai, "without_windows", False),
     "vcf_shift_9": partial(_variants_with_shift, ".vcf.gz", 9),
     "bcf_shift_18": partial(_variants_with_shift, ".bcf", 18),
 }
