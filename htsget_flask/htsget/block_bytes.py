@@ -2,18 +2,20 @@
 
 import io
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain
 from typing import BinaryIO, NamedTuple
 
 from htsget_flask.datasets.edges import ChunkParts, chunk_parts, cut_chunk, edges_size, read_parts
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.datasets.reference_checks import missing_reference
-from htsget_flask.datasets.region_records import MAX_ROWS_IN_MEMORY, earlier_records, extent_of
+from htsget_flask.datasets.region_records import MAX_ROWS_IN_MEMORY, earlier_records, extent_of, prefetch_extents
 from htsget_flask.errors import FileFaultError, FormatError, NotFound
 from htsget_flask.formats import bgzf
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.formats.references import Reference
-from htsget_flask.htsget.data_blocks import TEXT, ConvertedPart, FilePart, Records
+from htsget_flask.htsget.data_blocks import TEXT, ConvertedPart, FilePart, RecordGroup, Records
+from htsget_flask.htsget.record_spans import is_groupable
 from htsget_flask.ranges import ByteRange
 from htsget_flask.records.bam_fields import select_bam_fields
 from htsget_flask.records.bam_header import bam_header
@@ -62,7 +64,7 @@ def read_inline(file: OpenFile, block: InlineBlock, tools: Tools) -> bytes:
     """The bytes of a data block that may be inline.
 
     Raises:
-        FormatError: when the index does not fit the data.
+        FileFaultError: when the index does not fit the data, or they are damaged.
         ServiceUnavailable: when decoding is needed, and not possible now.
     """
     match block:
@@ -75,9 +77,11 @@ def read_inline(file: OpenFile, block: InlineBlock, tools: Tools) -> bytes:
         case ConvertedPart():
             return bgzf.EOF_BLOCK
         case Chunk():
-            return read_parts(lambda: file.content, cut_chunk(file, block))
+            with _located_faults(file):
+                return read_parts(lambda: file.content, cut_chunk(file, block))
         case Records():
-            return read_parts(lambda: file.pages, _cut_region(file, block))
+            with _located_faults(file):
+                return read_parts(lambda: file.pages, _cut_region(file, block))
 
 
 def _convert_header(file: OpenFile, format_name: str, tools: Tools) -> bytes:
@@ -98,7 +102,7 @@ def write_records(file: OpenFile, block: Records, tools: Tools, target: BinaryIO
         FileFaultError: when the file is damaged, or records cannot be decoded.
         ServiceUnavailable: when they cannot be decoded now.
     """
-    try:
+    with _located_faults(file):
         layout, format_name = file.source.format.records, block.format_name
         if layout is None:
             _write_decoded(file, block, tools, target)
@@ -120,6 +124,25 @@ def write_records(file: OpenFile, block: Records, tools: Tools, target: BinaryIO
                 else:
                     batches = batch_records(data, layout)
                     write_bgzf((select_bam_fields(batch, block.selection) for batch in batches), target)
+
+
+def write_group(file: OpenFile, group: RecordGroup, tools: Tools, target: BinaryIO) -> None:
+    """Write the bytes of the record blocks of several regions; the errors are those of `write_records`."""
+    if not all(is_groupable(file, block) for block in group.blocks):
+        raise NotFound("there is no such data block")
+    if file.source.storage.reads_are_requests:
+        prefetch_extents(file, group.regions)
+    for block in group.blocks:
+        if is_written(file, block):
+            write_records(file, block, tools, target)
+        else:
+            target.write(read_inline(file, block, tools))
+
+
+@contextmanager
+def _located_faults(file: OpenFile) -> Iterator[None]:
+    try:
+        yield
     except FormatError as error:
         raise FileFaultError(str(error), location=file.source.location) from error
 

@@ -1,14 +1,18 @@
 """The answers to requests for data blocks."""
 
 import os
+from collections.abc import Callable
+from functools import partial
+from typing import BinaryIO
 
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.datasets.source import DataFile
 from htsget_flask.errors import NotFound
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.formats.table import ANSWER_FORMATS, Format
-from htsget_flask.htsget.block_bytes import Tools, is_written, parts_of, read_inline, write_records
-from htsget_flask.htsget.data_blocks import ConvertedPart, DataBlock, FilePart, Records, least_file_size
+from htsget_flask.htsget.block_bytes import Tools, is_written, parts_of, read_inline, write_group, write_records
+from htsget_flask.htsget.data_blocks import ConvertedPart, DataBlock, FilePart, RecordGroup, Records, least_file_size
+from htsget_flask.htsget.record_spans import MAX_GROUP
 from htsget_flask.ranges import ByteRange
 from htsget_flask.records.region import UNPLACED_ID
 from htsget_flask.services import Services
@@ -28,6 +32,10 @@ def fits(block: DataBlock, format_: Format) -> bool:
             return format_.is_bgzf
         case ConvertedPart(_, name):
             return _is_made_from(name, format_)
+        case RecordGroup():
+            return (
+                len(block.regions) <= MAX_GROUP and format_.is_bgzf and all(fits(one, format_) for one in block.blocks)
+            )
         case Records(region, span, selection, name):
             is_spanned = (region or span) is not None and not isinstance(span, ByteRange)
             # All records of a span, unchanged, are bytes of the file.
@@ -74,21 +82,28 @@ def send_block(services: Services, environ: Environ, file: DataFile, block: Data
             return send_bytes(environ, b"", etag=etag, headers=_HEADERS)
     tools = Tools(services.bases, services.decoder)
     with OpenFile(file, services.cache, services.sidecars) as opened:
-        if isinstance(block, Records) and not _has_reference(opened, block):
+        blocks = block.blocks if isinstance(block, RecordGroup) else [block] if isinstance(block, Records) else []
+        if not all(_has_reference(opened, one) for one in blocks):
             raise NotFound("there is no such data block")
         match block:
             case FilePart() | ConvertedPart():
                 return send_bytes(environ, read_inline(opened, block, tools), etag=etag, headers=_HEADERS)
+            case RecordGroup():
+                return _send_written(environ, partial(write_group, opened, block, tools), etag)
             case Records() if is_written(opened, block):
-                target = create_temporary_file()
-                try:
-                    write_records(opened, block, tools, target)
-                    size = os.fstat(target.fileno()).st_size
-                except BaseException:
-                    target.close()
-                    raise
-                return send_range(environ, target, ByteRange(0, size), etag, _HEADERS)
+                return _send_written(environ, partial(write_records, opened, block, tools), etag)
             case _:
                 before, middle, after = parts_of(opened, block)
                 content = opened.detach_file()
                 return send_range(environ, content, middle, etag, _HEADERS, (before, after))
+
+
+def _send_written(environ: Environ, write: Callable[[BinaryIO], None], etag: str) -> Answer:
+    target = create_temporary_file()
+    try:
+        write(target)
+        size = os.fstat(target.fileno()).st_size
+    except BaseException:
+        target.close()
+        raise
+    return send_range(environ, target, ByteRange(0, size), etag, _HEADERS)

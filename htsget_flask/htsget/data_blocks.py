@@ -2,6 +2,7 @@
 
 import enum
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from htsget_flask.fields import EVERYTHING, FieldSelection, parse_selection
@@ -40,6 +41,19 @@ class Records(NamedTuple):
         return self.format_name is None and self.selection == EVERYTHING
 
 
+class RecordGroup(NamedTuple):
+    """The record blocks of several short regions one after the other, as one data block."""
+
+    regions: tuple[RegionFilter, ...]
+    selection: FieldSelection = EVERYTHING
+    format_name: str | None = None
+
+    @property
+    def blocks(self) -> Iterator[Records]:
+        """The record blocks."""
+        return (Records(region, None, self.selection, self.format_name) for region in self.regions)
+
+
 class ConvertedPart(NamedTuple):
     """The file's header or end in another format."""
 
@@ -48,14 +62,17 @@ class ConvertedPart(NamedTuple):
 
 
 # A chunk's bytes are those of the file except at its edges, where the BGZF blocks are cut and compressed again.
-DataBlock = ByteRange | Chunk | FilePart | Records | ConvertedPart
+DataBlock = ByteRange | Chunk | FilePart | Records | RecordGroup | ConvertedPart
 
 
 _FORMAT = r"[A-Z]{1,10}"
 _RANGE = re.compile(r"([0-9]{1,19})-([0-9]{1,19})", re.ASCII)
 _CHUNK = re.compile(r"([0-9]{1,15})\.([0-9]{1,5})-([0-9]{1,15})\.([0-9]{1,5})", re.ASCII)
 _REGION = r"([0-9]{1,9}|u)\.([0-9]{1,18})-([0-9]{1,18})?\.([0-9]{1,18})"
-_RECORDS = re.compile(rf"records(?:-{_REGION})?(?:~([0-9.-]+))?(?:~f([^~]+))?(?:~({_FORMAT}))?", re.ASCII)
+_CHANGES = rf"(?:~f([^~]+))?(?:~({_FORMAT}))?"
+_RECORDS = re.compile(rf"records(?:-{_REGION})?(?:~([0-9.-]+))?{_CHANGES}", re.ASCII)
+_REGIONS = re.compile(rf"regions-([0-9u.,-]+){_CHANGES}", re.ASCII)
+_ONE_REGION = re.compile(_REGION, re.ASCII)
 _CONVERTED = re.compile(rf"(header|eof)~({_FORMAT})", re.ASCII)
 
 
@@ -71,14 +88,19 @@ def to_path_segment(block: DataBlock) -> str:
         case ConvertedPart(part, name):
             return f"{part.value}~{name}"
         case Records(region, span, selection, format_name):
+            name = "records" if region is None else f"records-{_region_text(region)}"
             return "~".join(
-                (
-                    "records" if region is None else f"records-{_region_text(region)}",
-                    *(() if span is None else (to_path_segment(span),)),
-                    *(() if selection == EVERYTHING else (f"f{selection}",)),
-                    *(() if format_name is None else (format_name,)),
-                )
+                (name, *(() if span is None else (to_path_segment(span),)), *_changes(selection, format_name))
             )
+        case RecordGroup(regions, selection, format_name):
+            return "~".join((f"regions-{','.join(map(_region_text, regions))}", *_changes(selection, format_name)))
+
+
+def _changes(selection: FieldSelection, format_name: str | None) -> Iterator[str]:
+    if selection != EVERYTHING:
+        yield f"f{selection}"
+    if format_name is not None:
+        yield format_name
 
 
 def _region_text(region: RegionFilter) -> str:
@@ -94,6 +116,8 @@ def from_path_segment(text: str) -> DataBlock | None:
             return part
     if match := _CONVERTED.fullmatch(text):
         return ConvertedPart(FilePart(match[1]), match[2])
+    if match := _REGIONS.fullmatch(text):
+        return _group(*match.groups())
     return _span(text) if text[:1].isdigit() else _records(text)
 
 
@@ -112,16 +136,25 @@ def _records(text: str) -> Records | None:
     match = _RECORDS.fullmatch(text)
     if match is None:
         return None
-    reference, start, end, min_start, span_text, fields, format_name = match.groups()
+    *region_texts, span_text, fields, format_name = match.groups()
     span = None if span_text is None else _span(span_text)
     selection = EVERYTHING if fields is None else parse_selection(fields)
     if (span_text is not None and span is None) or selection is None:
         return None
-    region = None
-    if reference is not None:
-        reference_id = UNPLACED_ID if reference == "u" else int(reference)
-        region = RegionFilter(reference_id, int(start), None if end is None else int(end), int(min_start))
-    return Records(region, span, selection, format_name)
+    return Records(None if region_texts[0] is None else _region(*region_texts), span, selection, format_name)
+
+
+def _group(regions: str, fields: str | None, format_name: str | None) -> RecordGroup | None:
+    matches = [_ONE_REGION.fullmatch(text) for text in regions.split(",")]
+    selection = EVERYTHING if fields is None else parse_selection(fields)
+    if None in matches or selection is None:
+        return None
+    return RecordGroup(tuple(_region(*match.groups()) for match in matches if match), selection, format_name)
+
+
+def _region(reference: str, start: str, end: str | None, min_start: str) -> RegionFilter:
+    reference_id = UNPLACED_ID if reference == "u" else int(reference)
+    return RegionFilter(reference_id, int(start), None if end is None else int(end), int(min_start))
 
 
 def least_file_size(block: DataBlock) -> int:
@@ -133,5 +166,5 @@ def least_file_size(block: DataBlock) -> int:
             return (end + 0xFFFF) >> 16
         case Records(_, span):
             return 0 if span is None else least_file_size(span)
-        case FilePart() | ConvertedPart():
+        case FilePart() | ConvertedPart() | RecordGroup():
             return 0

@@ -9,9 +9,9 @@ from htsget_flask.datasets.edges import Containers
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.formats.bgzf import MAX_BLOCK_SIZE, virtual_offset
 from htsget_flask.formats.binning import Chunk, merge_chunks
-from htsget_flask.htsget.data_blocks import TEXT, ConvertedPart, FilePart, Records
+from htsget_flask.htsget.data_blocks import TEXT, ConvertedPart, FilePart, RecordGroup, Records
 from htsget_flask.htsget.query import UNPLACED, Query
-from htsget_flask.htsget.record_spans import split_containers, split_records
+from htsget_flask.htsget.record_spans import group_regions, split_containers, split_records
 from htsget_flask.htsget.reference_names import reference_id_of
 from htsget_flask.ranges import ByteRange, coalesce
 from htsget_flask.records.region import UNPLACED_ID, RegionFilter
@@ -22,7 +22,7 @@ _MAX_GAP = MAX_BLOCK_SIZE
 # In bytes: the memory of a cached chunk.
 _CHUNK_COST = 150
 
-Span = Chunk | Containers | ByteRange | Records | FilePart | ConvertedPart
+Span = Chunk | Containers | ByteRange | Records | RecordGroup | FilePart | ConvertedPart
 
 
 class Terms(NamedTuple):
@@ -86,7 +86,8 @@ def _records(query: Query, file: OpenFile, terms: Terms) -> Sequence[Span]:
     else:
         filters = _filters(granted if query.regions is None else granted.restrict(placed), file)
     is_granted = granted is not None
-    spans = [span for one in filters for span in _split(file, records._replace(region=one), is_granted=is_granted)]
+    blocks = [span for one in filters for span in _split(file, records._replace(region=one), is_granted=is_granted)]
+    spans: list[Span] = [*group_regions(file, blocks)] if format_.is_bgzf else [*blocks]
     # Reads without a position are in no granted region.
     if len(placed) < len(query.regions or ()) and not is_granted:
         spans += _split(file, records._replace(region=RegionFilter(UNPLACED_ID, 0, None, 0)), is_granted=False)
@@ -121,7 +122,7 @@ def _first_offset(file: OpenFile, reference_id: int, region: Region) -> int | No
     return reference_id if file.crai.overlapping(reference_id, region.start, region.end) else None
 
 
-def _split(file: OpenFile, records: Records, *, is_granted: bool) -> Sequence[Span]:
+def _split(file: OpenFile, records: Records, *, is_granted: bool) -> Sequence[Chunk | Containers | Records]:
     if file.source.format.is_bgzf:
         return split_records(file, records)
     return split_containers(file, records, index_decides=not is_granted)

@@ -8,15 +8,19 @@ from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.datasets.region_records import extent_of, record_starts
 from htsget_flask.formats.bgzf import split_offset, virtual_offset
 from htsget_flask.formats.binning import Chunk
-from htsget_flask.htsget.data_blocks import DataBlock, Records
+from htsget_flask.htsget.data_blocks import DataBlock, RecordGroup, Records
 from htsget_flask.ranges import ByteRange
 from htsget_flask.records.region import UNPLACED_ID
+
+Span = Chunk | Containers | Records
 
 # In bytes of the file: a block of more records takes clients long, and is more to repeat after a failure.
 _BGZF_STEP, _CRAM_STEP = 16 << 20, 8 << 20
 # In bytes of the file: up to this size the records of a region are inline, as one round trip takes longer than a third
 # more bytes. Where they lie is searched for that in up to this size of the index's chunks.
 _LONGEST_INLINE, _LONGEST_SEARCH = 192 << 10, 640 << 10
+# A query with more blocks than this gets those of short regions in groups, of which the URLs are at most about 2 kB.
+_MAX_SINGLE, MAX_GROUP = 32, 64
 # In rows: the records before a region are read from so few of them for inline data.
 _MAX_ROWS = 32
 
@@ -90,6 +94,28 @@ def needs_search(file: OpenFile, records: Records, longest_cut: int, *, has_room
         return False
     size = _size_of(file.chunks(*region[:3]))
     return size > longest_cut or (has_room and size <= _LONGEST_SEARCH)
+
+
+def group_regions(file: OpenFile, blocks: Sequence[Span]) -> Sequence[Span | RecordGroup]:
+    """The same records in fewer data blocks, where short regions are many: a request for each takes clients long."""
+    if len(blocks) <= _MAX_SINGLE:
+        return blocks
+    grouped: list[Span | RecordGroup] = []
+    for is_short, some in groupby(blocks, lambda block: isinstance(block, Records) and is_groupable(file, block)):
+        if not is_short:
+            grouped += some
+            continue
+        run = [block for block in some if isinstance(block, Records)]
+        for first in range(0, len(run), MAX_GROUP):
+            regions = tuple(block.region for block in run[first : first + MAX_GROUP] if block.region is not None)
+            grouped.append(RecordGroup(regions, run[0].selection, run[0].format_name))
+    return grouped
+
+
+def is_groupable(file: OpenFile, block: Records) -> bool:
+    """Whether a record block may be one of several in a data block: that of a short region."""
+    region = block.region
+    return region is not None and block.span is None and _size_of(file.chunks(*region[:3])) <= _LONGEST_SEARCH
 
 
 def split_region(

@@ -13,7 +13,7 @@ from htsget_flask.datasets.region_records import prefetch_extents
 from htsget_flask.formats.bgzf import MAX_BLOCK_SIZE
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.htsget.block_bytes import InlineBlock
-from htsget_flask.htsget.data_blocks import ConvertedPart, DataBlock, FilePart, Records
+from htsget_flask.htsget.data_blocks import ConvertedPart, DataBlock, FilePart, RecordGroup, Records
 from htsget_flask.htsget.plan import Span
 from htsget_flask.htsget.record_spans import is_short_region, needs_search, split_region
 
@@ -121,7 +121,7 @@ def _prefetch(file: OpenFile, spans: Sequence[Span], longest_cut: int, *, has_ro
 
 def _split(file: OpenFile, span: Span, longest_cut: int, block_size: int, *, has_room: bool) -> Iterable[DataBlock]:
     """The data blocks of a span."""
-    if isinstance(span, _UNSPLIT):
+    if isinstance(span, (*_UNSPLIT, RecordGroup)):
         return (span,)
     if isinstance(span, Records):
         return split_region(file, span, longest_cut, block_size, has_room=has_room)

@@ -3,7 +3,7 @@
 import json
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from htsget_flask.htsget import block_bytes
-from tests.support.client import FlaskHttp, Ticket, fetch, fetch_ticket, join
+from tests.support.client import FlaskHttp, Ticket, fetch, fetch_ticket, join, records, scan, truth
 from tests.support.files.bam import MATCH, Read, Reference, bam_data
 from tests.support.files.bgzf import MAX_BLOCK_DATA, cut, write_bgzf
 from tests.support.files.indexes import make_index
@@ -193,6 +193,37 @@ def _unsorted(folder: Path, move: Callable[[random.Random, list[int]], None]) ->
     index = Path(f"{path}.bai")
     os.utime(path, (index.stat().st_mtime - 10,) * 2)
     return view(path, "BAM")
+
+
+class TestManyRegions:
+    """Short regions share data blocks; records are those of the file, each once, in its order."""
+
+    @pytest.mark.parametrize("maker", ["bam_long_reads", "bam_straddling", "vcf_contig_order", "bcf_straddling"])
+    def test_are_few_data_blocks(self, maker: str, tmp_path: Path) -> None:
+        file = ServedFile(maker, tmp_path)
+        rng = random.Random(maker)
+        placed = [record for record in scan(file.path, file.format) if record.reference_name != "*"]
+        chosen = [rng.choice(placed) for _ in range(300)]
+        regions = [
+            (one.reference_name, max(0, one.start - rng.randrange(50)), one.start + rng.choice((1, 10, 100, 5_000)))
+            for one in chosen
+        ]
+        body = {"regions": [{"referenceName": name, "start": start, "end": end} for name, start, end in regions]}
+        http = file.serve()
+        ticket = fetch_ticket(http, file.ticket_path, method="POST", json={"format": file.format, **body})
+        urls = [entry["url"] for entry in ticket["htsget"]["urls"]]
+        assert len(urls) <= 2 + -(-300 // 64) and max(map(len, (url for url in urls if url[:4] == "http"))) < 3_000
+        assert records(join(http, ticket), file.format, tmp_path) == truth(file.path, file.format, regions)
+
+    def test_no_other_groups_are_served(self, tmp_path: Path) -> None:
+        http = ServedFile("bam_normal", tmp_path).serve()
+        etag = fetch_ticket(http, "/reads/normal", inline="false")["htsget"]["urls"][0]["url"].split("/")[-5]
+
+        def status(regions: Sequence[str]) -> int:
+            return http.get(f"/blocks/{etag}/regions-{','.join(regions)}/reads/BAM/normal").status
+
+        assert status(["0.1000-2000.0"] * 64) == 200
+        assert status(["0.1000-2000.0"] * 65) == status(["99.1000-2000.0"]) == status(["u.0-.0"]) == 404
 
 
 class TestAnUnsortedFile:

@@ -11,6 +11,7 @@ from htsget_flask.htsget.data_blocks import (
     ConvertedPart,
     DataBlock,
     FilePart,
+    RecordGroup,
     Records,
     from_path_segment,
     least_file_size,
@@ -31,14 +32,20 @@ regions = st.builds(RegionFilter, numbers | st.just(UNPLACED_ID), positions, st.
 records = st.builds(
     Records, st.none() | regions, st.none() | ranges | chunks, st.just(EVERYTHING) | selections, st.none() | formats
 )
+groups = st.builds(
+    RecordGroup,
+    st.lists(regions, min_size=1, max_size=5).map(tuple),
+    st.just(EVERYTHING) | selections,
+    st.none() | formats,
+)
 converted_parts = st.builds(ConvertedPart, st.sampled_from(FilePart), formats)
 
 
 class TestPathSegments:
-    @given(ranges | chunks | st.sampled_from(FilePart) | records | converted_parts)
+    @given(ranges | chunks | st.sampled_from(FilePart) | records | groups | converted_parts)
     def test_are_parsed_to_the_same_block(self, block: DataBlock) -> None:
         segment = to_path_segment(block)
-        assert re.fullmatch("[A-Za-z0-9.~-]+", segment)
+        assert re.fullmatch("[A-Za-z0-9.~,-]+", segment)
         assert from_path_segment(segment) == block
 
     @pytest.mark.parametrize(
@@ -47,6 +54,12 @@ class TestPathSegments:
             ("5-9", ByteRange(5, 9)),
             ("5.7-9.8", Chunk(5 << 16 | 7, 9 << 16 | 8)),
             ("header", FilePart.HEADER),
+            (
+                "regions-3.10-20.5,4.7-.0~f3e.NM~BAM",
+                RecordGroup(
+                    (RegionFilter(3, 10, 20, 5), RegionFilter(4, 7, None, 0)), select_fields([], ["NM"]), "BAM"
+                ),
+            ),
             ("eof~BAM", ConvertedPart(FilePart.EOF, "BAM")),
             ("records-3.10-20.5", Records(RegionFilter(3, 10, 20, 5))),
             (
@@ -71,7 +84,8 @@ class TestPathSegments:
     @given(
         st.text()
         | st.from_regex(
-            r"(records|header|eof)(-[0-9u.-]{0,20})?(~[0-9.-]{0,9})?(~f[0-9a-f.-]{0,9})?(~[A-Z]{0,4})?", fullmatch=True
+            r"(records|regions|header|eof)(-[0-9u.,-]{0,20})?(~[0-9.-]{0,9})?(~f[0-9a-f.-]{0,9})?(~[A-Z]{0,4})?",
+            fullmatch=True,
         )
     )
     def test_are_the_only_text_that_is_parsed(self, text: str) -> None:
@@ -97,6 +111,10 @@ class TestPathSegments:
             "3.0-2.9",
             "0x1-2",
             "records-1.2-3",
+            "regions-",
+            "regions-1.2-3.0,",
+            "regions-1.2-3.0,1.2-3",
+            "regions-1.2-3.0~5-9",
             "records-1.2.3-4",
             "records--1.2-3.0",
             "records-v.2-3.0",
