@@ -52,7 +52,8 @@ def _find(file: OpenFile, region: RegionFilter) -> Extent | None:
     chunks_of, read = partial(file.chunks, region.reference_id), partial(records_at, file)
     index = file.index
     try:
-        return find_extent(region, directory, chunks_of, index.record_starts, read, index.views.min_shift)
+        starts_of = partial(index.record_starts, reference_id=region.reference_id)
+        return find_extent(region, directory, chunks_of, starts_of, read, index.views.min_shift)
     finally:
         directory.save()
 

@@ -75,9 +75,15 @@ class Index(ArrayFields):
         """The virtual offset after the last record with a coordinate, where those without start; 0 without records."""
         return int(self.extent[1])
 
-    def record_starts(self, begin: int, end: int) -> list[int]:
-        """The virtual offsets between two others at which records start by the index, ascending."""
+    def record_starts(self, begin: int, end: int, reference_id: int | None = None) -> list[int]:
+        """The virtual offsets between two others at which records start by the index, ascending.
+
+        `reference_id`: only those of its records.
+        """
         begins = self.chunk_begins
+        if reference_id is not None:
+            first, last = (int(self.bin_chunks[self.reference_bins[reference_id + step]]) for step in (0, 1))
+            begins = begins[first:last]
         return np.unique(begins[(begins > np.uint64(begin)) & (begins < np.uint64(end))]).tolist()  # type: ignore[no-any-return]
 
     def first_position(self, reference_id: int) -> int | None:

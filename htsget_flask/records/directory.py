@@ -17,7 +17,7 @@ from htsget_flask.errors import FormatError
 from htsget_flask.formats.binning import Chunk
 from htsget_flask.records.block_records import UNSORTED, BlockRecords
 
-# The bits of a virtual offset in a segment: it has 32 MiB of the file, and at most about 100 kB of rows.
+# The bits of a virtual offset in a segment: it has 32 MiB of the file, and usually about 100 kB of rows.
 _SEGMENT_BITS = 16 + 25
 
 
