@@ -29,6 +29,31 @@ class ChunkParts(NamedTuple):
     after: bytes
 
 
+class _Edge(NamedTuple):
+    """Bytes `start` to `end` of the data of the BGZF block at byte `coffset`."""
+
+    coffset: int
+    data: bytes
+    start: int
+    end: int
+
+
+class _Method(NamedTuple):
+    """How a chunk is cut.
+
+    `read_block`: the BGZF block at a byte offset; `end_of`: where it ends. `compress`: records and the edge after them,
+    as BGZF blocks.
+    """
+
+    read_block: ReadBlock
+    end_of: Callable[[int], int]
+    compress: Callable[[_Edge, bytes], bytes]
+
+
+# In bytes of data: compressing an edge takes most of the time of a short region. Shorter pieces compress worse.
+_PIECE = 16 << 10
+
+
 def edges_of(span: Chunk | Containers, size: int) -> list[int]:
     """The byte offsets of the blocks or containers that are read to verify and cut a span of a file of `size` bytes."""
     if isinstance(span, Containers):
@@ -136,40 +161,70 @@ def read_parts(open_content: Callable[[], BinaryIO], parts: ChunkParts) -> bytes
     return before + blocks + after
 
 
-def cut_chunk(file: OpenFile, chunk: Chunk, *, read_block: ReadBlock | None = None, earlier: bytes = b"") -> ChunkParts:
-    """The parts of a chunk, with `earlier` records before its own.
-
-    `read_block`: the BGZF block at a byte offset; by default it is read from the file, where `prefetch_edges` helps.
+def cut_chunk(file: OpenFile, chunk: Chunk) -> ChunkParts:
+    """The parts of a chunk of the index, whose edges `prefetch_edges` may have read.
 
     Raises:
         FormatError: when the index does not fit the data.
     """
-    end_of = file.block_end if read_block is None else partial(_end_of_block, read_block)
-    read_block = read_block or partial(bgzf.read_block, file.content)
+    return _cut(file, chunk, _Method(partial(bgzf.read_block, file.content), file.block_end, _compress_whole))
+
+
+def cut_region(file: OpenFile, chunk: Chunk, earlier: bytes) -> ChunkParts:
+    """The parts of a region's chunk, with `earlier` records before its own; blocks and pieces of them are cached.
+
+    Raises:
+        FormatError: when the index does not fit the data.
+    """
+
+    def end_of(coffset: int) -> int:
+        return coffset + file.read_block(coffset).size
+
+    return _cut(file, chunk, _Method(file.read_block, end_of, partial(_compress_pieces, file)), earlier)
+
+
+def _cut(file: OpenFile, chunk: Chunk, method: _Method, earlier: bytes = b"") -> ChunkParts:
+    read_block, end_of, compress = method
     (first, first_cut), (last, last_cut) = bgzf.split_offset(chunk.begin), bgzf.split_offset(chunk.end)
     if chunk.begin == chunk.end:
         return ChunkParts(bgzf.deflate(earlier), ByteRange(first, first), b"")
     if first == last:
         edge, _ = _read_edge(file, read_block, first, first_cut, last_cut)
-        return ChunkParts(bgzf.deflate(earlier + edge), ByteRange(first, first), b"")
-    before, after = earlier, b""
+        return ChunkParts(compress(edge, earlier), ByteRange(first, first), b"")
+    after = b""
     if first_cut:
         edge, first = _read_edge(file, read_block, first, first_cut, None)
-        before += edge
+        before = compress(edge, earlier)
+    else:
+        before = bgzf.deflate(earlier)
     if (first if first_cut else end_of(first)) > last:
         raise FormatError(OTHER_FILE)
     if last_cut:
-        after, _ = _read_edge(file, read_block, last, 0, last_cut)
+        edge, _ = _read_edge(file, read_block, last, 0, last_cut)
+        after = compress(edge, b"")
     elif last < file.stat.size:
         end_of(last)
-    return ChunkParts(bgzf.deflate(before), ByteRange(first, last), bgzf.deflate(after))
+    return ChunkParts(before, ByteRange(first, last), after)
 
 
-def _end_of_block(read_block: ReadBlock, coffset: int) -> int:
-    return coffset + read_block(coffset).size
+def _compress_whole(edge: _Edge, earlier: bytes) -> bytes:
+    return bgzf.deflate(earlier + edge.data[edge.start : edge.end])
 
 
-def _read_edge(file: OpenFile, read_block: ReadBlock, coffset: int, start: int, end: int | None) -> tuple[bytes, int]:
+def _compress_pieces(file: OpenFile, edge: _Edge, earlier: bytes) -> bytes:
+    """An edge as BGZF blocks, those between multiples of a length from the cache: neighbouring regions share them."""
+    coffset, data, start, end = edge
+    position = min(end, -(-start // _PIECE) * _PIECE)
+    blocks = [bgzf.deflate(earlier + data[start:position])]
+    while position < end:
+        stop = min(position + _PIECE, len(data))
+        make = partial(bgzf.deflate, data[position : min(stop, end)])
+        blocks.append(make() if stop > end else file.cached(("piece", coffset, position), make, len))
+        position = stop
+    return b"".join(blocks)
+
+
+def _read_edge(file: OpenFile, read_block: ReadBlock, coffset: int, start: int, end: int | None) -> tuple[_Edge, int]:
     """Bytes `start` to `end` of a BGZF block's data, and where the next block starts."""
     data, size = read_block(coffset)
     file.cached(("block end", coffset), lambda: coffset + size)
@@ -179,4 +234,4 @@ def _read_edge(file: OpenFile, read_block: ReadBlock, coffset: int, start: int, 
     for edge in (start, end):
         if edge > len(data) or (0 < edge < len(data) and not records.may_start(data, edge, limit)):
             raise FormatError("the index does not fit the data: no record starts where it points")
-    return data[start:end], coffset + size
+    return _Edge(coffset, data, start, end), coffset + size

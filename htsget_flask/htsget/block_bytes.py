@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import BinaryIO, NamedTuple
 
-from htsget_flask.datasets.edges import ChunkParts, chunk_parts, cut_chunk, edges_size, read_parts
+from htsget_flask.datasets.edges import ChunkParts, chunk_parts, cut_chunk, cut_region, edges_size, read_parts
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.datasets.reference_checks import missing_reference
 from htsget_flask.datasets.region_records import MAX_ROWS_IN_MEMORY, earlier_records, extent_of, prefetch_extents
@@ -178,7 +178,7 @@ def _check_size(size: int) -> None:
 
 def _cut_region(file: OpenFile, block: Records) -> ChunkParts:
     earlier, chunk = _records_of(file, block)
-    return cut_chunk(file, chunk, read_block=file.read_block, earlier=b"".join(earlier))
+    return cut_region(file, chunk, b"".join(earlier))
 
 
 def _records_of(file: OpenFile, block: Records) -> tuple[Iterator[bytes], Chunk]:
