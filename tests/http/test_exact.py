@@ -1,7 +1,6 @@
 """Regions hold the records that samtools and bcftools print for them, no more and no less."""
 
 import gzip
-import os
 import random
 import shutil
 from collections.abc import Sequence
@@ -23,11 +22,12 @@ from tests.support.files import FORMATS, GOOD, GOOD_BGZF, GOOD_CRAM
 from tests.support.files.spans import SPANS
 from tests.support.live.regions import endpoint_of
 from tests.support.live.tools import DATA
+from tests.support.random_regions import region_count
 from tests.support.served import ServedFile, is_empty, small_limits
 
 pytestmark = pytest.mark.regions
 
-REGIONS = int(os.environ.get("HTSGET_FLASK_TEST_REGIONS", "300"))
+REGIONS = region_count(300)
 REAL = (
     "reads/htsnexus_test_NA12878.bam",
     "reads/NA12878.chr20.sample.bam",

@@ -1,6 +1,5 @@
 """Tickets with `exact: false`, compared with pysam's records and with the chunks that htslib's index code returns."""
 
-import os
 import random
 import zlib
 from collections.abc import Sequence
@@ -32,10 +31,11 @@ from tests.support.files.bam import bam_normal
 from tests.support.files.bgzf import BGZF_EOF, bgzf_block
 from tests.support.files.indexes import index_of
 from tests.support.htslib import HtslibIndex
+from tests.support.random_regions import region_count
 
 pytestmark = pytest.mark.regions
 
-REGIONS = int(os.environ.get("HTSGET_FLASK_TEST_REGIONS", "200"))
+REGIONS = region_count(200)
 MAX_GAP = 1 << 16
 Region = tuple[str, int | None, int | None]
 

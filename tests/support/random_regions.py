@@ -1,5 +1,6 @@
 """Regions to request of a file, most of them with an edge where a record has one."""
 
+import os
 import random
 from collections.abc import Iterable
 
@@ -7,6 +8,14 @@ from tests.support.client import UNPLACED, Record, Region
 
 # The last position that BAI and TBI indexes can have: the programs refuse regions after it.
 _MAX_POSITION = (1 << 29) - 1
+
+
+def region_count(full: int) -> int:
+    """How many random regions a test tries of each file: all in CI, else a third, so that all tests take minutes.
+
+    HTSGET_FLASK_TEST_REGIONS is another number.
+    """
+    return int(os.environ.get("HTSGET_FLASK_TEST_REGIONS", full if "CI" in os.environ else full // 3))
 
 
 def random_regions(records: Iterable[Record], count: int, *, seed: str) -> list[Region]:
