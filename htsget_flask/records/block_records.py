@@ -29,7 +29,8 @@ class BlockRecords(NamedTuple):
 
     `begin`: the virtual offset of the first record; `next`: after the last one. `reference`: as the records name it.
     `data`: the records one after the other; `offsets`: int64[records + 1], where each one starts in them, and the end
-    of the last one. `starts`, `ends`: int64[records], 0-based, half-open.
+    of the last one. `starts`, `ends`: int64[records], 0-based, half-open. `is_block`: whether `data` are those of the
+    BGZF block, and not a copy.
     """
 
     begin: int
@@ -39,11 +40,12 @@ class BlockRecords(NamedTuple):
     offsets: npt.NDArray[np.int64]
     starts: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
+    is_block: bool = False
 
     @property
     def memory(self) -> int:
-        """The memory in bytes."""
-        return len(self.data) + 24 * len(self.offsets)
+        """The memory in bytes, without the block that a cache has too."""
+        return 24 * len(self.offsets) + (0 if self.is_block else len(self.data))
 
     def offset_of(self, position: int) -> int | None:
         """The virtual offset of the first record that starts at or after a position; None without such a record."""
@@ -91,7 +93,8 @@ def read_block_records(
         raise FormatError(UNSORTED)
     if count < len(starts):
         after = first + starts[count]
-    return BlockRecords(first, after, spans.reference, data, offsets[: count + 1], spans.starts, spans.ends)
+    columns = offsets[: count + 1], spans.starts, spans.ends
+    return BlockRecords(first, after, spans.reference, data, *columns, is_block=data is block.data)
 
 
 def find_record(data: bytes, layout: RecordLayout, id_limit: int) -> int | None:
