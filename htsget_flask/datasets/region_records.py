@@ -1,9 +1,10 @@
 """The records of a region in an opened file of BGZF blocks: where they lie, and their bytes."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import accumulate
+from types import MappingProxyType
 
 from htsget_flask.datasets.open_file import OpenFile
 from htsget_flask.errors import FileFaultError, FormatError
@@ -19,6 +20,9 @@ from htsget_flask.storage.remote_file import EDGE
 _EXTENT_COST, _ROW_COST = 200, 40
 # In rows: the records of so few are kept in memory, about 16 MB.
 MAX_ROWS_IN_MEMORY = 256
+# The blocks of a search whose records are still in memory when it needs them: the last ones of which it made rows.
+_MAX_RECENT = 4
+_NONE: Mapping[int, BlockRecords] = MappingProxyType({})
 # How many BGZF blocks are searched for the start of a record.
 _MAX_TRIED = 16
 
@@ -48,8 +52,19 @@ def _find(file: OpenFile, region: RegionFilter) -> Extent | None:
     if reference is None:
         raise FormatError("the index has no such reference")
     key = reference.name.encode() if file.source.format.names_references else region.reference_id
-    directory = Directory(partial(_read, file, file.read_new_block), file.segments, region.reference_id, key)
-    chunks_of, read = partial(file.chunks, region.reference_id), partial(records_at, file)
+    recent: dict[int, BlockRecords] = {}
+
+    def read_new(begin: int) -> BlockRecords | None:
+        records = _read(file, file.read_new_block, begin)
+        if records is not None:
+            if len(recent) >= _MAX_RECENT:
+                del recent[next(iter(recent))]
+            # Their block is not in the cache.
+            recent[begin] = records._replace(is_block=False)
+        return records
+
+    directory = Directory(read_new, file.segments, region.reference_id, key)
+    chunks_of, read = partial(file.chunks, region.reference_id), partial(records_at, file, recent=recent)
     index = file.index
     try:
         starts_of = partial(index.record_starts, reference_id=region.reference_id)
@@ -58,13 +73,16 @@ def _find(file: OpenFile, region: RegionFilter) -> Extent | None:
         directory.save()
 
 
-def records_at(file: OpenFile, begin: int) -> BlockRecords | None:
-    """The records from a virtual offset on that start in one BGZF block; None at the end of the file."""
+def records_at(file: OpenFile, begin: int, *, recent: Mapping[int, BlockRecords] = _NONE) -> BlockRecords | None:
+    """The records from a virtual offset on that start in one BGZF block; None at the end of the file.
+
+    `recent`: some that were read before, and are not in the cache.
+    """
 
     def memory(records: BlockRecords | None) -> int:
         return 0 if records is None else records.memory
 
-    return file.cached(("records", begin), lambda: _read(file, file.read_block, begin), memory)
+    return file.cached(("records", begin), lambda: recent.get(begin) or _read(file, file.read_block, begin), memory)
 
 
 def record_starts(file: OpenFile, chunk: Chunk, step: int) -> list[int]:
