@@ -50,8 +50,8 @@ class _Method(NamedTuple):
     compress: Callable[[_Edge, bytes], bytes]
 
 
-# In bytes of data: compressing an edge takes most of the time of a short region. Shorter pieces compress worse.
-_PIECE = 16 << 10
+# In bytes of data: compressing an edge takes most of the time of a short region. Shorter parts compress worse.
+_PART_SIZE = 16 << 10
 
 
 def edges_of(span: Chunk | Containers, size: int) -> list[int]:
@@ -171,7 +171,7 @@ def cut_chunk(file: OpenFile, chunk: Chunk) -> ChunkParts:
 
 
 def cut_region(file: OpenFile, chunk: Chunk, earlier: bytes) -> ChunkParts:
-    """The parts of a region's chunk, with `earlier` records before its own; blocks and pieces of them are cached.
+    """The parts of a region's chunk, with `earlier` records before its own; blocks and compressed parts of them are cached.
 
     Raises:
         FormatError: when the index does not fit the data.
@@ -180,7 +180,7 @@ def cut_region(file: OpenFile, chunk: Chunk, earlier: bytes) -> ChunkParts:
     def end_of(coffset: int) -> int:
         return coffset + file.read_block(coffset).size
 
-    return _cut(file, chunk, _Method(file.read_block, end_of, partial(_compress_pieces, file)), earlier)
+    return _cut(file, chunk, _Method(file.read_block, end_of, partial(_compress_parts, file)), earlier)
 
 
 def _cut(file: OpenFile, chunk: Chunk, method: _Method, earlier: bytes = b"") -> ChunkParts:
@@ -211,15 +211,15 @@ def _compress_whole(edge: _Edge, earlier: bytes) -> bytes:
     return bgzf.deflate(earlier + edge.data[edge.start : edge.end])
 
 
-def _compress_pieces(file: OpenFile, edge: _Edge, earlier: bytes) -> bytes:
+def _compress_parts(file: OpenFile, edge: _Edge, earlier: bytes) -> bytes:
     """An edge as BGZF blocks, those between multiples of a length from the cache: neighbouring regions share them."""
     coffset, data, start, end = edge
-    position = min(end, -(-start // _PIECE) * _PIECE)
+    position = min(end, -(-start // _PART_SIZE) * _PART_SIZE)
     blocks = [bgzf.deflate(earlier + data[start:position])]
     while position < end:
-        stop = min(position + _PIECE, len(data))
+        stop = min(position + _PART_SIZE, len(data))
         make = partial(bgzf.deflate, data[position : min(stop, end)])
-        blocks.append(make() if stop > end else file.cached(("piece", coffset, position), make, len))
+        blocks.append(make() if stop > end else file.cached(("edge part", coffset, position), make, len))
         position = stop
     return b"".join(blocks)
 
