@@ -171,7 +171,7 @@ def cut_chunk(file: OpenFile, chunk: Chunk) -> ChunkParts:
 
 
 def cut_region(file: OpenFile, chunk: Chunk, earlier: bytes) -> ChunkParts:
-    """The parts of a region's chunk, with `earlier` records before its own; blocks and compressed parts of them are cached.
+    """The parts of a region's chunk, with `earlier` records before its own; what is read and compressed is cached.
 
     Raises:
         FormatError: when the index does not fit the data.
