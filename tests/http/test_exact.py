@@ -136,7 +136,7 @@ class TestExactlyTheRegion:
         check_one_by_one(case, case.regions(REGIONS))
 
     def test_together(self, case: Case) -> None:
-        check_together(case, case.regions(REGIONS, "together"))
+        check_together(case, case.regions(REGIONS // 3, "together"))
 
     def test_unplaced_reads(self, case: Case) -> None:
         """All of them, also where the index does not say how many there are: samtools finds none then."""
