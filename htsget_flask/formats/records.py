@@ -17,17 +17,21 @@ _SIZE = struct.Struct("<I")
 _BAM = struct.Struct("<iiiBBHHHiii")
 _BCF_SIZES = struct.Struct("<II")  # of both parts
 _BCF = struct.Struct("<IIiii")  # sizes of both parts, reference, position, length on the reference
-_BAM_ROW = np.dtype(
+# A BAM record without name, CIGAR, bases and tags.
+BAM_FIXED = np.dtype(
     [
         ("size", "<i4"),
         ("reference", "<i4"),
-        ("start", "<i4"),
+        ("position", "<i4"),
         ("name_length", "u1"),
         ("quality", "u1"),
         ("bin", "<u2"),
         ("operations", "<u2"),
         ("flags", "<u2"),
-        ("rest", "V16"),
+        ("bases", "<i4"),
+        ("next_reference", "<i4"),
+        ("next_position", "<i4"),
+        ("template_length", "<i4"),
     ]
 )
 _OPERATION = np.dtype("<u4")
@@ -98,18 +102,18 @@ def _bam_offsets(data: bytes, limit: int) -> list[int]:
 
 
 def _bam_spans(data: bytes, offsets: Int64Array) -> RecordSpans:
-    rows = _rows(data, offsets[:-1], _BAM_ROW)
+    rows = _rows(data, offsets[:-1], BAM_FIXED)
     count = _run_length(rows["reference"])
     rows = rows[:count]
     operations = rows["operations"].astype(np.int64)
-    first = offsets[:count] + _BAM_ROW.itemsize + rows["name_length"]
+    first = offsets[:count] + BAM_FIXED.itemsize + rows["name_length"]
     if (first + 4 * operations > offsets[1 : count + 1]).any():
         raise FormatError(_DAMAGED)
     operations[rows["flags"] & _UNMAPPED != 0] = 0
     bounds = np.concatenate(([0], np.cumsum(operations)))
     cigar = _rows(data, np.repeat(first - 4 * bounds[:-1], operations) + 4 * np.arange(bounds[-1]), _OPERATION)
     moves = np.concatenate(([0], np.cumsum((cigar >> 4) * (_MOVES >> (cigar & 0xF) & 1), dtype=np.int64)))
-    starts = rows["start"].astype(np.int64)
+    starts = rows["position"].astype(np.int64)
     return RecordSpans(
         int(rows["reference"][0]), starts, starts + np.maximum(moves[bounds[1:]] - moves[bounds[:-1]], 1)
     )

@@ -8,27 +8,11 @@ from numpy.typing import NDArray
 
 from htsget_flask.errors import FormatError
 from htsget_flask.fields import FieldSelection
+from htsget_flask.formats.records import BAM_FIXED
 
 _Positions = NDArray[np.int64]
 
 _SIZE = struct.Struct("<i")
-# A record without name, CIGAR, bases and tags.
-_FIXED = np.dtype(
-    [
-        ("size", "<i4"),
-        ("reference", "<i4"),
-        ("position", "<i4"),
-        ("name_length", "u1"),
-        ("quality", "u1"),
-        ("bin", "<u2"),
-        ("operations", "<u2"),
-        ("flags", "<u2"),
-        ("bases", "<i4"),
-        ("next_reference", "<i4"),
-        ("next_position", "<i4"),
-        ("template_length", "<i4"),
-    ]
-)
 _UNAVAILABLE = (("RNEXT", "next_reference", -1), ("PNEXT", "next_position", -1), ("TLEN", "template_length", 0))
 _NO_NAME_LENGTH = len(b"*\0")
 _SOFT_CLIP = 4
@@ -109,8 +93,8 @@ def select_bam_fields(data: bytes, selection: FieldSelection) -> bytes:
 
 def _read_records(data: bytes) -> _Records:
     """The records' columns, with every length checked."""
-    starts, start, last = [], 0, len(data) - _FIXED.itemsize
-    read_size, least = _SIZE.unpack_from, _FIXED.itemsize - _SIZE.size
+    starts, start, last = [], 0, len(data) - BAM_FIXED.itemsize
+    read_size, least = _SIZE.unpack_from, BAM_FIXED.itemsize - _SIZE.size
     while start <= last:
         starts.append(start)
         (size,) = read_size(data, start)
@@ -122,7 +106,7 @@ def _read_records(data: bytes) -> _Records:
     start_of = np.array(starts, np.int64)
     fixed = _fixed_parts(data)[start_of]
     end = np.append(start_of[1:], len(data))
-    cigar = start_of + _FIXED.itemsize + fixed["name_length"]
+    cigar = start_of + BAM_FIXED.itemsize + fixed["name_length"]
     bases = cigar + 4 * fixed["operations"].astype(np.int64)
     lengths = fixed["bases"].astype(np.int64)
     qualities = bases + (lengths + 1) // 2
@@ -134,7 +118,7 @@ def _read_records(data: bytes) -> _Records:
 
 def _fixed_parts(data: bytes | bytearray) -> NDArray[np.void]:
     """What would be a record's fixed part at each offset in the data; a view."""
-    parts: NDArray[np.void] = np.ndarray((len(data) - _FIXED.itemsize + 1,), _FIXED, data, strides=(1,))
+    parts: NDArray[np.void] = np.ndarray((len(data) - BAM_FIXED.itemsize + 1,), BAM_FIXED, data, strides=(1,))
     return parts
 
 
@@ -146,7 +130,7 @@ def _remove_name(array: NDArray[np.uint8], records: _Records, selection: FieldSe
     records.fixed["name_length"] = lengths
     array[records.cigar - lengths] = ord("*")
     array[records.cigar - 1] = 0
-    return records.cigar - lengths - _FIXED.itemsize
+    return records.cigar - lengths - BAM_FIXED.itemsize
 
 
 def _clear_qualities(buffer: bytearray, records: _Records) -> None:
